@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the probe guest and the host agree on: the command line's keys, the shared page, and the lines
+ * of text on the serial port. One header for both sides; no includes beyond <stdint.h>.
+ *
+ * Command line (space separated key=value; numbers are decimal):
+ *   workload=event|timer|ipi|idle|start|memory
+ *   samples=N      how many samples to record after warmup=N unrecorded ones (at most PROBE_SAMPLES_MAX)
+ *   gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between round trips (halted, on
+ *                  the APIC timer; 0: none)
+ *   random=0|1     gaps are uniformly random in [gap_ns/2, 3*gap_ns/2] (xorshift from seed=N)
+ *   tsc_khz=N      frequency of the TSC; the APIC timer is calibrated against it unless apic_hz=N is given
+ *   tick_hz=N      idle: rate of a periodic APIC timer tick; 0: no timer at all
+ *   apic=x2apic|xapic   (default x2apic where CPUID has it)
+ *   exit=N         the I/O port to write the exit value to at the end (isa-debug-exit convention);
+ *                  without it the guest stops by a triple fault
+ * Unknown keys are ignored, so that a VMM may append its own.
+ *
+ * Text on COM1 (0x3f8, no interrupts), each line ends with \n:
+ *   probe: start workload=W abi=1
+ *   s VALUE           one line a sample, in nanoseconds, printed after all were taken
+ *   probe: end samples=N
+ *   probe: error TEXT
+ */
+#ifndef PROBE_H
+#define PROBE_H
+
+#include <stdint.h>
+
+#define PROBE_ABI	  1u
+#define PROBE_MAGIC	  0x70726f62u /* "prob" */
+#define PROBE_SHARED_GPA  0x9000u     /* one page of guest memory below 1 MiB */
+#define PROBE_SAMPLES_MAX 100000u
+#define PROBE_EXIT_OK	  0x10u /* written to the exit port: status 33 by (v << 1 | 1) */
+#define PROBE_EXIT_ERROR  0x11u
+
+/* Vectors the guest installs handlers for. The host signals EVENT by MSI: address
+ * 0xfee00000 | apic_id << 12, data PROBE_VECTOR_EVENT. */
+#define PROBE_VECTOR_EVENT 0x41u
+#define PROBE_VECTOR_TIMER 0x42u
+#define PROBE_VECTOR_IPI   0x43u
+#define PROBE_VECTOR_REPLY 0x44u
+
+/*
+ * The shared page. The guest writes all but stop; the host polls. Each word that changes while
+ * measuring lies on a cache line of its own. workload=event, for event number n (from 1):
+ *   guest: halting = n; sti; hlt          host: sees halting == n, waits the gap, stamps, signals
+ *   guest: the handler's first instruction is handled = n (a store of a register prepared before
+ *          halting); then EOI             host: sees handled == n, stamps
+ * until stop is not 0.
+ */
+struct probe_shared {
+	uint32_t magic; /* PROBE_MAGIC once the guest runs */
+	uint32_t abi;
+	uint32_t cpus; /* vCPUs that have come up */
+	uint32_t done; /* the workload is over (results follow on the serial port) */
+	uint64_t first_tsc; /* guest TSC at its first instructions */
+	uint8_t pad0[40];
+	uint32_t halting;
+	uint8_t pad1[60];
+	uint32_t handled;
+	uint8_t pad2[60];
+	uint32_t stop; /* the host asks for the end */
+	uint8_t pad3[60];
+	uint32_t ticks; /* idle: ticks handled */
+	uint8_t pad4[60];
+};
+
+_Static_assert(sizeof(struct probe_shared) == 320, "the shared page's layout is an ABI");
+
+#endif

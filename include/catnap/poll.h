@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * catnap/poll.h - wait for work by polling for a bounded, learned time, then sleeping.
+ *
+ * A halter is a place where one thread, its owner, waits for work that other threads, a deadline, or
+ * eventfds bring. It first polls a few memory words (no system call), for as long as its policy says,
+ * and then sleeps on a futex, or in its io_uring while eventfds are armed there. It serves a virtual
+ * CPU that executed HLT, and any other event loop just as well: nothing here knows of KVM.
+ *
+ * Units: every time is in nanoseconds; an absolute time is on CLOCK_MONOTONIC.
+ * Errors: functions that can fail return 0 or a negative errno value. Nothing here prints, exits, or
+ * changes a signal's disposition.
+ * Threads: each function says which thread may call it. "owner" is the thread that calls
+ * catnap_halter_halt(); it must stay the same one from the first call on.
+ */
+#ifndef CATNAP_POLL_H
+#define CATNAP_POLL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CATNAP_API __attribute__((visibility("default")))
+#else
+#define CATNAP_API
+#endif
+
+/** No deadline: wait for work alone. */
+#define CATNAP_NO_DEADLINE UINT64_MAX
+
+/** How the length of a poll is chosen. */
+enum catnap_policy_kind {
+	CATNAP_POLICY_OFF = 0,	  /**< never poll: sleep at once */
+	CATNAP_POLICY_KERNEL = 1, /**< the rule of Linux's kvm_vcpu_halt(), to the letter */
+	CATNAP_POLICY_FIXED = 2,  /**< poll for max_ns in every halt */
+	CATNAP_POLICY_ALWAYS = 3, /**< never sleep */
+};
+
+/**
+ * Parameters of a policy; names and meanings as Linux's kvm.halt_poll_ns and its companions.
+ * Fill with catnap_halt_poll_init(), then change what you want. Unused ones are ignored.
+ */
+struct catnap_halt_poll {
+	uint32_t size;		/**< sizeof(struct catnap_halt_poll), set by catnap_halt_poll_init() */
+	uint32_t policy;	/**< enum catnap_policy_kind */
+	uint32_t max_ns;	/**< the longest poll; 0 switches polling off (kernel, fixed) */
+	uint32_t grow;		/**< factor by which the window grows; 0 keeps it (kernel) */
+	uint32_t grow_start_ns; /**< the first window above 0 (kernel) */
+	uint32_t shrink;	/**< divisor by which the window shrinks; 0 sets it to 0 (kernel) */
+};
+
+/** Defaults: policy kernel, max 200 us, grow 2, grow_start 10 us, shrink 2. Any thread. */
+CATNAP_API void catnap_halt_poll_init(struct catnap_halt_poll *params);
+
+/**
+ * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or a size that is not
+ * one of this library's. Any thread.
+ */
+CATNAP_API int catnap_halt_poll_check(const struct catnap_halt_poll *params);
+
+/* ---------------------------------------------------------------------------------------------
+ * A policy alone: decides from a list of halts, with no clock and no thread. For simulation.
+ */
+
+/** What one halt came to; input to catnap_policy_end(). */
+struct catnap_halt {
+	uint64_t halt_ns; /**< the whole halt: poll and sleep */
+	bool waited;	  /**< it really slept */
+	bool valid;	  /**< false: the poll was disturbed, or nothing useful woke it */
+	bool allowed;	  /**< polling was not switched off from outside (the guest's poll control) */
+};
+
+/** The poll lasts until a wake-up comes. */
+#define CATNAP_WINDOW_FOREVER UINT64_MAX
+
+/** Opaque. Not thread-safe: one thread at a time. */
+struct catnap_policy;
+
+/**
+ * Makes a policy with window 0. On success *@policy is the caller's, to be given to
+ * catnap_policy_destroy(). Errors: -EINVAL (see catnap_halt_poll_check()), -ENOMEM; *@policy is
+ * then untouched.
+ */
+CATNAP_API int catnap_policy_create(const struct catnap_halt_poll *params,
+				    struct catnap_policy **policy);
+/** Frees *@policy and sets it to NULL; does nothing when it is NULL. */
+CATNAP_API void catnap_policy_destroy(struct catnap_policy **policy);
+/** Changes the parameters; the window stays, and is capped when the next halt begins. -EINVAL. */
+CATNAP_API int catnap_policy_set(struct catnap_policy *policy,
+				 const struct catnap_halt_poll *params);
+/**
+ * A halt begins: caps the window and returns for how long to poll: 0 when @allowed is false or the
+ * window is 0, CATNAP_WINDOW_FOREVER for policy always.
+ */
+CATNAP_API uint64_t catnap_policy_begin(struct catnap_policy *policy, bool allowed);
+/** The halt is over: learn from it. */
+CATNAP_API void catnap_policy_end(struct catnap_policy *policy, const struct catnap_halt *halt);
+/** The present window in ns (CATNAP_WINDOW_FOREVER for policy always); changes nothing. */
+CATNAP_API uint64_t catnap_policy_window(const struct catnap_policy *policy);
+
+/* ---------------------------------------------------------------------------------------------
+ * Statistics
+ */
+
+#define CATNAP_HIST_BUCKETS 32
+
+/** Why a halt ended. */
+enum catnap_wake_cause {
+	CATNAP_CAUSE_IPI,     /**< work bit CATNAP_WORK_IPI */
+	CATNAP_CAUSE_TIMER,   /**< the deadline */
+	CATNAP_CAUSE_IO,      /**< a completion of the owner's own requests */
+	CATNAP_CAUSE_EVENTFD, /**< an eventfd */
+	CATNAP_CAUSE_OTHER,   /**< any other work bit */
+	CATNAP_CAUSES,	      /**< how many there are */
+};
+
+/**
+ * Statistics of one halter since it was made. Names and meanings as KVM's per-vCPU statistics.
+ * Histogram bucket 0 counts 0 ns, bucket i counts [2^(i-1), 2^i) ns, the last takes the rest.
+ */
+struct catnap_halt_stats {
+	uint32_t size; /**< set by the caller to sizeof(struct catnap_halt_stats) */
+	uint32_t policy;
+	uint64_t halt_exits;
+	uint64_t halt_attempted_poll;  /**< halts in which polling was on */
+	uint64_t halt_successful_poll; /**< of those, the ones that did not sleep */
+	uint64_t halt_poll_invalid;
+	uint64_t halt_wakeup;		 /**< halts ended by a wake-up (not by the deadline) */
+	uint64_t halt_poll_success_ns;	 /**< time polled in halts that did not sleep */
+	uint64_t halt_poll_fail_ns;	 /**< time polled in halts that then slept */
+	uint64_t halt_wait_ns;		 /**< time slept */
+	uint64_t halt_poll_success_hist[CATNAP_HIST_BUCKETS];
+	uint64_t halt_poll_fail_hist[CATNAP_HIST_BUCKETS];
+	uint64_t halt_wait_hist[CATNAP_HIST_BUCKETS];
+	uint64_t wakeups[CATNAP_CAUSES]; /**< halts by what ended them */
+	uint64_t kicks_sent;	/**< wakes that had to interrupt the guest (the kick callback) */
+	uint64_t kicks_saved;	/**< wakes that found the owner awake: no system call */
+	uint64_t futex_wakes;	/**< wakes that found the owner asleep: one system call */
+	uint64_t window_ns;	/**< present window; CATNAP_WINDOW_FOREVER for policy always */
+	uint32_t poll_allowed;	/**< 0: switched off by catnap_halter_set_poll_allowed() */
+	uint32_t reserved;
+};
+
+/* ---------------------------------------------------------------------------------------------
+ * The halter
+ */
+
+/** Work bits with a meaning to the statistics. Bits 0 to 23 belong to the caller. */
+#define CATNAP_WORK_IPI	 (UINT32_C(1) << 0)
+#define CATNAP_WORK_USER UINT32_C(0x00ffffff)
+
+struct catnap_halter_config {
+	uint32_t size; /**< sizeof(struct catnap_halter_config), set by catnap_halter_config_init() */
+	uint32_t flags; /**< CATNAP_HALTER_* */
+	struct catnap_halt_poll halt_poll;
+	/**
+	 * Called on a waker's thread, at most once for each time the owner called
+	 * catnap_halter_enter(), when work arrives while the owner is busy elsewhere (in KVM_RUN, in
+	 * somebody's epoll_wait). It must make the owner come back. May be NULL if enter is not used.
+	 */
+	void (*kick)(void *ctx);
+	/** Called on the owner's thread, from catnap_halter_halt() or catnap_halter_reap(). */
+	void (*on_eventfd)(void *ctx, int fd);
+	void *ctx;
+};
+
+/** Do not use IORING_OP_FUTEX_WAIT even where it works: sleep on an eventfd in the ring. */
+#define CATNAP_HALTER_NO_RING_FUTEX (UINT32_C(1) << 0)
+
+/** Opaque. Thread-safe where a function says so. */
+struct catnap_halter;
+
+CATNAP_API void catnap_halter_config_init(struct catnap_halter_config *cfg);
+/**
+ * Makes a halter. On success *@halter is the caller's, for catnap_halter_destroy(). Errors: -EINVAL,
+ * -ENOMEM; *@halter is then untouched. Any thread; the owner is decided by the first halt.
+ */
+CATNAP_API int catnap_halter_create(const struct catnap_halter_config *cfg,
+				    struct catnap_halter **halter);
+/** Frees *@halter and sets it to NULL. No other thread may be using it. */
+CATNAP_API void catnap_halter_destroy(struct catnap_halter **halter);
+
+/**
+ * Brings work: sets @bits (of CATNAP_WORK_USER) and wakes the owner wherever it is. Any thread, and
+ * signal handlers. What was written before the call is visible to the owner after it took the bits.
+ * No system call unless the owner sleeps (one futex wake) or is elsewhere (the kick callback, once).
+ */
+CATNAP_API void catnap_halter_wake(struct catnap_halter *halter, uint32_t bits);
+/** Owner: takes and clears the work bits. */
+CATNAP_API uint32_t catnap_halter_take(struct catnap_halter *halter);
+
+/**
+ * Owner: waits until there is work (bits that nobody took), an eventfd fired, or @deadline_ns on
+ * CLOCK_MONOTONIC has passed (CATNAP_NO_DEADLINE: never). Never returns early: a signal does not end it.
+ * @cause, if not NULL, is set to the enum catnap_wake_cause. Errors: those of io_uring_enter(2), if
+ * eventfds are armed.
+ */
+CATNAP_API int catnap_halter_halt(struct catnap_halter *halter, uint64_t deadline_ns, int *cause);
+
+/**
+ * Owner: about to go where it does not look at its work. False: there is work, do not go. True: from
+ * here to catnap_halter_leave() a wake calls the kick callback.
+ */
+CATNAP_API bool catnap_halter_enter(struct catnap_halter *halter);
+CATNAP_API void catnap_halter_leave(struct catnap_halter *halter);
+
+/**
+ * Adds an eventfd (or anything with poll(2)) as a source: each signal on it ends a halt and runs
+ * on_eventfd on the owner. The file descriptor stays the caller's and must outlive the halter or
+ * catnap_halter_del_eventfd(); what is read from it is the caller's business. Any thread; takes effect
+ * when the owner next halts or reaps. Errors: -EEXIST, -ENOSPC (64 sources), -EBADF.
+ */
+CATNAP_API int catnap_halter_add_eventfd(struct catnap_halter *halter, int fd);
+/** Removes it. When this returns on the owner's thread, on_eventfd runs no more for it. -ENOENT. */
+CATNAP_API int catnap_halter_del_eventfd(struct catnap_halter *halter, int fd);
+/** Owner: runs on_eventfd for what has completed, without waiting. Returns how many, or -errno. */
+CATNAP_API int catnap_halter_reap(struct catnap_halter *halter);
+
+/** Changes the policy's parameters while it runs; the next halt uses them. Any thread. -EINVAL. */
+CATNAP_API int catnap_halter_set_halt_poll(struct catnap_halter *halter,
+					   const struct catnap_halt_poll *params);
+/** Switches polling off and on from outside (the guest's poll control). Any thread. */
+CATNAP_API void catnap_halter_set_poll_allowed(struct catnap_halter *halter, bool allowed);
+/**
+ * Copies the statistics, up to stats->size bytes. Any thread; a snapshot in which each counter is
+ * right but two of them may be a halt apart. -EINVAL for a size that is too small.
+ */
+CATNAP_API int catnap_halter_get_stats(struct catnap_halter *halter,
+				       struct catnap_halt_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The I/O APIC (Intel 82093AA data sheet; version 0x20 with the EOI register): 24 input pins, each
+ * with a redirection entry. Any thread may drive a pin or a register: a mutex protects the state.
+ */
+#ifndef DEVICES_IOAPIC_H
+#define DEVICES_IOAPIC_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/lapic.h"
+
+#define IOAPIC_MMIO_BASE UINT64_C(0xfec00000)
+#define IOAPIC_MMIO_SIZE UINT64_C(0x1000)
+#define IOAPIC_PINS	 24
+
+struct ioapic {
+	pthread_mutex_t lock;
+	struct lapic_bus *bus;
+	uint32_t id;
+	uint32_t index;			/* IOREGSEL */
+	uint64_t entry[IOAPIC_PINS];	/* redirection table, remote IRR in bit 14 */
+	uint32_t level;			/* the pins' present levels, one bit each */
+	uint32_t level_mask_of_vector[256]; /* pins with this vector in level mode: fast EOI */
+};
+
+int ioapic_init(struct ioapic *io, struct lapic_bus *bus);
+void ioapic_destroy(struct ioapic *io);
+/* Any thread. An edge is a change from 0 to 1. Pins outside the table are ignored. */
+void ioapic_set_pin(struct ioapic *io, unsigned int pin, bool level);
+/* Any thread: a local APIC acknowledged level-triggered @vector. */
+void ioapic_eoi(struct ioapic *io, uint8_t vector);
+/* MMIO: IOREGSEL 0x00, IOWIN 0x10, EOI 0x40; 1, 2, 4 or 8 bytes are taken, the register is 32 bits. */
+void ioapic_mmio_read(struct ioapic *io, uint64_t offset, void *data, unsigned int len);
+void ioapic_mmio_write(struct ioapic *io, uint64_t offset, const void *data, unsigned int len);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The clock of the poll loop: the TSC where it is invariant, CLOCK_MONOTONIC where it is not. Its unit
+ * is the tick; conversions are one multiplication and a shift. A struct clock does not change
+ * after clock_init*() and may be read from any thread.
+ */
+#ifndef POLL_CLOCK_H
+#define POLL_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+struct clock {
+	bool tsc;	    /* ticks are TSC ticks; otherwise nanoseconds of CLOCK_MONOTONIC */
+	uint32_t khz;	    /* ticks per millisecond */
+	uint64_t to_ns;	    /* ns per tick, 32.32 fixed point */
+	uint64_t to_ticks;  /* ticks per ns, 32.32 fixed point */
+};
+
+/* With the TSC's frequency as the hypervisor interface tells it (KVM_GET_TSC_KHZ); 0: find out. */
+void clock_init(struct clock *c, uint32_t tsc_khz);
+
+static inline uint64_t clock_monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static inline uint64_t clock_now(const struct clock *c)
+{
+	if (__builtin_expect(c->tsc, 1))
+		return __builtin_ia32_rdtsc();
+	return clock_monotonic_ns();
+}
+
+static inline uint64_t clock_ticks_to_ns(const struct clock *c, uint64_t ticks)
+{
+	return (uint64_t)(((unsigned __int128)ticks * c->to_ns) >> 32);
+}
+
+/* Saturates at UINT64_MAX, which stands for "never" wherever ticks are a deadline. */
+static inline uint64_t clock_ns_to_ticks(const struct clock *c, uint64_t ns)
+{
+	unsigned __int128 t = ((unsigned __int128)ns * c->to_ticks) >> 32;
+
+	return t > UINT64_MAX ? UINT64_MAX : (uint64_t)t;
+}
+
+static inline uint64_t clock_add(uint64_t a, uint64_t b)
+{
+	return a + b < a ? UINT64_MAX : a + b;
+}
+
+#endif
