@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The I/O APIC (Intel 82093AA data sheet; version 0x20 with the EOI register): 24 input pins, each
- * with a redirection entry. Any thread may drive a pin or a register: a mutex protects the state.
+ * with a redirection entry. Any thread may drive a pin or a register: a mutex protects the state. The
+ * bus's wake() is called with it held, so wake() must not come back here.
  */
 #ifndef DEVICES_IOAPIC_H
 #define DEVICES_IOAPIC_H
@@ -24,6 +25,7 @@ struct ioapic {
 	uint64_t entry[IOAPIC_PINS];	/* redirection table, remote IRR in bit 14 */
 	uint32_t level;			/* the pins' present levels, one bit each */
 	uint32_t level_mask_of_vector[256]; /* pins with this vector in level mode: fast EOI */
+	uint64_t illegal; /* accesses that are not in the data sheet, for statistics */
 };
 
 int ioapic_init(struct ioapic *io, struct lapic_bus *bus);

@@ -45,6 +45,12 @@ enum lapic_delivery {
 
 enum lapic_shorthand { LAPIC_TO_DEST, LAPIC_TO_SELF, LAPIC_TO_ALL, LAPIC_TO_OTHERS };
 
+/* Bits of the error status register. */
+#define LAPIC_ESR_REDIRECTABLE	   (1u << 4)
+#define LAPIC_ESR_SEND_ILLEGAL	   (1u << 5)
+#define LAPIC_ESR_RECEIVE_ILLEGAL  (1u << 6)
+#define LAPIC_ESR_ILLEGAL_REGISTER (1u << 7)
+
 /* An interrupt message: from an ICR, an MSI or an IOAPIC entry. */
 struct lapic_msg {
 	uint32_t dest;	   /* x2APIC-wide destination; 0xffffffff is broadcast */
@@ -62,12 +68,23 @@ struct lapic_msg {
 #define LAPIC_EVENT_INIT (1u << 1)
 #define LAPIC_EVENT_SIPI (1u << 2) /* start vector in bits 8 to 15 */
 #define LAPIC_EVENT_SMI	 (1u << 3) /* no SMM here: counted and dropped by whoever collects it */
+/* Inside the inbox only, consumed by lapic_collect(): a message with vector 0 to 15 came. */
+#define LAPIC_EVENT_BAD_VECTOR (1u << 4)
+/* Inside the inbox only: which words of pir[] and pir_level[] to look at. */
+#define LAPIC_EVENT_PIR(word)	    (1u << (16 + (word)))
+#define LAPIC_EVENT_PIR_LEVEL(word) (1u << (24 + (word)))
+#define LAPIC_EVENT_OWNER	    0xff0fu /* what lapic_collect() returns */
 
-/* What other threads write. A cache line of its own. */
+/*
+ * What other threads write. A cache line of its own (level-triggered vectors above 223 use a second).
+ * A vector is posted in pir[] or, if level-triggered, in pir_level[], never in both: so a sender is one atomic
+ * operation, and two senders of one vector cannot undo each other. Then its word's bit is set in events,
+ * with release; lapic_collect() takes events with acquire, and an empty inbox costs it one load.
+ */
 struct lapic_inbox {
-	_Alignas(64) _Atomic uint32_t pir[8]; /* posted vectors */
-	_Atomic uint32_t pir_level[8];	      /* of those, the level-triggered ones */
-	_Atomic uint32_t events;
+	_Alignas(64) _Atomic uint32_t events;
+	_Atomic uint32_t pir[8];       /* posted vectors, edge-triggered */
+	_Atomic uint32_t pir_level[8]; /* posted vectors, level-triggered */
 };
 
 /* What other threads read to match destinations: the owner writes it, relaxed atomics. */
@@ -103,8 +120,9 @@ struct lapic {
 	uint64_t timer_start;	 /* ticks at which the present period began */
 	uint64_t timer_deadline; /* ticks at which it expires; UINT64_MAX: not armed */
 	uint64_t tsc_deadline;	 /* MSR 0x6e0 as the guest wrote it; 0: not armed */
-	uint64_t spurious;	 /* counts of what a guest did wrong, for statistics */
-	uint64_t illegal;
+	/* Counts of what a guest did wrong, for statistics: EOI with nothing in service, ... */
+	uint64_t spurious;
+	uint64_t illegal; /* ... and everything else */
 };
 
 /* All local APICs of a VM, and where what they say goes. Filled before the vCPUs start, then constant. */
@@ -151,6 +169,18 @@ unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg,
  * address outside 0xfeexxxxx. */
 unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t data);
 
+/*
+ * What writing @icr (xAPIC: the two halves put together) sends. False: nothing, because of @esr (bits of
+ * the error status register to log), or because the SDM has no such message. Pure.
+ */
+bool lapic_icr_decode(uint64_t icr, bool x2apic, struct lapic_msg *msg, uint32_t *esr);
+
+/* Any thread: is there something for lapic_collect()? A hint: one relaxed load. */
+static inline bool lapic_inbox_pending(const struct lapic *l)
+{
+	return atomic_load_explicit(&l->inbox.events, memory_order_relaxed) != 0;
+}
+
 /* Owner: moves posted vectors into IRR/TMR and returns and clears the events. */
 uint32_t lapic_collect(struct lapic *l);
 /* Owner: the vector to inject now, or -1: the highest in IRR above the processor priority. */
@@ -158,6 +188,19 @@ int lapic_pending_vector(const struct lapic *l);
 /* Owner: any vector in IRR at all, deliverable or not? And any in service? */
 bool lapic_has_irr(const struct lapic *l);
 bool lapic_has_isr(const struct lapic *l);
+/* Owner: exactly one vector is in service, and its EOI concerns nobody else (edge-triggered). */
+static inline bool lapic_eoi_is_simple(const struct lapic *l)
+{
+	uint32_t in_service = 0, level = 0;
+	int count = 0;
+
+	for (int i = 0; i < 8; i++) {
+		in_service = l->isr[i];
+		count += __builtin_popcount(in_service);
+		level |= in_service & l->tmr[i];
+	}
+	return count == 1 && !level;
+}
 /* Owner: the vector was handed to the processor (interrupt acknowledge): IRR -> ISR. */
 void lapic_accept(struct lapic *l, uint8_t vector);
 /* Owner: EOI, as a write to the EOI register (used for paravirtual EOI too). */

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line: words of key=value. Words that are not ours are skipped, so that a VMM may add
+ * its own, and the file name that Multiboot loaders put first does no harm.
+ */
+#include "cmdline.h"
+
+#include <stddef.h>
+
+const char *const workload_names[WORKLOADS] = {
+	"none", "event", "timer", "ipi", "idle", "start", "memory", "cpus",
+};
+
+static const struct {
+	const char *name;
+	size_t offset;
+} numbers[] = {
+	{"samples", offsetof(struct params, samples)},
+	{"warmup", offsetof(struct params, warmup)},
+	{"gap_ns", offsetof(struct params, gap_ns)},
+	{"random", offsetof(struct params, random)},
+	{"seed", offsetof(struct params, seed)},
+	{"tsc_khz", offsetof(struct params, tsc_khz)},
+	{"apic_hz", offsetof(struct params, apic_hz)},
+	{"tick_hz", offsetof(struct params, tick_hz)},
+	{"cpus", offsetof(struct params, cpus)},
+	{"print", offsetof(struct params, print)},
+	{"exit", offsetof(struct params, exit_port)},
+};
+
+static int is_end(char c)
+{
+	return c == 0 || c == ' ' || c == '\t' || c == '\n';
+}
+
+/* the rest of s after prefix, or NULL */
+static const char *after(const char *s, const char *prefix)
+{
+	while (*prefix)
+		if (*s++ != *prefix++)
+			return NULL;
+	return s;
+}
+
+static int equals(const char *word, const char *name)
+{
+	const char *rest = after(word, name);
+
+	return rest && is_end(*rest);
+}
+
+static uint64_t number(const char *s)
+{
+	uint64_t value = 0;
+
+	for (; *s >= '0' && *s <= '9'; s++)
+		value = value * 10 + (uint64_t)(*s - '0');
+	return value;
+}
+
+static void parse_word(const char *word, struct params *p)
+{
+	const char *value;
+	unsigned int i;
+
+	value = after(word, "workload=");
+	if (value) {
+		p->workload = WORKLOAD_NONE;
+		for (i = 1; i < WORKLOADS; i++)
+			if (equals(value, workload_names[i]))
+				p->workload = (enum workload)i;
+		return;
+	}
+	value = after(word, "apic=");
+	if (value) {
+		p->xapic = equals(value, "xapic");
+		return;
+	}
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		value = after(word, numbers[i].name);
+		if (value && *value == '=') {
+			*(uint64_t *)((char *)p + numbers[i].offset) = number(value + 1);
+			return;
+		}
+	}
+}
+
+void cmdline_parse(const char *line, struct params *p)
+{
+	while (line && *line) {
+		if (!is_end(*line))
+			parse_word(line, p);
+		while (!is_end(*line))
+			line++;
+		while (*line && is_end(*line))
+			line++;
+	}
+}

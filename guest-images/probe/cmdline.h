@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line's keys (probe.h), parsed.
+ */
+#ifndef PROBE_CMDLINE_H
+#define PROBE_CMDLINE_H
+
+#include <stdint.h>
+
+enum workload {
+	WORKLOAD_NONE,
+	WORKLOAD_EVENT,
+	WORKLOAD_TIMER,
+	WORKLOAD_IPI,
+	WORKLOAD_IDLE,
+	WORKLOAD_START,
+	WORKLOAD_MEMORY,
+	WORKLOAD_CPUS,
+	WORKLOADS
+};
+
+extern const char *const workload_names[WORKLOADS];
+
+struct params {
+	enum workload workload;
+	uint64_t samples;
+	uint64_t warmup;
+	uint64_t gap_ns;
+	uint64_t random;
+	uint64_t seed;
+	uint64_t tsc_khz;
+	uint64_t apic_hz;
+	uint64_t tick_hz;
+	uint64_t cpus;
+	uint64_t print;
+	uint64_t exit_port; /* 0: none */
+	int xapic;
+};
+
+/* line may be NULL; what it does not name keeps its value */
+void cmdline_parse(const char *line, struct params *p);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loops that are measured, and the interrupt handlers that end them. Interrupts are on only
+ * here, from `sti` to the handler, so a handler owns every register the loop has prepared for it,
+ * saves nothing, and does not return: it drops its frame (the loop left its stack pointer in %rbp)
+ * and goes on after the halt, with interrupts off. That leaves so few instructions that even a host
+ * that emulates each of them measures the wake-up and not the guest.
+ *
+ * Each comes twice, for x2APIC (MSR) and xAPIC (memory at APIC_BASE, which is not a sign-extended
+ * 32-bit address and so needs a register).
+ */
+#include "layout.h"
+
+	.section .text.hot, "ax", @progbits
+	.code64
+
+	.macro	halt
+	sti
+.Lhalt\@:
+	hlt
+	jmp	.Lhalt\@ /* woken without an interrupt: not by any of ours */
+	.endm
+
+	/* prepares an EOI: %rcx where, %eax and %edx what */
+	.macro	eoi_prepare x2
+	.if	\x2
+	mov	$X2APIC_EOI, %ecx
+	xor	%edx, %edx
+	.else
+	mov	$APIC_BASE + APIC_EOI, %ecx
+	.endif
+	xor	%eax, %eax
+	.endm
+
+	.macro	eoi_prepared x2
+	.if	\x2
+	wrmsr
+	.else
+	mov	%eax, (%rcx)
+	.endif
+	.endm
+
+	/*
+	 * event_loop: tells the host that it halts for the nth time, halts, and has n stored by the
+	 * event handler's first instruction; until stop is found set after an event.
+	 */
+	.macro	event_code mode, x2
+	.globl	event_loop_\mode, event_handler_\mode
+	.balign	64
+event_loop_\mode:
+	push	%rbp
+	push	%r14
+	push	%r15
+	mov	%rsp, %rbp
+	mov	$SHARED + SHARED_HANDLED, %r14d
+	xor	%r15d, %r15d
+	eoi_prepare \x2
+	jmp	.Levent_next_\mode
+
+event_handler_\mode:
+	mov	%r15d, (%r14)
+	eoi_prepared \x2
+	mov	%rbp, %rsp
+.Levent_next_\mode:
+	cmpl	$0, SHARED_STOP - SHARED_HANDLED(%r14)
+	jne	1f
+	inc	%r15d
+	mov	%r15d, SHARED_HALTING - SHARED_HANDLED(%r14)
+	halt
+1:	pop	%r15
+	pop	%r14
+	pop	%rbp
+	ret
+	.endm
+
+	/*
+	 * idle_loop: halts until an event or a tick finds stop set. The event's handler does not
+	 * count.
+	 */
+	.macro	idle_code mode, x2
+	.globl	idle_loop_\mode, idle_tick_\mode, idle_event_\mode
+	.balign	64
+idle_loop_\mode:
+	push	%rbp
+	mov	%rsp, %rbp
+	mov	$SHARED, %esi
+	eoi_prepare \x2
+	jmp	.Lidle_next_\mode
+
+idle_tick_\mode:
+	incl	SHARED_TICKS(%rsi)
+idle_event_\mode:
+	eoi_prepared \x2
+	mov	%rbp, %rsp
+.Lidle_next_\mode:
+	cmpl	$0, SHARED_STOP(%rsi)
+	jne	1f
+	halt
+1:	pop	%rbp
+	ret
+	.endm
+
+	/*
+	 * uint64_t shot(uint32_t where, uint32_t low, uint32_t high, uint64_t *before): reads the
+	 * TSC into *before, writes an APIC register that will bring an interrupt (the timer's
+	 * initial count; the ICR, for the reply), halts, and returns the TSC at the interrupt
+	 * handler's first instruction. where is an MSR with x2APIC and an address with xAPIC, which
+	 * leaves high out.
+	 */
+	.globl	shot_x2apic, shot_handler_x2apic
+	.balign	64
+shot_x2apic:
+	push	%rbp
+	push	%rcx
+	mov	%rsp, %rbp
+	mov	%edx, %r9d
+	mov	%esi, %r8d
+	mov	%edi, %ecx
+	rdtsc
+	xchg	%rax, %r8
+	xchg	%rdx, %r9
+	wrmsr
+	halt
+
+shot_handler_x2apic:
+	rdtsc
+	mov	%eax, %esi
+	mov	%rdx, %rdi
+	eoi_prepare 1
+	eoi_prepared 1
+	jmp	.Lshot_end
+
+	.globl	shot_xapic, shot_handler_xapic
+	.balign	64
+shot_xapic:
+	push	%rbp
+	push	%rcx
+	mov	%rsp, %rbp
+	mov	%edi, %ecx
+	rdtsc
+	mov	%esi, (%rcx)
+	mov	%rax, %r8
+	mov	%rdx, %r9
+	halt
+
+shot_handler_xapic:
+	rdtsc
+	mov	%eax, %esi
+	mov	%rdx, %rdi
+	eoi_prepare 0
+	eoi_prepared 0
+
+.Lshot_end:
+	mov	%rbp, %rsp
+	pop	%rcx
+	pop	%rbp
+	shl	$32, %r9
+	or	%r8, %r9
+	mov	%r9, (%rcx)
+	shl	$32, %rdi
+	lea	(%rsi, %rdi), %rax
+	ret
+
+	/*
+	 * ap_loop: where the other processors stay. The IPI handler's first instruction sends the
+	 * reply.
+	 */
+	.globl	ap_loop_x2apic, ap_handler_x2apic
+	.balign	64
+ap_loop_x2apic:
+	mov	%rsp, %rbp
+	mov	boot_apic_id, %r8d
+	lock incl SHARED + SHARED_CPUS
+	jmp	1f
+
+ap_handler_x2apic:
+	wrmsr
+	eoi_prepare 1
+	eoi_prepared 1
+	mov	%rbp, %rsp
+1:	mov	%r8d, %edx
+	mov	$X2APIC_ICR, %ecx
+	mov	$ICR_ASSERT | VECTOR_REPLY, %eax
+	halt
+
+	.globl	ap_loop_xapic, ap_handler_xapic
+	.balign	64
+ap_loop_xapic:
+	mov	%rsp, %rbp
+	mov	boot_apic_id, %eax
+	shl	$24, %eax
+	mov	$APIC_BASE + APIC_ICR_HIGH, %ecx
+	mov	%eax, (%rcx)
+	mov	$APIC_BASE + APIC_ICR_LOW, %esi
+	mov	$ICR_ASSERT | VECTOR_REPLY, %edi
+	eoi_prepare 0
+	lock incl SHARED + SHARED_CPUS
+	jmp	1f
+
+ap_handler_xapic:
+	mov	%edi, (%rsi)
+	eoi_prepared 0
+	mov	%rbp, %rsp
+1:	halt
+
+	event_code x2apic, 1
+	event_code xapic, 0
+	idle_code x2apic, 1
+	idle_code xapic, 0
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What hot.S, start.S and traps.S offer to C. The handlers are not functions: they are for
+ * idt_set() only, each while its loop runs.
+ */
+#ifndef PROBE_HOT_H
+#define PROBE_HOT_H
+
+#include <stdint.h>
+
+void event_loop_x2apic(void);
+void event_loop_xapic(void);
+void idle_loop_x2apic(void);
+void idle_loop_xapic(void);
+uint64_t shot_x2apic(uint32_t msr, uint32_t low, uint32_t high, uint64_t *before);
+uint64_t shot_xapic(uint32_t address, uint32_t low, uint32_t high, uint64_t *before);
+void ap_loop_x2apic(void);
+void ap_loop_xapic(void);
+
+extern const char event_handler_x2apic[], event_handler_xapic[];
+extern const char idle_tick_x2apic[], idle_tick_xapic[];
+extern const char idle_event_x2apic[], idle_event_xapic[];
+extern const char shot_handler_x2apic[], shot_handler_xapic[];
+extern const char ap_handler_x2apic[], ap_handler_xapic[];
+
+extern const char spurious[];
+_Noreturn void triple_fault(void);
+
+extern const char ap_trampoline[], ap_trampoline_end[];
+extern uint32_t ap_stack_top;
+
+/* one gate of the interrupt descriptor table; only the offset's low half ever changes */
+struct idt_gate {
+	uint16_t offset_low;
+	uint16_t selector;
+	uint16_t type;
+	uint16_t offset_mid;
+	uint64_t offset_high;
+};
+
+_Static_assert(sizeof(struct idt_gate) == 16, "fixed by the processor");
+
+extern struct idt_gate idt[];
+
+#endif

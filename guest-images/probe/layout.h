@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Numbers that assembly and C share: where things lie in guest memory, selectors, and the parts of
+ * probe.h that assembly needs (main.c asserts that the two agree). No types, for the assembler's
+ * sake.
+ *
+ *	0x008000  AP trampoline (copied there before the first SIPI)
+ *	0x009000  the page shared with the host, PROBE_SHARED_GPA
+ *	0x100000  the image, its page tables and the boot processor's stack (below 64 KiB in all)
+ *	0x200000  samples, 8 bytes each, PROBE_SAMPLES_GPA; never cleared
+ *	0x300000  AP stacks, 1 KiB each; never cleared
+ *
+ * So 4 MiB of memory are enough.
+ */
+#ifndef PROBE_LAYOUT_H
+#define PROBE_LAYOUT_H
+
+#define AP_TRAMPOLINE 0x8000
+#define SHARED	      0x9000
+#define IMAGE_BASE    0x100000
+#define SAMPLES	      0x200000
+#define AP_STACKS     0x300000
+#define AP_STACK_SIZE 1024
+#define CPUS_MAX      255
+
+#define SHARED_MAGIC	 0
+#define SHARED_ABI	 4
+#define SHARED_CPUS	 8
+#define SHARED_FIRST_TSC 16
+#define SHARED_HALTING	 64
+#define SHARED_HANDLED	 128
+#define SHARED_STOP	 192
+#define SHARED_TICKS	 256
+#define SHARED_SIZE	 320
+
+#define MAGIC	     0x70726f62
+#define ABI	     1
+#define VECTOR_REPLY 0x44
+
+#define IDT_ENTRIES	80
+#define VECTOR_SPURIOUS 0x4f
+
+#define SEL_CODE64 0x08
+#define SEL_DATA   0x10
+#define SEL_CODE32 0x18
+#define SEL_TSS	   0x20
+
+#define APIC_BASE     0xfee00000
+#define APIC_EOI      0xb0
+#define APIC_ICR_LOW  0x300
+#define APIC_ICR_HIGH 0x310
+#define X2APIC_EOI    0x80b
+#define X2APIC_ICR    0x830
+#define ICR_ASSERT    0x4000
+
+#endif

@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# test-qemu.sh QEMU PROBE.ELF PROBE-MULTIBOOT.ELF: boots the probe in QEMU's emulation, by PVH and
+# by Multiboot, with one processor and several, and looks at what it prints and how it ends.
+set -u
+qemu=$1 pvh=$2 multiboot=$3
+failed=0
+
+# check NAME STATUS PATTERN LINES IMAGE CMDLINE [QEMU OPTIONS]: PATTERN is that of a whole line
+check()
+{
+	name=$1 status=$2 pattern=$3 lines=$4 image=$5 cmdline=$6
+	shift 6
+	out=$(timeout 60 "$qemu" -M microvm -accel tcg -m 8 -nodefaults -display none -no-reboot \
+		-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 \
+		-kernel "$image" -append "$cmdline exit=244" "$@" </dev/null 2>&1)
+	got=$?
+	n=$(printf '%s\n' "$out" | tr -d '\r' | grep -c -x -E "$pattern")
+	if [ "$got" = "$status" ] && [ "$n" = "$lines" ]; then
+		echo "ok: $name"
+	else
+		echo "FAILED: $name: status $got, not $status; $n lines, not $lines, like $pattern"
+		printf '%s\n' "$out"
+		failed=1
+	fi
+}
+
+clock='tsc_khz=1000000'
+check 'PVH' 33 'probe: start workload=start abi=1' 1 "$pvh" workload=start
+check 'Multiboot' 33 'probe: end samples=0' 1 "$multiboot" workload=start
+check 'timer' 33 's [0-9]+' 20 "$pvh" "workload=timer samples=20 warmup=2 gap_ns=100000 $clock"
+check 'random gaps' 33 's [0-9]+' 20 "$multiboot" \
+	"workload=timer samples=20 gap_ns=100000 random=1 seed=5 $clock"
+check 'no printing' 33 's [0-9]+' 0 "$pvh" "workload=timer samples=3 print=0 $clock"
+check 'IPI' 33 's [0-9]+' 10 "$pvh" "workload=ipi samples=10 gap_ns=0 $clock" -smp 2
+check 'IPI with gaps' 33 's [0-9]+' 10 "$multiboot" \
+	"workload=ipi samples=10 gap_ns=100000 random=1 $clock" -smp 2
+check 'four processors' 33 's 4' 1 "$pvh" 'workload=cpus cpus=4' -smp 4
+check 'a processor too few' 35 'probe: error cpu 1 does not start' 1 "$pvh" 'workload=cpus cpus=2'
+check 'no workload' 35 'probe: error no workload= that is known' 1 "$pvh" 'workload=tea'
+check 'too many samples' 35 'probe: error too many samples' 1 "$pvh" \
+	"workload=timer samples=100001 $clock"
+exit $failed

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The commands of `catnap`, one function each. argv[0] is the command's name. They return the exit
+ * status; what they left in stdout's buffer is written, and checked, by main().
+ */
+#ifndef CLI_CMD_H
+#define CLI_CMD_H
+
+/* What the exit status means for every command; `run` has more. */
+enum {
+	CMD_OK = 0,
+	CMD_ERROR = 1, /* the host, a file, the network said no */
+	CMD_USAGE = 2, /* the command line is wrong; nothing has been started */
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
+
+#endif

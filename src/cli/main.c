@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * catnap COMMAND: finds the command, runs it, and sees to it that what was printed has arrived.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "cli/opts.h"
+
+struct command {
+	const char *name;
+	const char *summary;
+	int (*fn)(int argc, char **argv);
+};
+
+/* In the order of the help text. */
+static const struct command commands[] = {
+	{"run", "launches a microVM and stays until it ends", cmd_run},
+	{"replay", "runs halt-polling policies over a trace of halts", cmd_replay},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const struct command *find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int usage(const char *what, const char *name, const char *expected)
+{
+	char shown[96];
+
+	fprintf(stderr, "catnap: %s", what);
+	if (name)
+		fprintf(stderr, " \"%s\"", opt_printable(name, shown, sizeof(shown)));
+	fprintf(stderr, ": expected %s\n", expected);
+	return CMD_USAGE;
+}
+
+static int unknown(const char *name)
+{
+	char list[256] = "";
+	size_t i;
+
+	for (i = 0; i < N_COMMANDS; i++) {
+		size_t used = strlen(list);
+
+		snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
+			 commands[i].name);
+	}
+	return usage("unknown command", name, list);
+}
+
+static int help(void)
+{
+	size_t i;
+
+	printf("Usage: catnap COMMAND [OPTIONS]\n\n"
+	       "A small KVM virtual machine monitor that halts in user space.\n\n"
+	       "Commands:\n");
+	for (i = 0; i < N_COMMANDS; i++)
+		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+	printf("\n"
+	       "catnap COMMAND --help lists the options of a command.\n"
+	       "catnap --version prints the version.\n");
+	return CMD_OK;
+}
+
+static int run(int argc, char **argv)
+{
+	const struct command *cmd;
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	if (!name)
+		return usage("no command", NULL, "one of those in catnap --help");
+	if (strcmp(name, "--version") == 0 || strcmp(name, "--help") == 0 ||
+	    strcmp(name, "-h") == 0) {
+		if (argc > 2)
+			return usage("one argument too many", argv[2], "nothing after it");
+		if (strcmp(name, "--version") != 0)
+			return help();
+		printf("catnap %s\n", CATNAP_VERSION);
+		return CMD_OK;
+	}
+	if (strcmp(name, "help") == 0) {
+		char option[] = "--help";
+		char *args[] = {argc > 2 ? argv[2] : NULL, option, NULL};
+
+		if (argc == 2)
+			return help();
+		if (argc > 3)
+			return usage("one argument too many", argv[3], "help COMMAND");
+		cmd = find(argv[2]);
+		return cmd ? cmd->fn(2, args) : unknown(argv[2]);
+	}
+	if (name[0] == '-')
+		return usage("unknown option", name, "COMMAND, --help or --version");
+	cmd = find(name);
+	return cmd ? cmd->fn(argc - 1, argv + 1) : unknown(name);
+}
+
+/*
+ * Started without one of the first three descriptors, the next file that is opened would take its
+ * number, and a message would be written into a disk image. The wrong direction is on purpose:
+ * writing to a standard output that is not there still fails.
+ */
+static void occupy_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	occupy_standard_fds();
+	status = run(argc, argv);
+	errno = 0;
+	if (fflush(stdout) || ferror(stdout)) {
+		/* A command that gave up because of it has said so. */
+		if (status == CMD_OK)
+			fprintf(stderr, "catnap: standard output: %s\n",
+				errno ? strerror(errno) : "cannot be written");
+		return status == CMD_OK ? CMD_ERROR : status;
+	}
+	return status;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The help text of a command, out of its option table: two columns, within 80. Forms of values that
+ * are too long for the left column stand on lines of their own.
+ */
+#include <string.h>
+
+#include "cli/opts.h"
+
+#define WIDTH 79
+#define LEFT  26 /* where the descriptions begin */
+
+/* Pads from @column to @to. */
+static void pad(FILE *out, int column, int to)
+{
+	fprintf(out, "%*s", to > column ? to - column : 0, "");
+}
+
+/* Prints @text from @column on, wrapped, each further line indented by @indent. Returns the column.
+ */
+static int wrap(FILE *out, const char *text, int column, int indent)
+{
+	while (*text) {
+		int len = (int)strcspn(text, " ");
+
+		if (column > indent && column + 1 + len > WIDTH) {
+			fputc('\n', out);
+			pad(out, 0, indent);
+			column = indent;
+		} else if (column > indent) {
+			fputc(' ', out);
+			column++;
+		}
+		fprintf(out, "%.*s", len, text);
+		column += len;
+		text += len;
+		text += strspn(text, " ");
+	}
+	return column;
+}
+
+/* Prints the form of a value, broken after a ',' or a '|' where it is longer than a line. */
+static int form(FILE *out, const char *text, int column)
+{
+	int indent = column;
+
+	while (*text) {
+		int len = (int)strcspn(text, ",|");
+
+		len += text[len] != '\0';
+		if (column > indent && column + len > WIDTH) {
+			fputc('\n', out);
+			pad(out, 0, indent);
+			column = indent;
+		}
+		fprintf(out, "%.*s", len, text);
+		column += len;
+		text += len;
+	}
+	return column;
+}
+
+static void one(FILE *out, char letter, const char *name, const char *value, const char *help,
+		const char *def)
+{
+	int column;
+
+	if (letter)
+		column = fprintf(out, "  -%c, --%s", letter, name);
+	else
+		column = fprintf(out, "      --%s", name);
+	if (value) {
+		fputc(' ', out);
+		column = form(out, value, column + 1);
+	}
+	if (column + 2 > LEFT) {
+		fputc('\n', out);
+		column = 0;
+	}
+	pad(out, column, LEFT);
+	column = wrap(out, help, LEFT, LEFT);
+	if (def) {
+		char text[160];
+
+		snprintf(text, sizeof(text), "[%s]", def);
+		/* The default stays in one piece if it fits in a line at all. */
+		if (column + 1 + (int)strlen(text) > WIDTH && column > LEFT) {
+			fputc('\n', out);
+			pad(out, 0, LEFT);
+			column = LEFT;
+		}
+		wrap(out, text, column, LEFT);
+	}
+	fputc('\n', out);
+}
+
+void opts_help(const struct opt_command *cmd, FILE *out)
+{
+	const struct opt_def *d;
+
+	fprintf(out, "Usage: catnap %s %s\n\n", cmd->name, cmd->synopsis);
+	wrap(out, cmd->summary, 0, 0);
+	fprintf(out, "\n\nOptions [defaults]:\n");
+	for (d = cmd->options; d->f.name; d++)
+		one(out, d->letter, d->f.name, d->form, d->help, d->def);
+	one(out, 'h', "help", NULL, "Prints this and exits.", NULL);
+	if (cmd->notes)
+		fprintf(out, "\n%s", cmd->notes);
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Option values: text to number, size, time, switch, word. All of the text must be used up, nothing
+ * overflows, and there are no signs and no blanks: what is not understood entirely is refused.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/opts.h"
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+/* Largest first: that is the order in which a number is made short for people. */
+static const struct unit size_units[] = {
+	{"T", UINT64_C(1) << 40},
+	{"G", UINT64_C(1) << 30},
+	{"M", UINT64_C(1) << 20},
+	{"K", UINT64_C(1) << 10},
+	{"", 1},
+	{NULL, 0},
+};
+
+static const struct unit time_units[] = {
+	{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {"", 1}, {NULL, 0},
+};
+
+static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
+
+enum parsed { PARSED, NOT_UNDERSTOOD, TOO_LARGE };
+
+static int digit(char c, unsigned base)
+{
+	int v = -1;
+
+	if (c >= '0' && c <= '9')
+		v = c - '0';
+	else if (base == 16 && c >= 'a' && c <= 'f')
+		v = c - 'a' + 10;
+	else if (base == 16 && c >= 'A' && c <= 'F')
+		v = c - 'A' + 10;
+	return v;
+}
+
+/* Units that are one letter may be written small, as in 512m: only sizes have such, and no clash.
+ */
+static bool same_unit(const char *text, const char *unit)
+{
+	if (unit[0] >= 'A' && unit[0] <= 'Z')
+		return (text[0] & ~0x20) == unit[0] && text[1] == '\0';
+	return strcmp(text, unit) == 0;
+}
+
+static enum parsed parse_number(const char *text, const struct unit *units, uint64_t *out)
+{
+	unsigned base = 10;
+	uint64_t value = 0;
+	bool over = false;
+
+	if (units == no_units && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+		base = 16;
+		text += 2;
+	}
+	if (digit(*text, base) < 0)
+		return NOT_UNDERSTOOD;
+	for (; digit(*text, base) >= 0; text++) {
+		if (__builtin_mul_overflow(value, base, &value) ||
+		    __builtin_add_overflow(value, (unsigned)digit(*text, base), &value))
+			over = true;
+	}
+	for (; units->name; units++) {
+		if (same_unit(text, units->name))
+			break;
+	}
+	/* First whether it is a number at all: of "99999999999999999999x" that is the matter. */
+	if (!units->name)
+		return NOT_UNDERSTOOD;
+	if (over || __builtin_mul_overflow(value, units->factor, &value))
+		return TOO_LARGE;
+	*out = value;
+	return PARSED;
+}
+
+/* Decimal digits with at most one point; strtod() alone would take "nan", "0x1p3" and blanks. */
+static enum parsed parse_real(const char *text, double *out)
+{
+	size_t digits = strspn(text, "0123456789");
+	const char *end = text + digits;
+
+	if (*end == '.') {
+		size_t more = strspn(++end, "0123456789");
+
+		digits = digits && more ? digits + more : 0;
+		end += more;
+	}
+	if (digits == 0 || *end)
+		return NOT_UNDERSTOOD;
+	*out = strtod(text, NULL); /* no setlocale() in this program: the point is a point */
+	return PARSED;
+}
+
+/* In the largest unit that divides it; a bare 0 needs none. */
+static const char *show(uint64_t value, const struct unit *units, char *buf, size_t size)
+{
+	bool spaced;
+
+	while (units[1].name && (value == 0 ? units->name[0] != '\0' : value % units->factor != 0))
+		units++;
+	/* "200us", but "4294967295 ns": many digits need the blank to be read. */
+	spaced = units->name[0] && value / units->factor >= 100000;
+	snprintf(buf, size, "%" PRIu64 "%s%s", value / units->factor, spaced ? " " : "",
+		 units->name);
+	return buf;
+}
+
+/* The kinds of value that are numbers with a range. */
+struct kind {
+	const char *what; /* "a number" */
+	const struct unit *units;
+	const char *forms; /* what to say when it is not even understood */
+	uint64_t largest;
+};
+
+static const struct kind *kind_of(enum opt_type type)
+{
+	static const struct kind u32 = {"a number", no_units, NULL, UINT32_MAX};
+	static const struct kind u64 = {"a number", no_units, NULL, UINT64_MAX};
+	static const struct kind size = {"a size", size_units, "as in 4096, 64K, 512M or 2G",
+					 UINT64_MAX};
+	static const struct kind time = {"a time", time_units, "as in 500ns, 200us, 5ms or 1s",
+					 UINT64_MAX};
+	static const struct kind time32 = {"a time", time_units, "as in 500ns, 200us, 5ms or 1s",
+					   UINT32_MAX};
+
+	if (type == OPT_U32)
+		return &u32;
+	if (type == OPT_SIZE)
+		return &size;
+	if (type == OPT_TIME)
+		return &time;
+	if (type == OPT_TIME32)
+		return &time32;
+	return &u64;
+}
+
+static int fail_number(struct opts *o, const struct opt_arg *arg, const struct opt_field *f,
+		       enum parsed why)
+{
+	const struct kind *k = kind_of(f->type);
+	uint64_t max = f->max ? f->max : k->largest;
+	char low[32], high[32], range[80];
+
+	show(f->min, k->units, low, sizeof(low));
+	show(max, k->units, high, sizeof(high));
+	if (max == UINT64_MAX && f->min == 0)
+		snprintf(range, sizeof(range), "%s below 2^64%s", k->what,
+			 k->units == time_units ? " ns" : "");
+	else if (max == UINT64_MAX)
+		snprintf(range, sizeof(range), "at least %s", low);
+	else if (max == f->min)
+		snprintf(range, sizeof(range), "%s", low);
+	else
+		snprintf(range, sizeof(range), "%s to %s", low, high);
+
+	if (why == TOO_LARGE)
+		return opt_fail(o, arg, "is out of range: expected %s", range);
+	if (k->forms)
+		return opt_fail(o, arg, "is not %s: expected %s, %s", k->what, range, k->forms);
+	return opt_fail(o, arg, "is not %s: expected %s", k->what, range);
+}
+
+static int number(struct opts *o, const struct opt_arg *arg, const struct opt_field *f,
+		  uint64_t *value)
+{
+	const struct kind *k = kind_of(f->type);
+	enum parsed how = parse_number(arg->text, k->units, value);
+
+	if (how == PARSED && (*value < f->min || *value > (f->max ? f->max : k->largest)))
+		how = TOO_LARGE;
+	if (how != PARSED)
+		return fail_number(o, arg, f, how);
+	return 0;
+}
+
+static int real(struct opts *o, const struct opt_arg *arg, const struct opt_field *f, double *value)
+{
+	enum parsed how = parse_real(arg->text, value);
+
+	if (how != PARSED)
+		return opt_fail(o, arg, "is not a decimal number: expected %" PRIu64 " to %" PRIu64,
+				f->min, f->max);
+	if (*value < (double)f->min || *value > (double)f->max)
+		return opt_fail(o, arg, "is out of range: expected %" PRIu64 " to %" PRIu64, f->min,
+				f->max);
+	return 0;
+}
+
+static int word(struct opts *o, const struct opt_arg *arg, const struct opt_word *words, int *out)
+{
+	const struct opt_word *w;
+	char list[256] = "";
+
+	for (w = words; w->name; w++) {
+		if (strcmp(w->name, arg->text) == 0) {
+			*out = w->value;
+			return 0;
+		}
+	}
+	for (w = words; w->name; w++) {
+		const char *sep = w == words ? "" : w[1].name ? ", " : " or ";
+		size_t used = strlen(list);
+
+		snprintf(list + used, sizeof(list) - used, "%s%s", sep, w->name);
+	}
+	return opt_fail(o, arg, "is unknown: expected %s", list);
+}
+
+static const struct opt_word on_off[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
+
+int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field *field, void *dst)
+{
+	uint64_t value = 0;
+	double decimal = 0;
+	int chosen = 0, ret;
+
+	if (arg->text[0] == '\0' && field->type != OPT_TEXT && field->type != OPT_CALL)
+		return opt_fail(o, arg, "is empty: expected a value");
+	switch (field->type) {
+	case OPT_FLAG:
+		*(bool *)dst = true;
+		return 0;
+	case OPT_STRING:
+	case OPT_TEXT:
+		*(const char **)dst = arg->text;
+		return 0;
+	case OPT_U32:
+	case OPT_TIME32:
+		ret = number(o, arg, field, &value);
+		if (ret == 0)
+			*(uint32_t *)dst = (uint32_t)value;
+		return ret;
+	case OPT_U64:
+	case OPT_SIZE:
+	case OPT_TIME:
+		ret = number(o, arg, field, &value);
+		if (ret == 0)
+			*(uint64_t *)dst = value;
+		return ret;
+	case OPT_REAL:
+		ret = real(o, arg, field, &decimal);
+		if (ret == 0)
+			*(double *)dst = decimal;
+		return ret;
+	case OPT_SWITCH:
+		ret = word(o, arg, on_off, &chosen);
+		if (ret == 0)
+			*(bool *)dst = chosen;
+		return ret;
+	case OPT_WORD:
+		ret = word(o, arg, field->words, &chosen);
+		if (ret == 0)
+			*(int *)dst = chosen;
+		return ret;
+	case OPT_CALL:
+		return field->set(o, arg, dst);
+	}
+	return opts_fail(o, "--%s: the option table is wrong", arg->option);
+}
+
+/* ---- halt polling ---- */
+
+static const struct opt_word policy_words[] = {
+	{"kernel", CATNAP_POLICY_KERNEL},
+	{"fixed", CATNAP_POLICY_FIXED},
+	{"always", CATNAP_POLICY_ALWAYS},
+	{"off", CATNAP_POLICY_OFF},
+	{NULL, 0},
+};
+
+struct halt_poll_keys {
+	struct catnap_halt_poll params;
+	int policy;
+	uint32_t vcpu;
+};
+
+static const uint32_t no_vcpu = UINT32_MAX;
+
+int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
+		       struct catnap_halt_poll *params, int *vcpu)
+{
+#define AT(member) offsetof(struct halt_poll_keys, member)
+	struct opt_field keys[] = {
+		{.name = "policy", .type = OPT_WORD, .offset = AT(policy), .words = policy_words},
+		{.name = "max", .type = OPT_TIME32, .offset = AT(params.max_ns)},
+		{.name = "grow", .type = OPT_U32, .offset = AT(params.grow)},
+		{.name = "grow-start", .type = OPT_TIME32, .offset = AT(params.grow_start_ns)},
+		{.name = "shrink", .type = OPT_U32, .offset = AT(params.shrink)},
+		{.name = NULL},
+		{.name = NULL},
+	};
+	struct halt_poll_keys got = {
+		.params = *params, .policy = (int)params->policy, .vcpu = no_vcpu};
+
+	/* max 0 would mean the largest u32; a lone vCPU 0 is OPT_U32 of 0 to 0, so checked below.
+	 */
+	if (vcpu)
+		keys[5] = (struct opt_field){
+			.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1};
+#undef AT
+	if (opt_keys(o, arg, keys, &got))
+		return -EINVAL;
+	if (vcpu && got.vcpu != no_vcpu && got.vcpu >= n_vcpus)
+		return opts_fail(o,
+				 "--%s: vcpu: \"%" PRIu32
+				 "\" is out of range: expected 0 to %" PRIu32,
+				 arg->option, got.vcpu, n_vcpus ? n_vcpus - 1 : 0);
+	*params = got.params;
+	params->policy = (uint32_t)got.policy;
+	if (vcpu)
+		*vcpu = got.vcpu == no_vcpu ? -1 : (int)got.vcpu;
+	return 0;
+}
+
+int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params)
+{
+	return opt_halt_poll_vcpu(o, arg, 0, params, NULL);
+}
+
+const char *opt_policy_name(uint32_t policy)
+{
+	const struct opt_word *w;
+
+	for (w = policy_words; w->name; w++) {
+		if ((uint32_t)w->value == policy)
+			return w->name;
+	}
+	return NULL;
+}

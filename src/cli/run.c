@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `catnap run`: launches a microVM and stays until it ends. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "cli/opts.h"
+#include "cli/run.h"
+
+#define DEFAULT_CMDLINE "console=ttyS0"
+
+/* -- options ---------------------------------------------------------------------------------- */
+
+struct cpus_value {
+	uint32_t n;
+	const char *affinity;
+};
+
+/* A list of processors such as 0-1 or 0:2:5-7; vCPU i gets the i-th, and round again. */
+static int parse_affinity(struct opts *o, const struct opt_arg *arg, const char *list,
+			  struct run_cfg *cfg)
+{
+	uint32_t cpus[CPU_SETSIZE], n = 0;
+	const char *p = list;
+	cpu_set_t allowed;
+
+	CPU_ZERO(&allowed);
+	sched_getaffinity(0, sizeof(allowed), &allowed);
+	while (*p) {
+		char *end;
+		unsigned long first, last;
+
+		if (*p < '0' || *p > '9')
+			goto bad;
+		first = last = strtoul(p, &end, 10);
+		if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+			last = strtoul(end + 1, &end, 10);
+		if ((*end && *end != ':') || (*end == ':' && !end[1]) || last < first ||
+		    last >= CPU_SETSIZE)
+			goto bad;
+		for (; first <= last; first++) {
+			if (!CPU_ISSET(first, &allowed))
+				return opt_fail(o, arg, "names processor %lu, which this process may "
+							"not use",
+						first);
+			if (n < CPU_SETSIZE)
+				cpus[n++] = (uint32_t)first;
+		}
+		p = *end ? end + 1 : end;
+	}
+	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
+		cfg->affinity[i] = (int32_t)cpus[i % n];
+	cfg->pinned = true;
+	return 0;
+bad:
+	return opt_fail(o, arg, "is not a list of processors: expected one such as 0-1 or 0:2");
+}
+
+static int set_cpus(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field keys[] = {
+		{ .name = "n", .type = OPT_U32, .offset = offsetof(struct cpus_value, n), .min = 1,
+		  .max = CATNAP_MAX_VCPUS },
+		{ .name = "affinity", .type = OPT_STRING,
+		  .offset = offsetof(struct cpus_value, affinity) },
+		{ .name = NULL },
+	};
+	struct run_cfg *cfg = ptr;
+	struct cpus_value value = { .n = cfg->cpus };
+	struct opt_arg affinity = { .option = arg->option, .key = "affinity" };
+
+	if (opt_keys(o, arg, keys, &value))
+		return -EINVAL;
+	cfg->cpus = value.n;
+	affinity.text = value.affinity;
+	return value.affinity ? parse_affinity(o, &affinity, value.affinity, cfg) : 0;
+}
+
+static int set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field size = { .type = OPT_SIZE, .min = 1 << 20,
+					       .max = UINT64_C(1) << 46 };
+	struct run_cfg *cfg = ptr;
+	struct sysinfo si;
+
+	if (opt_value(o, arg, &size, &cfg->memory))
+		return -EINVAL;
+	if (cfg->memory & 4095)
+		return opt_fail(o, arg, "is not a multiple of 4K");
+	if (sysinfo(&si) == 0) {
+		uint64_t total = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+
+		if (cfg->memory > total)
+			return opt_fail(o, arg, "is more than this host has: expected at most %lluM",
+					(unsigned long long)(total >> 20));
+	}
+	return 0;
+}
+
+static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+	struct catnap_halt_poll params = cfg->halt_poll;
+	int vcpu;
+
+	if (opt_halt_poll_vcpu(o, arg, CATNAP_MAX_VCPUS, &params, &vcpu))
+		return -EINVAL;
+	if (vcpu < 0) {
+		cfg->halt_poll = params;
+		return 0;
+	}
+	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
+		if (cfg->vcpu_halt_poll[i].vcpu == vcpu)
+			return opt_fail(o, arg, "is for vCPU %d, which has one already", vcpu);
+	cfg->vcpu_halt_poll[cfg->n_vcpu_halt_poll].vcpu = vcpu;
+	cfg->vcpu_halt_poll[cfg->n_vcpu_halt_poll++].params = params;
+	return 0;
+}
+
+static int set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+
+	if (strcmp(arg->text, "stdio") == 0) {
+		cfg->serial = SERIAL_STDIO;
+	} else if (strcmp(arg->text, "null") == 0) {
+		cfg->serial = SERIAL_NULL;
+	} else if (strncmp(arg->text, "file=", 5) == 0 && arg->text[5]) {
+		cfg->serial = SERIAL_FILE;
+		cfg->serial_path = arg->text + 5;
+	} else {
+		return opt_fail(o, arg, "is not known: expected stdio, null or file=PATH");
+	}
+	return 0;
+}
+
+static const struct opt_word irqchips[] = { { "user", CATNAP_IRQCHIP_USER },
+					    { "kernel", CATNAP_IRQCHIP_KERNEL },
+					    { NULL, 0 } };
+static const struct opt_word image_kinds[] = { { "auto", CATNAP_IMAGE_AUTO },
+					       { "pvh", CATNAP_IMAGE_PVH },
+					       { "multiboot", CATNAP_IMAGE_MULTIBOOT },
+					       { "flat", CATNAP_IMAGE_FLAT },
+					       { NULL, 0 } };
+static const struct opt_word log_levels[] = { { "error", CATNAP_LOG_ERROR },
+					      { "warn", CATNAP_LOG_WARN },
+					      { "info", CATNAP_LOG_INFO },
+					      { "debug", CATNAP_LOG_DEBUG },
+					      { NULL, 0 } };
+
+#define AT(member) offsetof(struct run_cfg, member)
+
+static const struct opt_def options[] = {
+	{ .f = { .name = "kernel", .type = OPT_STRING, .offset = AT(kernel) },
+	  .letter = 'k', .form = "PATH",
+	  .help = "The image: ELF with a PVH entry, Multiboot 1, or flat. May also be given as the "
+		  "first argument." },
+	{ .f = { .name = "kernel-format", .type = OPT_WORD, .offset = AT(image_kind), .words = image_kinds },
+	  .form = "auto|pvh|multiboot|flat",
+	  .help = "How to start the image. A flat one is loaded at 0x7c00 and started there in real mode.",
+	  .def = "auto" },
+	{ .f = { .name = "cmdline", .type = OPT_TEXT, .offset = AT(cmdline) },
+	  .letter = 'c', .form = "STRING", .help = "The kernel's command line.", .def = DEFAULT_CMDLINE },
+	{ .f = { .name = "cpus", .type = OPT_CALL, .set = set_cpus },
+	  .form = "N[,affinity=LIST]",
+	  .help = "How many vCPUs, 1 to 64; their threads are tied to the processors of a list such as "
+		  "0-1 or 0:2, one each, round and round.",
+	  .def = "1" },
+	{ .f = { .name = "memory", .type = OPT_CALL, .set = set_memory },
+	  .letter = 'm', .form = "SIZE", .help = "The guest's memory, at least 1M.", .def = "256M" },
+	{ .f = { .name = "irqchip", .type = OPT_WORD, .offset = AT(irqchip), .words = irqchips },
+	  .form = "user|kernel",
+	  .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
+	  .def = "user" },
+	{ .f = { .name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll },
+	  .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
+	  .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. With "
+		  "irqchip=kernel, max is given to KVM (off: 0).",
+	  .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2", .repeat = true },
+	{ .f = { .name = "serial", .type = OPT_CALL, .set = set_serial },
+	  .form = "stdio|null|file=PATH",
+	  .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps.",
+	  .def = "stdio" },
+	{ .f = { .name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff },
+	  .form = "PORT",
+	  .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & 255.",
+	  .def = "off" },
+	{ .f = { .name = "stats", .type = OPT_STRING, .offset = AT(stats) },
+	  .form = "FILE|-", .help = "Writes statistics as JSON at the end.", .def = "off" },
+	{ .f = { .name = "halt-trace", .type = OPT_STRING, .offset = AT(halt_trace) },
+	  .form = "FILE", .help = "Writes a line for each halt, for catnap replay.", .def = "off" },
+	{ .f = { .name = "timeout", .type = OPT_TIME, .offset = AT(timeout_ns), .min = 1,
+		 .max = UINT64_MAX },
+	  .form = "TIME", .help = "Ends the VM after this time, with exit status 124.", .def = "none" },
+	{ .f = { .name = "verbose", .type = OPT_FLAG, .offset = AT(verbose) },
+	  .letter = 'v', .help = "The same as --log-level info." },
+	{ .f = { .name = "log-level", .type = OPT_WORD, .offset = AT(log_level), .words = log_levels },
+	  .form = "error|warn|info|debug", .help = "Which messages are shown.", .def = "warn" },
+	{ .f = { .name = "log-file", .type = OPT_STRING, .offset = AT(log_file) },
+	  .form = "PATH", .help = "Messages go there.", .def = "standard error" },
+	{ .f = { .name = NULL } },
+};
+
+static const struct opt_command command = {
+	.name = "run",
+	.synopsis = "[OPTIONS] [KERNEL]",
+	.summary = "Launches a microVM and stays until it ends.",
+	.options = options,
+	.notes = "Exit status: 0 the guest powered off; 1 host error; 2 wrong command line; 32 the guest\n"
+		 "asked for a reset; 33 triple fault or KVM internal error; 34 guest panic; 124 --timeout;\n"
+		 "128 + N ended by signal N; or what --debug-exit carries.\n",
+	.arg_name = "KERNEL",
+	.max_args = 1,
+};
+
+/* -- running ---------------------------------------------------------------------------------- */
+
+static void serial_output(void *ctx, const void *data, size_t len)
+{
+	const struct run_io *io = ctx;
+	const char *p = data;
+
+	while (len) {
+		ssize_t n = write(io->serial_out, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			usleep(1000); /* somebody made our output non-blocking */
+			continue;
+		}
+		if (n <= 0)
+			return; /* nobody reads it: lost, as on a wire */
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+struct logger {
+	FILE *out;
+	enum catnap_log_level level;
+};
+
+static void log_message(void *ctx, enum catnap_log_level level, const char *message)
+{
+	const struct logger *l = ctx;
+	static const char *const names[] = { "error", "warning", "info", "debug" };
+
+	if (level <= l->level)
+		fprintf(l->out, "catnap run: %s: %s\n", names[level], message);
+}
+
+/* Checks what concerns several options. 0 or -EINVAL. */
+static int check(struct opts *o, struct run_cfg *cfg)
+{
+	if (o->n_args) {
+		if (cfg->kernel)
+			return opts_fail(o, "a kernel was given twice: --kernel and \"%s\"", o->args[0]);
+		cfg->kernel = o->args[0];
+	}
+	if (!cfg->kernel)
+		return opts_fail(o, "no kernel: expected --kernel PATH");
+	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++) {
+		if (cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+			return opts_fail(o, "--halt-poll: vcpu: KVM has one setting per VM: "
+					    "expected --irqchip user");
+		if (cfg->vcpu_halt_poll[i].vcpu >= (int)cfg->cpus)
+			return opts_fail(o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
+					 cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
+	}
+	if (cfg->halt_trace && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+		return opts_fail(o, "--halt-trace: with --irqchip kernel the halts are KVM's: "
+				    "expected --irqchip user");
+	if (cfg->verbose && cfg->log_level < CATNAP_LOG_INFO)
+		cfg->log_level = CATNAP_LOG_INFO;
+	return 0;
+}
+
+static int cannot_open(const char *option, const char *path)
+{
+	fprintf(stderr, "catnap run: --%s: %s: %s\n", option, path, strerror(errno));
+	return CMD_ERROR;
+}
+
+static void close_io(struct run_io *io)
+{
+	if (io->log && io->log != stderr)
+		fclose(io->log);
+	if (io->stats && io->stats != stdout)
+		fclose(io->stats);
+	if (io->serial_out > STDERR_FILENO)
+		close(io->serial_out);
+	if (io->trace_fd >= 0)
+		close(io->trace_fd);
+}
+
+/* Opens what is written to. After the VM was made: if that fails, nothing has been created. */
+static int open_io(const struct run_cfg *cfg, struct run_io *io)
+{
+	if (cfg->serial == SERIAL_FILE) {
+		io->serial_out = open(cfg->serial_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		if (io->serial_out < 0)
+			return cannot_open("serial", cfg->serial_path);
+	} else if (cfg->serial == SERIAL_STDIO) {
+		io->serial_out = STDOUT_FILENO;
+		io->serial_in = STDIN_FILENO;
+	}
+	if (cfg->stats) {
+		io->stats = strcmp(cfg->stats, "-") == 0 ? stdout : fopen(cfg->stats, "we");
+		if (!io->stats)
+			return cannot_open("stats", cfg->stats);
+	}
+	return CMD_OK;
+}
+
+static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, struct run_io *io,
+			struct logger *logger)
+{
+	catnap_vm_config_init(vc);
+	vc->vcpus = cfg->cpus;
+	vc->memory_size = cfg->memory;
+	vc->irqchip = (uint32_t)cfg->irqchip;
+	vc->image_kind = (uint32_t)cfg->image_kind;
+	vc->kernel_path = cfg->kernel;
+	vc->cmdline = cfg->cmdline;
+	vc->halt_poll = cfg->halt_poll;
+	vc->debug_exit_port = cfg->debug_exit == UINT32_MAX ? -1 : (int32_t)cfg->debug_exit;
+	vc->vcpu_affinity = cfg->pinned ? cfg->affinity : NULL;
+	vc->halt_trace_fd = io->trace_fd;
+	vc->serial_output = cfg->serial == SERIAL_NULL ? NULL : serial_output;
+	vc->serial_ctx = io;
+	vc->log = log_message;
+	vc->log_ctx = logger;
+}
+
+static int run(const struct run_cfg *cfg)
+{
+	struct run_io io = { .log = stderr, .serial_out = -1, .serial_in = -1, .trace_fd = -1 };
+	struct logger logger;
+	struct catnap_vm_config vc;
+	struct catnap_vm *vm = NULL;
+	int status = CMD_OK, ret;
+
+	if (cfg->log_file) {
+		io.log = fopen(cfg->log_file, "ae");
+		if (!io.log)
+			return cannot_open("log-file", cfg->log_file);
+		setvbuf(io.log, NULL, _IOLBF, 0);
+	}
+	logger = (struct logger){ io.log, (enum catnap_log_level)cfg->log_level };
+	if (cfg->halt_trace) {
+		io.trace_fd = open(cfg->halt_trace, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
+				   0666);
+		if (io.trace_fd < 0)
+			status = cannot_open("halt-trace", cfg->halt_trace);
+	}
+	if (status == CMD_OK) {
+		fill_config(&vc, cfg, &io, &logger);
+		ret = catnap_vm_create(&vc, &vm);
+		if (ret < 0) {
+			fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(NULL));
+			status = CMD_ERROR;
+		}
+	}
+	if (status == CMD_OK)
+		status = open_io(cfg, &io);
+	if (status == CMD_OK) {
+		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
+			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
+						&cfg->vcpu_halt_poll[i].params);
+		status = run_loop(vm, cfg, &io);
+	} else if (io.trace_fd >= 0) {
+		unlink(cfg->halt_trace); /* nothing has been started: nothing is left */
+	}
+	catnap_vm_destroy(&vm);
+	close_io(&io);
+	return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run_cfg cfg = {
+		.cmdline = DEFAULT_CMDLINE,
+		.cpus = 1,
+		.memory = UINT64_C(256) << 20,
+		.irqchip = CATNAP_IRQCHIP_USER,
+		.debug_exit = UINT32_MAX,
+		.log_level = CATNAP_LOG_WARN,
+	};
+	struct opts o;
+	int status;
+
+	catnap_halt_poll_init(&cfg.halt_poll);
+	status = opts_command(&o, &command, argc, argv, &cfg);
+	if (status < 0) {
+		if (check(&o, &cfg) < 0) {
+			fprintf(stderr, "%s\n", o.error);
+			status = CMD_USAGE;
+		} else {
+			status = run(&cfg);
+		}
+	}
+	opts_free(&o);
+	return status;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * While the guest runs: its input, the escape key, signals, the timeout. One poll(2) in the main thread; the
+ * vCPUs have threads of their own.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "cli/run.h"
+#include "cli/terminal.h"
+
+#define ESCAPE_KEY     0x01 /* Ctrl-A */
+#define INPUT_RETRY_MS 2    /* the guest reads its FIFO at its own speed */
+
+struct loop {
+	struct catnap_vm *vm;
+	const struct run_io *io;
+	struct terminal term;
+	bool escaped;
+	bool quit; /* Ctrl-A x */
+	uint8_t input[4096];
+	size_t used, given; /* of input: read, and taken by the guest */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void escape(struct loop *l, uint8_t key, size_t *kept)
+{
+	l->escaped = false;
+	switch (key) {
+	case 'x':
+		l->quit = true;
+		break;
+	case 'h':
+	case '?':
+		fprintf(stderr, "\nCtrl-A x  end the VM\nCtrl-A h  this help\n"
+				"Ctrl-A Ctrl-A  send Ctrl-A\n");
+		break;
+	case ESCAPE_KEY:
+		l->input[(*kept)++] = ESCAPE_KEY;
+		break;
+	}
+}
+
+/* Takes the escape sequences out, on a terminal only: a pipe's bytes are all the guest's. */
+static void filter(struct loop *l, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n && l->term.raw; i++) {
+		uint8_t c = l->input[i];
+
+		if (l->escaped)
+			escape(l, c, &kept);
+		else if (c == ESCAPE_KEY)
+			l->escaped = true;
+		else
+			l->input[kept++] = c;
+	}
+	l->used = l->term.raw ? kept : n;
+	l->given = 0;
+}
+
+/* False: no more input will come. */
+static bool read_input(struct loop *l)
+{
+	ssize_t n = read(l->io->serial_in, l->input, sizeof(l->input));
+
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN;
+	if (n == 0)
+		return false;
+	filter(l, (size_t)n);
+	return true;
+}
+
+static void give_input(struct loop *l)
+{
+	if (l->given < l->used)
+		l->given += catnap_vm_serial_input(l->vm, l->input + l->given, l->used - l->given);
+}
+
+static int timeout_ms(uint64_t deadline, bool retry)
+{
+	uint64_t now = now_ns(), ms;
+
+	if (deadline == UINT64_MAX)
+		return retry ? INPUT_RETRY_MS : -1;
+	ms = deadline > now ? (deadline - now + 999999) / 1000000 : 0;
+	if (retry && ms > INPUT_RETRY_MS)
+		ms = INPUT_RETRY_MS;
+	return ms > 1000000 ? 1000000 : (int)ms;
+}
+
+/* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit. */
+static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
+{
+	bool input = l->io->serial_in >= 0;
+
+	for (;;) {
+		bool full = l->given < l->used;
+		struct pollfd p[3] = {
+			{ .fd = catnap_vm_get_fd(l->vm), .events = POLLIN },
+			{ .fd = signals, .events = POLLIN },
+			{ .fd = input && !full ? l->io->serial_in : -1, .events = POLLIN },
+		};
+		struct signalfd_siginfo si;
+
+		if (poll(p, 3, timeout_ms(deadline, full)) < 0 && errno != EINTR)
+			return -errno;
+		if (p[0].revents)
+			return 0;
+		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si))
+			return RUN_SIGNAL + (int)si.ssi_signo;
+		if (deadline != UINT64_MAX && now_ns() >= deadline)
+			return RUN_TIMEOUT;
+		if (p[2].revents)
+			input = read_input(l);
+		give_input(l);
+		if (l->quit)
+			return -1;
+	}
+}
+
+static int status_of(const struct catnap_exit *e)
+{
+	switch ((enum catnap_exit_reason)e->reason) {
+	case CATNAP_EXIT_POWEROFF:
+	case CATNAP_EXIT_STOPPED:
+		return RUN_POWEROFF;
+	case CATNAP_EXIT_RESET:
+		return RUN_RESET;
+	case CATNAP_EXIT_TRIPLE_FAULT:
+	case CATNAP_EXIT_KVM_ERROR:
+		return RUN_FAULT;
+	case CATNAP_EXIT_PANIC:
+		return RUN_PANIC;
+	case CATNAP_EXIT_DEBUG:
+		return (int)(((uint32_t)e->code << 1 | 1) & 255);
+	case CATNAP_EXIT_NONE:
+	case CATNAP_EXIT_HOST_ERROR:
+		break;
+	}
+	return CMD_ERROR;
+}
+
+int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_io *io)
+{
+	struct loop l = { .vm = vm, .io = io };
+	struct catnap_exit e = { .size = sizeof(e) };
+	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
+	int signals, status, why;
+	sigset_t set;
+
+	if (deadline < cfg->timeout_ns)
+		deadline = UINT64_MAX;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	signal(SIGPIPE, SIG_IGN); /* a reader of our output that went away is not the guest's end */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals < 0) {
+		fprintf(stderr, "catnap run: signalfd: %s\n", strerror(errno));
+		return CMD_ERROR;
+	}
+	if (io->serial_in >= 0)
+		terminal_raw(&l.term, io->serial_in);
+	status = catnap_vm_start(vm);
+	if (status < 0) {
+		terminal_restore(&l.term);
+		fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(vm));
+		close(signals);
+		return CMD_ERROR;
+	}
+	why = wait_for_end(&l, signals, deadline);
+	if (why != 0)
+		catnap_vm_stop(vm);
+	catnap_vm_wait(vm, UINT64_MAX, &e);
+	terminal_restore(&l.term);
+	close(signals);
+
+	if (e.report[0])
+		fprintf(stderr, "catnap run: %s", e.report);
+	if (why == RUN_TIMEOUT && e.reason == CATNAP_EXIT_STOPPED)
+		fprintf(stderr, "catnap run: --timeout: the time is over\n");
+	if (io->stats && write_stats(vm, cfg, &e, io->stats) < 0) {
+		fprintf(stderr, "catnap run: --stats: %s: %s\n", cfg->stats, strerror(errno));
+		if (why == 0 && e.reason == CATNAP_EXIT_POWEROFF)
+			return CMD_ERROR;
+	}
+	/* Ended by itself while it was being stopped: then that is how it ended. */
+	if (why > 0 && e.reason == CATNAP_EXIT_STOPPED)
+		return why;
+	return status_of(&e);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM's statistics as JSON: names as in catnap/poll.h and catnap/catnap.h. */
+#include <errno.h>
+#include <string.h>
+#include <json-c/json.h>
+
+#include "cli/opts.h"
+#include "cli/run.h"
+
+static void add_u64(struct json_object *o, const char *name, uint64_t value)
+{
+	json_object_object_add(o, name, json_object_new_uint64(value));
+}
+
+static void add_hist(struct json_object *o, const char *name, const uint64_t *hist)
+{
+	struct json_object *a = json_object_new_array_ext(CATNAP_HIST_BUCKETS);
+
+	for (int i = 0; i < CATNAP_HIST_BUCKETS; i++)
+		json_object_array_add(a, json_object_new_uint64(hist[i]));
+	json_object_object_add(o, name, a);
+}
+
+static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, bool kernel)
+{
+	static const char *const causes[CATNAP_CAUSES] = { "ipi", "timer", "io", "eventfd", "other" };
+	const char *policy = kernel ? "kvm" : opt_policy_name(h->policy);
+
+	json_object_object_add(o, "policy", json_object_new_string(policy ? policy : "unknown"));
+	add_u64(o, "halt_exits", h->halt_exits);
+	add_u64(o, "halt_attempted_poll", h->halt_attempted_poll);
+	add_u64(o, "halt_successful_poll", h->halt_successful_poll);
+	add_u64(o, "halt_poll_invalid", h->halt_poll_invalid);
+	add_u64(o, "halt_wakeup", h->halt_wakeup);
+	add_u64(o, "halt_poll_success_ns", h->halt_poll_success_ns);
+	add_u64(o, "halt_poll_fail_ns", h->halt_poll_fail_ns);
+	add_u64(o, "halt_wait_ns", h->halt_wait_ns);
+	add_hist(o, "halt_poll_success_hist", h->halt_poll_success_hist);
+	add_hist(o, "halt_poll_fail_hist", h->halt_poll_fail_hist);
+	add_hist(o, "halt_wait_hist", h->halt_wait_hist);
+	if (kernel)
+		return; /* the rest is not known of halts inside KVM */
+	for (int i = 0; i < CATNAP_CAUSES; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "wakeups_%s", causes[i]);
+		add_u64(o, name, h->wakeups[i]);
+	}
+	add_u64(o, "kicks_sent", h->kicks_sent);
+	add_u64(o, "kicks_saved", h->kicks_saved);
+	add_u64(o, "futex_wakes", h->futex_wakes);
+	json_object_object_add(o, "window_ns",
+			       h->window_ns == CATNAP_WINDOW_FOREVER ?
+				       NULL :
+				       json_object_new_uint64(h->window_ns));
+	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
+}
+
+static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool kernel)
+{
+	struct catnap_vcpu_stats s = { .size = sizeof(s) };
+	struct json_object *o = json_object_new_object();
+
+	catnap_vm_get_stats(vm, i, &s);
+	add_u64(o, "vcpu", i);
+	add_halt(o, &s.halt, kernel);
+	add_u64(o, "exits", s.exits);
+	add_u64(o, "exits_io", s.exits_io);
+	add_u64(o, "exits_mmio", s.exits_mmio);
+	add_u64(o, "exits_msr", s.exits_msr);
+	add_u64(o, "exits_hlt", s.exits_hlt);
+	add_u64(o, "exits_window", s.exits_window);
+	add_u64(o, "exits_signal", s.exits_signal);
+	add_u64(o, "injected", s.injected);
+	add_u64(o, "pv_eoi", s.pv_eoi);
+	add_u64(o, "timer_armed", s.timer_armed);
+	add_u64(o, "unclaimed", s.unclaimed);
+	add_u64(o, "cpu_ns", s.cpu_ns);
+	return o;
+}
+
+int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e, FILE *out)
+{
+	static const char *const reasons[] = { "none",	"poweroff", "reset", "triple-fault", "kvm-error",
+					       "debug", "stopped",  "host-error", "panic" };
+	bool kernel = cfg->irqchip == CATNAP_IRQCHIP_KERNEL;
+	struct json_object *root = json_object_new_object(), *exit = json_object_new_object();
+	struct json_object *vcpus = json_object_new_array();
+	int ret;
+
+	json_object_object_add(root, "irqchip", json_object_new_string(kernel ? "kernel" : "user"));
+	json_object_object_add(exit, "reason",
+			       json_object_new_string(e->reason < sizeof(reasons) / sizeof(reasons[0]) ?
+							      reasons[e->reason] :
+							      "unknown"));
+	json_object_object_add(exit, "code", json_object_new_int(e->code));
+	json_object_object_add(root, "exit", exit);
+	for (uint32_t i = 0; i < cfg->cpus; i++)
+		json_object_array_add(vcpus, vcpu_stats(vm, i, kernel));
+	json_object_object_add(root, "vcpus", vcpus);
+	errno = 0;
+	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
+	if (fflush(out) != 0)
+		ret = -1;
+	json_object_put(root);
+	return ret < 0 ? -1 : 0;
+}

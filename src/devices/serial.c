@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The 16550A's registers and its interrupt line. */
+#include <string.h>
+
+#include "devices/serial.h"
+
+/* Registers, by offset. */
+enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR };
+
+#define IER_RX	       0x01
+#define IER_THR_EMPTY  0x02
+#define IER_LINE       0x04
+#define IER_MASK       0x0f
+#define IIR_NONE       0x01
+#define IIR_THR_EMPTY  0x02
+#define IIR_RX	       0x04
+#define IIR_LINE       0x06
+#define IIR_FIFO       0xc0
+#define FCR_ENABLE     0x01
+#define FCR_CLEAR_RX   0x02
+#define LCR_DLAB       0x80
+#define MCR_OUT2       0x08
+#define MCR_LOOP       0x10
+#define MCR_MASK       0x1f
+#define LSR_READY      0x01
+#define LSR_OVERRUN    0x02
+#define LSR_TX_EMPTY   0x60 /* holding register and shift register */
+#define MSR_CONNECTED  0xb0 /* carrier, data set ready, clear to send */
+
+int serial_init(struct serial *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->dll = 1; /* 115200 baud, as firmware leaves it */
+	s->lcr = 0x03;
+	return -pthread_mutex_init(&s->lock, NULL);
+}
+
+void serial_destroy(struct serial *s)
+{
+	pthread_mutex_destroy(&s->lock);
+}
+
+static uint8_t interrupt_id(const struct serial *s)
+{
+	if ((s->ier & IER_LINE) && s->overrun)
+		return IIR_LINE;
+	if ((s->ier & IER_RX) && s->used)
+		return IIR_RX;
+	if ((s->ier & IER_THR_EMPTY) && s->thr_empty_pending)
+		return IIR_THR_EMPTY;
+	return IIR_NONE;
+}
+
+/* On a PC the interrupt output is gated by OUT2; drivers that poll never set it. */
+static void update_irq(struct serial *s)
+{
+	bool level = interrupt_id(s) != IIR_NONE && (s->mcr & MCR_OUT2);
+
+	if (level == s->irq_level)
+		return;
+	s->irq_level = level;
+	if (s->irq)
+		s->irq(s->irq_ctx, level);
+}
+
+static void push(struct serial *s, uint8_t byte)
+{
+	if (s->used == SERIAL_FIFO) {
+		s->overrun = true;
+		return;
+	}
+	s->fifo[(s->head + s->used++) % SERIAL_FIFO] = byte;
+}
+
+static uint8_t pop(struct serial *s)
+{
+	uint8_t byte;
+
+	if (!s->used)
+		return 0;
+	byte = s->fifo[s->head];
+	s->head = (s->head + 1) % SERIAL_FIFO;
+	s->used--;
+	return byte;
+}
+
+static void transmit(struct serial *s, const uint8_t *data, size_t len)
+{
+	if (s->mcr & MCR_LOOP) {
+		for (size_t i = 0; i < len; i++)
+			push(s, data[i]);
+	} else if (s->output) {
+		s->output(s->output_ctx, data, len);
+	}
+	s->thr_empty_pending = true;
+}
+
+static uint8_t modem_status(const struct serial *s)
+{
+	if (!(s->mcr & MCR_LOOP))
+		return MSR_CONNECTED;
+	/* Looped back: DTR -> DSR, RTS -> CTS, OUT1 -> RI, OUT2 -> DCD. */
+	return (uint8_t)((s->mcr & 0x01) << 5 | (s->mcr & 0x02) << 3 | (s->mcr & 0x0c) << 4);
+}
+
+static uint8_t read_register(struct serial *s, unsigned int reg)
+{
+	uint8_t value = 0xff;
+
+	switch (reg) {
+	case REG_DATA:
+		value = s->lcr & LCR_DLAB ? s->dll : pop(s);
+		break;
+	case REG_IER:
+		value = s->lcr & LCR_DLAB ? s->dlm : s->ier;
+		break;
+	case REG_IIR_FCR:
+		value = interrupt_id(s);
+		if (value == IIR_THR_EMPTY)
+			s->thr_empty_pending = false;
+		if (s->fcr & FCR_ENABLE)
+			value |= IIR_FIFO;
+		break;
+	case REG_LCR:
+		value = s->lcr;
+		break;
+	case REG_MCR:
+		value = s->mcr;
+		break;
+	case REG_LSR:
+		value = LSR_TX_EMPTY | (s->used ? LSR_READY : 0) | (s->overrun ? LSR_OVERRUN : 0);
+		s->overrun = false;
+		break;
+	case REG_MSR:
+		value = modem_status(s);
+		break;
+	case REG_SCR:
+		value = s->scr;
+		break;
+	}
+	update_irq(s);
+	return value;
+}
+
+static void write_register(struct serial *s, unsigned int reg, uint8_t value)
+{
+	switch (reg) {
+	case REG_DATA:
+		if (s->lcr & LCR_DLAB)
+			s->dll = value;
+		else
+			transmit(s, &value, 1);
+		break;
+	case REG_IER:
+		if (s->lcr & LCR_DLAB) {
+			s->dlm = value;
+			break;
+		}
+		/* Enabling the transmitter's interrupt while it is empty raises it. */
+		if (!(s->ier & IER_THR_EMPTY) && (value & IER_THR_EMPTY))
+			s->thr_empty_pending = true;
+		s->ier = value & IER_MASK;
+		break;
+	case REG_IIR_FCR:
+		if (value & FCR_CLEAR_RX)
+			s->used = 0;
+		s->fcr = value & FCR_ENABLE;
+		break;
+	case REG_LCR:
+		s->lcr = value;
+		break;
+	case REG_MCR:
+		s->mcr = value & MCR_MASK;
+		break;
+	case REG_SCR:
+		s->scr = value;
+		break;
+	}
+	update_irq(s);
+}
+
+static void serial_read(void *dev, uint64_t offset, void *data, unsigned int len)
+{
+	struct serial *s = dev;
+	uint8_t *bytes = data;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned int i = 0; i < len; i++)
+		bytes[i] = read_register(s, (unsigned int)offset + i);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void serial_write(void *dev, uint64_t offset, const void *data, unsigned int len)
+{
+	struct serial *s = dev;
+	const uint8_t *bytes = data;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned int i = 0; i < len; i++)
+		write_register(s, (unsigned int)offset + i, bytes[i]);
+	pthread_mutex_unlock(&s->lock);
+}
+
+const struct bus_ops serial_ops = { .read = serial_read, .write = serial_write };
+
+bool serial_write_many(struct serial *s, const void *data, size_t len)
+{
+	bool plain;
+
+	pthread_mutex_lock(&s->lock);
+	plain = !(s->lcr & LCR_DLAB);
+	if (plain) {
+		transmit(s, data, len);
+		update_irq(s);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return plain;
+}
+
+size_t serial_input(struct serial *s, const void *data, size_t len)
+{
+	const uint8_t *bytes = data;
+	size_t n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!(s->mcr & MCR_LOOP)) {
+		while (n < len && s->used < SERIAL_FIFO)
+			push(s, bytes[n++]);
+		update_irq(s);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}

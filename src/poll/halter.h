@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The halter: one owner waits, anybody wakes. This is the wake protocol itself; the public face is
+ * catnap/poll.h, the model that checks it is tests/model/wake.pml, the story is docs/wake-protocol.md.
+ *
+ * The two words, and who may do what:
+ *
+ *   pending  work bits. Wakers: fetch_or (seq_cst). Owner: exchange with 0, before it reads what the
+ *            bits announce.
+ *   state    where the owner is. Owner: any exchange (seq_cst). Wakers: only GUEST -> KICKED and
+ *            SLEEPING -> VMM, by compare-and-swap; the winner owes the owner one kick or one futex wake.
+ *
+ * Pairing (Dekker): a waker publishes pending and then reads state; the owner publishes state and then
+ * reads pending. Both publications are locked instructions, so at least one of the two sees the other.
+ * The two words share one cache line: a waker that takes the line for pending has state with it, and a
+ * polling owner reads this line only.
+ */
+#ifndef POLL_HALTER_H
+#define POLL_HALTER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <catnap/poll.h>
+#include "poll/clock.h"
+#include "poll/policy.h"
+#include "poll/ring.h"
+#include "poll/stats.h"
+#include "poll/trace.h"
+
+enum halter_state {
+	HALTER_VMM,	 /* awake, will look at its work before it leaves */
+	HALTER_GUEST,	 /* in the guest: needs a kick */
+	HALTER_KICKED,	 /* in the guest, the kick is under way */
+	HALTER_POLLING,	 /* looks at its work all the time */
+	HALTER_SLEEPING, /* on the futex or in the ring: needs a wake */
+};
+
+/* Work bits that belong to the engine; the rest is CATNAP_WORK_USER. */
+#define HALTER_WORK_SOURCES (UINT32_C(1) << 31) /* the list of eventfds has changed */
+
+struct catnap_halter {
+	/* The line that wakers and the owner share. */
+	_Alignas(64) _Atomic uint32_t state;
+	_Atomic uint32_t pending;
+	/* The owner sleeps in its ring and IORING_OP_FUTEX_WAIT is not there: wake by this eventfd. Written
+	 * by the owner before it publishes SLEEPING; -1: wake by futex. */
+	_Atomic int wake_fd;
+	/* Wakers count what a wake has cost; relaxed, on a line that they hold anyway. */
+	_Atomic uint64_t kicks_sent;
+	_Atomic uint64_t kicks_saved;
+	_Atomic uint64_t futex_wakes;
+
+	/* Constant after creation. */
+	_Alignas(64) struct clock clock;
+	void (*kick)(void *ctx);
+	void (*on_eventfd)(void *ctx, int fd);
+	void *ctx;
+	uint32_t flags;
+
+	/* Set by anybody, read by the owner when a halt begins. */
+	_Atomic uint32_t poll_allowed;
+	struct catnap_policy policy;
+
+	/* The owner's. stats: see stats.h for who may read. */
+	struct ring ring;
+	struct halt_stats stats;
+	struct halt_trace *trace; /* NULL: off */
+	int error;		  /* of the ring, from a look; reported when the halt ends */
+	uint64_t wake_lead;	  /* ticks by which a timed sleep ends early; see halter.c */
+};
+
+/* As catnap_halter_create(), in place, with a clock that the caller has at hand. */
+int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
+		const struct clock *clock);
+void halter_fini(struct catnap_halter *h);
+
+/* The two costly ends of a wake. */
+void halter_wake_slow(struct catnap_halter *h, uint32_t state);
+
+/* Any thread, any signal handler. */
+static inline void halter_wake(struct catnap_halter *h, uint32_t bits)
+{
+	uint32_t state;
+
+	atomic_fetch_or(&h->pending, bits);
+	state = atomic_load(&h->state);
+	if (state == HALTER_GUEST || state == HALTER_SLEEPING)
+		halter_wake_slow(h, state);
+	else
+		atomic_fetch_add_explicit(&h->kicks_saved, 1, memory_order_relaxed);
+}
+
+/* Owner. The acquire half orders the reading of what the bits announce after it. */
+static inline uint32_t halter_take(struct catnap_halter *h)
+{
+	if (!atomic_load_explicit(&h->pending, memory_order_relaxed))
+		return 0;
+	return atomic_exchange(&h->pending, 0);
+}
+
+static inline bool halter_pending(struct catnap_halter *h)
+{
+	return atomic_load_explicit(&h->pending, memory_order_relaxed) != 0;
+}
+
+/* Owner, before the guest. False: there is work. */
+static inline bool halter_enter(struct catnap_halter *h)
+{
+	atomic_exchange(&h->state, HALTER_GUEST);
+	if (__builtin_expect(atomic_load(&h->pending) == 0, 1))
+		return true;
+	atomic_exchange(&h->state, HALTER_VMM);
+	return false;
+}
+
+/* Owner, after the guest. True: a kick was sent and may still arrive. */
+static inline bool halter_leave(struct catnap_halter *h)
+{
+	return atomic_exchange(&h->state, HALTER_VMM) == HALTER_KICKED;
+}
+
+/*
+ * Owner: the halt. Returns when there is work, a completion, or the clock has reached @deadline (ticks,
+ * UINT64_MAX: never). *@cause is an enum catnap_wake_cause. 0 or -errno of the ring.
+ */
+int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause);
+
+/* Owner: waits for work with no policy, no deadline and no statistics: a vCPU that is not started yet. */
+int halter_park(struct catnap_halter *h);
+
+/* Owner: deals with changed sources and with completions. Returns how many eventfds fired, or -errno. */
+int halter_reap(struct catnap_halter *h);
+
+/* Any thread. */
+int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Halt-polling policies. `kernel` is the rule of Linux's kvm_vcpu_halt() to the letter, odd corners
+ * included: u32 arithmetic that wraps, a cap that is applied on entry only, each parameter read at
+ * the moment the rule needs it. The tests hold it against an independent one.
+ *
+ * Everything from policy_begin() to policy_end() is on the path of each halt: relaxed loads and a
+ * few instructions, no locks. Relaxed is enough, because no word here guards any other: a reader
+ * that sees half of a change has seen what a module parameter half changed would have shown the
+ * kernel.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "poll/policy.h"
+
+/*
+ * One kind of policy. The kind is looked up once in each call, so it may change between a begin and
+ * its end; an end must therefore cope with a begin that another kind has made.
+ */
+struct policy_ops {
+	uint64_t (*begin)(struct catnap_policy *p, const struct policy_query *q);
+	void (*end)(struct catnap_policy *p, const struct catnap_halt *h);
+	uint64_t (*window)(const struct catnap_policy *p);
+};
+
+static uint32_t param(const _Atomic uint32_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void param_set(_Atomic uint32_t *word, uint32_t value)
+{
+	atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* ---- kernel ---- */
+
+static uint64_t kernel_begin(struct catnap_policy *p, const struct policy_query *q)
+{
+	uint32_t max = param(&p->params.max_ns);
+	uint32_t window = param(&p->window_ns);
+
+	/* Also when polling is not allowed: only the learning at the end depends on that. */
+	if (window > max) {
+		window = max;
+		param_set(&p->window_ns, window);
+	}
+	return q->allowed ? window : 0;
+}
+
+static uint32_t kernel_grow(const struct policy_params *params, uint32_t window)
+{
+	uint32_t start = param(&params->grow_start_ns);
+	uint32_t grow = param(&params->grow);
+	uint32_t grown;
+
+	if (grow == 0)
+		return window;
+	grown = window * grow; /* wraps, as the kernel's unsigned int does */
+	return grown < start ? start : grown;
+}
+
+static uint32_t kernel_shrink(const struct policy_params *params, uint32_t window)
+{
+	uint32_t shrink = param(&params->shrink);
+	uint32_t start = param(&params->grow_start_ns);
+	uint32_t shrunk = shrink == 0 ? 0 : window / shrink;
+
+	return shrunk < start ? 0 : shrunk;
+}
+
+static void kernel_end(struct catnap_policy *p, const struct catnap_halt *h)
+{
+	uint32_t window = param(&p->window_ns);
+	uint32_t max;
+
+	if (!h->allowed)
+		return;
+	max = param(&p->params.max_ns); /* again: it may have changed during the halt */
+	if (!h->valid)
+		window = kernel_shrink(&p->params, window);
+	else if (max == 0)
+		window = 0;
+	else if (h->halt_ns <= window)
+		return;
+	else if (window > 0 && h->halt_ns > max)
+		window = kernel_shrink(&p->params, window);
+	else if (window < max && h->halt_ns < max)
+		window = kernel_grow(&p->params, window);
+	param_set(&p->window_ns, window);
+}
+
+static uint64_t kernel_window(const struct catnap_policy *p)
+{
+	return param(&p->window_ns);
+}
+
+/* ---- those that learn nothing; the window of `kernel` survives a time under them ---- */
+
+static void learn_nothing(struct catnap_policy *p, const struct catnap_halt *h)
+{
+}
+
+static uint64_t off_begin(struct catnap_policy *p, const struct policy_query *q)
+{
+	return 0;
+}
+
+static uint64_t off_window(const struct catnap_policy *p)
+{
+	return 0;
+}
+
+static uint64_t fixed_begin(struct catnap_policy *p, const struct policy_query *q)
+{
+	return q->allowed ? param(&p->params.max_ns) : 0;
+}
+
+static uint64_t fixed_window(const struct catnap_policy *p)
+{
+	return param(&p->params.max_ns);
+}
+
+static uint64_t always_begin(struct catnap_policy *p, const struct policy_query *q)
+{
+	return q->allowed ? CATNAP_WINDOW_FOREVER : 0;
+}
+
+static uint64_t always_window(const struct catnap_policy *p)
+{
+	return CATNAP_WINDOW_FOREVER;
+}
+
+static const struct policy_ops kinds[] = {
+	[CATNAP_POLICY_OFF] = {off_begin, learn_nothing, off_window},
+	[CATNAP_POLICY_KERNEL] = {kernel_begin, kernel_end, kernel_window},
+	[CATNAP_POLICY_FIXED] = {fixed_begin, learn_nothing, fixed_window},
+	[CATNAP_POLICY_ALWAYS] = {always_begin, learn_nothing, always_window},
+};
+
+#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static const struct policy_ops *ops(const struct catnap_policy *p)
+{
+	uint32_t kind = param(&p->params.kind);
+
+	/* An unknown kind does not pass catnap_halt_poll_check(); without that check it never
+	 * polls. */
+	return &kinds[kind < N_KINDS ? kind : CATNAP_POLICY_OFF];
+}
+
+/* ---- the module's own interface; the parameters have been checked ---- */
+
+void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *params)
+{
+	param_set(&p->params.max_ns, params->max_ns);
+	param_set(&p->params.grow, params->grow);
+	param_set(&p->params.grow_start_ns, params->grow_start_ns);
+	param_set(&p->params.shrink, params->shrink);
+	param_set(&p->params.kind, params->policy);
+}
+
+void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params)
+{
+	param_set(&p->window_ns, 0);
+	policy_set(p, params);
+}
+
+uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q)
+{
+	return ops(p)->begin(p, q);
+}
+
+void policy_end(struct catnap_policy *p, const struct catnap_halt *h)
+{
+	ops(p)->end(p, h);
+}
+
+uint64_t policy_window(const struct catnap_policy *p)
+{
+	return ops(p)->window(p);
+}
+
+/* ---- the public interface ---- */
+
+void catnap_halt_poll_init(struct catnap_halt_poll *params)
+{
+	*params = (struct catnap_halt_poll){
+		.size = sizeof(*params),
+		.policy = CATNAP_POLICY_KERNEL,
+		.max_ns = 200000,
+		.grow = 2,
+		.grow_start_ns = 10000,
+		.shrink = 2,
+	};
+}
+
+int catnap_halt_poll_check(const struct catnap_halt_poll *params)
+{
+	/* A larger one comes from a caller built against a later version; what we know is at its
+	 * front. */
+	if (!params || params->size < sizeof(*params))
+		return -EINVAL;
+	if (params->policy >= N_KINDS)
+		return -EINVAL;
+	return 0;
+}
+
+int catnap_policy_create(const struct catnap_halt_poll *params, struct catnap_policy **policy)
+{
+	struct catnap_policy *p;
+	int ret = catnap_halt_poll_check(params);
+
+	if (ret < 0)
+		return ret;
+	if (!policy)
+		return -EINVAL;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	policy_init(p, params);
+	*policy = p;
+	return 0;
+}
+
+void catnap_policy_destroy(struct catnap_policy **policy)
+{
+	if (!policy)
+		return;
+	free(*policy);
+	*policy = NULL;
+}
+
+int catnap_policy_set(struct catnap_policy *policy, const struct catnap_halt_poll *params)
+{
+	int ret = catnap_halt_poll_check(params);
+
+	if (ret < 0)
+		return ret;
+	policy_set(policy, params);
+	return 0;
+}
+
+uint64_t catnap_policy_begin(struct catnap_policy *policy, bool allowed)
+{
+	struct policy_query q = {.allowed = allowed, .timer_ns = UINT64_MAX};
+
+	return policy_begin(policy, &q);
+}
+
+void catnap_policy_end(struct catnap_policy *policy, const struct catnap_halt *halt)
+{
+	policy_end(policy, halt);
+}
+
+uint64_t catnap_policy_window(const struct catnap_policy *policy)
+{
+	return policy_window(policy);
+}

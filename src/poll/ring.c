@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sources armed in the owner's io_uring, and sleeping there. See io_uring_enter(2), futex2.
+ *
+ * A futex request that a completion has overtaken stays armed: the next sleep in the ring needs no new
+ * one, since the kernel compares the word only when the request is submitted, and a wake of the next
+ * sleep completes the old request just as well. (A plain futex sleep in between is why wakers wake all.)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "poll/ring.h"
+
+/* Linux 6.7; newer than the headers this builds with. */
+#define RING_OP_FUTEX_WAIT     51
+#define RING_FUTEX2_U32	       0x02u
+#define RING_FUTEX2_PRIVATE    128u
+#define RING_FUTEX_MATCH_ANY   0xffffffffu
+#define RING_ENTRIES	       64
+#define RING_CQ_ENTRIES	       256
+
+/* user_data: what completed, and of which arming. */
+enum ring_tag { TAG_SOURCE = 1, TAG_FUTEX, TAG_WAKE, TAG_CANCEL };
+
+static uint64_t tag(enum ring_tag what, uint32_t serial, uint32_t index)
+{
+	return (uint64_t)what << 56 | (uint64_t)(serial & 0xffffffu) << 32 | index;
+}
+
+int ring_init(struct ring *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->wake_fd = -1;
+	for (int i = 0; i < RING_SOURCES; i++)
+		r->sources[i].fd = -1;
+	return -pthread_mutex_init(&r->lock, NULL);
+}
+
+void ring_fini(struct ring *r)
+{
+	if (r->made)
+		io_uring_queue_exit(&r->uring);
+	if (r->wake_fd >= 0)
+		close(r->wake_fd);
+	pthread_mutex_destroy(&r->lock);
+	r->made = false;
+	r->wake_fd = -1;
+}
+
+static struct ring_source *find_wanted(struct ring *r, int fd)
+{
+	for (int i = 0; i < RING_SOURCES; i++)
+		if (r->sources[i].fd == fd && r->sources[i].wanted)
+			return &r->sources[i];
+	return NULL;
+}
+
+int ring_add(struct ring *r, int fd)
+{
+	int ret = -ENOSPC;
+
+	if (fd < 0 || fcntl(fd, F_GETFD) < 0)
+		return -EBADF;
+	pthread_mutex_lock(&r->lock);
+	if (find_wanted(r, fd)) {
+		ret = -EEXIST;
+	} else {
+		for (int i = 0; i < RING_SOURCES && ret; i++) {
+			if (r->sources[i].fd >= 0)
+				continue;
+			r->sources[i].fd = fd;
+			r->sources[i].wanted = 1;
+			ret = 0;
+		}
+	}
+	pthread_mutex_unlock(&r->lock);
+	return ret;
+}
+
+int ring_del(struct ring *r, int fd)
+{
+	struct ring_source *s;
+	int ret = -ENOENT;
+
+	pthread_mutex_lock(&r->lock);
+	s = find_wanted(r, fd);
+	if (s) {
+		s->wanted = 0;
+		ret = 0;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return ret;
+}
+
+static int make(struct ring *r, bool no_futex)
+{
+	struct io_uring_params p = { .flags = IORING_SETUP_CQSIZE, .cq_entries = RING_CQ_ENTRIES };
+	struct io_uring_probe *probe;
+	int ret = io_uring_queue_init_params(RING_ENTRIES, &r->uring, &p);
+
+	if (ret < 0)
+		return ret;
+	r->made = true;
+	probe = io_uring_get_probe_ring(&r->uring);
+	r->futex_ok = !no_futex && probe && io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
+	io_uring_free_probe(probe);
+	if (!r->futex_ok) {
+		r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (r->wake_fd < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* There is always room after a submission: the queue is as long as all there is to arm. */
+static struct io_uring_sqe *get_sqe(struct ring *r)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
+
+	if (!sqe) {
+		io_uring_submit(&r->uring);
+		sqe = io_uring_get_sqe(&r->uring);
+	}
+	return sqe;
+}
+
+static int arm_poll(struct ring *r, int fd, uint64_t user_data)
+{
+	struct io_uring_sqe *sqe = get_sqe(r);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_poll_multishot(sqe, fd, POLLIN);
+	sqe->user_data = user_data;
+	return 0;
+}
+
+/* Under the lock. */
+static int sync_source(struct ring *r, uint32_t i)
+{
+	struct ring_source *s = &r->sources[i];
+	int ret = 0;
+
+	if (s->wanted && !s->armed) {
+		ret = arm_poll(r, s->fd, tag(TAG_SOURCE, ++s->serial, i));
+		if (ret == 0) {
+			s->armed = true;
+			r->armed++;
+		}
+	} else if (!s->wanted && s->fd >= 0) {
+		if (s->armed) {
+			struct io_uring_sqe *sqe = get_sqe(r);
+
+			if (!sqe)
+				return -EBUSY;
+			io_uring_prep_poll_remove(sqe, tag(TAG_SOURCE, s->serial, i));
+			sqe->user_data = tag(TAG_CANCEL, 0, i);
+			s->armed = false;
+			r->armed--;
+		}
+		s->fd = -1;
+		s->serial++; /* completions of the old arming are nobody's */
+	}
+	return ret;
+}
+
+int ring_sync(struct ring *r, bool no_futex)
+{
+	int ret = 0;
+
+	if (!r->made) {
+		ret = make(r, no_futex);
+		if (ret < 0)
+			return ret;
+	}
+	pthread_mutex_lock(&r->lock);
+	for (uint32_t i = 0; i < RING_SOURCES && ret == 0; i++)
+		ret = sync_source(r, i);
+	pthread_mutex_unlock(&r->lock);
+	if (ret == 0) {
+		do {
+			ret = io_uring_submit(&r->uring);
+		} while (ret == -EINTR);
+	}
+	return ret < 0 ? ret : 0;
+}
+
+static void drain(int fd)
+{
+	uint64_t n;
+
+	while (read(fd, &n, sizeof(n)) > 0)
+		;
+}
+
+/* One completion of a source. 1: it fired and is still wanted, *fd says which. 0: no. -errno. */
+static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int *fd)
+{
+	uint32_t i = (uint32_t)cqe->user_data;
+	struct ring_source *s;
+	int ret = 0;
+
+	if (i >= RING_SOURCES)
+		return 0;
+	s = &r->sources[i];
+	pthread_mutex_lock(&r->lock);
+	if (s->armed && cqe->user_data == tag(TAG_SOURCE, s->serial, i)) {
+		if (!(cqe->flags & IORING_CQE_F_MORE)) {
+			s->armed = false;
+			r->armed--;
+			/* The kernel ends a multishot poll when the completion queue overflows. */
+			if (s->wanted && cqe->res >= 0)
+				ret = sync_source(r, i);
+		}
+		if (ret == 0 && s->wanted && cqe->res >= 0) {
+			*fd = s->fd;
+			ret = 1;
+		}
+	}
+	pthread_mutex_unlock(&r->lock);
+	return ret;
+}
+
+int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
+{
+	struct io_uring_cqe *cqe;
+	int count = 0;
+
+	if (!r->made)
+		return 0;
+	while (io_uring_peek_cqe(&r->uring, &cqe) == 0) {
+		struct io_uring_cqe c = *cqe;
+		int ret = 0, fd = -1;
+
+		io_uring_cqe_seen(&r->uring, cqe);
+		switch ((enum ring_tag)(c.user_data >> 56)) {
+		case TAG_SOURCE:
+			ret = source_completed(r, &c, &fd);
+			break;
+		case TAG_FUTEX:
+			r->futex_armed = false;
+			break;
+		case TAG_WAKE:
+			drain(r->wake_fd);
+			if (!(c.flags & IORING_CQE_F_MORE))
+				r->wake_armed = false;
+			break;
+		case TAG_CANCEL:
+			break;
+		}
+		if (ret < 0)
+			return ret;
+		if (ret > 0) {
+			count++;
+			if (fired)
+				fired(ctx, fd);
+		}
+	}
+	if (io_uring_sq_ready(&r->uring))
+		io_uring_submit(&r->uring); /* what had to be armed again */
+	return count;
+}
+
+int ring_prepare_sleep(struct ring *r)
+{
+	int ret;
+
+	if (r->futex_ok || r->wake_armed)
+		return 0;
+	ret = arm_poll(r, r->wake_fd, tag(TAG_WAKE, 0, 0));
+	if (ret < 0)
+		return ret;
+	ret = io_uring_submit(&r->uring);
+	if (ret < 0)
+		return ret;
+	r->wake_armed = true;
+	return 0;
+}
+
+int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
+{
+	struct __kernel_timespec ts, *tsp = NULL;
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	if (r->futex_ok && !r->futex_armed) {
+		struct io_uring_sqe *sqe = get_sqe(r);
+
+		if (!sqe)
+			return -EBUSY;
+		memset(sqe, 0, sizeof(*sqe));
+		sqe->opcode = RING_OP_FUTEX_WAIT;
+		sqe->fd = RING_FUTEX2_U32 | RING_FUTEX2_PRIVATE;
+		sqe->addr = (uint64_t)(uintptr_t)word;
+		sqe->addr2 = value;
+		sqe->addr3 = RING_FUTEX_MATCH_ANY;
+		sqe->user_data = tag(TAG_FUTEX, 0, 0);
+		r->futex_armed = true;
+	}
+	if (timeout_ns != UINT64_MAX) {
+		if (timeout_ns > INT64_MAX)
+			timeout_ns = INT64_MAX;
+		ts.tv_sec = (long long)(timeout_ns / 1000000000u);
+		ts.tv_nsec = (long long)(timeout_ns % 1000000000u);
+		tsp = &ts;
+	}
+	/* Returns at once if anything has completed; what has is consumed by ring_reap(). */
+	ret = io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, tsp, NULL);
+	return ret < 0 ? ret : 0;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The owner's io_uring: eventfds are armed in it as multishot polls, and a halt sleeps in it while
+ * anything is armed. Made when the first source is added, by the owner's thread (completions are
+ * delivered to the thread that submits). Set up with default flags: a completion then also ends KVM_RUN.
+ *
+ * Owner only, except ring_add() and ring_del(), which change the list of wanted sources under the lock;
+ * the owner brings the ring in line with it in ring_sync().
+ */
+#ifndef POLL_RING_H
+#define POLL_RING_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <liburing.h>
+
+#define RING_SOURCES 64
+
+struct ring_source {
+	int fd;		  /* -1: free */
+	uint32_t wanted;  /* under the lock: 1 add, 0 remove */
+	bool armed;	  /* owner: a poll request is in the ring */
+	uint32_t serial;  /* owner: which arming; stale completions are told apart by it */
+};
+
+struct ring {
+	pthread_mutex_t lock;
+	struct ring_source sources[RING_SOURCES];
+	struct io_uring uring;
+	bool made;
+	bool futex_ok;	      /* IORING_OP_FUTEX_WAIT works here */
+	bool futex_armed;     /* a futex request is in the ring */
+	bool wake_armed;      /* the wake eventfd's poll is in the ring */
+	int wake_fd;	      /* -1 unless futex_ok is false */
+	uint32_t armed;	      /* sources armed */
+};
+
+int ring_init(struct ring *r);
+void ring_fini(struct ring *r);
+/* Any thread; 0, -EEXIST, -ENOSPC, -EBADF / -ENOENT. The owner must then be told to ring_sync(). */
+int ring_add(struct ring *r, int fd);
+int ring_del(struct ring *r, int fd);
+/* Owner: makes the ring if need be and (dis)arms sources. @no_futex: use the eventfd fallback. */
+int ring_sync(struct ring *r, bool no_futex);
+/* Owner: consumes completions; calls fired() for each source that did. Returns how many, or -errno. */
+int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
+/* Owner: anything that may complete? Then sleep here and not on the plain futex. */
+static inline bool ring_active(const struct ring *r)
+{
+	return r->armed != 0;
+}
+/* Owner: has anything completed? Reads memory only. */
+static inline bool ring_ready(const struct ring *r)
+{
+	return r->armed && io_uring_cq_ready(&r->uring) != 0;
+}
+/*
+ * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX: none).
+ * @word was set to @value before; if it has changed, returns at once. 0, -ETIME, -EINTR, -errno.
+ */
+int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
+/* Owner: before publishing SLEEPING, whatever the sleep needs armed and can be armed early. */
+int ring_prepare_sleep(struct ring *r);
+
+#endif

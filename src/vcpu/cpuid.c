@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * CPUID policy (Intel SDM volume 2 "CPUID", AMD APM volume 3 appendix E, Linux
+ * Documentation/virt/kvm/x86/cpuid.rst). Each vCPU is a core of its own in one package.
+ */
+#include <asm/kvm_para.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vcpu/cpuid.h"
+
+#define LEAF_KVM_SIGNATURE 0x40000000u
+#define LEAF_KVM_FEATURES  0x40000001u
+
+#define BIT(n) (UINT32_C(1) << (n))
+
+/* Features of the KVM leaf that need the APIC to be in the kernel. */
+#define KVM_NEEDS_KERNEL_APIC                                                                      \
+	(BIT(KVM_FEATURE_ASYNC_PF) | BIT(KVM_FEATURE_PV_UNHALT) |                                  \
+	 BIT(KVM_FEATURE_ASYNC_PF_VMEXIT) | BIT(KVM_FEATURE_PV_SEND_IPI) |                         \
+	 BIT(KVM_FEATURE_ASYNC_PF_INT) | BIT(KVM_FEATURE_MSI_EXT_DEST_ID))
+
+static uint32_t bits_for(uint32_t count)
+{
+	return count <= 1 ? 0 : 32u - (uint32_t)__builtin_clz(count - 1);
+}
+
+static void set_bit_to(uint32_t *reg, unsigned int bit, bool on)
+{
+	*reg = on ? *reg | BIT(bit) : *reg & ~BIT(bit);
+}
+
+static void leaf_1(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
+{
+	e->ebx = (e->ebx & 0x0000ffffu) | (p->vcpus > 255 ? 255 : p->vcpus) << 16 | apic_id << 24;
+	set_bit_to(&e->ecx, 3, false); /* MONITOR/MWAIT: another idle driver would win */
+	set_bit_to(&e->ecx, 5, false); /* VMX */
+	set_bit_to(&e->ecx, 21, true); /* x2APIC: ours needs nothing of the processor */
+	set_bit_to(&e->ecx, 24, p->tsc_deadline);
+	set_bit_to(&e->ecx, 31, true); /* a hypervisor is there */
+	set_bit_to(&e->edx, 9, true);  /* APIC */
+	set_bit_to(&e->edx, 28, p->vcpus > 1); /* more than one logical processor per package */
+}
+
+/* Extended topology (0xb, 0x1f): one thread per core, the cores of one package. */
+static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
+{
+	e->eax = e->ebx = 0;
+	e->ecx = e->index & 0xff;
+	e->edx = apic_id;
+	if (e->index == 0) {
+		e->ebx = 1;
+		e->ecx |= 1 << 8; /* level: thread */
+	} else if (e->index == 1) {
+		e->eax = bits_for(p->vcpus);
+		e->ebx = p->vcpus;
+		e->ecx |= 2 << 8; /* level: core */
+	}
+}
+
+static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
+{
+	switch (e->function) {
+	case 1:
+		leaf_1(e, p, apic_id);
+		break;
+	case 4: /* caches: shared by how many, cores per package */
+		if (e->eax & 0x1f) {
+			uint32_t level = (e->eax >> 5) & 7;
+			uint32_t shared = level >= 3 ? (1u << bits_for(p->vcpus)) - 1 : 0;
+
+			e->eax = (e->eax & 0x3fffu) | shared << 14 |
+				 ((1u << bits_for(p->vcpus)) - 1) << 26;
+		}
+		break;
+	case 5: /* MWAIT */
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+		break;
+	case 6: /* the APIC timer never stops; no power interfaces */
+		e->eax = BIT(2);
+		e->ebx = e->ecx = e->edx = 0;
+		break;
+	case 0xb:
+	case 0x1f:
+		leaf_topology(e, p, apic_id);
+		break;
+	case LEAF_KVM_FEATURES:
+		if (p->irqchip_user)
+			e->eax &= ~KVM_NEEDS_KERNEL_APIC;
+		set_bit_to(&e->eax, KVM_FEATURE_POLL_CONTROL, p->poll_control);
+		set_bit_to(&e->eax, KVM_FEATURE_PV_EOI, true);
+		e->edx = 0; /* KVM_HINTS_REALTIME is for dedicated processors: the user's to say */
+		break;
+	case 0x80000001:
+		set_bit_to(&e->ecx, 2, false); /* SVM */
+		break;
+	case 0x80000008:
+		e->ecx = bits_for(p->vcpus) << 12 | (p->vcpus - 1);
+		break;
+	case 0x8000000a: /* SVM features */
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+		break;
+	case 0x8000001e:
+		e->eax = apic_id;
+		e->ebx = apic_id; /* core id, one thread per core */
+		e->ecx = 0;
+		break;
+	}
+}
+
+struct kvm_cpuid2 *cpuid_make(const struct kvm_cpuid2 *supported, const struct cpuid_policy *policy,
+			      uint32_t apic_id)
+{
+	size_t size = sizeof(*supported) + supported->nent * sizeof(supported->entries[0]);
+	struct kvm_cpuid2 *c = malloc(size);
+
+	if (!c)
+		return NULL;
+	memcpy(c, supported, size);
+	for (uint32_t i = 0; i < c->nent; i++)
+		adjust(&c->entries[i], policy, apic_id);
+	return c;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From the local APIC into the guest, and back: interrupt and NMI injection, the interrupt window, CR8, and
+ * paravirtual EOI (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_PV_EOI_EN). irqchip=user only.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "vcpu/vcpu.h"
+
+/* Can the guest take an interrupt at its next instruction? As of the last exit. */
+static bool window_open(const struct vcpu *v)
+{
+	return v->run->ready_for_interrupt_injection && v->run->if_flag;
+}
+
+static int inject_vector(struct vcpu *v, uint8_t vector)
+{
+	if (v->sync_events) {
+		struct kvm_vcpu_events *ev = &v->run->s.regs.events;
+
+		ev->interrupt.injected = 1;
+		ev->interrupt.nr = vector;
+		ev->interrupt.soft = 0;
+		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+	} else {
+		struct kvm_interrupt irq = { .irq = vector };
+
+		if (ioctl(v->fd, KVM_INTERRUPT, &irq) < 0)
+			return -errno;
+	}
+	/* Taken: not ready again before the guest has run. */
+	v->run->ready_for_interrupt_injection = 0;
+	lapic_accept(&v->lapic, vector);
+	stat_add(&v->counters.injected, 1);
+	return 0;
+}
+
+/*
+ * The guest's flag may be set only when nothing else is pending and exactly what is in service needs no
+ * help from the I/O APIC: then the guest may end it by clearing the flag, with no exit.
+ */
+static void offer_pv_eoi(struct vcpu *v)
+{
+	if (!v->pv_eoi_flag || v->pv_eoi_set)
+		return;
+	if (lapic_has_irr(&v->lapic) || !lapic_eoi_is_simple(&v->lapic))
+		return;
+	__atomic_fetch_or(v->pv_eoi_flag, 1, __ATOMIC_RELAXED);
+	v->pv_eoi_set = true;
+}
+
+static void collect_pv_eoi(struct vcpu *v)
+{
+	if (!v->pv_eoi_set)
+		return;
+	v->pv_eoi_set = false;
+	/* Taken back: set means the guest has not ended the interrupt yet. */
+	if (__atomic_fetch_and(v->pv_eoi_flag, (uint8_t)~1, __ATOMIC_RELAXED) & 1)
+		return;
+	lapic_eoi(&v->lapic);
+	stat_add(&v->counters.pv_eoi, 1);
+}
+
+/* Nonzero: do not enter, there is something to do first. */
+int vcpu_prepare_entry(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+	uint64_t deadline = lapic_deadline(l);
+	bool window = false;
+	int vector, ret = 0;
+
+	if (deadline != UINT64_MAX && clock_now(v->host->clock) >= deadline)
+		return 1; /* passed on the way here */
+	if (v->nmi_pending) {
+		v->nmi_pending = false;
+		if (ioctl(v->fd, KVM_NMI, 0) < 0)
+			ret = -errno;
+	}
+	vector = lapic_pending_vector(l);
+	if (vector >= 0) {
+		if (window_open(v)) {
+			ret = inject_vector(v, (uint8_t)vector);
+			window = lapic_pending_vector(l) >= 0;
+		} else {
+			window = true;
+		}
+	}
+	if (ret < 0) {
+		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "injecting an interrupt");
+		return 1;
+	}
+	if (deadline != UINT64_MAX) {
+		/* With interrupts off the timer's could not be taken: come back when they are on. */
+		if (!v->run->if_flag)
+			window = true;
+		else
+			vcpu_arm_timer(v, deadline);
+	}
+	v->run->request_interrupt_window = window;
+	v->run->cr8 = lapic_cr8(l);
+	offer_pv_eoi(v);
+	return 0;
+}
+
+void vcpu_after_exit(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+
+	collect_pv_eoi(v);
+	if (v->run->cr8 != lapic_cr8(l))
+		lapic_set_cr8(l, v->run->cr8);
+	lapic_set_base(l, v->run->apic_base);
+}
+
+/* Is there something for which a halted processor goes on? */
+bool vcpu_can_wake(const struct vcpu *v)
+{
+	return v->nmi_pending || (v->run->if_flag && lapic_pending_vector(&v->lapic) >= 0);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A vCPU's statistics; with irqchip=kernel the halts are KVM's, read from its binary statistics (KVM
+ * Documentation/virt/kvm/api.rst 4.133 KVM_GET_STATS_FD).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vcpu/vcpu.h"
+
+struct wanted {
+	const char *name;
+	size_t offset; /* in struct catnap_halt_stats */
+	unsigned int count;
+};
+
+#define WANT(field, n) { #field, offsetof(struct catnap_halt_stats, field), n }
+
+static const struct wanted wanted[] = {
+	WANT(halt_exits, 1),
+	WANT(halt_attempted_poll, 1),
+	WANT(halt_successful_poll, 1),
+	WANT(halt_poll_invalid, 1),
+	WANT(halt_wakeup, 1),
+	WANT(halt_poll_success_ns, 1),
+	WANT(halt_poll_fail_ns, 1),
+	WANT(halt_wait_ns, 1),
+	WANT(halt_poll_success_hist, CATNAP_HIST_BUCKETS),
+	WANT(halt_poll_fail_hist, CATNAP_HIST_BUCKETS),
+	WANT(halt_wait_hist, CATNAP_HIST_BUCKETS),
+};
+
+static void read_one(int fd, const struct kvm_stats_header *head, const struct kvm_stats_desc *desc,
+		     struct catnap_halt_stats *stats)
+{
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		unsigned int n = desc->size < wanted[i].count ? desc->size : wanted[i].count;
+
+		if (strcmp(desc->name, wanted[i].name) != 0)
+			continue;
+		/* A short read leaves zeros: statistics are not worth an error. */
+		if (pread(fd, (char *)stats + wanted[i].offset, n * sizeof(uint64_t),
+			  (off_t)(head->data_offset + desc->offset)) < 0)
+			return;
+	}
+}
+
+void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
+{
+	struct kvm_stats_header head;
+	size_t step, all;
+	char *descs = NULL;
+	int fd;
+
+	if (!v->host->kvm->stats_fd)
+		return;
+	fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
+	if (fd < 0)
+		return;
+	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || head.num_desc > 4096 ||
+	    head.name_size > 4096)
+		goto out;
+	step = sizeof(struct kvm_stats_desc) + head.name_size;
+	all = step * head.num_desc;
+	descs = calloc(1, all + 1);
+	if (!descs || pread(fd, descs, all, head.desc_offset) != (ssize_t)all)
+		goto out;
+	for (uint32_t i = 0; i < head.num_desc; i++)
+		read_one(fd, &head, (const struct kvm_stats_desc *)(const void *)(descs + i * step),
+			 stats);
+out:
+	free(descs);
+	close(fd);
+}
+
+void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
+{
+	struct timespec ts;
+
+	s->vcpu = v->id;
+	s->halt.size = sizeof(s->halt);
+	halter_get_stats(&v->halter, &s->halt);
+	if (!v->host->irqchip_user)
+		vcpu_kernel_stats(v, &s->halt);
+	s->exits = atomic_load_explicit(&v->counters.exits, memory_order_relaxed);
+	s->exits_io = atomic_load_explicit(&v->counters.io, memory_order_relaxed);
+	s->exits_mmio = atomic_load_explicit(&v->counters.mmio, memory_order_relaxed);
+	s->exits_msr = atomic_load_explicit(&v->counters.msr, memory_order_relaxed);
+	s->exits_hlt = atomic_load_explicit(&v->counters.hlt, memory_order_relaxed);
+	s->exits_window = atomic_load_explicit(&v->counters.window, memory_order_relaxed);
+	s->exits_signal = atomic_load_explicit(&v->counters.signal, memory_order_relaxed);
+	s->injected = atomic_load_explicit(&v->counters.injected, memory_order_relaxed);
+	s->pv_eoi = atomic_load_explicit(&v->counters.pv_eoi, memory_order_relaxed);
+	s->timer_armed = atomic_load_explicit(&v->counters.timer_armed, memory_order_relaxed);
+	s->unclaimed = atomic_load_explicit(&v->counters.unclaimed, memory_order_relaxed);
+	s->tsc_offset = v->lapic.tsc_offset;
+	s->cpu_ns = atomic_load_explicit(&v->cpu_ns, memory_order_relaxed);
+	if (!s->cpu_ns && atomic_load_explicit(&v->has_thread, memory_order_acquire) &&
+	    clock_gettime(v->cpu_clock, &ts) == 0)
+		s->cpu_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}

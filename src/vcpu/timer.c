@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A kernel timer for the APIC timer, needed only while the guest runs with interrupts enabled and a
+ * deadline ahead: halted, the poll loop and the futex keep the time; with interrupts disabled the guest
+ * could not take the interrupt anyway, and the interrupt window brings it back here (inject.c).
+ * It is never cancelled: one that fires early or in vain costs one EINTR, a system call to cancel each
+ * would cost more.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "vcpu/vcpu.h"
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static int make(struct vcpu *v)
+{
+	struct sigevent ev;
+
+	memset(&ev, 0, sizeof(ev));
+	ev.sigev_notify = SIGEV_THREAD_ID;
+	ev.sigev_signo = v->host->kick_signal;
+	ev.sigev_notify_thread_id = atomic_load_explicit(&v->tid, memory_order_relaxed);
+	if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer) < 0)
+		return -errno;
+	v->timer_made = true;
+	return 0;
+}
+
+void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
+{
+	uint64_t now = clock_now(v->host->clock), ns;
+	struct itimerspec its = { 0 };
+	int ret;
+
+	if (v->timer_at != UINT64_MAX && v->timer_at <= now)
+		v->timer_at = UINT64_MAX; /* it has fired */
+	if (v->timer_at <= deadline)
+		return;
+	if (!v->timer_made) {
+		ret = make(v);
+		if (ret < 0) {
+			vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "timer_create");
+			return;
+		}
+	}
+	ns = deadline > now ? clock_ticks_to_ns(v->host->clock, deadline - now) : 0;
+	if (ns > INT64_MAX / 2)
+		ns = INT64_MAX / 2;
+	if (ns == 0)
+		ns = 1; /* 0 would disarm it */
+	its.it_value.tv_sec = (time_t)(ns / 1000000000u);
+	its.it_value.tv_nsec = (long)(ns % 1000000000u);
+	if (timer_settime(v->timer, 0, &its, NULL) < 0) {
+		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, -errno, "timer_settime");
+		return;
+	}
+	v->timer_at = deadline;
+	stat_add(&v->counters.timer_armed, 1);
+}
+
+void vcpu_fini_timer(struct vcpu *v)
+{
+	if (v->timer_made)
+		timer_delete(v->timer);
+	v->timer_made = false;
+	v->timer_at = UINT64_MAX;
+}

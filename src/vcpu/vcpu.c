@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vCPU's thread: VMM -> GUEST -> VMM -> POLLING -> SLEEPING -> VMM ... The order of things in
+ * one turn matters, and is this:
+ *
+ *   take the work bits; then read what they announce (inbox, pause, stop)
+ *   run the APIC timer; halt if halted; inject
+ *   clear immediate_exit; look at the deadline; state = GUEST; look at the bits again; KVM_RUN
+ *
+ * A kick that comes after immediate_exit was cleared ends KVM_RUN at once; one that came before it
+ * was sent for bits that the look after state = GUEST sees.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vcpu/vcpu.h"
+
+/* The running vCPU's kvm_run, for the kick's handler. */
+static _Thread_local struct kvm_run *volatile current_run;
+
+static void on_kick(int signo)
+{
+	struct kvm_run *run = current_run;
+
+	if (run)
+		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
+}
+
+int vcpu_install_kick_handler(int signo)
+{
+	struct sigaction sa = { .sa_handler = on_kick, .sa_flags = SA_RESTART };
+
+	sigemptyset(&sa.sa_mask);
+	return sigaction(signo, &sa, NULL) < 0 ? -errno : 0;
+}
+
+static void kick(void *ctx)
+{
+	struct vcpu *v = ctx;
+	int tid = atomic_load_explicit(&v->tid, memory_order_acquire);
+
+	if (tid)
+		syscall(SYS_tgkill, getpid(), tid, v->host->kick_signal);
+}
+
+static int make_vcpu(struct vcpu *v, struct kvm_error *err)
+{
+	const struct vcpu_host *host = v->host;
+	struct kvm_cpuid2 *cpuid;
+	int ret;
+
+	v->fd = ioctl(host->kvm->vm_fd, KVM_CREATE_VCPU, v->id);
+	if (v->fd < 0) {
+		ret = -errno;
+		snprintf(err->text, sizeof(err->text), "KVM_CREATE_VCPU %u: %s", v->id,
+			 strerror(-ret));
+		return ret;
+	}
+	v->run = mmap(NULL, host->kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (v->run == MAP_FAILED) {
+		ret = -errno;
+		v->run = NULL;
+		snprintf(err->text, sizeof(err->text), "mapping vCPU %u: %s", v->id, strerror(-ret));
+		return ret;
+	}
+	cpuid = cpuid_make(host->kvm->cpuid, &host->cpuid, v->id);
+	if (!cpuid) {
+		snprintf(err->text, sizeof(err->text), "out of memory");
+		return -ENOMEM;
+	}
+	ret = ioctl(v->fd, KVM_SET_CPUID2, cpuid) < 0 ? -errno : 0;
+	free(cpuid);
+	if (ret < 0)
+		snprintf(err->text, sizeof(err->text), "KVM_SET_CPUID2: %s", strerror(-ret));
+	return ret;
+}
+
+int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
+	      const struct catnap_halt_poll *halt_poll, struct kvm_error *err)
+{
+	struct catnap_halter_config cfg;
+	int ret;
+
+	v->host = host;
+	v->id = id;
+	v->fd = -1;
+	v->timer_at = UINT64_MAX;
+	catnap_halter_config_init(&cfg);
+	cfg.halt_poll = *halt_poll;
+	cfg.kick = kick;
+	cfg.ctx = v;
+	ret = halter_init(&v->halter, &cfg, host->clock);
+	if (ret < 0) {
+		snprintf(err->text, sizeof(err->text), "halt polling: %s", strerror(-ret));
+		return ret;
+	}
+	ret = make_vcpu(v, err);
+	if (ret < 0) {
+		vcpu_fini(v);
+		return ret;
+	}
+	if (host->irqchip_user) {
+		lapic_init(&v->lapic, host->lapics, id, id == 0, host->clock);
+		v->lapic.tsc_deadline_offered = host->cpuid.tsc_deadline;
+		v->sync_events = host->kvm->sync_events;
+		if (v->sync_events)
+			v->run->kvm_valid_regs = KVM_SYNC_X86_EVENTS;
+		v->life = id == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI;
+	}
+	vcpu_reset_msrs(v);
+	return 0;
+}
+
+void vcpu_fini(struct vcpu *v)
+{
+	vcpu_fini_timer(v);
+	if (v->run)
+		munmap(v->run, v->host->kvm->run_size);
+	if (v->fd >= 0)
+		close(v->fd);
+	v->run = NULL;
+	v->fd = -1;
+	halter_fini(&v->halter);
+}
+
+int vcpu_probe_tsc_deadline(struct vcpu *v, uint64_t gpa)
+{
+	/* mov $0x6e0, %ecx; mov $-1, %eax; cwd-free %edx = %eax; wrmsr; hlt */
+	static const uint8_t code[] = { 0x66, 0xb9, 0xe0, 0x06, 0x00, 0x00, 0x66, 0xb8, 0xff, 0xff,
+					0xff, 0xff, 0x66, 0x89, 0xc2, 0x0f, 0x30, 0xf4 };
+	uint8_t *page = v->host->memory(v->host->ctx, gpa, 4096);
+	struct vcpu_entry entry = { .mode = VCPU_ENTRY_REAL, .rip = 0 };
+	struct kvm_error err;
+	bool shown = false;
+	int ret = 0;
+
+	if (!page || gpa >> 4 > 0xffff || v->id != 0)
+		return -EINVAL;
+	memcpy(page, code, sizeof(code));
+	entry.cs_selector = (uint16_t)(gpa >> 4);
+	ret = vcpu_set_entry(v, &entry, &err);
+	/* A bounded number of turns: hostile or odd hosts may exit for other reasons. */
+	for (int i = 0; ret == 0 && i < 4; i++) {
+		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
+			ret = -errno;
+			break;
+		}
+		if (v->run->exit_reason == KVM_EXIT_X86_WRMSR &&
+		    v->run->msr.index == LAPIC_MSR_TSC_DEADLINE) {
+			v->run->msr.error = 0;
+			shown = true;
+		}
+		if (v->run->exit_reason != KVM_EXIT_X86_WRMSR)
+			break;
+	}
+	memset(page, 0, sizeof(code));
+	return ret < 0 ? ret : shown;
+}
+
+/* -- the thread ------------------------------------------------------------------------------- */
+
+static void take_work(struct vcpu *v, uint32_t work)
+{
+	if (work & VCPU_WORK_STOP)
+		v->leaving = true;
+	if (v->host->irqchip_user && (work & (CATNAP_WORK_IPI | VCPU_WORK_IRQ))) {
+		uint32_t events = lapic_collect(&v->lapic);
+
+		if (events & LAPIC_EVENT_INIT) {
+			lapic_reset(&v->lapic);
+			v->halted = false;
+			v->nmi_pending = false;
+			/* INIT on the bootstrap processor would restart the firmware: a reset. */
+			if (v->id == 0) {
+				vcpu_end(v, CATNAP_EXIT_RESET, 0, NULL);
+				return;
+			}
+			v->life = VCPU_WAIT_SIPI;
+			vcpu_reset_msrs(v);
+			vcpu_reset_registers(v);
+		}
+		if ((events & LAPIC_EVENT_SIPI) && v->life == VCPU_WAIT_SIPI) {
+			if (vcpu_startup(v, (uint8_t)(events >> 8)) < 0)
+				vcpu_end(v, CATNAP_EXIT_HOST_ERROR, -EIO,
+					 "cannot set the registers of a starting vCPU");
+			v->life = VCPU_RUNNABLE;
+		}
+		if ((events & LAPIC_EVENT_NMI) && v->life == VCPU_RUNNABLE)
+			v->nmi_pending = true;
+	}
+	if (work & VCPU_WORK_PAUSE)
+		v->host->paused(v->host->ctx, v);
+	if (work & HALTER_WORK_SOURCES) {
+		int ret;
+
+		atomic_fetch_or(&v->halter.pending, HALTER_WORK_SOURCES);
+		ret = halter_reap(&v->halter);
+		if (ret < 0)
+			vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "io_uring of a vCPU");
+	}
+}
+
+static enum vcpu_next enter(struct vcpu *v)
+{
+	int ret;
+
+	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
+	if (v->host->irqchip_user && vcpu_prepare_entry(v))
+		return VCPU_CONTINUE;
+	if (!halter_enter(&v->halter))
+		return VCPU_CONTINUE;
+	ret = ioctl(v->fd, KVM_RUN, 0);
+	if (ret < 0)
+		ret = -errno;
+	halter_leave(&v->halter);
+	stat_add(&v->counters.exits, 1);
+	if (v->host->irqchip_user)
+		vcpu_after_exit(v);
+	if (ret == 0)
+		return vcpu_handle_exit(v);
+	if (ret == -EINTR || ret == -EAGAIN) {
+		stat_add(&v->counters.signal, 1);
+		return VCPU_CONTINUE;
+	}
+	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "KVM_RUN");
+	return VCPU_END;
+}
+
+static void run(struct vcpu *v)
+{
+	while (!v->leaving) {
+		uint32_t work = halter_take(&v->halter);
+
+		if (work)
+			take_work(v, work);
+		if (v->leaving)
+			break;
+		if (v->host->irqchip_user) {
+			if (ring_ready(&v->halter.ring))
+				halter_reap(&v->halter);
+			if (lapic_deadline(&v->lapic) != UINT64_MAX)
+				lapic_timer_run(&v->lapic, clock_now(v->host->clock));
+			if (v->life == VCPU_WAIT_SIPI || (v->halted && !vcpu_can_wake(v))) {
+				vcpu_halt(v);
+				continue;
+			}
+			v->halted = false;
+		}
+		if (enter(v) == VCPU_END)
+			break;
+	}
+}
+
+static void *thread(void *arg)
+{
+	struct vcpu *v = arg;
+	struct timespec ts;
+	char name[16];
+	sigset_t set;
+
+	snprintf(name, sizeof(name), "catnap-vcpu%u", v->id);
+	pthread_setname_np(pthread_self(), name);
+	/* A sleep with a deadline is to end at the deadline, not 50 us later. */
+	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	current_run = v->run;
+	atomic_store_explicit(&v->tid, (int)syscall(SYS_gettid), memory_order_release);
+	sigemptyset(&set);
+	sigaddset(&set, v->host->kick_signal);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+
+	run(v);
+
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	atomic_store_explicit(&v->tid, 0, memory_order_release);
+	current_run = NULL;
+	vcpu_fini_timer(v);
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
+		atomic_store_explicit(&v->cpu_ns, (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
+				      memory_order_relaxed);
+	v->host->left(v->host->ctx, v);
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *v, int cpu)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int ret;
+
+	ret = pthread_attr_init(&attr);
+	if (ret)
+		return -ret;
+	if (cpu >= 0) {
+		cpu_set_t set;
+
+		CPU_ZERO(&set);
+		CPU_SET((size_t)cpu, &set);
+		ret = pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	}
+	/* The caller's signals are the caller's: a vCPU thread takes the kick only. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (!ret)
+		ret = pthread_create(&v->thread, &attr, thread, v);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (ret)
+		return -ret;
+	pthread_getcpuclockid(v->thread, &v->cpu_clock);
+	atomic_store_explicit(&v->has_thread, true, memory_order_release);
+	return 0;
+}
+
+void vcpu_join(struct vcpu *v)
+{
+	if (!atomic_load_explicit(&v->has_thread, memory_order_acquire))
+		return;
+	pthread_join(v->thread, NULL);
+	atomic_store_explicit(&v->has_thread, false, memory_order_release);
+}

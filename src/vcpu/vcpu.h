@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtual CPU: a thread that runs the guest, handles its exits, and halts. See architecture in
+ * docs/design.md, "The life of a vCPU".
+ *
+ * Owner: the thread. Others use vcpu_start(), vcpu_wake() and the halter's any-thread functions.
+ */
+#ifndef VCPU_VCPU_H
+#define VCPU_VCPU_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include <catnap/catnap.h>
+#include "devices/bus.h"
+#include "devices/lapic.h"
+#include "poll/halter.h"
+#include "vcpu/cpuid.h"
+#include "vcpu/kvm.h"
+
+struct serial;
+struct vcpu;
+
+/* Work bits (halter). IPI is the engine's CATNAP_WORK_IPI: somebody's ICR put something in the inbox. */
+#define VCPU_WORK_IRQ	(UINT32_C(1) << 1) /* the inbox of the local APIC, from a device or MSI */
+#define VCPU_WORK_PAUSE (UINT32_C(1) << 2) /* look at vcpu_host.paused */
+#define VCPU_WORK_STOP	(UINT32_C(1) << 3)
+
+/* What the vCPUs of a VM share: the VM fills it before they start; then constant, but for the atomics. */
+struct vcpu_host {
+	struct kvm *kvm;
+	const struct clock *clock;
+	struct bus *pio, *mmio;
+	struct lapic_bus *lapics;
+	struct serial *com1; /* for string output in one go */
+	struct cpuid_policy cpuid;
+	bool irqchip_user;
+	int kick_signal;
+	/* Guest memory: a host pointer to [gpa, gpa + len), NULL if not all of it is memory. */
+	void *(*memory)(void *ctx, uint64_t gpa, uint64_t len);
+	/* Ends the VM; any vCPU's thread, once or more: the first counts. */
+	void (*end)(void *ctx, const struct catnap_exit *exit);
+	/* A vCPU found VCPU_WORK_PAUSE: blocks until it may go on. */
+	void (*paused)(void *ctx, struct vcpu *v);
+	/* The vCPU's thread is about to end. */
+	void (*left)(void *ctx, struct vcpu *v);
+	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
+	void *ctx;
+};
+
+/* How the first vCPU starts. */
+enum vcpu_entry_mode { VCPU_ENTRY_REAL, VCPU_ENTRY_PROTECTED, VCPU_ENTRY_LONG };
+
+struct vcpu_entry {
+	enum vcpu_entry_mode mode;
+	uint64_t rip, rax, rbx, rsi, rsp;
+	uint64_t cr3; /* long mode: identity map made by the loader */
+	uint16_t cs_selector; /* real mode; base is selector << 4 */
+	uint64_t gdt_base; /* protected and long mode: a GDT in memory, so that segments can be reloaded */
+	uint16_t gdt_limit;
+};
+
+/* Where an application processor stands. */
+enum vcpu_life { VCPU_RUNNABLE, VCPU_WAIT_SIPI };
+
+/* Relaxed atomics: the owner counts, anybody reads. */
+struct vcpu_counters {
+	_Atomic uint64_t exits, io, mmio, msr, hlt, window, signal;
+	_Atomic uint64_t injected, pv_eoi, timer_armed, unclaimed, unknown_msr;
+};
+
+struct vcpu {
+	struct catnap_halter halter; /* first: it is aligned to cache lines */
+	struct lapic lapic;
+	const struct vcpu_host *host;
+	uint32_t id;
+	int fd;
+	struct kvm_run *run;
+	enum vcpu_life life;
+	bool halted;	  /* executed HLT and nothing has ended it yet */
+	bool nmi_pending; /* to be given to KVM before the next entry */
+	bool leaving;	  /* the thread is to end */
+	/* irqchip user: events with injection through kvm_run, else by ioctl */
+	bool sync_events;
+	/* paravirtual end of interrupt: the guest's word, NULL when off; see inject.c */
+	uint64_t pv_eoi_msr;
+	uint8_t *pv_eoi_flag;
+	bool pv_eoi_set;
+	uint64_t poll_control; /* MSR_KVM_POLL_CONTROL */
+	/* kernel timer for a deadline that passes while the guest runs; see timer.c */
+	timer_t timer;
+	bool timer_made;
+	uint64_t timer_at; /* ticks for which it is set; UINT64_MAX: not */
+	struct vcpu_counters counters;
+	_Atomic int tid; /* 0: not running */
+	_Atomic bool has_thread;
+	clockid_t cpu_clock;
+	_Atomic uint64_t cpu_ns; /* of the thread, once it has ended */
+	pthread_t thread;
+};
+
+/* Makes the KVM vCPU. 0 or -errno with a sentence. @v is zeroed memory, aligned as the struct asks. */
+int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
+	      const struct catnap_halt_poll *halt_poll, struct kvm_error *err);
+void vcpu_fini(struct vcpu *v);
+/* Does this KVM show a write of the TSC deadline MSR to user space? Runs a few bytes of guest code in
+ * the page at @gpa (contents lost). Before anything else runs on @v. 1, 0, or -errno. */
+int vcpu_probe_tsc_deadline(struct vcpu *v, uint64_t gpa);
+/* The state in which @v starts: that of a processor after reset, changed as @entry says. */
+int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct kvm_error *err);
+/* -errno of pthread_create. @cpu: processor to run on, or -1. */
+int vcpu_start(struct vcpu *v, int cpu);
+void vcpu_join(struct vcpu *v);
+void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *stats);
+
+/* Any thread. */
+static inline void vcpu_wake(struct vcpu *v, uint32_t bits)
+{
+	halter_wake(&v->halter, bits);
+}
+
+/* Once per process and signal: the handler that ends KVM_RUN. -errno of sigaction(2). */
+int vcpu_install_kick_handler(int signo);
+
+/* ---- between the files of this folder ---- */
+
+enum vcpu_next { VCPU_CONTINUE, VCPU_END };
+
+/* exits.c: deals with what KVM_RUN returned for. */
+enum vcpu_next vcpu_handle_exit(struct vcpu *v);
+/* msr.c */
+int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err);
+void vcpu_rdmsr(struct vcpu *v);
+void vcpu_wrmsr(struct vcpu *v);
+void vcpu_reset_msrs(struct vcpu *v);
+/* inject.c: before entry, and after exit. */
+int vcpu_prepare_entry(struct vcpu *v);
+void vcpu_after_exit(struct vcpu *v);
+bool vcpu_can_wake(const struct vcpu *v);
+/* timer.c: a kernel timer at @deadline unless the one that is set serves. */
+void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
+void vcpu_fini_timer(struct vcpu *v);
+/* halt.c: HLT until there is something to run for; an AP until it is started. */
+void vcpu_halt(struct vcpu *v);
+/* boot.c */
+int vcpu_reset_registers(struct vcpu *v);
+int vcpu_startup(struct vcpu *v, uint8_t vector);
+/* report.c: ends the VM with registers and instruction bytes in the report. */
+void vcpu_end(struct vcpu *v, uint32_t reason, int32_t code, const char *what);
+/* stats.c: KVM's own halt statistics, for irqchip kernel. */
+void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading images, telling what they are, and what the loaders share. */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vmm/image.h"
+
+int image_open(struct image *img, const char *path, struct kvm_error *err)
+{
+	struct stat st;
+	int ret = 0;
+
+	memset(img, 0, sizeof(*img));
+	img->name = path;
+	/* Not blocking: opening a FIFO that nobody writes must not hang. */
+	img->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (img->fd < 0) {
+		ret = -errno;
+		snprintf(err->text, sizeof(err->text), "kernel %s: %s", path, strerror(-ret));
+		return ret;
+	}
+	if (fstat(img->fd, &st) < 0)
+		ret = -errno;
+	else if (S_ISDIR(st.st_mode))
+		ret = -EISDIR;
+	if (ret < 0) {
+		snprintf(err->text, sizeof(err->text), "kernel %s: %s", path, strerror(-ret));
+	} else if (!S_ISREG(st.st_mode)) {
+		snprintf(err->text, sizeof(err->text), "kernel %s: not a regular file", path);
+		ret = -EINVAL;
+	} else {
+		img->size = (uint64_t)st.st_size;
+	}
+	if (ret < 0)
+		image_close(img);
+	return ret;
+}
+
+void image_close(struct image *img)
+{
+	if (img->fd >= 0)
+		close(img->fd);
+	img->fd = -1;
+}
+
+int image_read(const struct image *img, uint64_t offset, void *buf, uint64_t len)
+{
+	uint8_t *p = buf;
+
+	if (offset > img->size || len > img->size - offset)
+		return -ENODATA;
+	if (img->fd < 0) {
+		memcpy(buf, img->data + offset, len);
+		return 0;
+	}
+	while (len) {
+		ssize_t n = pread(img->fd, p, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA; /* it shrank */
+		p += n;
+		offset += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+int image_bad(const struct image *img, struct kvm_error *err, const char *fmt, ...)
+{
+	va_list ap;
+	int n = snprintf(err->text, sizeof(err->text), "kernel %.120s: ", img->name);
+
+	va_start(ap, fmt);
+	if (n > 0 && (size_t)n < sizeof(err->text))
+		vsnprintf(err->text + n, sizeof(err->text) - (size_t)n, fmt, ap);
+	va_end(ap);
+	return -ENOEXEC;
+}
+
+int load_map_add(struct load_map *map, uint64_t start, uint64_t len)
+{
+	if (!len)
+		return 0;
+	for (unsigned int i = 0; i < map->count; i++)
+		if (start < map->extents[i].end && map->extents[i].start < start + len)
+			return -EEXIST;
+	if (map->count == LOAD_EXTENTS)
+		return -ENOSPC;
+	map->extents[map->count].start = start;
+	map->extents[map->count].end = start + len;
+	map->count++;
+	return 0;
+}
+
+uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint64_t len)
+{
+	struct load_map try = *map;
+
+	len = (len + 0xfff) & ~UINT64_C(0xfff);
+	/* From the top of conventional memory down; the first page is the real-mode vectors'. */
+	for (uint64_t at = 0x9f000; at > len + 0x1000; at -= 0x1000)
+		if (load_map_add(&try, at - len, len) == 0 && memory_at(m, at - len, len))
+			return at - len;
+	return 0;
+}
+
+void load_gdt(void *page)
+{
+	/* null, null, code, data, TSS; see vcpu/boot.c for the selectors */
+	static const uint64_t gdt[5] = { 0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff,
+					 0x00008b0000000067 };
+
+	_Static_assert(sizeof(gdt) == LOAD_GDT_SIZE, "five descriptors");
+	memcpy(page, gdt, sizeof(gdt));
+}
+
+unsigned int load_memory_map(const struct memory *m, struct load_range *r)
+{
+	unsigned int n = 0;
+
+	r[n++] = (struct load_range){ 0, MEMORY_LOW_END, 1 };
+	r[n++] = (struct load_range){ MEMORY_LOW_END, MEMORY_EXTENDED - MEMORY_LOW_END, 2 };
+	if (m->regions[0].size > MEMORY_EXTENDED)
+		r[n++] = (struct load_range){ MEMORY_EXTENDED, m->regions[0].size - MEMORY_EXTENDED, 1 };
+	if (m->count > 1)
+		r[n++] = (struct load_range){ m->regions[1].gpa, m->regions[1].size, 1 };
+	return n;
+}
+
+/* What people give by mistake, by its first bytes. NULL: none of those. */
+static const char *known_other(const struct image_head *h)
+{
+	static const struct {
+		const char *bytes;
+		unsigned int len;
+		const char *what;
+	} known[] = {
+		{ "\x1f\x8b", 2, "a gzip file" },	     { "\xfd" "7zXZ", 5, "an xz file" },
+		{ "\x28\xb5\x2f\xfd", 4, "a zstd file" },    { "BZh", 3, "a bzip2 file" },
+		{ "PK\x03\x04", 4, "a zip file" },	     { "070701", 6, "a cpio archive" },
+		{ "QFI\xfb", 4, "a qcow2 disk image" },	     { "#!", 2, "a script" },
+		{ "!<arch>", 7, "an ar archive or package" }, { "\xd0\x0d\xfe\xed", 4, "a device tree" },
+	};
+	uint64_t text = 0;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (h->len >= known[i].len && memcmp(h->bytes, known[i].bytes, known[i].len) == 0)
+			return known[i].what;
+	if (h->len > 0x206 && memcmp(h->bytes + 0x202, "HdrS", 4) == 0)
+		return "a bzImage, which this version cannot start";
+	while (text < h->len && ((h->bytes[text] >= 0x20 && h->bytes[text] < 0x7f) ||
+				 h->bytes[text] == '\n' || h->bytes[text] == '\r' ||
+				 h->bytes[text] == '\t'))
+		text++;
+	return text == h->len ? "a text file" : NULL;
+}
+
+int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err)
+{
+	const struct image *img = req->image;
+	const struct multiboot_header *mb;
+	struct image_head head;
+	const char *other;
+	uint32_t offset;
+	int ret;
+
+	if (!img->size)
+		return image_bad(img, err, "the file is empty");
+	memset(&head, 0, sizeof(head));
+	head.len = img->size < sizeof(head.bytes) ? img->size : sizeof(head.bytes);
+	ret = image_read(img, 0, head.bytes, head.len);
+	if (ret < 0) {
+		image_bad(img, err, "%s", strerror(-ret));
+		return ret;
+	}
+	if (req->kind == CATNAP_IMAGE_FLAT)
+		return load_flat(req, entry, err);
+	mb = multiboot_find(&head, &offset);
+	if (mb && (mb->flags & MULTIBOOT_HAS_ADDRESSES) && req->kind == CATNAP_IMAGE_MULTIBOOT)
+		return load_multiboot_kludge(req, &head, entry, err);
+	if (head.len >= SELFMAG && memcmp(head.bytes, ELFMAG, SELFMAG) == 0)
+		return load_elf(req, &head, entry, err);
+	if (mb && (mb->flags & MULTIBOOT_HAS_ADDRESSES))
+		return load_multiboot_kludge(req, &head, entry, err);
+	if (req->kind != CATNAP_IMAGE_AUTO)
+		return image_bad(img, err, "not an ELF file");
+	other = known_other(&head);
+	if (other)
+		return image_bad(img, err, "this is %s, not a kernel image", other);
+	return load_flat(req, entry, err);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A kernel image, in a file or in memory, and what becomes of it in guest memory. The image is not trusted:
+ * every number in it is checked against the image's size and against guest memory before it is used.
+ */
+#ifndef VMM_IMAGE_H
+#define VMM_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <catnap/catnap.h>
+#include "vcpu/vcpu.h"
+#include "vmm/memory.h"
+
+struct image {
+	const char *name; /* for messages */
+	int fd;		  /* -1: data */
+	const uint8_t *data;
+	uint64_t size;
+};
+
+/* What a loader is given besides the image. */
+struct load_request {
+	const struct image *image;
+	const struct memory *memory;
+	const char *cmdline;
+	enum catnap_image_kind kind; /* CATNAP_IMAGE_AUTO: whatever it turns out to be */
+};
+
+/* 0 or -errno with a sentence that names the file. */
+int image_open(struct image *img, const char *path, struct kvm_error *err);
+void image_close(struct image *img);
+/* Reads exactly @len bytes at @offset: 0, -ENODATA (the image is shorter), or -errno. */
+int image_read(const struct image *img, uint64_t offset, void *buf, uint64_t len);
+/* -ENOEXEC with a sentence made by printf, prefixed with the image's name. */
+__attribute__((format(printf, 3, 4))) int image_bad(const struct image *img, struct kvm_error *err,
+						    const char *fmt, ...);
+
+/* Finds out what the image is, loads it, and says how the first vCPU starts. */
+int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err);
+
+/* ---- the loaders, and what they share ---- */
+
+/* What identification has read. */
+struct image_head {
+	_Alignas(8) uint8_t bytes[8192]; /* zero padded */
+	uint64_t len;
+};
+
+int load_elf(const struct load_request *req, const struct image_head *head,
+	     struct vcpu_entry *entry, struct kvm_error *err);
+int load_multiboot_kludge(const struct load_request *req, const struct image_head *head,
+			  struct vcpu_entry *entry, struct kvm_error *err);
+int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err);
+
+/* Where the image's parts lie in guest memory, so that nothing else is put there. */
+#define LOAD_EXTENTS 64
+struct load_map {
+	struct {
+		uint64_t start, end;
+	} extents[LOAD_EXTENTS];
+	unsigned int count;
+};
+
+/* 0, -EEXIST: overlaps one that is there, -ENOSPC. */
+int load_map_add(struct load_map *map, uint64_t start, uint64_t len);
+/* Room for boot information in conventional memory, page-aligned; 0: none. */
+uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint64_t len);
+
+/* The GDT and task state that protected-mode entries start with, at the start of a boot page. */
+#define LOAD_GDT_SIZE 0x28
+void load_gdt(void *page);
+
+/* A PC's memory map. */
+struct load_range {
+	uint64_t start, len;
+	uint32_t type; /* 1 memory, 2 reserved */
+};
+#define LOAD_RANGES 5
+unsigned int load_memory_map(const struct memory *m, struct load_range *ranges);
+
+/* Multiboot 1: the header in the first 8 KiB; NULL: none. */
+struct multiboot_header {
+	uint32_t magic, flags, checksum;
+	uint32_t header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr;
+};
+_Static_assert(sizeof(struct multiboot_header) == 32, "Multiboot 1, section 3.1.1");
+const struct multiboot_header *multiboot_find(const struct image_head *head, uint32_t *offset);
+#define MULTIBOOT_HAS_ADDRESSES 0x00010000u
+int multiboot_check(const struct load_request *req, const struct multiboot_header *mb,
+		    struct kvm_error *err);
+/* Writes the boot information and fills @entry for a start at @rip. */
+int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
+		   struct vcpu_entry *entry, struct kvm_error *err);
+int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
+	     struct vcpu_entry *entry, struct kvm_error *err);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM's life after it was made: start, wait, pause, resume, stop. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "vmm/vm.h"
+
+void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
+{
+	bool first;
+
+	pthread_mutex_lock(&vm->lock);
+	first = !vm->ended;
+	if (first) {
+		vm->exit = *exit;
+		vm->ended = true;
+		pthread_cond_broadcast(&vm->changed);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	if (first)
+		for (uint32_t i = 0; i < vm->vcpu_count; i++)
+			vcpu_wake(vm->vcpus[i], VCPU_WORK_STOP);
+}
+
+int catnap_vm_start(struct catnap_vm *vm)
+{
+	int ret = vcpu_install_kick_handler(vm->host.kick_signal);
+
+	if (ret < 0) {
+		snprintf(vm->error.text, sizeof(vm->error.text), "kick signal %d: %s",
+			 vm->host.kick_signal, strerror(-ret));
+		return ret;
+	}
+	pthread_mutex_lock(&vm->lock);
+	if (vm->started) {
+		pthread_mutex_unlock(&vm->lock);
+		snprintf(vm->error.text, sizeof(vm->error.text), "the VM was started before");
+		return -EALREADY;
+	}
+	vm->started = true;
+	vm->running = vm->vcpu_count; /* before any of them can leave */
+	pthread_mutex_unlock(&vm->lock);
+
+	if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user)
+		halt_trace_begin(vm->cfg.halt_trace_fd);
+	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+		ret = vcpu_start(vm->vcpus[i], vm->affinity[i]);
+		if (ret == 0)
+			continue;
+		snprintf(vm->error.text, sizeof(vm->error.text), "starting the thread of vCPU %u: %s", i,
+			 strerror(-ret));
+		pthread_mutex_lock(&vm->lock);
+		vm->running -= vm->vcpu_count - i;
+		pthread_mutex_unlock(&vm->lock);
+		catnap_vm_stop(vm);
+		return ret;
+	}
+	return 0;
+}
+
+static struct timespec after(uint64_t ns)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	if (ns > UINT64_C(1000000000) * 1000000000)
+		ns = UINT64_C(1000000000) * 1000000000; /* 31 years */
+	ts.tv_sec += (time_t)(ns / 1000000000u);
+	ts.tv_nsec += (long)(ns % 1000000000u);
+	if (ts.tv_nsec >= 1000000000) {
+		ts.tv_nsec -= 1000000000;
+		ts.tv_sec++;
+	}
+	return ts;
+}
+
+/* Under the lock: waits until ended and at rest, at most until *deadline (NULL: for ever). */
+static int wait_at_rest(struct catnap_vm *vm, const struct timespec *deadline)
+{
+	int ret = 0;
+
+	while (!(vm->ended && vm->running == 0) && ret == 0)
+		ret = deadline ? pthread_cond_timedwait(&vm->changed, &vm->lock, deadline) :
+				 pthread_cond_wait(&vm->changed, &vm->lock);
+	return -ret;
+}
+
+int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit *exit)
+{
+	struct timespec deadline = after(timeout_ns);
+	int ret;
+
+	if (exit && exit->size < offsetof(struct catnap_exit, report))
+		return -EINVAL;
+	pthread_mutex_lock(&vm->lock);
+	ret = wait_at_rest(vm, timeout_ns == UINT64_MAX ? NULL : &deadline);
+	if (ret == 0 && exit) {
+		uint32_t size = exit->size < sizeof(*exit) ? exit->size : sizeof(*exit);
+
+		memcpy(exit, &vm->exit, size);
+		exit->size = size;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+int catnap_vm_get_fd(struct catnap_vm *vm)
+{
+	return vm->end_fd;
+}
+
+int catnap_vm_stop(struct catnap_vm *vm)
+{
+	struct catnap_exit e = { .size = sizeof(e), .reason = CATNAP_EXIT_STOPPED };
+	int ret;
+
+	vm_end(vm, &e);
+	pthread_mutex_lock(&vm->lock);
+	ret = wait_at_rest(vm, NULL);
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+int catnap_vm_pause(struct catnap_vm *vm)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->started || vm->ended)
+		ret = -EINVAL;
+	else
+		vm->paused = true;
+	pthread_mutex_unlock(&vm->lock);
+	if (ret < 0) {
+		snprintf(vm->error.text, sizeof(vm->error.text), "the VM does not run");
+		return ret;
+	}
+	for (uint32_t i = 0; i < vm->vcpu_count; i++)
+		vcpu_wake(vm->vcpus[i], VCPU_WORK_PAUSE);
+	pthread_mutex_lock(&vm->lock);
+	while (vm->paused && !vm->ended && vm->standing < vm->vcpu_count)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	ret = vm->ended ? -EINVAL : 0;
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+int catnap_vm_resume(struct catnap_vm *vm)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->started || vm->ended)
+		ret = -EINVAL;
+	vm->paused = false;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	if (ret < 0)
+		snprintf(vm->error.text, sizeof(vm->error.text), "the VM does not run");
+	return ret;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ELF images, 32- and 64-bit: the segments go to their physical addresses. Started by their PVH note (Xen
+ * public headers, elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY) or else by their Multiboot header.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/image.h"
+
+#define PVH_NOTE_TYPE 18
+#define NOTES_MAX     65536
+
+/* Both classes in one form. */
+struct elf {
+	bool is64;
+	uint16_t phnum;
+	uint64_t entry, phoff;
+};
+
+struct segment {
+	uint32_t type;
+	uint64_t offset, vaddr, paddr, filesz, memsz;
+};
+
+static int read_header(const struct load_request *req, const struct image_head *h, struct elf *e,
+		       struct kvm_error *err)
+{
+	const Elf64_Ehdr *e64 = (const void *)h->bytes;
+	const Elf32_Ehdr *e32 = (const void *)h->bytes;
+	uint16_t machine, phentsize, type;
+
+	if (h->len < sizeof(*e32) || e32->e_ident[EI_DATA] != ELFDATA2LSB ||
+	    (e32->e_ident[EI_CLASS] != ELFCLASS32 && e32->e_ident[EI_CLASS] != ELFCLASS64))
+		return image_bad(req->image, err, "a truncated ELF file, or one for another machine");
+	e->is64 = e32->e_ident[EI_CLASS] == ELFCLASS64;
+	if (e->is64 && h->len < sizeof(*e64))
+		return image_bad(req->image, err, "a truncated ELF file");
+	machine = e32->e_machine; /* at the same place in both */
+	type = e32->e_type;
+	if (machine != EM_X86_64 && machine != EM_386)
+		return image_bad(req->image, err, "an ELF file for another machine (e_machine %u)",
+				 machine);
+	if (type != ET_EXEC && type != ET_DYN)
+		return image_bad(req->image, err, "an ELF file, but not an executable (e_type %u)",
+				 type);
+	e->entry = e->is64 ? e64->e_entry : e32->e_entry;
+	e->phoff = e->is64 ? e64->e_phoff : e32->e_phoff;
+	e->phnum = e->is64 ? e64->e_phnum : e32->e_phnum;
+	phentsize = e->is64 ? e64->e_phentsize : e32->e_phentsize;
+	if (!e->phnum)
+		return image_bad(req->image, err, "an ELF file without program headers");
+	if (phentsize != (e->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)))
+		return image_bad(req->image, err, "an ELF file with program headers of %u bytes",
+				 phentsize);
+	return 0;
+}
+
+static int read_segment(const struct load_request *req, const struct elf *e, uint16_t i,
+			struct segment *s, struct kvm_error *err)
+{
+	union {
+		Elf64_Phdr p64;
+		Elf32_Phdr p32;
+	} p;
+	uint64_t size = e->is64 ? sizeof(p.p64) : sizeof(p.p32), at = e->phoff + i * size;
+	int ret = at < e->phoff ? -ENODATA : image_read(req->image, at, &p, size);
+
+	if (ret == -ENODATA)
+		return image_bad(req->image, err,
+				 "a truncated ELF file: program header %u lies outside it", i);
+	if (ret < 0)
+		return image_bad(req->image, err, "%s", strerror(-ret));
+	if (e->is64)
+		*s = (struct segment){ p.p64.p_type, p.p64.p_offset, p.p64.p_vaddr, p.p64.p_paddr,
+				       p.p64.p_filesz, p.p64.p_memsz };
+	else
+		*s = (struct segment){ p.p32.p_type, p.p32.p_offset, p.p32.p_vaddr, p.p32.p_paddr,
+				       p.p32.p_filesz, p.p32.p_memsz };
+	return 0;
+}
+
+static int load_segment(const struct load_request *req, const struct segment *s, uint16_t i,
+			struct load_map *map, struct kvm_error *err)
+{
+	uint8_t *to;
+	int ret;
+
+	if (s->filesz > s->memsz)
+		return image_bad(req->image, err, "ELF segment %u is larger in the file than in memory",
+				 i);
+	if (!s->memsz)
+		return 0;
+	to = memory_at(req->memory, s->paddr, s->memsz);
+	if (!to)
+		return image_bad(req->image, err,
+				 "ELF segment %u (0x%llx, %llu bytes) lies outside guest memory (%llu MiB)",
+				 i, (unsigned long long)s->paddr, (unsigned long long)s->memsz,
+				 (unsigned long long)(req->memory->size >> 20));
+	ret = load_map_add(map, s->paddr, s->memsz);
+	if (ret < 0)
+		return image_bad(req->image, err, ret == -EEXIST ? "ELF segment %u overlaps another" :
+								   "more ELF segments than %u", i);
+	/* Guest memory is fresh, so what is not in the file is zero already. */
+	ret = s->filesz ? image_read(req->image, s->offset, to, s->filesz) : 0;
+	if (ret == -ENODATA)
+		return image_bad(req->image, err, "a truncated ELF file: segment %u ends outside it", i);
+	if (ret < 0)
+		return image_bad(req->image, err, "%s", strerror(-ret));
+	return 0;
+}
+
+/* Looks for the PVH note in a PT_NOTE segment. 1: found, *entry set. */
+static int find_pvh(const struct load_request *req, const struct segment *s, uint64_t *entry)
+{
+	uint8_t buf[512];
+	uint64_t at = 0, len = s->filesz < NOTES_MAX ? s->filesz : NOTES_MAX;
+
+	while (len >= sizeof(Elf32_Nhdr) && at <= len - sizeof(Elf32_Nhdr)) {
+		Elf32_Nhdr n; /* the same in both classes */
+		uint64_t name, desc, next;
+
+		if (image_read(req->image, s->offset + at, &n, sizeof(n)) < 0)
+			return 0;
+		name = at + sizeof(n);
+		desc = name + (((uint64_t)n.n_namesz + 3) & ~UINT64_C(3));
+		next = desc + (((uint64_t)n.n_descsz + 3) & ~UINT64_C(3));
+		if (next > len)
+			return 0;
+		if (n.n_type == PVH_NOTE_TYPE && n.n_namesz == 4 &&
+		    (n.n_descsz == 4 || n.n_descsz == 8) &&
+		    image_read(req->image, s->offset + name, buf, 4) == 0 &&
+		    memcmp(buf, "Xen", 4) == 0) {
+			*entry = 0;
+			return image_read(req->image, s->offset + desc, entry, n.n_descsz) == 0;
+		}
+		at = next;
+	}
+	return 0;
+}
+
+int load_elf(const struct load_request *req, const struct image_head *head, struct vcpu_entry *entry,
+	     struct kvm_error *err)
+{
+	const struct multiboot_header *mb;
+	struct load_map map = { .count = 0 };
+	uint64_t pvh = 0, mb_entry;
+	bool has_pvh = false;
+	uint32_t offset;
+	struct elf e = { 0 };
+	int ret = read_header(req, head, &e, err);
+
+	if (ret < 0)
+		return ret;
+	mb_entry = e.entry;
+	for (uint16_t i = 0; i < e.phnum; i++) {
+		struct segment s = { 0 };
+
+		ret = read_segment(req, &e, i, &s, err);
+		if (ret == 0 && s.type == PT_LOAD)
+			ret = load_segment(req, &s, i, &map, err);
+		if (ret < 0)
+			return ret;
+		if (s.type == PT_NOTE && !has_pvh)
+			has_pvh = find_pvh(req, &s, &pvh);
+		/* The entry is a virtual address; Multiboot starts without paging. */
+		if (s.type == PT_LOAD && e.entry >= s.vaddr && e.entry - s.vaddr < s.memsz)
+			mb_entry = s.paddr + (e.entry - s.vaddr);
+	}
+	if (!map.count)
+		return image_bad(req->image, err, "an ELF file with nothing to load");
+	if (has_pvh && req->kind != CATNAP_IMAGE_MULTIBOOT)
+		return pvh_boot(req, &map, pvh, entry, err);
+	mb = multiboot_find(head, &offset);
+	if (mb && req->kind != CATNAP_IMAGE_PVH) {
+		ret = multiboot_check(req, mb, err);
+		return ret < 0 ? ret : multiboot_boot(req, &map, mb_entry, entry, err);
+	}
+	return image_bad(req->image, err, req->kind == CATNAP_IMAGE_PVH ?
+						  "an ELF file without a PVH entry" :
+						  "an ELF file without a PVH entry or a Multiboot header");
+}

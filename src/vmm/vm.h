@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One virtual machine: what it is made of, and its life. The public face is catnap/catnap.h. */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <catnap/catnap.h>
+#include "devices/bus.h"
+#include "devices/control.h"
+#include "devices/ioapic.h"
+#include "devices/serial.h"
+#include "vcpu/vcpu.h"
+#include "vmm/image.h"
+#include "vmm/memory.h"
+
+struct catnap_vm {
+	/* Constant between create and destroy. */
+	struct catnap_vm_config cfg; /* pointers to the caller's strings are not kept */
+	struct kvm kvm;
+	struct clock clock;
+	struct memory memory;
+	struct bus pio, mmio;
+	struct lapic_bus lapics;
+	struct lapic *lapic_by_id[CATNAP_MAX_VCPUS];
+	struct vcpu_host host;
+	struct vcpu **vcpus;
+	uint32_t vcpu_count;
+	int32_t affinity[CATNAP_MAX_VCPUS];
+	int end_fd; /* eventfd: readable once the VM has ended */
+
+	/* Devices lock themselves. */
+	struct serial com1;
+	struct ioapic ioapic;
+	struct control control;
+	bool com1_made, ioapic_made, locks_made;
+
+	/* Under the lock. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
+	bool started, ended, paused;
+	uint32_t running; /* threads that have not left */
+	uint32_t standing; /* vCPUs that wait in a pause */
+	struct catnap_exit exit;
+	struct kvm_error error; /* of the last call that failed */
+};
+
+/* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
+void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
+
+#endif

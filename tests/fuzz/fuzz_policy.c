@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any sequence of halts, of parameters and of kinds, with changes between a begin and its end: what
+ * a policy promises must hold whatever it has learned. Each step of the input is a byte of what to
+ * do and its numbers.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "poll/policy.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* In release builds, too. */
+#define CHECK(condition)          \
+	do {                      \
+		if (!(condition)) \
+			abort();  \
+	} while (0)
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static uint64_t take(struct input *in, size_t bytes)
+{
+	uint64_t value = 0;
+
+	if (bytes > in->left)
+		bytes = in->left;
+	memcpy(&value, in->data, bytes);
+	in->data += bytes;
+	in->left -= bytes;
+	return value;
+}
+
+static void change(struct catnap_policy *p, struct catnap_halt_poll *params, struct input *in)
+{
+	struct catnap_halt_poll next = *params;
+	uint8_t what = (uint8_t)take(in, 1);
+	uint64_t before = catnap_policy_window(p);
+	int ok;
+
+	if (what & 1)
+		next.policy = (uint32_t)take(in, 1) % 6;
+	if (what & 2)
+		next.max_ns = (uint32_t)take(in, 4);
+	if (what & 4)
+		next.grow = (uint32_t)take(in, what & 128 ? 4 : 1);
+	if (what & 8)
+		next.grow_start_ns = (uint32_t)take(in, 4);
+	if (what & 16)
+		next.shrink = (uint32_t)take(in, what & 128 ? 4 : 1);
+	if (what & 32)
+		next.size = (uint32_t)take(in, 1);
+	ok = catnap_halt_poll_check(&next) == 0;
+	CHECK(ok == (next.policy <= CATNAP_POLICY_ALWAYS && next.size >= sizeof(next)));
+	CHECK((catnap_policy_set(p, &next) == 0) == ok);
+	if (ok)
+		*params = next;
+	else
+		CHECK(catnap_policy_window(p) == before);
+}
+
+static void check_begin(const struct catnap_policy *p, const struct catnap_halt_poll *params,
+			bool allowed, uint64_t poll)
+{
+	uint64_t window = catnap_policy_window(p);
+
+	switch ((enum catnap_policy_kind)params->policy) {
+	case CATNAP_POLICY_OFF:
+		CHECK(window == 0);
+		break;
+	case CATNAP_POLICY_KERNEL:
+		CHECK(window <= params->max_ns);
+		break;
+	case CATNAP_POLICY_FIXED:
+		CHECK(window == params->max_ns);
+		break;
+	case CATNAP_POLICY_ALWAYS:
+		CHECK(window == CATNAP_WINDOW_FOREVER);
+		break;
+	}
+	CHECK(poll == (allowed ? window : 0));
+}
+
+static void check_end(const struct catnap_policy *p, const struct catnap_halt_poll *params,
+		      const struct catnap_halt *h, uint64_t before)
+{
+	uint64_t window = catnap_policy_window(p);
+
+	if (params->policy != CATNAP_POLICY_KERNEL)
+		return;
+	CHECK(window <= UINT32_MAX);
+	if (!h->allowed || (h->valid && params->max_ns && h->halt_ns <= before))
+		CHECK(window == before);
+	/* Whatever was learned is 0 or at least the start, unless growing by 0 keeps it. */
+	if (window != before)
+		CHECK(window == 0 || window >= params->grow_start_ns);
+	if (!h->valid || h->halt_ns > params->max_ns)
+		CHECK(window <= before);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {.data = data, .left = size};
+	struct catnap_halt_poll params;
+	struct catnap_policy *p = NULL;
+
+	catnap_halt_poll_init(&params);
+	CHECK(catnap_policy_create(&params, &p) == 0);
+	while (in.left > 0) {
+		uint8_t what = (uint8_t)take(&in, 1);
+		bool allowed = !(what & 1);
+		uint64_t poll = catnap_policy_begin(p, allowed), before;
+		struct catnap_halt h = {.allowed = allowed, .valid = !(what & 2)};
+
+		check_begin(p, &params, allowed, poll);
+		h.halt_ns = take(&in, what & 4 ? 8 : what & 8 ? 4 : 3);
+		if (what & 16) /* right at the window's edge */
+			h.halt_ns = poll + (what >> 6) - 1;
+		h.waited = h.halt_ns > poll;
+		if (what & 32)
+			change(p, &params, &in);
+		before = catnap_policy_window(p);
+		catnap_policy_end(p, &h);
+		check_end(p, &params, &h, before);
+	}
+	catnap_policy_destroy(&p);
+	CHECK(!p);
+	return 0;
+}
