@@ -191,6 +191,9 @@ struct catnap_check {
 	char advice[256];  /**< what its absence costs, what to do about it; "" if nothing */
 };
 
+/** The frequency of this host's TSC in kHz; 0 if it is not invariant, so that it is no clock. */
+CATNAP_API uint32_t catnap_host_tsc_khz(void);
+
 /**
  * Looks at the host: fills up to @max entries of @checks and returns how many there are in all. Makes a
  * small VM for a moment where /dev/kvm can be opened. No errors: what is missing is an entry.

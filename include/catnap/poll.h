@@ -204,7 +204,8 @@ CATNAP_API int catnap_halter_halt(struct catnap_halter *halter, uint64_t deadlin
 
 /**
  * Owner: about to go where it does not look at its work. False: there is work, do not go. True: from
- * here to catnap_halter_leave() a wake calls the kick callback.
+ * here to catnap_halter_leave() a wake calls the kick callback. An eventfd that fires meanwhile does not:
+ * it is seen at the next halt or reap, so wait for it where you go, too, or do not go while it matters.
  */
 CATNAP_API bool catnap_halter_enter(struct catnap_halter *halter);
 CATNAP_API void catnap_halter_leave(struct catnap_halter *halter);

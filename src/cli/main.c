@@ -20,6 +20,8 @@ struct command {
 /* In the order of the help text. */
 static const struct command commands[] = {
 	{"run", "launches a microVM and stays until it ends", cmd_run},
+	{"bench", "measures wake-up latency and processor time on this host", cmd_bench},
+	{"check", "says what this host offers", cmd_check},
 	{"replay", "runs halt-polling policies over a trace of halts", cmd_replay},
 };
 

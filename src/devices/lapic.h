@@ -76,10 +76,10 @@ struct lapic_msg {
 #define LAPIC_EVENT_OWNER	    0xff0fu /* what lapic_collect() returns */
 
 /*
- * What other threads write. A cache line of its own (level-triggered vectors above 223 use a second).
- * A vector is posted in pir[] or, if level-triggered, in pir_level[], never in both: so a sender is one atomic
- * operation, and two senders of one vector cannot undo each other. Then its word's bit is set in events,
- * with release; lapic_collect() takes events with acquire, and an empty inbox costs it one load.
+ * What other threads write. A cache line of its own (level-triggered vectors above 223 use a
+ * second). A vector is posted in pir[] or, if level-triggered, in pir_level[], never in both, so two
+ * senders of one vector cannot undo each other. Then its word's bit is set in events, with release;
+ * lapic_collect() takes events with acquire, and an empty inbox costs it one load.
  */
 struct lapic_inbox {
 	_Alignas(64) _Atomic uint32_t events;
@@ -170,8 +170,8 @@ unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg,
 unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t data);
 
 /*
- * What writing @icr (xAPIC: the two halves put together) sends. False: nothing, because of @esr (bits of
- * the error status register to log), or because the SDM has no such message. Pure.
+ * What writing @icr (xAPIC: the two halves put together) sends. False: nothing, because of @esr
+ * (bits of the error status register to log), or because the SDM has no such message. Pure.
  */
 bool lapic_icr_decode(uint64_t icr, bool x2apic, struct lapic_msg *msg, uint32_t *esr);
 

@@ -45,10 +45,13 @@ void halter_wake_slow(struct catnap_halter *h, uint32_t state)
 		atomic_fetch_add_explicit(&h->kicks_sent, 1, memory_order_relaxed);
 		h->kick(h->ctx);
 	} else {
-		int fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
+		int fd;
 
 		if (!atomic_compare_exchange_strong(&h->state, &state, HALTER_VMM))
 			return;
+		/* Of the sleep that was just ended: before the exchange it might be an earlier one's. If
+		 * the owner has moved on since, it is awake already. */
+		fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
 		atomic_fetch_add_explicit(&h->futex_wakes, 1, memory_order_relaxed);
 		if (fd >= 0) {
 			int saved = errno; /* this may run in a signal handler */
@@ -62,7 +65,7 @@ void halter_wake_slow(struct catnap_halter *h, uint32_t state)
 	}
 }
 
-/* What a look at the work found. AGAIN: the sources have changed, so has how to sleep. */
+/* What a look at the work found. AGAIN: what is armed has changed; look again before sleeping. */
 enum look { LOOK_NOTHING, LOOK_WOKEN, LOOK_AGAIN };
 
 static int sync_sources(struct catnap_halter *h)
@@ -84,9 +87,10 @@ static enum look look_closer(struct catnap_halter *h, uint32_t bits, int *cause)
 	if (ring_ready(&h->ring)) {
 		int n = ring_reap(&h->ring, h->on_eventfd, h->ctx);
 
-		/* None: a completion of the ring's own, which is no work. */
+		/* None: completions of the ring's own. They are no work, but one of them may have been the
+		 * wake for work that came after the look at pending, and what the sleep had armed is gone. */
 		if (n == 0)
-			return LOOK_NOTHING;
+			return LOOK_AGAIN;
 		h->error = n < 0 ? n : 0;
 		*cause = CATNAP_CAUSE_EVENTFD;
 		return LOOK_WOKEN;
@@ -279,14 +283,19 @@ int halter_park(struct catnap_halter *h)
 	return ret;
 }
 
+int halter_sync(struct catnap_halter *h)
+{
+	if (atomic_load_explicit(&h->pending, memory_order_relaxed) & HALTER_WORK_SOURCES)
+		return sync_sources(h);
+	return 0;
+}
+
 int halter_reap(struct catnap_halter *h)
 {
-	if (atomic_load_explicit(&h->pending, memory_order_relaxed) & HALTER_WORK_SOURCES) {
-		int ret = sync_sources(h);
+	int ret = halter_sync(h);
 
-		if (ret < 0)
-			return ret;
-	}
+	if (ret < 0)
+		return ret;
 	if (!ring_ready(&h->ring))
 		return 0;
 	return ring_reap(&h->ring, h->on_eventfd, h->ctx);

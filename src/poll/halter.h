@@ -110,7 +110,8 @@ static inline bool halter_pending(struct catnap_halter *h)
 static inline bool halter_enter(struct catnap_halter *h)
 {
 	atomic_exchange(&h->state, HALTER_GUEST);
-	if (__builtin_expect(atomic_load(&h->pending) == 0, 1))
+	/* Completions of the ring end KVM_RUN by themselves, but for those that came just before it. */
+	if (__builtin_expect(atomic_load(&h->pending) == 0 && !ring_ready(&h->ring), 1))
 		return true;
 	atomic_exchange(&h->state, HALTER_VMM);
 	return false;
@@ -131,6 +132,8 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause);
 /* Owner: waits for work with no policy, no deadline and no statistics: a vCPU that is not started yet. */
 int halter_park(struct catnap_halter *h);
 
+/* Owner: deals with changed sources. 0 or -errno. */
+int halter_sync(struct catnap_halter *h);
 /* Owner: deals with changed sources and with completions. Returns how many eventfds fired, or -errno. */
 int halter_reap(struct catnap_halter *h);
 

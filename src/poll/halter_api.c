@@ -79,6 +79,9 @@ int catnap_halter_halt(struct catnap_halter *halter, uint64_t deadline_ns, int *
 
 bool catnap_halter_enter(struct catnap_halter *halter)
 {
+	/* Changed sources are no work of the caller's. An error shows in the next halt. */
+	if (halter_sync(halter) < 0)
+		return false;
 	return halter_enter(halter);
 }
 

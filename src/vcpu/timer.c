@@ -36,8 +36,13 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 	struct itimerspec its = { 0 };
 	int ret;
 
-	if (v->timer_at != UINT64_MAX && v->timer_at <= now)
-		v->timer_at = UINT64_MAX; /* it has fired */
+	/*
+	 * Whether it is still set is known from its signal alone: it runs on CLOCK_MONOTONIC, which may be
+	 * slewed against the ticks, so it may fire when by the ticks it is not due yet.
+	 */
+	if (atomic_exchange_explicit(&v->timer_fired, false, memory_order_relaxed) ||
+	    v->timer_at <= now)
+		v->timer_at = UINT64_MAX;
 	if (v->timer_at <= deadline)
 		return;
 	if (!v->timer_made) {
@@ -50,8 +55,7 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 	ns = deadline > now ? clock_ticks_to_ns(v->host->clock, deadline - now) : 0;
 	if (ns > INT64_MAX / 2)
 		ns = INT64_MAX / 2;
-	if (ns == 0)
-		ns = 1; /* 0 would disarm it */
+	ns++; /* rounded down so far; and 0 would disarm it */
 	its.it_value.tv_sec = (time_t)(ns / 1000000000u);
 	its.it_value.tv_nsec = (long)(ns % 1000000000u);
 	if (timer_settime(v->timer, 0, &its, NULL) < 0) {

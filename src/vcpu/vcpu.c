@@ -24,20 +24,23 @@
 
 #include "vcpu/vcpu.h"
 
-/* The running vCPU's kvm_run, for the kick's handler. */
-static _Thread_local struct kvm_run *volatile current_run;
+/* What the kick's handler reaches of the vCPU that runs on this thread. */
+static _Thread_local struct vcpu *volatile current_vcpu;
 
-static void on_kick(int signo)
+static void on_kick(int signo, siginfo_t *info, void *context)
 {
-	struct kvm_run *run = current_run;
+	struct vcpu *v = current_vcpu;
 
-	if (run)
-		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
+	if (!v)
+		return;
+	if (info->si_code == SI_TIMER)
+		atomic_store_explicit(&v->timer_fired, true, memory_order_relaxed);
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
 }
 
 int vcpu_install_kick_handler(int signo)
 {
-	struct sigaction sa = { .sa_handler = on_kick, .sa_flags = SA_RESTART };
+	struct sigaction sa = { .sa_sigaction = on_kick, .sa_flags = SA_RESTART | SA_SIGINFO };
 
 	sigemptyset(&sa.sa_mask);
 	return sigaction(signo, &sa, NULL) < 0 ? -errno : 0;
@@ -271,7 +274,7 @@ static void *thread(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	/* A sleep with a deadline is to end at the deadline, not 50 us later. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
-	current_run = v->run;
+	current_vcpu = v;
 	atomic_store_explicit(&v->tid, (int)syscall(SYS_gettid), memory_order_release);
 	sigemptyset(&set);
 	sigaddset(&set, v->host->kick_signal);
@@ -281,8 +284,8 @@ static void *thread(void *arg)
 
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	atomic_store_explicit(&v->tid, 0, memory_order_release);
-	current_run = NULL;
 	vcpu_fini_timer(v);
+	current_vcpu = NULL;
 	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
 		atomic_store_explicit(&v->cpu_ns, (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
 				      memory_order_relaxed);

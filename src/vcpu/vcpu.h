@@ -95,6 +95,7 @@ struct vcpu {
 	timer_t timer;
 	bool timer_made;
 	uint64_t timer_at; /* ticks for which it is set; UINT64_MAX: not */
+	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
 	struct vcpu_counters counters;
 	_Atomic int tid; /* 0: not running */
 	_Atomic bool has_thread;

@@ -32,8 +32,11 @@ struct vm {
 	struct lapic_bus bus;
 	struct ioapic io;
 	struct clock clock;
-	/* Of each pin: the vector that its last accepted level was sent with. */
+	/* Of each pin: the vector that its last accepted level was sent with, or ... */
+#define IDLE -1
+#define LOST -2
 	int sent_vector[IOAPIC_PINS];
+	uint32_t edges[8]; /* vectors that an entry has ever had as an edge, not masked */
 };
 
 static void on_wake(void *ctx, uint32_t id, bool ipi)
@@ -83,18 +86,23 @@ static void check_all(struct vm *vm)
 		check(!(entry & UINT64_C(0x00fffffffffe1000)));
 		if (is_level(entry))
 			expected[vector] |= 1u << pin;
+		else if (!(entry & ENTRY_MASKED))
+			vm->edges[vector / 32] |= 1u << vector % 32;
 		if (!(entry & ENTRY_REMOTE_IRR)) {
-			vm->sent_vector[pin] = -1;
+			vm->sent_vector[pin] = IDLE;
 			continue;
 		}
 		check(is_level(entry));
-		if (vm->sent_vector[pin] < 0)
+		if (vm->sent_vector[pin] == IDLE)
 			vm->sent_vector[pin] = vector;
 		/*
-		 * Who changes the vector under a level that is being handled has lost its EOI, as
-		 * in the hardware. Otherwise remote IRR means that one will come.
+		 * Who changes the vector under a level that is being handled, or uses it for edges
+		 * too (which clear the TMR), may lose the EOI, as in the hardware. Otherwise remote
+		 * IRR means that one will come.
 		 */
-		if (vm->sent_vector[pin] == vector)
+		if (vm->sent_vector[pin] != vector || vm->edges[vector / 32] >> vector % 32 & 1)
+			vm->sent_vector[pin] = LOST;
+		if (vm->sent_vector[pin] != LOST)
 			check(vector >= 16 && in_flight(vm, vector));
 	}
 	check(!memcmp(expected, io->level_mask_of_vector, sizeof(expected)));
@@ -142,6 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (ioapic_init(io, &vm.bus))
 		abort();
+	check_all(&vm);
 
 	while (size) {
 		uint8_t op = (uint8_t)take(&data, &size, 1), bytes[8];
@@ -169,6 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 				ioapic_mmio_write(io, 0x00, &reg, 4);
 				ioapic_mmio_write(io, 0x10, &word, 4);
+				check_all(&vm);
 			}
 			break;
 		case 2:

@@ -29,6 +29,10 @@
 #ifdef LIVENESS
 #define NO_DEADLINE
 #endif
+/* The kernel timer matters in the guest only, whatever the owner sleeps on: one configuration has it. */
+#if defined(PLAIN) && !defined(NO_DEADLINE)
+#define KTIMER
+#endif
 
 /* The state word. */
 #define VMM 0
@@ -51,7 +55,11 @@ bool immediate_exit; /* kvm_run->immediate_exit */
 
 /* The deadline. */
 bool expired;	     /* CLOCK_MONOTONIC is past it */
-bool ktimer;	     /* a kernel timer that sends the kick signal is armed for it */
+#ifdef KTIMER
+bool ktimer;	     /* the kernel timer is armed */
+bool sig_timer;	     /* its signal is pending for the owner's thread */
+bool timer_set;	     /* the owner has set it for the present deadline, and does not know that it fired */
+#endif
 
 #define QUEUED 1
 #define WOKEN 2
@@ -227,21 +235,26 @@ active proctype handler()
 {
 end:	do
 	:: d_step { sig -> sig = false; immediate_exit = true; kick_due = true }
+#ifdef KTIMER
+	:: d_step {
+		sig_timer -> sig_timer = false; immediate_exit = true; kick_due = true;
+#ifndef BROKEN_TIMER_BELIEF
+		timer_set = false
+#endif
+	   }
+#endif
 	od
 }
 
 #ifndef NO_DEADLINE
-/* Time goes by. */
+/* Time goes by. The timer and the deadline are on two clocks: either may be first. */
 active proctype clock()
 {
 end:	do
-	:: d_step {
-		!expired -> expired = true;
-		if
-		:: ktimer -> ktimer = false; sig = true
-		:: else
-		fi
-	   }
+	:: d_step { !expired -> expired = true }
+#ifdef KTIMER
+	:: d_step { ktimer -> ktimer = false; sig_timer = true }
+#endif
 	od
 }
 #endif
@@ -279,10 +292,22 @@ end:	do
 #define FORGOTTEN_ASLEEP(awake)
 #else
 /* Blocked in the guest: nothing is under way that sets immediate_exit. */
+#ifdef KTIMER
+#define SIGNAL (sig || sig_timer)
+#else
+#define SIGNAL sig
+#endif
+#define LOST_WORK_IN_GUEST                                                                         \
+	:: atomic { pending && waking == 0 && !SIGNAL && !immediate_exit && !sb_full ->            \
+		lost_work = true; assert(!lost_work) }
+#ifdef KTIMER
 #define FORGOTTEN_IN_GUEST                                                                         \
-	:: atomic { pending && waking == 0 && !sig && !immediate_exit && !sb_full ->               \
-		lost_work = true; assert(!lost_work) }                                             \
-	:: atomic { expired && !sig && !immediate_exit -> lost_deadline = true; assert(!lost_deadline) }
+	LOST_WORK_IN_GUEST                                                                         \
+	:: atomic { expired && !ktimer && !sig_timer && !sig && !immediate_exit ->                 \
+		lost_deadline = true; assert(!lost_deadline) }
+#else
+#define FORGOTTEN_IN_GUEST LOST_WORK_IN_GUEST
+#endif
 /* Blocked asleep: nothing is under way that makes the condition true. */
 #define FORGOTTEN_ASLEEP(awake)                                                                    \
 	:: atomic { pending && waking == 0 && !(awake) -> lost_work = true; assert(!lost_work) }   \
@@ -318,11 +343,34 @@ inline reap_own()
 }
 #endif
 
+inline serve_timer()
+{
+#ifdef KTIMER
+	timer_set = false
+#else
+	skip
+#endif
+}
+
+/* Before the guest: is it over? And set the kernel timer, unless it is set for this deadline already. */
+inline look_at_deadline()
+{
+#ifdef KTIMER
+	if
+	:: expired -> goto vmm
+	:: !expired
+	fi;
+	if
+	:: atomic { !timer_set -> timer_set = true; ktimer = true }
+	:: timer_set
+	fi
+#else
+	skip
+#endif
+}
+
 active proctype owner()
 {
-#ifndef NO_DEADLINE
-	bool timer_set; /* the kernel timer was set for the present deadline (it may have fired since) */
-#endif
 #ifdef HAVE_RING
 	bool armed; /* what wakers wake is in the ring, as far as the owner knows */
 #endif
@@ -336,7 +384,7 @@ vmm:	if
 	fi;
 	if
 #ifndef NO_DEADLINE
-	:: atomic { expired -> expired = false; timer_set = false; ktimer = false }; goto vmm /* the next deadline */
+	:: atomic { expired -> expired = false; serve_timer() }; goto vmm /* there is a next deadline */
 #endif
 #ifdef HAVE_RING
 	:: atomic { io == 0 -> io = INFLIGHT; drain() }; goto vmm   /* submit a request */
@@ -350,30 +398,13 @@ vmm:	if
 	/* -------- the guest -------- */
 enter:
 #ifdef BROKEN_TIMER_BEFORE_CLEAR
-	if
-	:: expired -> goto vmm
-	:: !expired
-	fi;
+	look_at_deadline();
 #endif
 #if !defined(BROKEN_CHECK_BEFORE) && !defined(BROKEN_NO_CLEAR)
 	atomic { immediate_exit = false; kick_due = false };
 #endif
 #ifndef BROKEN_TIMER_BEFORE_CLEAR
-	if
-	:: expired -> goto vmm
-	:: !expired
-	fi;
-#endif
-#ifndef NO_DEADLINE
-	if				    /* the kernel timer, unless it is set for this deadline already */
-	:: atomic { !timer_set ->
-		timer_set = true;
-		if
-		:: expired -> sig = true    /* set to a time in the past, it fires at once */
-		:: else -> ktimer = true
-		fi }
-	:: timer_set
-	fi;
+	look_at_deadline();
 #endif
 	/* halter_enter() */
 #ifdef BROKEN_NO_FENCE_GUEST

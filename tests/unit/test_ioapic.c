@@ -388,6 +388,9 @@ static void test_eoi_register_ends_like_a_broadcast(void **state)
 	assert_int_equal(entry_low(io, 9), REMOTE_IRR | LEVEL | 0x61);
 	write32(io, EOI, 0x61);
 	assert_int_equal(entry_low(io, 9), LEVEL | 0x61);
+	write32(io, EOI, 0x61); /* with nothing to end */
+	assert_int_equal(entry_low(io, 9), LEVEL | 0x61);
+	assert_int_equal(read32(io, EOI), 0); /* write-only */
 	ioapic_destroy(io);
 }
 

@@ -108,6 +108,20 @@ static void test_global_disable_resets_and_ignores_everything(void **state)
 	assert_int_equal(mmio_read(l, SVR), 0xff);
 }
 
+static void test_a_base_that_keeps_the_mode_keeps_the_registers(void **state)
+{
+	struct vm vm;
+	struct lapic *l = xapic(&vm);
+
+	mmio_write(l, LDR, 0x04000000);
+	mmio_write(l, ICR2, 0x05000000);
+	lapic_set_base(l, l->base);
+	lapic_set_base(l, UINT64_C(0xfed00000) | LAPIC_BASE_ENABLE);
+	assert_int_equal(mmio_read(l, LDR), 0x04000000);
+	assert_int_equal(mmio_read(l, ICR2), 0x05000000);
+	assert_int_equal(mmio_read(l, SVR), 0x1ff);
+}
+
 static void test_msrs_give_gp_in_xapic_mode(void **state)
 {
 	struct vm vm;
@@ -824,6 +838,7 @@ int main(void)
 		cmocka_unit_test(test_x2apic_ldr_is_cluster_and_bit_of_the_id),
 		cmocka_unit_test(test_going_to_x2apic_keeps_the_registers),
 		cmocka_unit_test(test_global_disable_resets_and_ignores_everything),
+		cmocka_unit_test(test_a_base_that_keeps_the_mode_keeps_the_registers),
 		cmocka_unit_test(test_msrs_give_gp_in_xapic_mode),
 		cmocka_unit_test(test_mmio_is_dead_in_x2apic_mode),
 		cmocka_unit_test(test_reset_keeps_id_base_and_inbox),

@@ -202,6 +202,18 @@ static void test_shorthand_self(void **state)
 	assert_int_equal(who(&vm, 0x51), 1 << 1);
 }
 
+static void test_message_to_self_is_posted_like_any_other(void **state)
+{
+	struct lapic_msg msg = {.vector = 0x51, .shorthand = LAPIC_TO_SELF};
+	struct vm vm;
+
+	xapic(&vm, 4);
+	assert_int_equal(lapic_bus_send(&vm.bus, &msg, &vm.lapics[1]), 1);
+	assert_int_equal(vm.wakes[1], 1);
+	assert_int_equal(vm.ipis[1], 0);
+	assert_int_equal(who(&vm, 0x51), 1 << 1);
+}
+
 static void test_shorthand_all_including_self(void **state)
 {
 	struct vm vm;
@@ -725,6 +737,7 @@ int main(void)
 		cmocka_unit_test(test_broadcast_is_ffffffff_in_x2apic),
 		cmocka_unit_test(test_broadcast_from_8_bits_reaches_x2apics_too),
 		cmocka_unit_test(test_shorthand_self),
+		cmocka_unit_test(test_message_to_self_is_posted_like_any_other),
 		cmocka_unit_test(test_shorthand_all_including_self),
 		cmocka_unit_test(test_shorthand_all_excluding_self),
 		cmocka_unit_test(test_shorthand_without_a_sender_is_nobody),

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `catnap bench`: what is measured, in which order, and what is said meanwhile. Modes run in turn within
+ * each round, so that what disturbs the host disturbs all of them.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/bench.h"
+#include "cli/cmd.h"
+#include "cli/opts.h"
+
+/* -- options ---------------------------------------------------------------------------------- */
+
+/* user:POLICY or kernel:TIME. Names are kept as given: they label the results. */
+static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *name,
+		      struct bench_mode *mode)
+{
+	static const struct {
+		const char *name;
+		uint32_t policy;
+	} policies[] = { { "kernel", CATNAP_POLICY_KERNEL },
+			 { "always", CATNAP_POLICY_ALWAYS },
+			 { "fixed", CATNAP_POLICY_FIXED },
+			 { "off", CATNAP_POLICY_OFF } };
+	static const struct opt_field time = { .type = OPT_TIME32, .max = UINT32_MAX };
+	struct opt_arg value = { .option = arg->option, .key = "kernel" };
+
+	*mode = (struct bench_mode){ .name = name };
+	catnap_halt_poll_init(&mode->halt_poll);
+	if (strncmp(name, "kernel:", 7) == 0) {
+		mode->irqchip = CATNAP_IRQCHIP_KERNEL;
+		value.text = name + 7;
+		return opt_value(o, &value, &time, &mode->halt_poll.max_ns);
+	}
+	mode->irqchip = CATNAP_IRQCHIP_USER;
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		if (strncmp(name, "user:", 5) != 0 || strcmp(name + 5, policies[i].name) != 0)
+			continue;
+		mode->halt_poll.policy = policies[i].policy;
+		return 0;
+	}
+	return opt_fail(o, arg, "is not a mode: expected user:kernel, user:always, user:fixed, user:off or "
+				"kernel:TIME");
+}
+
+static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct bench_cfg *cfg = ptr;
+
+	if (cfg->n_modes == BENCH_MODES - 1)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_MODES - 1);
+	for (unsigned int i = 0; i < cfg->n_modes; i++)
+		if (strcmp(cfg->modes[i].name, arg->text) == 0)
+			return opt_fail(o, arg, "was given twice");
+	if (parse_mode(o, arg, arg->text, &cfg->modes[cfg->n_modes]))
+		return -EINVAL;
+	cfg->n_modes++;
+	return 0;
+}
+
+static int set_gap(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field time = { .type = OPT_TIME, .min = 1000, .max = 1000000000 };
+	struct bench_cfg *cfg = ptr;
+
+	if (cfg->n_gaps == BENCH_GAPS)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_GAPS);
+	if (opt_value(o, arg, &time, &cfg->gaps[cfg->n_gaps]))
+		return -EINVAL;
+	cfg->n_gaps++;
+	return 0;
+}
+
+static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	if (strcmp(arg->text, "qemu") != 0)
+		return opt_fail(o, arg, "is not known: expected qemu");
+	((struct bench_cfg *)ptr)->peer_qemu = true;
+	return 0;
+}
+
+static const struct opt_word arrivals[] = { { "both", ARRIVALS_BOTH },
+					    { "constant", ARRIVALS_CONSTANT },
+					    { "random", ARRIVALS_RANDOM },
+					    { NULL, 0 } };
+
+#define AT(member) offsetof(struct bench_cfg, member)
+
+static const struct opt_def options[] = {
+	{ .f = { .name = "mode", .type = OPT_CALL, .set = set_mode },
+	  .form = "user:POLICY|kernel:TIME",
+	  .help = "A way to halt: in catnap by a policy (kernel, always, fixed, off), or in KVM, polling for "
+		  "this time at most. May be given several times.",
+	  .def = "all: user:kernel user:always user:fixed user:off kernel:0 kernel:200us", .repeat = true },
+	{ .f = { .name = "gap", .type = OPT_CALL, .set = set_gap },
+	  .form = "TIME", .help = "Time between events, at least 1us. May be given several times.",
+	  .def = "20us, 50us, 200us; timer also 1ms", .repeat = true },
+	{ .f = { .name = "arrivals", .type = OPT_WORD, .offset = AT(arrivals), .words = arrivals },
+	  .form = "constant|random|both", .help = "Gaps all equal, or random around the gap.",
+	  .def = "both" },
+	{ .f = { .name = "samples", .type = OPT_U32, .offset = AT(samples), .min = 1, .max = 100000 },
+	  .form = "N", .help = "Events in each round.", .def = "1000" },
+	{ .f = { .name = "rounds", .type = OPT_U32, .offset = AT(rounds), .min = 1, .max = 1000 },
+	  .form = "N", .help = "How often the modes take turns.", .def = "5" },
+	{ .f = { .name = "duration", .type = OPT_TIME, .offset = AT(duration_ns), .min = 1000000,
+		 .max = UINT64_C(3600000000000) },
+	  .form = "TIME", .help = "idle: how long each round lasts.", .def = "2s" },
+	{ .f = { .name = "pin", .type = OPT_SWITCH, .offset = AT(pin) },
+	  .form = "on|off", .help = "Ties the sender and the vCPUs to processors of their own.",
+	  .def = "on" },
+	{ .f = { .name = "json", .type = OPT_STRING, .offset = AT(json) },
+	  .form = "FILE|-", .help = "Writes the results as JSON too; with -, instead of the table." },
+	{ .f = { .name = "peer", .type = OPT_CALL, .set = set_peer },
+	  .form = "qemu", .help = "Measures QEMU's microvm with the same image: timer, ipi, start, memory." },
+	{ .f = { .name = NULL } },
+};
+
+static const struct opt_command command = {
+	.name = "bench",
+	.synopsis = "[OPTIONS] [WORKLOAD ...]",
+	.summary = "Measures wake-up latency and processor time on this host, halting in user space beside "
+		   "halting in the kernel.",
+	.options = options,
+	.notes = "Workloads: event (another thread signals the vCPU: signal to the first instruction of\n"
+		 "the guest's handler), timer (the guest arms its APIC timer and halts: lateness), ipi\n"
+		 "(two vCPUs wake each other: round trip), idle (processor time of a guest that does\n"
+		 "nothing, and of one with a 250 Hz tick), start (process start to the guest's first\n"
+		 "output), memory (private memory beyond the guest's own). Without one: all of them.\n",
+	.arg_name = "WORKLOAD",
+	.max_args = BENCH_WORKLOADS,
+};
+
+static int check(struct opts *o, struct bench_cfg *cfg)
+{
+	static const char *const defaults[] = { "user:kernel", "user:always", "user:fixed",
+						"user:off",    "kernel:0",    "kernel:200us" };
+	struct opt_arg none = { .option = "mode", .text = "" };
+
+	for (unsigned int i = 0; i < o->n_args; i++) {
+		enum bench_workload w = 0;
+
+		while (w < BENCH_WORKLOADS && strcmp(o->args[i], workload_name(w)) != 0)
+			w++;
+		if (w == BENCH_WORKLOADS)
+			return opts_fail(o, "\"%.40s\" is not a workload: expected event, timer, ipi, idle, "
+					    "start or memory",
+					 o->args[i]);
+		cfg->workloads[w] = true;
+	}
+	for (int w = 0; w < BENCH_WORKLOADS && !o->n_args; w++)
+		cfg->workloads[w] = true;
+	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]) && !opts_given(o, "mode"); i++)
+		if (parse_mode(o, &none, defaults[i], &cfg->modes[cfg->n_modes++]))
+			return -EINVAL;
+	if (cfg->peer_qemu) {
+		if (!bench_peer_exists())
+			return opts_fail(o, "--peer: qemu-system-x86_64 is not in PATH");
+		cfg->modes[cfg->n_modes++] = (struct bench_mode){ .name = "qemu", .peer = true };
+	}
+	return 0;
+}
+
+/* -- measuring -------------------------------------------------------------------------------- */
+
+struct bench {
+	const struct bench_cfg *cfg;
+	struct cell *cells;
+	size_t n, room;
+	uint32_t tsc_khz;
+	bool progress;
+	int failures;
+};
+
+static bool applies(const struct bench_mode *mode, enum bench_workload w)
+{
+	/* The peer cannot be signalled from here, nor its vCPU's time told from the rest. */
+	if (mode->peer)
+		return w == BENCH_TIMER || w == BENCH_IPI || w == BENCH_START || w == BENCH_MEMORY;
+	return true;
+}
+
+/* One cell per mode for one condition. -1: out of memory. */
+static int add_condition(struct bench *b, enum bench_workload w, uint64_t gap, bool random)
+{
+	for (unsigned int m = 0; m < b->cfg->n_modes; m++) {
+		if (!applies(&b->cfg->modes[m], w))
+			continue;
+		if (b->n == b->room) {
+			size_t room = b->room ? b->room * 2 : 64;
+			struct cell *cells = realloc(b->cells, room * sizeof(*cells));
+
+			if (!cells)
+				return -1;
+			b->cells = cells;
+			b->room = room;
+		}
+		b->cells[b->n++] = (struct cell){ .workload = w, .mode = &b->cfg->modes[m],
+						  .gap_ns = gap, .random = random };
+	}
+	return 0;
+}
+
+static int add_gaps(struct bench *b, enum bench_workload w)
+{
+	static const uint64_t defaults[] = { 20000, 50000, 200000, 1000000 };
+	unsigned int n = b->cfg->n_gaps ? b->cfg->n_gaps : w == BENCH_TIMER ? 4 : 3;
+	int ret = 0;
+
+	for (unsigned int i = 0; i < n && ret == 0; i++) {
+		uint64_t gap = b->cfg->n_gaps ? b->cfg->gaps[i] : defaults[i];
+
+		if (b->cfg->arrivals != ARRIVALS_RANDOM)
+			ret = add_condition(b, w, gap, false);
+		if (b->cfg->arrivals != ARRIVALS_CONSTANT && ret == 0)
+			ret = add_condition(b, w, gap, true);
+	}
+	return ret;
+}
+
+static int plan(struct bench *b)
+{
+	const bool *on = b->cfg->workloads;
+	int ret = 0;
+
+	if (on[BENCH_EVENT])
+		ret = add_gaps(b, BENCH_EVENT);
+	if (on[BENCH_TIMER] && ret == 0)
+		ret = add_gaps(b, BENCH_TIMER);
+	if (on[BENCH_IPI] && ret == 0)
+		ret = add_condition(b, BENCH_IPI, 0, false);
+	if (on[BENCH_IDLE] && ret == 0)
+		ret = add_condition(b, BENCH_IDLE, 0, false);
+	if (on[BENCH_IDLE] && ret == 0)
+		ret = add_condition(b, BENCH_IDLE, 250, false);
+	if (on[BENCH_START] && ret == 0)
+		ret = add_condition(b, BENCH_START, 0, false);
+	if (on[BENCH_MEMORY] && ret == 0)
+		ret = add_condition(b, BENCH_MEMORY, 0, false);
+	return ret;
+}
+
+static int measure(struct bench_run *run)
+{
+	switch (run->cell->workload) {
+	case BENCH_EVENT:
+		return bench_event(run);
+	case BENCH_TIMER:
+	case BENCH_IPI:
+		return run->cell->mode->peer ? bench_peer(run) : bench_guest_samples(run);
+	case BENCH_IDLE:
+		return bench_idle(run);
+	case BENCH_START:
+		return bench_start(run);
+	case BENCH_MEMORY:
+		return bench_memory(run);
+	case BENCH_WORKLOADS:
+		break;
+	}
+	return -1;
+}
+
+static bool same_condition(const struct cell *a, const struct cell *b)
+{
+	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random;
+}
+
+static void one_run(struct bench *b, struct cell *c, uint32_t round)
+{
+	struct bench_run run = { .cfg = b->cfg, .cell = c, .tsc_khz = b->tsc_khz, .seed = round };
+
+	if (c->failed)
+		return;
+	if (b->progress)
+		fprintf(stderr, "\r\033[Kround %u of %u: %s %s", round + 1, b->cfg->rounds,
+			workload_name(c->workload), c->mode->name);
+	if (measure(&run) == 0)
+		return;
+	c->failed = true;
+	b->failures++;
+	fprintf(stderr, "%scatnap bench: %s %s: %s\n", b->progress ? "\r\033[K" : "",
+		workload_name(c->workload), c->mode->name, run.error);
+}
+
+static void run_all(struct bench *b)
+{
+	/* Condition by condition; in each, rounds in which every mode has its turn. */
+	for (size_t first = 0, last; first < b->n; first = last) {
+		for (last = first; last < b->n && same_condition(&b->cells[first], &b->cells[last]);)
+			last++;
+		for (uint32_t round = 0; round < b->cfg->rounds; round++)
+			for (size_t i = first; i < last; i++)
+				one_run(b, &b->cells[i], round);
+	}
+	if (b->progress)
+		fprintf(stderr, "\r\033[K");
+}
+
+static int report(struct bench *b)
+{
+	const char *path = b->cfg->json;
+	bool to_stdout = path && strcmp(path, "-") == 0;
+	FILE *f = NULL;
+	int ret = 0;
+
+	if (!to_stdout)
+		report_table(stdout, b->cells, b->n);
+	if (path) {
+		f = to_stdout ? stdout : fopen(path, "we");
+		if (!f || report_json(f, b->cfg, b->cells, b->n, b->tsc_khz) < 0) {
+			fprintf(stderr, "catnap bench: --json: %s: %s\n", path, strerror(errno));
+			ret = -1;
+		}
+		if (f && !to_stdout && fclose(f) != 0)
+			ret = -1;
+	}
+	return ret;
+}
+
+static int bench(const struct bench_cfg *cfg)
+{
+	struct bench b = { .cfg = cfg, .progress = isatty(STDERR_FILENO) };
+	int status = CMD_OK;
+
+	b.tsc_khz = catnap_host_tsc_khz();
+	if (!b.tsc_khz) {
+		fprintf(stderr, "catnap bench: this host's TSC is not invariant: it cannot be measured by it\n");
+		return CMD_ERROR;
+	}
+	if (plan(&b) < 0) {
+		fprintf(stderr, "catnap bench: out of memory\n");
+		status = CMD_ERROR;
+	} else {
+		run_all(&b);
+		if (report(&b) < 0 || b.failures)
+			status = CMD_ERROR;
+	}
+	for (size_t i = 0; i < b.n; i++) {
+		series_free(&b.cells[i].latency);
+		series_free(&b.cells[i].signal);
+		series_free(&b.cells[i].round_p50);
+	}
+	free(b.cells);
+	return status;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	struct bench_cfg cfg = { .samples = 1000, .rounds = 5, .duration_ns = 2000000000, .pin = true };
+	struct opts o;
+	int status = opts_command(&o, &command, argc, argv, &cfg);
+
+	if (status < 0) {
+		if (check(&o, &cfg) < 0) {
+			fprintf(stderr, "%s\n", o.error);
+			status = CMD_USAGE;
+		} else {
+			status = bench(&cfg);
+		}
+	}
+	opts_free(&o);
+	return status;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `catnap bench`: between its files. */
+#ifndef CLI_BENCH_H
+#define CLI_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <catnap/catnap.h>
+
+enum bench_workload {
+	BENCH_EVENT,  /* another thread signals the vCPU: signal to the handler's first instruction */
+	BENCH_TIMER,  /* the guest arms its APIC timer and halts: lateness */
+	BENCH_IPI,    /* two vCPUs halt and wake each other: round trip */
+	BENCH_IDLE,   /* processor time of a guest that does nothing, or ticks */
+	BENCH_START,  /* process start to the guest's first output */
+	BENCH_MEMORY, /* private memory beyond the guest's own */
+	BENCH_WORKLOADS,
+};
+
+/* A way to run the guest. */
+struct bench_mode {
+	const char *name;
+	bool peer; /* QEMU */
+	uint32_t irqchip;
+	struct catnap_halt_poll halt_poll;
+};
+
+#define BENCH_MODES 16
+#define BENCH_GAPS  8
+
+struct bench_cfg {
+	bool workloads[BENCH_WORKLOADS];
+	struct bench_mode modes[BENCH_MODES];
+	unsigned int n_modes;
+	uint64_t gaps[BENCH_GAPS];
+	unsigned int n_gaps;
+	int arrivals; /* enum bench_arrivals */
+	uint32_t samples, rounds;
+	uint64_t duration_ns; /* idle */
+	const char *json;
+	bool peer_qemu;
+	bool pin;
+};
+
+enum bench_arrivals { ARRIVALS_BOTH, ARRIVALS_CONSTANT, ARRIVALS_RANDOM };
+
+/* A list of nanoseconds that grows. */
+struct series {
+	uint64_t *v;
+	size_t n, room;
+};
+
+/* Everything measured of one mode under one condition; the rounds add to it. */
+struct cell {
+	enum bench_workload workload;
+	const struct bench_mode *mode;
+	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
+	bool random;
+	struct series latency; /* of all rounds; memory: bytes */
+	struct series signal;  /* event: what the signal cost its sender */
+	struct series round_p50; /* each round's median */
+	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
+	uint64_t kicks, futex_wakes; /* wakes that cost a system call */
+	bool has_cpu;
+	bool failed;
+};
+
+/* What one run of the guest needs to know. */
+struct bench_run {
+	const struct bench_cfg *cfg;
+	struct cell *cell;
+	uint32_t tsc_khz;
+	uint32_t seed;
+	char error[256]; /* one sentence if it failed */
+};
+
+/* bench_vm.c: in this process. 0 or -1 with run->error. */
+int bench_event(struct bench_run *run);
+int bench_guest_samples(struct bench_run *run); /* timer, ipi */
+int bench_idle(struct bench_run *run);
+/* bench_child.c: other processes, also the peer's timer and ipi. */
+int bench_start(struct bench_run *run);
+int bench_memory(struct bench_run *run);
+int bench_peer(struct bench_run *run);
+bool bench_peer_exists(void);
+
+/* bench_series.c */
+int series_add(struct series *s, uint64_t value); /* 0, -1 no memory */
+void series_free(struct series *s);
+/* Sorts in place; the @q quantile, 0 if empty. */
+uint64_t series_quantile(struct series *s, double q);
+
+/* bench_report.c */
+void report_table(FILE *out, struct cell *cells, size_t n);
+int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n, uint32_t tsc_khz);
+const char *workload_name(enum bench_workload w);
+
+#endif

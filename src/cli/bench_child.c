@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Measuring whole processes: `catnap run` and QEMU's microvm with the same image and the same command line.
+ * The image is a memory file that the child inherits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/bench.h"
+#include "probe_image.h"
+
+#define QEMU	     "qemu-system-x86_64"
+#define MEMORY_MIB   128
+#define PATIENCE_MS  60000
+#define PEER_SAMPLES 2000 /* the peer prints each sample through its serial port */
+
+extern char **environ;
+
+__attribute__((format(printf, 2, 3))) static int fail(struct bench_run *run, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(run->error, sizeof(run->error), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+bool bench_peer_exists(void)
+{
+	const char *path = getenv("PATH");
+	char file[4096];
+
+	while (path && *path) {
+		size_t n = strcspn(path, ":");
+
+		snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, QEMU);
+		if (access(file, X_OK) == 0)
+			return true;
+		path += n + (path[n] == ':');
+	}
+	return false;
+}
+
+struct child {
+	pid_t pid;
+	int out; /* its standard output */
+	uint64_t started_ns;
+};
+
+static int image_file(void)
+{
+	int fd = memfd_create("probe", 0);
+
+	if (fd >= 0 && write(fd, probe_image, probe_image_size) != (ssize_t)probe_image_size) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int spawn(struct bench_run *run, struct child *c, char *const argv[])
+{
+	posix_spawn_file_actions_t fa;
+	int pipe_fd[2], ret;
+
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return fail(run, "pipe: %s", strerror(errno));
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
+	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
+	c->started_ns = now_ns();
+	ret = posix_spawnp(&c->pid, argv[0], &fa, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&fa);
+	close(pipe_fd[1]);
+	c->out = pipe_fd[0];
+	if (ret == 0)
+		return 0;
+	close(c->out);
+	return fail(run, "%s: %s", argv[0], strerror(ret));
+}
+
+static void reap(struct child *c, bool kill_it)
+{
+	int status;
+
+	if (kill_it)
+		kill(c->pid, SIGKILL);
+	while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	close(c->out);
+}
+
+/* The command line of either program; @buf holds the strings. */
+struct command {
+	char *argv[32];
+	char image[32], append[256], smp[8], memory[16];
+};
+
+static void make_command(struct command *c, const struct bench_mode *mode, int image, uint32_t vcpus)
+{
+	unsigned int n = 0;
+
+	snprintf(c->image, sizeof(c->image), "/dev/fd/%d", image);
+	snprintf(c->smp, sizeof(c->smp), "%u", vcpus);
+	snprintf(c->memory, sizeof(c->memory), "%uM", MEMORY_MIB);
+	memset(c->argv, 0, sizeof(c->argv));
+#define ARG(s) (c->argv[n++] = (char *)(s))
+	if (mode->peer) {
+		ARG(QEMU);
+		ARG("-M");
+		ARG("microvm,accel=kvm");
+		ARG("-cpu");
+		ARG("host,-arch-capabilities");
+		ARG("-nodefaults");
+		ARG("-no-user-config");
+		ARG("-display");
+		ARG("none");
+		ARG("-no-reboot");
+		ARG("-serial");
+		ARG("stdio");
+		ARG("-device");
+		ARG("isa-debug-exit,iobase=0xf4,iosize=4");
+		ARG("-smp");
+		ARG(c->smp);
+		ARG("-m");
+		ARG(c->memory);
+		ARG("-kernel");
+		ARG(c->image);
+		ARG("-append");
+		ARG(c->append);
+	} else {
+		ARG("/proc/self/exe");
+		ARG("run");
+		ARG("--irqchip");
+		ARG(mode->irqchip == CATNAP_IRQCHIP_USER ? "user" : "kernel");
+		ARG("--debug-exit");
+		ARG("0xf4");
+		ARG("--cpus");
+		ARG(c->smp);
+		ARG("-m");
+		ARG(c->memory);
+		ARG("-k");
+		ARG(c->image);
+		ARG("-c");
+		ARG(c->append);
+	}
+#undef ARG
+}
+
+/* Waits for output; false: none came in time, or the process ended. */
+static bool wait_output(const struct child *c)
+{
+	struct pollfd p = { .fd = c->out, .events = POLLIN };
+	int ret;
+
+	do {
+		ret = poll(&p, 1, PATIENCE_MS);
+	} while (ret < 0 && errno == EINTR);
+	return ret == 1 && (p.revents & POLLIN);
+}
+
+int bench_start(struct bench_run *run)
+{
+	struct command cmd;
+	struct child c;
+	char first;
+	uint64_t ns;
+	int image = image_file(), ret = 0;
+
+	if (image < 0)
+		return fail(run, "memfd_create: %s", strerror(errno));
+	make_command(&cmd, run->cell->mode, image, 1);
+	snprintf(cmd.append, sizeof(cmd.append), "workload=start exit=244");
+	if (spawn(run, &c, cmd.argv) < 0) {
+		close(image);
+		return -1;
+	}
+	if (!wait_output(&c) || read(c.out, &first, 1) != 1)
+		ret = fail(run, "%s did not start the guest", cmd.argv[0]);
+	ns = now_ns() - c.started_ns;
+	reap(&c, true);
+	close(image);
+	if (ret == 0 && (series_add(&run->cell->latency, ns) < 0 ||
+			 series_add(&run->cell->round_p50, ns) < 0))
+		ret = fail(run, "out of memory");
+	return ret;
+}
+
+/* Private memory of @pid in bytes, without the guest's own (the mapping that is as large). */
+static int private_memory(pid_t pid, uint64_t *bytes)
+{
+	unsigned long long from, to, kib;
+	char path[64], line[512];
+	uint64_t dirty = 0;
+	bool guest = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%llx-%llx ", &from, &to) == 2 && line[0] != ' ')
+			guest = to - from >= UINT64_C(1048576) * MEMORY_MIB;
+		else if (!guest && sscanf(line, "Private_Dirty: %llu kB", &kib) == 1)
+			dirty += kib << 10;
+	}
+	fclose(f);
+	*bytes = dirty;
+	return 0;
+}
+
+int bench_memory(struct bench_run *run)
+{
+	struct timespec settle = { .tv_nsec = 100000000 };
+	struct command cmd;
+	struct child c;
+	uint64_t bytes = 0;
+	char text[256];
+	int image = image_file(), ret = 0;
+
+	if (image < 0)
+		return fail(run, "memfd_create: %s", strerror(errno));
+	make_command(&cmd, run->cell->mode, image, 1);
+	snprintf(cmd.append, sizeof(cmd.append), "workload=memory exit=244");
+	if (spawn(run, &c, cmd.argv) < 0) {
+		close(image);
+		return -1;
+	}
+	if (!wait_output(&c) || read(c.out, text, sizeof(text)) <= 0)
+		ret = fail(run, "%s did not start the guest", cmd.argv[0]);
+	nanosleep(&settle, NULL);
+	if (ret == 0 && private_memory(c.pid, &bytes) < 0)
+		ret = fail(run, "/proc/%d/smaps: %s", (int)c.pid, strerror(errno));
+	reap(&c, true);
+	close(image);
+	if (ret == 0 && (series_add(&run->cell->latency, bytes) < 0 ||
+			 series_add(&run->cell->round_p50, bytes) < 0))
+		ret = fail(run, "out of memory");
+	return ret;
+}
+
+/* All that the child prints, until it closes its output or PATIENCE_MS pass without any. */
+static char *read_all(const struct child *c)
+{
+	size_t used = 0, room = 65536;
+	char *text = malloc(room), *more;
+
+	while (text && wait_output(c)) {
+		ssize_t n = read(c->out, text + used, room - used - 1);
+
+		if (n <= 0)
+			break;
+		used += (size_t)n;
+		if (used + 1 < room)
+			continue;
+		room *= 2;
+		more = realloc(text, room);
+		if (!more)
+			free(text);
+		text = more;
+	}
+	if (text)
+		text[used] = '\0';
+	return text;
+}
+
+/* The samples among the lines that the probe printed. */
+static int parse_samples(struct bench_run *run, char *text, struct series *samples)
+{
+	bool ended = false;
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save)) {
+		unsigned long long ns;
+
+		if (sscanf(line, "s %llu", &ns) == 1 && series_add(samples, ns) < 0)
+			return fail(run, "out of memory");
+		if (strncmp(line, "probe: error", 12) == 0)
+			return fail(run, "%.100s", line);
+		ended |= strncmp(line, "probe: end", 10) == 0;
+	}
+	return ended ? 0 : fail(run, "%s did not finish the workload", QEMU);
+}
+
+/* The peer's timer and ipi: its samples come as text. */
+int bench_peer(struct bench_run *run)
+{
+	bool ipi = run->cell->workload == BENCH_IPI;
+	uint32_t samples = run->cfg->samples < PEER_SAMPLES ? run->cfg->samples : PEER_SAMPLES;
+	struct series round = { 0 };
+	struct command cmd;
+	struct child c;
+	char *text;
+	int image = image_file(), ret;
+
+	if (image < 0)
+		return fail(run, "memfd_create: %s", strerror(errno));
+	make_command(&cmd, run->cell->mode, image, ipi ? 2 : 1);
+	snprintf(cmd.append, sizeof(cmd.append),
+		 "workload=%s samples=%u warmup=100 gap_ns=%llu random=%d seed=%u tsc_khz=%u "
+		 "apic_hz=1000000000 cpus=%d exit=244",
+		 ipi ? "ipi" : "timer", samples, (unsigned long long)run->cell->gap_ns,
+		 run->cell->random, run->seed + 1, run->tsc_khz, ipi ? 2 : 1);
+	if (spawn(run, &c, cmd.argv) < 0) {
+		close(image);
+		return -1;
+	}
+	text = read_all(&c);
+	reap(&c, true);
+	close(image);
+	ret = text ? parse_samples(run, text, &round) : fail(run, "out of memory");
+	free(text);
+	if (ret == 0 && !round.n)
+		ret = fail(run, "%s gave no samples", QEMU);
+	if (ret == 0)
+		ret = series_add(&run->cell->round_p50, series_quantile(&round, 0.5));
+	for (size_t i = 0; i < round.n && ret == 0; i++)
+		ret = series_add(&run->cell->latency, round.v[i]);
+	series_free(&round);
+	return ret;
+}

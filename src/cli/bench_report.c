@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What was measured, as a table for people and as JSON. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include <json-c/json.h>
+
+#include "cli/bench.h"
+
+#define BASELINE "kernel:200us"
+
+static const char *const names[BENCH_WORKLOADS] = {
+	[BENCH_EVENT] = "event", [BENCH_TIMER] = "timer", [BENCH_IPI] = "ipi",
+	[BENCH_IDLE] = "idle",	 [BENCH_START] = "start", [BENCH_MEMORY] = "memory",
+};
+
+const char *workload_name(enum bench_workload w)
+{
+	return names[w];
+}
+
+static bool same_condition(const struct cell *a, const struct cell *b)
+{
+	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random;
+}
+
+static struct cell *baseline(struct cell *cells, size_t n, const struct cell *of)
+{
+	for (size_t i = 0; i < n; i++)
+		if (same_condition(&cells[i], of) && strcmp(cells[i].mode->name, BASELINE) == 0)
+			return &cells[i];
+	return NULL;
+}
+
+/* The median over the rounds of this mode's median over the baseline's in the same round; 0: none. */
+static double ratio(const struct cell *c, const struct cell *base)
+{
+	double r[1024];
+	size_t n = c->round_p50.n;
+
+	if (!base || c->failed || base->failed || n != base->round_p50.n || n == 0 || n > 1024)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		if (!base->round_p50.v[i])
+			return 0;
+		r[i] = (double)c->round_p50.v[i] / (double)base->round_p50.v[i];
+	}
+	for (size_t i = 1; i < n; i++)
+		for (size_t k = i; k > 0 && r[k] < r[k - 1]; k--) {
+			double t = r[k];
+
+			r[k] = r[k - 1];
+			r[k - 1] = t;
+		}
+	return n % 2 ? r[n / 2] : (r[n / 2 - 1] + r[n / 2]) / 2;
+}
+
+static void heading(FILE *out, const struct cell *c)
+{
+	static const char *const what[BENCH_WORKLOADS] = {
+		[BENCH_EVENT] = "signal to the guest's handler",
+		[BENCH_TIMER] = "lateness of the APIC timer",
+		[BENCH_IPI] = "two vCPUs wake each other, round trip",
+		[BENCH_IDLE] = "processor time of an idle guest",
+		[BENCH_START] = "process start to the guest's first output",
+		[BENCH_MEMORY] = "private memory beyond the guest's own",
+	};
+
+	fprintf(out, "\n%s: %s", names[c->workload], what[c->workload]);
+	if (c->workload == BENCH_IDLE && c->gap_ns)
+		fprintf(out, ", %llu ticks a second", (unsigned long long)c->gap_ns);
+	else if (c->workload == BENCH_IDLE)
+		fprintf(out, ", no timer");
+	else if (c->workload <= BENCH_IPI)
+		fprintf(out, ", %s gap of %llu us", c->random ? "random" : "constant",
+			(unsigned long long)c->gap_ns / 1000);
+	fprintf(out, "\n");
+	switch (c->workload) {
+	case BENCH_IDLE:
+		fprintf(out, "  %-14s %12s %8s\n", "mode", "processor %", "ratio");
+		break;
+	case BENCH_MEMORY:
+		fprintf(out, "  %-14s %9s %9s %8s\n", "mode", "KiB", "max", "ratio");
+		break;
+	case BENCH_EVENT:
+	case BENCH_TIMER:
+	case BENCH_IPI:
+	case BENCH_START:
+	case BENCH_WORKLOADS:
+		fprintf(out, "  %-14s %9s %9s %9s %9s %9s %9s %8s\n", "mode",
+			c->workload == BENCH_START ? "p50 ms" : "p50 us", "p90", "p99", "max",
+			c->workload == BENCH_EVENT ? "sender us" : "", c->has_cpu ? "cpu us" : "", "ratio");
+		break;
+	}
+}
+
+static void number(FILE *out, bool there, double value)
+{
+	if (there)
+		fprintf(out, " %9.2f", value);
+	else
+		fprintf(out, " %9s", "");
+}
+
+static void row(FILE *out, struct cell *c, const struct cell *base)
+{
+	double r = ratio(c, base), scale = c->workload == BENCH_START ? 1e6 : 1e3;
+
+	fprintf(out, "  %-14s", c->mode->name);
+	if (c->failed || !c->latency.n) {
+		fprintf(out, "    failed\n");
+		return;
+	}
+	if (c->workload == BENCH_IDLE) {
+		fprintf(out, " %12.3f", 100.0 * (double)c->cpu_ns / (double)c->wall_ns);
+	} else if (c->workload == BENCH_MEMORY) {
+		fprintf(out, " %9.0f %9.0f", (double)series_quantile(&c->latency, 0.5) / 1024,
+			(double)series_quantile(&c->latency, 1) / 1024);
+	} else {
+		number(out, true, (double)series_quantile(&c->latency, 0.5) / scale);
+		number(out, true, (double)series_quantile(&c->latency, 0.9) / scale);
+		number(out, true, (double)series_quantile(&c->latency, 0.99) / scale);
+		number(out, true, (double)series_quantile(&c->latency, 1) / scale);
+		number(out, c->signal.n, (double)series_quantile(&c->signal, 0.5) / scale);
+		number(out, c->has_cpu && c->events,
+		       c->events ? (double)c->cpu_ns / (double)c->events / scale : 0);
+	}
+	if (r > 0)
+		fprintf(out, " %8.2f", r);
+	fprintf(out, "\n");
+}
+
+void report_table(FILE *out, struct cell *cells, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (i == 0 || !same_condition(&cells[i], &cells[i - 1]))
+			heading(out, &cells[i]);
+		row(out, &cells[i], baseline(cells, n, &cells[i]));
+	}
+	fprintf(out, "\nratio: to " BASELINE ", the median over the rounds of the ratio of medians\n");
+}
+
+static void add_u64(struct json_object *o, const char *name, uint64_t value)
+{
+	json_object_object_add(o, name, json_object_new_uint64(value));
+}
+
+static struct json_object *run_json(struct cell *c, const struct cell *base)
+{
+	struct json_object *o = json_object_new_object();
+	double r = ratio(c, base);
+
+	json_object_object_add(o, "workload", json_object_new_string(names[c->workload]));
+	json_object_object_add(o, "mode", json_object_new_string(c->mode->name));
+	if (c->workload == BENCH_IDLE)
+		add_u64(o, "tick_hz", c->gap_ns);
+	else
+		add_u64(o, "gap_ns", c->gap_ns);
+	json_object_object_add(o, "arrivals", json_object_new_string(c->random ? "random" : "constant"));
+	add_u64(o, "samples", c->latency.n);
+	add_u64(o, "rounds", c->round_p50.n);
+	json_object_object_add(o, "failed", json_object_new_boolean(c->failed));
+	if (c->workload == BENCH_MEMORY) {
+		add_u64(o, "p50_bytes", series_quantile(&c->latency, 0.5));
+		add_u64(o, "max_bytes", series_quantile(&c->latency, 1));
+	} else if (c->workload == BENCH_IDLE) {
+		json_object_object_add(o, "cpu_percent",
+				       json_object_new_double(c->wall_ns ? 100.0 * (double)c->cpu_ns /
+									   (double)c->wall_ns :
+								   0));
+	} else {
+		add_u64(o, "p50_ns", series_quantile(&c->latency, 0.5));
+		add_u64(o, "p90_ns", series_quantile(&c->latency, 0.9));
+		add_u64(o, "p99_ns", series_quantile(&c->latency, 0.99));
+		add_u64(o, "max_ns", series_quantile(&c->latency, 1));
+	}
+	if (c->has_cpu && c->events)
+		add_u64(o, "cpu_ns_per_event", c->cpu_ns / c->events);
+	if (c->signal.n) {
+		add_u64(o, "signal_p50_ns", series_quantile(&c->signal, 0.5));
+		add_u64(o, "signal_p99_ns", series_quantile(&c->signal, 0.99));
+	}
+	if (c->has_cpu) {
+		add_u64(o, "kicks", c->kicks);
+		add_u64(o, "futex_wakes", c->futex_wakes);
+	}
+	if (r > 0)
+		json_object_object_add(o, "ratio_p50", json_object_new_double(r));
+	return o;
+}
+
+static void cpu_model(char *model, size_t size)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[256];
+
+	snprintf(model, size, "unknown");
+	while (f && fgets(line, sizeof(line), f)) {
+		const char *colon = strchr(line, ':');
+
+		if (strncmp(line, "model name", 10) != 0 || !colon)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(model, size, "%s", colon + 2);
+		break;
+	}
+	if (f)
+		fclose(f);
+}
+
+int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n, uint32_t tsc_khz)
+{
+	struct json_object *root = json_object_new_object(), *host = json_object_new_object();
+	struct json_object *runs = json_object_new_array();
+	char model[128];
+	struct utsname u;
+	int ret;
+
+	cpu_model(model, sizeof(model));
+	if (uname(&u) == 0)
+		json_object_object_add(host, "kernel", json_object_new_string(u.release));
+	json_object_object_add(host, "cpu", json_object_new_string(model));
+	add_u64(host, "processors", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
+	add_u64(host, "tsc_khz", tsc_khz);
+	json_object_object_add(host, "catnap", json_object_new_string(catnap_version()));
+	json_object_object_add(root, "host", host);
+	add_u64(root, "rounds", cfg->rounds);
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(runs, run_json(&cells[i], baseline(cells, n, &cells[i])));
+	json_object_object_add(root, "runs", runs);
+	errno = 0;
+	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
+	if (fflush(out) != 0)
+		ret = -1;
+	json_object_put(root);
+	return ret < 0 ? -1 : 0;
+}

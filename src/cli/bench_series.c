@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lists of measurements. */
+#include <stdlib.h>
+
+#include "cli/bench.h"
+
+int series_add(struct series *s, uint64_t value)
+{
+	if (s->n == s->room) {
+		size_t room = s->room ? s->room * 2 : 1024;
+		uint64_t *v = realloc(s->v, room * sizeof(*v));
+
+		if (!v)
+			return -1;
+		s->v = v;
+		s->room = room;
+	}
+	s->v[s->n++] = value;
+	return 0;
+}
+
+void series_free(struct series *s)
+{
+	free(s->v);
+	*s = (struct series){ 0 };
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+uint64_t series_quantile(struct series *s, double q)
+{
+	if (!s->n)
+		return 0;
+	qsort(s->v, s->n, sizeof(*s->v), compare);
+	return s->v[(size_t)(q * (double)(s->n - 1) + 0.5)];
+}

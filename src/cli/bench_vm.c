@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Measuring with a VM in this process. The probe guest and this file meet in guest-images/probe/probe.h: a
+ * shared page, and an array of samples.
+ */
+#include <sched.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/bench.h"
+#include "probe.h"
+#include "probe_image.h"
+
+#define GUEST_MEMORY (UINT64_C(16) << 20)
+#define PATIENCE_NS  UINT64_C(5000000000) /* without a sign of life from the guest */
+#define WARMUP	     100
+#define EXIT_PORT    0xf4
+#define MSI_ADDRESS  UINT64_C(0xfee00000)
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t ticks(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+__attribute__((format(printf, 2, 3))) static int fail(struct bench_run *run, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(run->error, sizeof(run->error), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+static uint64_t to_ns(const struct bench_run *run, uint64_t t)
+{
+	return (uint64_t)((unsigned __int128)t * 1000000 / run->tsc_khz);
+}
+
+static uint32_t load(const uint32_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+/* A running guest. */
+struct guest {
+	struct catnap_vm *vm;
+	struct probe_shared *shared;
+	uint32_t vcpus;
+};
+
+/* The first processor is the sender's, the others in turn the vCPUs'. */
+static bool processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
+{
+	int32_t list[CPU_SETSIZE], n = 0;
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return false;
+	for (int32_t i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET((size_t)i, &set))
+			list[n++] = i;
+	if (n < 2)
+		return false;
+	*sender = list[0];
+	for (uint32_t i = 0; i < vcpus; i++)
+		affinity[i] = list[(i + 1) % (uint32_t)n];
+	return true;
+}
+
+static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, const char *cmdline)
+{
+	int32_t affinity[CATNAP_MAX_VCPUS], sender;
+	struct catnap_vm_config cfg;
+	void *shared;
+
+	memset(g, 0, sizeof(*g));
+	catnap_vm_config_init(&cfg);
+	cfg.vcpus = vcpus;
+	cfg.memory_size = GUEST_MEMORY;
+	cfg.irqchip = run->cell->mode->irqchip;
+	cfg.halt_poll = run->cell->mode->halt_poll;
+	cfg.kernel_data = probe_image;
+	cfg.kernel_size = probe_image_size;
+	cfg.cmdline = cmdline;
+	cfg.debug_exit_port = EXIT_PORT;
+	if (run->cfg->pin && processors(affinity, vcpus, &sender))
+		cfg.vcpu_affinity = affinity;
+	g->vcpus = vcpus;
+	if (catnap_vm_create(&cfg, &g->vm) < 0)
+		return fail(run, "%s", catnap_vm_last_error(NULL));
+	catnap_vm_guest_memory(g->vm, PROBE_SHARED_GPA, sizeof(*g->shared), &shared);
+	g->shared = shared;
+	if (catnap_vm_start(g->vm) < 0) {
+		fail(run, "%s", catnap_vm_last_error(g->vm));
+		catnap_vm_destroy(&g->vm);
+		return -1;
+	}
+	return 0;
+}
+
+/* Ends the guest; -1 if it had ended by itself and not well. */
+static int guest_end(struct bench_run *run, struct guest *g)
+{
+	struct catnap_exit e = { .size = sizeof(e) };
+	int ret = 0;
+
+	catnap_vm_stop(g->vm);
+	catnap_vm_wait(g->vm, UINT64_MAX, &e);
+	if (e.reason != CATNAP_EXIT_STOPPED &&
+	    !(e.reason == CATNAP_EXIT_DEBUG && e.code == PROBE_EXIT_OK))
+		ret = fail(run, "the probe guest failed (reason %u, code %d) %s", e.reason, e.code,
+			   e.report);
+	catnap_vm_destroy(&g->vm);
+	return ret;
+}
+
+struct usage {
+	uint64_t cpu_ns, wall_ns, kicks, futex_wakes;
+};
+
+static struct usage usage(const struct guest *g)
+{
+	struct usage u = { .wall_ns = now_ns() };
+
+	for (uint32_t i = 0; i < g->vcpus; i++) {
+		struct catnap_vcpu_stats s = { .size = sizeof(s) };
+
+		catnap_vm_get_stats(g->vm, i, &s);
+		u.cpu_ns += s.cpu_ns;
+		u.kicks += s.halt.kicks_sent;
+		u.futex_wakes += s.halt.futex_wakes;
+	}
+	return u;
+}
+
+static void account(struct cell *c, const struct usage *before, const struct usage *after,
+		    uint64_t events)
+{
+	c->cpu_ns += after->cpu_ns - before->cpu_ns;
+	c->wall_ns += after->wall_ns - before->wall_ns;
+	c->kicks += after->kicks - before->kicks;
+	c->futex_wakes += after->futex_wakes - before->futex_wakes;
+	c->events += events;
+	c->has_cpu = true;
+}
+
+/* Spins until *word is at least @value: the other side of a measurement must not sleep. */
+static int spin_until(struct bench_run *run, const uint32_t *word, uint32_t value, const char *what)
+{
+	uint64_t start = ticks(), patience = PATIENCE_NS / 1000000 * run->tsc_khz;
+
+	while ((int32_t)(load(word) - value) < 0) {
+		if (ticks() - start > patience)
+			return fail(run, "the guest does not %s", what);
+		__builtin_ia32_pause();
+	}
+	return 0;
+}
+
+/* xorshift64*: gaps need no better. */
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+static uint64_t gap_ticks(const struct bench_run *run, uint64_t *state)
+{
+	uint64_t gap = run->cell->gap_ns;
+
+	if (run->cell->random)
+		gap = gap / 2 + next_random(state) % (gap + 1);
+	return (uint64_t)((unsigned __int128)gap * run->tsc_khz / 1000000);
+}
+
+static int event_samples(struct bench_run *run, struct guest *g, struct series *latency)
+{
+	uint64_t random = (UINT64_C(0x9e3779b97f4a7c15) ^ run->seed) | 1;
+	uint32_t total = run->cfg->samples + WARMUP;
+	struct usage before = usage(g), after;
+
+	for (uint32_t n = 1; n <= total; n++) {
+		uint64_t until, t0, t1, t2;
+
+		if (spin_until(run, &g->shared->halting, n, "halt") < 0)
+			return -1;
+		until = ticks() + gap_ticks(run, &random);
+		while ((int64_t)(until - ticks()) > 0)
+			__builtin_ia32_pause();
+		t0 = ticks();
+		if (catnap_vm_signal_msi(g->vm, MSI_ADDRESS, PROBE_VECTOR_EVENT) < 0)
+			return fail(run, "the event cannot be signalled");
+		t1 = ticks();
+		if (spin_until(run, &g->shared->handled, n, "handle an event") < 0)
+			return -1;
+		t2 = ticks();
+		if (n == WARMUP)
+			before = usage(g);
+		if (n <= WARMUP)
+			continue;
+		if (series_add(latency, to_ns(run, t2 - t0)) < 0 ||
+		    series_add(&run->cell->signal, to_ns(run, t1 - t0)) < 0)
+			return fail(run, "out of memory");
+	}
+	after = usage(g);
+	account(run->cell, &before, &after, run->cfg->samples);
+	return 0;
+}
+
+/* Moves a round's samples to the cell, and its median beside them. */
+static int keep(struct bench_run *run, struct series *round)
+{
+	int ret = series_add(&run->cell->round_p50, series_quantile(round, 0.5));
+
+	for (size_t i = 0; i < round->n && ret == 0; i++)
+		ret = series_add(&run->cell->latency, round->v[i]);
+	series_free(round);
+	return ret < 0 ? fail(run, "out of memory") : 0;
+}
+
+int bench_event(struct bench_run *run)
+{
+	struct series round = { 0 };
+	cpu_set_t saved, mine;
+	int32_t unused[1], sender;
+	struct guest g;
+	bool pinned = false;
+	int ret;
+
+	if (run->cfg->pin && processors(unused, 1, &sender) &&
+	    sched_getaffinity(0, sizeof(saved), &saved) == 0) {
+		if (guest_start(run, &g, 1, "workload=event exit=244") < 0)
+			return -1;
+		CPU_ZERO(&mine);
+		CPU_SET((size_t)sender, &mine);
+		pinned = sched_setaffinity(0, sizeof(mine), &mine) == 0;
+	} else if (guest_start(run, &g, 1, "workload=event exit=244") < 0) {
+		return -1;
+	}
+	ret = event_samples(run, &g, &round);
+	if (pinned)
+		sched_setaffinity(0, sizeof(saved), &saved);
+	if (guest_end(run, &g) < 0)
+		ret = -1;
+	if (ret == 0)
+		return keep(run, &round);
+	series_free(&round);
+	return -1;
+}
+
+int bench_guest_samples(struct bench_run *run)
+{
+	bool ipi = run->cell->workload == BENCH_IPI;
+	uint32_t vcpus = ipi ? 2 : 1, samples = run->cfg->samples;
+	struct timespec nap = { .tv_nsec = 1000000 };
+	struct series round = { 0 };
+	struct usage before, after;
+	uint64_t deadline;
+	char cmdline[256];
+	struct guest g;
+	void *array;
+	int ret = 0;
+
+	/* Its calibration would measure nothing that is not known: the APIC timer's clock is 1 GHz. */
+	snprintf(cmdline, sizeof(cmdline),
+		 "workload=%s samples=%u warmup=%u gap_ns=%llu random=%d seed=%u tsc_khz=%u "
+		 "apic_hz=1000000000 cpus=%u print=0 exit=244",
+		 ipi ? "ipi" : "timer", samples, WARMUP, (unsigned long long)run->cell->gap_ns,
+		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
+	if (guest_start(run, &g, vcpus, cmdline) < 0)
+		return -1;
+	deadline = now_ns() + PATIENCE_NS;
+	while (load(&g.shared->magic) != PROBE_MAGIC && now_ns() < deadline)
+		nanosleep(&nap, NULL);
+	before = usage(&g);
+	/* This thread sleeps: both processors are the guest's. */
+	deadline = now_ns() + PATIENCE_NS +
+		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
+	while (!load(&g.shared->done) && now_ns() < deadline &&
+	       catnap_vm_wait(g.vm, 0, NULL) != 0)
+		nanosleep(&nap, NULL);
+	after = usage(&g);
+	if (!load(&g.shared->done))
+		ret = fail(run, "the guest did not finish");
+	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(uint64_t), &array) < 0)
+		ret = fail(run, "too many samples");
+	for (uint32_t i = 0; i < samples && ret == 0; i++)
+		if (series_add(&round, to_ns(run, ((uint64_t *)array)[i])) < 0)
+			ret = fail(run, "out of memory");
+	if (ret == 0)
+		account(run->cell, &before, &after, samples + WARMUP);
+	if (guest_end(run, &g) < 0)
+		ret = -1;
+	if (ret == 0)
+		return keep(run, &round);
+	series_free(&round);
+	return -1;
+}
+
+int bench_idle(struct bench_run *run)
+{
+	struct timespec ts = { .tv_sec = (time_t)(run->cfg->duration_ns / 1000000000u),
+			       .tv_nsec = (long)(run->cfg->duration_ns % 1000000000u) };
+	struct timespec settle = { .tv_nsec = 200000000 };
+	struct usage before, after;
+	struct guest g;
+	char cmdline[128];
+	uint32_t first;
+
+	snprintf(cmdline, sizeof(cmdline),
+		 "workload=idle tick_hz=%llu tsc_khz=%u apic_hz=1000000000 exit=244",
+		 (unsigned long long)run->cell->gap_ns, run->tsc_khz);
+	if (guest_start(run, &g, 1, cmdline) < 0)
+		return -1;
+	nanosleep(&settle, NULL);
+	first = load(&g.shared->ticks);
+	before = usage(&g);
+	nanosleep(&ts, NULL);
+	after = usage(&g);
+	account(run->cell, &before, &after, load(&g.shared->ticks) - first);
+	series_add(&run->cell->round_p50, after.cpu_ns - before.cpu_ns);
+	series_add(&run->cell->latency, after.cpu_ns - before.cpu_ns);
+	if (run->cell->gap_ns && load(&g.shared->ticks) == first) {
+		guest_end(run, &g);
+		return fail(run, "the guest does not tick");
+	}
+	return guest_end(run, &g);
+}
