@@ -5,7 +5,8 @@
  * A timed sleep ends late by what it costs to come back from it (the timer interrupt, the scheduler). The
  * halter learns that lateness and asks to be woken so much earlier, then looks at the clock for the
  * rest, in every policy: the kernel's in-kernel APIC timer has the same device, lapic_timer_advance_ns.
- * The lead follows the median, so that half of the sleeps have nothing left to spin, and is capped.
+ * The lead follows the lower fifth of the latenesses (a step up when later, four down when not): most
+ * sleeps then have nothing left to spin, and yet lose most of their lateness. It is capped.
  */
 #include <errno.h>
 #include <limits.h>
@@ -18,7 +19,8 @@
 #include "poll/halter.h"
 
 #define LEAD_MAX_NS  50000
-#define LEAD_STEP_NS 250
+#define LEAD_UP_NS   100
+#define LEAD_DOWN_NS 400
 
 static inline void cpu_relax(void)
 {
@@ -110,13 +112,14 @@ static inline enum look look(struct catnap_halter *h, int *cause)
 
 static void learn_lead(struct catnap_halter *h, uint64_t late)
 {
-	uint64_t step = clock_ns_to_ticks(&h->clock, LEAD_STEP_NS);
+	uint64_t up = clock_ns_to_ticks(&h->clock, LEAD_UP_NS);
+	uint64_t down = clock_ns_to_ticks(&h->clock, LEAD_DOWN_NS);
 	uint64_t max = clock_ns_to_ticks(&h->clock, LEAD_MAX_NS);
 
 	if (late > h->wake_lead)
-		h->wake_lead = h->wake_lead + step > max ? max : h->wake_lead + step;
+		h->wake_lead = h->wake_lead + up > max ? max : h->wake_lead + up;
 	else
-		h->wake_lead = h->wake_lead < step ? 0 : h->wake_lead - step;
+		h->wake_lead = h->wake_lead < down ? 0 : h->wake_lead - down;
 }
 
 /* One system call's worth of sleep, @ns at most (UINT64_MAX: no limit). State is SLEEPING.
@@ -235,6 +238,8 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 			r.poll_ns = clock_ticks_to_ns(&h->clock, now - start);
 			if (h->trace)
 				halt_trace_idle(h->trace);
+			if (h->before_sleep)
+				h->before_sleep(h->ctx);
 			ret = sleep_until(h, deadline, cause, &r.waited);
 			break;
 		}

@@ -58,6 +58,8 @@ struct catnap_halter {
 	void (*kick)(void *ctx);
 	void (*on_eventfd)(void *ctx, int fd);
 	void *ctx;
+	/* The poll has failed, a sleep follows; owner. NULL: nothing to do then. Set after halter_init(). */
+	void (*before_sleep)(void *ctx);
 	uint32_t flags;
 
 	/* Set by anybody, read by the owner when a halt begins. */

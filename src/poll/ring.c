@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "poll/ring.h"
@@ -69,11 +70,14 @@ int ring_add(struct ring *r, int fd)
 	if (find_wanted(r, fd)) {
 		ret = -EEXIST;
 	} else {
+		/* A deleted source's place may be taken before the owner has seen that it was deleted. */
 		for (int i = 0; i < RING_SOURCES && ret; i++) {
-			if (r->sources[i].fd >= 0)
+			struct ring_source *s = &r->sources[i];
+
+			if (s->wanted)
 				continue;
-			r->sources[i].fd = fd;
-			r->sources[i].wanted = 1;
+			s->fd = fd;
+			s->wanted = 1;
 			ret = 0;
 		}
 	}
@@ -90,6 +94,7 @@ int ring_del(struct ring *r, int fd)
 	s = find_wanted(r, fd);
 	if (s) {
 		s->wanted = 0;
+		s->stale = s->armed;
 		ret = 0;
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -106,7 +111,13 @@ static int make(struct ring *r, bool no_futex)
 		return ret;
 	r->made = true;
 	probe = io_uring_get_probe_ring(&r->uring);
-	r->futex_ok = !no_futex && probe && io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
+	/*
+	 * In Linux 6.16 and later (seen up to 6.18) a futex request that was armed while the process had one
+	 * thread is not found by wakes once it has two: the first pthread_create() gives the process its
+	 * own futex hash, and what waits in the common one stays there.
+	 */
+	r->futex_ok = !no_futex && !__libc_single_threaded && probe &&
+		      io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
 	io_uring_free_probe(probe);
 	if (!r->futex_ok) {
 		r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -145,13 +156,7 @@ static int sync_source(struct ring *r, uint32_t i)
 	struct ring_source *s = &r->sources[i];
 	int ret = 0;
 
-	if (s->wanted && !s->armed) {
-		ret = arm_poll(r, s->fd, tag(TAG_SOURCE, ++s->serial, i));
-		if (ret == 0) {
-			s->armed = true;
-			r->armed++;
-		}
-	} else if (!s->wanted && s->fd >= 0) {
+	if (s->stale) {
 		if (s->armed) {
 			struct io_uring_sqe *sqe = get_sqe(r);
 
@@ -162,8 +167,15 @@ static int sync_source(struct ring *r, uint32_t i)
 			s->armed = false;
 			r->armed--;
 		}
-		s->fd = -1;
-		s->serial++; /* completions of the old arming are nobody's */
+		s->stale = false;
+	}
+	if (s->wanted && !s->armed) {
+		/* A new serial: completions of an old arming are nobody's. */
+		ret = arm_poll(r, s->fd, tag(TAG_SOURCE, ++s->serial, i));
+		if (ret == 0) {
+			s->armed = true;
+			r->armed++;
+		}
 	}
 	return ret;
 }
@@ -182,9 +194,10 @@ int ring_sync(struct ring *r, bool no_futex)
 		ret = sync_source(r, i);
 	pthread_mutex_unlock(&r->lock);
 	if (ret == 0) {
+		/* Before Linux 5.19 a file descriptor that was closed meanwhile ends a submission early. */
 		do {
 			ret = io_uring_submit(&r->uring);
-		} while (ret == -EINTR);
+		} while (ret == -EINTR || (ret > 0 && io_uring_sq_ready(&r->uring)));
 	}
 	return ret < 0 ? ret : 0;
 }
@@ -209,6 +222,8 @@ static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int 
 	s = &r->sources[i];
 	pthread_mutex_lock(&r->lock);
 	if (s->armed && cqe->user_data == tag(TAG_SOURCE, s->serial, i)) {
+		bool stale = s->stale; /* of the source that was here before */
+
 		if (!(cqe->flags & IORING_CQE_F_MORE)) {
 			s->armed = false;
 			r->armed--;
@@ -216,7 +231,7 @@ static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int 
 			if (s->wanted && cqe->res >= 0)
 				ret = sync_source(r, i);
 		}
-		if (ret == 0 && s->wanted && cqe->res >= 0) {
+		if (ret == 0 && s->wanted && !stale && cqe->res >= 0) {
 			*fd = s->fd;
 			ret = 1;
 		}

@@ -18,10 +18,12 @@
 
 #define RING_SOURCES 64
 
+/* Under the lock, but for serial. */
 struct ring_source {
-	int fd;		  /* -1: free */
-	uint32_t wanted;  /* under the lock: 1 add, 0 remove */
-	bool armed;	  /* owner: a poll request is in the ring */
+	int fd;
+	uint32_t wanted;  /* 1 add, 0 remove: then the place is free */
+	bool armed;	  /* a poll request is in the ring; the owner writes it */
+	bool stale;	  /* the request in the ring is that of a source deleted since */
 	uint32_t serial;  /* owner: which arming; stale completions are told apart by it */
 };
 
@@ -58,7 +60,8 @@ static inline bool ring_ready(const struct ring *r)
 }
 /*
  * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX: none).
- * @word was set to @value before; if it has changed, returns at once. 0, -ETIME, -EINTR, -errno.
+ * @word was set to @value before; if it has changed, returns at once. 0, -ETIME, -EINTR, -errno; 0, too,
+ * when the time is over or a signal came but a request had to be submitted first.
  */
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 /* Owner: before publishing SLEEPING, whatever the sleep needs armed and can be armed early. */

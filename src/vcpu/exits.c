@@ -50,7 +50,7 @@ static void mmio(struct vcpu *v)
 	stat_add(&v->counters.mmio, 1);
 	if (is_lapic(v, addr)) {
 		uint32_t offset = (uint32_t)(addr & (LAPIC_MMIO_SIZE - 1));
-		uint64_t now = clock_now(v->host->clock);
+		uint64_t now = vcpu_run_timer(v);
 
 		if (run->mmio.is_write)
 			lapic_mmio_write(&v->lapic, offset, run->mmio.data, run->mmio.len, now);

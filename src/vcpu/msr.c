@@ -137,7 +137,7 @@ void vcpu_rdmsr(struct vcpu *v)
 	int ret = -EPERM;
 
 	if (v->host->irqchip_user && is_apic_msr(index)) {
-		ret = lapic_msr_read(&v->lapic, index, &value, clock_now(v->host->clock));
+		ret = lapic_msr_read(&v->lapic, index, &value, vcpu_run_timer(v));
 	} else if (index == MSR_KVM_PV_EOI_EN) {
 		value = v->pv_eoi_msr;
 		ret = 0;
@@ -158,7 +158,7 @@ void vcpu_wrmsr(struct vcpu *v)
 	int ret = -EPERM;
 
 	if (v->host->irqchip_user && is_apic_msr(index)) {
-		ret = lapic_msr_write(&v->lapic, index, value, clock_now(v->host->clock));
+		ret = lapic_msr_write(&v->lapic, index, value, vcpu_run_timer(v));
 	} else if (index == MSR_KVM_PV_EOI_EN) {
 		ret = set_pv_eoi(v, value);
 	} else if (index == MSR_KVM_POLL_CONTROL) {

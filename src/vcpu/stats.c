@@ -52,27 +52,20 @@ void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
 	struct kvm_stats_header head;
 	size_t step, all;
 	char *descs = NULL;
-	int fd;
 
-	if (!v->host->kvm->stats_fd)
+	if (v->stats_fd < 0)
 		return;
-	fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
-	if (fd < 0)
-		return;
-	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || head.num_desc > 4096 ||
+	if (pread(v->stats_fd, &head, sizeof(head), 0) != sizeof(head) || head.num_desc > 4096 ||
 	    head.name_size > 4096)
-		goto out;
+		return;
 	step = sizeof(struct kvm_stats_desc) + head.name_size;
 	all = step * head.num_desc;
 	descs = calloc(1, all + 1);
-	if (!descs || pread(fd, descs, all, head.desc_offset) != (ssize_t)all)
-		goto out;
-	for (uint32_t i = 0; i < head.num_desc; i++)
-		read_one(fd, &head, (const struct kvm_stats_desc *)(const void *)(descs + i * step),
-			 stats);
-out:
+	if (descs && pread(v->stats_fd, descs, all, head.desc_offset) == (ssize_t)all)
+		for (uint32_t i = 0; i < head.num_desc; i++)
+			read_one(v->stats_fd, &head,
+				 (const struct kvm_stats_desc *)(const void *)(descs + i * step), stats);
 	free(descs);
-	close(fd);
 }
 
 void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)

@@ -3,8 +3,8 @@
  * A kernel timer for the APIC timer, needed only while the guest runs with interrupts enabled and a
  * deadline ahead: halted, the poll loop and the futex keep the time; with interrupts disabled the guest
  * could not take the interrupt anyway, and the interrupt window brings it back here (inject.c).
- * It is never cancelled: one that fires early or in vain costs one EINTR, a system call to cancel each
- * would cost more.
+ * It is cancelled when a halt goes to sleep, where its signal would cost an extra wake-up and come in the
+ * way of the real one; a halt that only polls leaves it alone.
  */
 #include <errno.h>
 #include <signal.h>
@@ -28,6 +28,15 @@ static int make(struct vcpu *v)
 		return -errno;
 	v->timer_made = true;
 	return 0;
+}
+
+uint64_t vcpu_run_timer(struct vcpu *v)
+{
+	uint64_t now = clock_now(v->host->clock);
+
+	if (now >= lapic_deadline(&v->lapic))
+		lapic_timer_run(&v->lapic, now);
+	return now;
 }
 
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
@@ -64,6 +73,16 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 	}
 	v->timer_at = deadline;
 	stat_add(&v->counters.timer_armed, 1);
+}
+
+void vcpu_cancel_timer(struct vcpu *v)
+{
+	static const struct itimerspec none;
+
+	if (v->timer_at == UINT64_MAX || !v->timer_made)
+		return;
+	timer_settime(v->timer, 0, &none, NULL);
+	v->timer_at = UINT64_MAX;
 }
 
 void vcpu_fini_timer(struct vcpu *v)

@@ -55,6 +55,11 @@ static void kick(void *ctx)
 		syscall(SYS_tgkill, getpid(), tid, v->host->kick_signal);
 }
 
+static void before_sleep(void *ctx)
+{
+	vcpu_cancel_timer(ctx);
+}
+
 static int make_vcpu(struct vcpu *v, struct kvm_error *err)
 {
 	const struct vcpu_host *host = v->host;
@@ -95,7 +100,7 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 
 	v->host = host;
 	v->id = id;
-	v->fd = -1;
+	v->fd = v->stats_fd = -1;
 	v->timer_at = UINT64_MAX;
 	catnap_halter_config_init(&cfg);
 	cfg.halt_poll = *halt_poll;
@@ -106,6 +111,7 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 		snprintf(err->text, sizeof(err->text), "halt polling: %s", strerror(-ret));
 		return ret;
 	}
+	v->halter.before_sleep = before_sleep;
 	ret = make_vcpu(v, err);
 	if (ret < 0) {
 		vcpu_fini(v);
@@ -118,6 +124,8 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 		if (v->sync_events)
 			v->run->kvm_valid_regs = KVM_SYNC_X86_EVENTS;
 		v->life = id == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI;
+	} else if (host->kvm->stats_fd) {
+		v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
 	}
 	vcpu_reset_msrs(v);
 	return 0;
@@ -128,10 +136,12 @@ void vcpu_fini(struct vcpu *v)
 	vcpu_fini_timer(v);
 	if (v->run)
 		munmap(v->run, v->host->kvm->run_size);
+	if (v->stats_fd >= 0)
+		close(v->stats_fd);
 	if (v->fd >= 0)
 		close(v->fd);
 	v->run = NULL;
-	v->fd = -1;
+	v->fd = v->stats_fd = -1;
 	halter_fini(&v->halter);
 }
 

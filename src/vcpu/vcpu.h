@@ -79,6 +79,9 @@ struct vcpu {
 	const struct vcpu_host *host;
 	uint32_t id;
 	int fd;
+	/* KVM's statistics, irqchip kernel only, else -1. Opened early: asking a vCPU for it waits until the
+	 * vCPU has left KVM_RUN, and one that is halted in the kernel does not leave. */
+	int stats_fd;
 	struct kvm_run *run;
 	enum vcpu_life life;
 	bool halted;	  /* executed HLT and nothing has ended it yet */
@@ -142,8 +145,11 @@ void vcpu_reset_msrs(struct vcpu *v);
 int vcpu_prepare_entry(struct vcpu *v);
 void vcpu_after_exit(struct vcpu *v);
 bool vcpu_can_wake(const struct vcpu *v);
-/* timer.c: a kernel timer at @deadline unless the one that is set serves. */
+/* timer.c: the APIC timer as it stands now, before the guest looks at it or changes it. Returns now. */
+uint64_t vcpu_run_timer(struct vcpu *v);
+/* A kernel timer at @deadline unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
+void vcpu_cancel_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
 /* halt.c: HLT until there is something to run for; an AP until it is started. */
 void vcpu_halt(struct vcpu *v);

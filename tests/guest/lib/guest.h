@@ -197,6 +197,18 @@ static inline void nop(void)
 	__asm__ volatile("nop" : : : "memory");
 }
 
+/*
+ * Interrupts on, and off again. One instruction would do; but a host that emulates many in one go looks
+ * for interrupts only between such goes.
+ */
+static inline void open_interrupts(void)
+{
+	sti();
+	for (int i = 0; i < 1000; i++)
+		nop();
+	cli();
+}
+
 static inline uint64_t read_cr8(void)
 {
 	uint64_t value;

@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a test guest on /dev/kvm and looks at what it reports.
+
+    run.py CATNAP IMAGES CASE user|kernel
+
+Guests end by --debug-exit: status 67 means that all went well, 69 that a check failed (it is on the
+serial port). Exit status: 0, 1 failed, 77 no /dev/kvm.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+PASSED = 67
+CASES = {}
+
+
+class Failed(Exception):
+    pass
+
+
+class Guest:
+    """One run: status, out (serial port), err, stats (JSON). Its input, data, comes once it has printed
+    after."""
+
+    def __init__(self, image, *args, data=b"", after="", status=PASSED, cmdline="", memory="16M",
+                 timeout="20s"):
+        self.args = [ENV["catnap"], "run", os.path.join(ENV["images"], image), "--irqchip", ENV["irqchip"],
+                     "--debug-exit", "0xf4", "-m", memory, "-c", cmdline, "--timeout", timeout, *args]
+        with tempfile.TemporaryDirectory() as folder:
+            stats = os.path.join(folder, "stats")
+            with subprocess.Popen([*self.args, "--stats", stats], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+                early = b""
+                while not early.endswith(after.encode()):
+                    c = p.stdout.read(1)
+                    if not c:
+                        break
+                    early += c
+                out, err = p.communicate(data, timeout=60)
+            self.status, self.out = p.returncode, (early + out).decode("latin-1")
+            self.err = err.decode()
+            self.stats = {}
+            if os.path.exists(stats):
+                with open(stats, encoding="utf-8") as f:
+                    self.stats = json.load(f)
+        self.expect(self.status == status, f"status {self.status}, expected {status}")
+        if status == PASSED:
+            self.expect(self.out.endswith("ok\n"), "no ok")
+
+    def expect(self, true, what):
+        if not true:
+            raise Failed(f"{what}\n{' '.join(self.args)}\n-- serial --\n{self.out}\n-- stderr --\n{self.err}"
+                         f"\n-- stats --\n{json.dumps(self.stats)[:4000]}")
+
+    def has(self, pattern, where=None):
+        m = re.search(pattern, self.out if where is None else where, re.M)
+        self.expect(m, f"no {pattern!r}")
+        return m
+
+    def sum(self, name):
+        return sum(v[name] for v in self.stats["vcpus"])
+
+
+ENV = {}
+
+
+def case(function):
+    CASES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def user():
+    return ENV["irqchip"] == "user"
+
+
+# -- how guests are started --
+
+
+def memory_map(g, pattern):
+    ram = 0
+    last = 0
+    for base, length, kind in re.findall(pattern, g.out, re.M):
+        base, length = int(base.replace(" ", ""), 16), int(length.replace(" ", ""), 16)
+        g.expect(base >= last, "the memory map is out of order or overlaps")
+        last = base + length
+        ram += length if int(kind) == 1 else 0
+    return ram, last
+
+
+@case
+def boot():
+    hole = 0x100000 - 0x9fc00
+    for memory, size in (("16M", 16 << 20), ("5124K", 5124 << 10), ("256M", 256 << 20)):
+        g = Guest("pvh.elf", memory=memory, cmdline="hello=world  two")
+        g.has(r"^cmdline hello=world  two$")
+        ram, end = memory_map(g, r"^map 0x(\w+) 0x(\w+) (\d)$")
+        g.expect(end == size and ram == size - hole, f"memory map: {ram:#x} of {end:#x}")
+        # PC convention: memory to 0x9fc00, then from 1 MiB.
+        g.has(r"^map 0x0 0x9fc00 1$")
+        g.has(r"^map 0x100000 0x%x 1$" % (size - 0x100000))
+    long = "x" * 3000
+    Guest("pvh.elf", cmdline=long).has("^cmdline " + long + "$")
+    Guest("pvh.elf", cmdline="").has("^cmdline $")
+    Guest("pvh.elf", "--kernel-format", "pvh")
+
+    for image, args in (("multiboot.elf", []), ("multiboot.bin", []),
+                        ("multiboot.elf", ["--kernel-format", "multiboot"])):
+        g = Guest(image, *args, cmdline="one two=3")
+        flags = int(g.has(r"^flags (\w+)$")[1], 16)
+        g.expect(flags & 0x45 == 0x45, "flags: memory, command line, memory map")
+        g.has(r"^lower 0000027f$")
+        g.has(r"^upper %08x$" % ((16 << 10) - 1024))
+        g.has(r"^mods 00000000$")
+        g.has("^cmdline " + re.escape(g.args[2]) + " one two=3$")
+        g.has(r"^loader \w+$")
+        g.has(r"^map 00000000 00000000 0009fc00 00000000 00000001$")
+        g.has(r"^map 00100000 00000000 %08x 00000000 00000001$" % (15 << 20))
+    Guest("multiboot.elf", cmdline="").has("^cmdline [^ ]*multiboot.elf$")
+
+    Guest("flat.bin")
+    Guest("flat.bin", "--kernel-format", "flat")
+
+
+# -- devices --
+
+
+@case
+def stringio():
+    g = Guest("stringio.elf")
+    text = "".join(chr(ord("!") + i % 90) for i in range(299)) + "\n"
+    g.expect("string " + text in g.out, "rep outsb: not what was sent")
+    g.has("^back zyxwvutsrqponmlkjihgfedcba$")
+
+
+@case
+def unclaimed():
+    g = Guest("unclaimed.elf", cmdline=f"memory_end={16 << 20}", memory="16M")
+    g.expect(g.sum("unclaimed") > 20, "accesses that nobody answered are counted")
+    g = Guest("unclaimed.elf", cmdline=f"memory_end={(16 << 20) + 4096}", memory=f"{16 * 1024 + 4}K")
+
+
+def serial(trigger):
+    text = "".join(f"line {i} of the input\r\n" for i in range(120 if trigger == "level" else 400))
+    g = Guest("serial.elf", cmdline=f"trigger={trigger}", data=(text + ".").encode(), after="ready\n")
+    echo = g.out[g.out.index("ready\n") + 6:]
+    g.expect(echo.startswith(text.upper() + ".\n"), "the echo is not the input")
+    g.has(f"^received {len(text) + 1}$")
+
+
+@case
+def serial_edge():
+    serial("edge")
+
+
+@case
+def serial_level():
+    serial("level")
+
+
+# -- interrupts --
+
+
+@case
+def timer_x2apic():
+    Guest("timer.elf", cmdline="apic=x2apic")
+
+
+@case
+def timer_xapic():
+    Guest("timer.elf", cmdline="apic=xapic")
+
+
+@case
+def priority():
+    Guest("priority.elf", cmdline="apic=x2apic")
+    Guest("priority.elf", cmdline="apic=xapic")
+
+
+@case
+def nmi():
+    for apic in ("x2apic", "xapic"):
+        Guest("nmi.elf", "--cpus", "2", cmdline=f"apic={apic}")
+
+
+@case
+def smp():
+    for cpus in (2, 3, 8):
+        Guest("smp.elf", "--cpus", str(cpus), cmdline=f"cpus={cpus}")
+    Guest("smp.elf", "--cpus", "4", cmdline="cpus=4 apic=xapic")
+
+
+def storm(cpus, rounds):
+    for poll in ("policy=kernel", "policy=off", "policy=always") if user() else ("policy=kernel",):
+        if poll == "policy=always" and cpus > 2:
+            continue  # more pollers than processors: right, but slow
+        g = Guest("storm.elf", "--cpus", str(cpus), "--halt-poll", poll,
+                  cmdline=f"cpus={cpus} rounds={rounds}")
+        if user():
+            g.expect(g.sum("injected") >= rounds * cpus, "fewer interrupts than were sent")
+            g.expect(g.sum("wakeups_ipi") > 0, "no halt was ended by an IPI")
+
+
+@case
+def storm_2():
+    storm(2, 1000)
+
+
+@case
+def storm_4():
+    storm(4, 500)
+
+
+@case
+def storm_8():
+    storm(8, 200)
+
+
+@case
+def halt_off():
+    Guest("halt_off.elf", "--cpus", "2", cmdline="nmi=1")
+    g = Guest("halt_off.elf", status=124, timeout="500ms")
+    g.expect(g.out == "halting\n", "woken by an interrupt though interrupts are off")
+
+
+@case
+def halt_race():
+    polls = ("policy=kernel", "policy=off", "policy=always") if user() else ("policy=kernel",)
+    for poll in polls:
+        g = Guest("halt_race.elf", "--halt-poll", poll, cmdline="rounds=2000")
+        g.has("^rounds 0x7d0$")
+
+
+@case
+def pveoi():
+    g = Guest("pveoi.elf", cmdline=f"irqchip={ENV['irqchip']}")
+    saved = int(g.has(r"^saved (\d+)$")[1])
+    if user():
+        g.expect(saved >= 150, "the flag is set for a lone interrupt")
+        g.expect(g.sum("pv_eoi") >= saved, "--stats pv_eoi")
+
+
+@case
+def msr():
+    g = Guest("msr.elf")
+    g.expect(g.stats["vcpus"][0]["poll_allowed"] is True, "poll_allowed")
+    g = Guest("msr.elf", cmdline="poll=off")
+    g.expect(g.stats["vcpus"][0]["poll_allowed"] is False, "poll_allowed")
+
+
+# -- ends --
+
+
+@case
+def end():
+    for how in ("cf9", "keyboard", "init") if user() else ("cf9", "keyboard"):
+        g = Guest("end.elf", cmdline=f"how={how}", status=32)
+        g.expect("not ok" not in g.out, "it went on")
+        g.expect(g.err == "", "a message")
+        g.expect(g.stats["exit"]["reason"] == "reset", "reason")
+
+    for how, value, status in (("byte", 0, 1), ("byte", 5, 11), ("byte", 127, 255), ("byte", 128, 1),
+                               ("word", 0x1234, 0x69), ("long", 0x12345678, 0xf1),
+                               ("long", 0x80000000, 1)):
+        g = Guest("end.elf", cmdline=f"how={how} value={value}", status=status)
+        g.expect("not ok" not in g.out, "it went on")
+        g.expect(g.stats["exit"] == {"reason": "debug", "code": value - (1 << 32) * (value >> 31)}, "exit")
+
+    g = Guest("end.elf", cmdline="how=triple", status=33)
+    at, code = g.has(r"^at 0x(\w+) code((?: \w\w){16})$").groups()
+    g.expect(g.stats["exit"]["reason"] == "triple-fault", "reason")
+    g.expect(g.err.startswith("catnap run: vCPU 0: triple fault\n"), "what happened")
+    g.has(rf"^rip {int(at, 16):016x}  rflags \w+  cs 0008 ", g.err)
+    g.has(r"^rax \w{16} ", g.err)
+    g.has(r"^cr0 80000031 .* efer 0?500$", g.err)
+    g.has(r"^gdt .*  idt 0{16}\+0000$", g.err)
+    g.has(rf"^code:{code}$", g.err)
+
+    g = Guest("end.elf", cmdline="how=emulation", status=33)
+    g.has(r"^catnap run: vCPU 0: (KVM internal error|triple fault)", g.err)
+    g.has(r"^rip 00000000d0000000 ", g.err)
+    g.has(r"^code: not readable$", g.err)
+
+    start = time.monotonic()
+    g = Guest("end.elf", cmdline="how=spin", status=124, timeout="300ms")
+    g.expect(g.out == "spinning\n", "spinning")
+    g.expect(0.3 <= time.monotonic() - start < 5, "--timeout 300ms")
+    g = Guest("end.elf", cmdline="how=halt", status=124, timeout="300ms")
+    g.expect(g.stats["exit"]["reason"] == "stopped", "reason")
+
+
+def main():
+    if len(sys.argv) != 5 or sys.argv[3] not in CASES:
+        sys.exit(__doc__)
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError as e:
+        print(f"skipped: /dev/kvm: {e.strerror}")
+        sys.exit(77)
+    ENV.update(catnap=sys.argv[1], images=sys.argv[2], irqchip=sys.argv[4])
+    try:
+        CASES[sys.argv[3]]()
+    except Failed as e:
+        print(f"FAILED: {sys.argv[3]} {sys.argv[4]}: {e}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What CPUID says to a guest (Intel SDM volume 2, Linux Documentation/virt/kvm/x86/cpuid.rst). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <asm/kvm_para.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "vcpu/cpuid.h"
+
+#define BIT(n) (UINT32_C(1) << (n))
+
+static const struct {
+	uint32_t function, index;
+} leaves[] = { { 0, 0 }, { 1, 0 }, { 4, 0 }, { 4, 3 }, { 4, 4 }, { 5, 0 }, { 6, 0 }, { 7, 0 }, { 0xb, 0 },
+	       { 0xb, 1 }, { 0xb, 2 }, { 0x1f, 0 }, { 0x1f, 1 }, { 0x40000000, 0 }, { 0x40000001, 0 },
+	       { 0x80000001, 0 }, { 0x80000008, 0 }, { 0x8000000a, 0 }, { 0x8000001e, 0 } };
+#define LEAVES (sizeof(leaves) / sizeof(leaves[0]))
+
+/* All bits as @fill: what is to be off is off even if KVM offers it, and the other way round. */
+static struct kvm_cpuid2 *make(const struct cpuid_policy *p, uint32_t apic_id, uint32_t fill)
+{
+	struct kvm_cpuid2 *in = calloc(1, sizeof(*in) + LEAVES * sizeof(in->entries[0])), *out;
+
+	assert_non_null(in);
+	in->nent = LEAVES;
+	for (size_t i = 0; i < LEAVES; i++)
+		in->entries[i] = (struct kvm_cpuid_entry2){ .function = leaves[i].function,
+							    .index = leaves[i].index, .eax = fill,
+							    .ebx = fill, .ecx = fill, .edx = fill };
+	in->entries[2].eax = 0x21; /* data cache, level 1 */
+	in->entries[3].eax = 0x63; /* unified, level 3 */
+	in->entries[4].eax = 0;	   /* no more caches */
+	out = cpuid_make(in, p, apic_id);
+	free(in);
+	assert_non_null(out);
+	assert_int_equal(out->nent, LEAVES);
+	return out;
+}
+
+static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, uint32_t function, uint32_t index)
+{
+	for (uint32_t i = 0; i < c->nent; i++)
+		if (c->entries[i].function == function && c->entries[i].index == index)
+			return &c->entries[i];
+	fail();
+	return NULL;
+}
+
+static void test_features(void **state)
+{
+	const struct cpuid_policy p = { .vcpus = 4, .irqchip_user = true, .poll_control = true };
+
+	for (int ones = 0; ones < 2; ones++) {
+		struct kvm_cpuid2 *c = make(&p, 2, ones ? UINT32_MAX : 0);
+		const struct kvm_cpuid_entry2 *e = leaf(c, 1, 0);
+
+		assert_false(e->ecx & BIT(3));	/* MONITOR/MWAIT */
+		assert_false(e->ecx & BIT(5));	/* VMX */
+		assert_true(e->ecx & BIT(21));	/* x2APIC */
+		assert_false(e->ecx & BIT(24)); /* TSC deadline: not offered here */
+		assert_true(e->ecx & BIT(31));	/* hypervisor */
+		assert_true(e->edx & BIT(9));	/* APIC */
+		assert_true(e->edx & BIT(28));	/* several processors in the package */
+		assert_int_equal(e->ebx >> 24, 2);
+		assert_int_equal(e->ebx >> 16 & 0xff, 4);
+		/* What the rest says is KVM's to say. */
+		assert_int_equal(e->eax, ones ? UINT32_MAX : 0);
+		assert_int_equal(e->ebx & 0xffff, ones ? 0xffff : 0);
+		assert_int_equal(leaf(c, 7, 0)->ebx, ones ? UINT32_MAX : 0);
+
+		e = leaf(c, 5, 0);
+		assert_int_equal(e->eax | e->ebx | e->ecx | e->edx, 0); /* MWAIT */
+		e = leaf(c, 6, 0);
+		assert_int_equal(e->eax, BIT(2)); /* the APIC timer always runs */
+		assert_false(leaf(c, 0x80000001, 0)->ecx & BIT(2)); /* SVM */
+		e = leaf(c, 0x8000000a, 0);
+		assert_int_equal(e->eax | e->ebx | e->ecx | e->edx, 0);
+		free(c);
+	}
+}
+
+static void test_kvm_features(void **state)
+{
+	const uint32_t kernel_only = BIT(KVM_FEATURE_ASYNC_PF) | BIT(KVM_FEATURE_ASYNC_PF_INT) |
+				     BIT(KVM_FEATURE_ASYNC_PF_VMEXIT) | BIT(KVM_FEATURE_PV_UNHALT) |
+				     BIT(KVM_FEATURE_PV_SEND_IPI);
+
+	for (int user = 0; user < 2; user++) {
+		const struct cpuid_policy p = { .vcpus = 1, .irqchip_user = user, .poll_control = true };
+		struct kvm_cpuid2 *c = make(&p, 0, UINT32_MAX);
+		const struct kvm_cpuid_entry2 *e = leaf(c, 0x40000001, 0);
+
+		assert_int_equal(e->eax & kernel_only, user ? 0 : kernel_only);
+		assert_true(e->eax & BIT(KVM_FEATURE_CLOCKSOURCE2));
+		assert_true(e->eax & BIT(KVM_FEATURE_POLL_CONTROL));
+		assert_true(e->eax & BIT(KVM_FEATURE_PV_EOI));
+		assert_false(e->edx & BIT(KVM_HINTS_REALTIME));
+		/* The signature is KVM's: without it no guest finds any of this. */
+		assert_int_equal(leaf(c, 0x40000000, 0)->ebx, UINT32_MAX);
+		free(c);
+	}
+	for (int control = 0; control < 2; control++) {
+		const struct cpuid_policy p = { .vcpus = 1, .irqchip_user = true, .poll_control = control };
+		struct kvm_cpuid2 *c = make(&p, 0, control ? 0 : UINT32_MAX);
+		const struct kvm_cpuid_entry2 *e = leaf(c, 0x40000001, 0);
+
+		assert_int_equal(!!(e->eax & BIT(KVM_FEATURE_POLL_CONTROL)), control);
+		free(c);
+	}
+}
+
+static void test_tsc_deadline(void **state)
+{
+	const struct cpuid_policy p = { .vcpus = 1, .tsc_deadline = true };
+	struct kvm_cpuid2 *c = make(&p, 0, 0);
+
+	assert_true(leaf(c, 1, 0)->ecx & BIT(24));
+	assert_false(leaf(c, 1, 0)->edx & BIT(28));
+	free(c);
+}
+
+/* Every vCPU has its own APIC id, in each leaf that tells it; and the ids fit the shifts that are told. */
+static void test_topology(void **state)
+{
+	for (uint32_t vcpus = 1; vcpus <= 64; vcpus++) {
+		const struct cpuid_policy p = { .vcpus = vcpus, .irqchip_user = true };
+
+		for (uint32_t id = 0; id < vcpus; id++) {
+			struct kvm_cpuid2 *c = make(&p, id, UINT32_MAX);
+			const struct kvm_cpuid_entry2 *thread = leaf(c, 0xb, 0), *core = leaf(c, 0xb, 1);
+
+			assert_int_equal(leaf(c, 1, 0)->ebx >> 24, id);
+			assert_int_equal(thread->edx, id);
+			assert_int_equal(core->edx, id);
+			assert_int_equal(leaf(c, 0x8000001e, 0)->eax, id);
+			/* Level 0: threads of a core; 1: cores of the package; 2: nothing. */
+			assert_int_equal(thread->ecx, 1 << 8);
+			assert_int_equal(thread->ebx & 0xffff, 1);
+			assert_int_equal(thread->eax, 0);
+			assert_int_equal(core->ecx, 2 << 8 | 1);
+			assert_int_equal(core->ebx & 0xffff, vcpus);
+			assert_true(id >> core->eax == 0);
+			assert_true(core->eax == 0 || vcpus > 1u << (core->eax - 1));
+			assert_int_equal(leaf(c, 0xb, 2)->ecx & 0xff00, 0);
+			assert_int_equal(leaf(c, 0xb, 2)->ebx, 0);
+			assert_int_equal(leaf(c, 0x1f, 1)->edx, id);
+			/* AMD: cores less one, and the size of the APIC id's field. */
+			assert_int_equal(leaf(c, 0x80000008, 0)->ecx & 0xff, vcpus - 1);
+			assert_true(id >> (leaf(c, 0x80000008, 0)->ecx >> 12 & 15) == 0);
+			/* Leaf 4: maximum of addressable ids, a power of 2, less one. */
+			assert_true((leaf(c, 4, 0)->eax >> 26) + 1 >= vcpus);
+			assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
+			assert_true((leaf(c, 4, 3)->eax >> 14 & 0xfff) + 1 >= vcpus);
+			assert_int_equal(leaf(c, 4, 4)->eax, 0);
+			free(c);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_kvm_features),
+		cmocka_unit_test(test_tsc_deadline),
+		cmocka_unit_test(test_topology),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

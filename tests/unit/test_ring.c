@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <linux/futex.h>
+#include <limits.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "poll/clock.h"
+#include "poll/ring.h"
+
+/* What fired, by file descriptor. */
+static int fired[1024];
+
+static void on_fired(void *ctx, int fd)
+{
+	assert_true(fd >= 0 && fd < 1024);
+	fired[fd]++;
+}
+
+static struct ring ring;
+
+static int set_up(void **state)
+{
+	memset(fired, 0, sizeof(fired));
+	return ring_init(&ring);
+}
+
+static int tear_down(void **state)
+{
+	ring_fini(&ring);
+	return 0;
+}
+
+static int event(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	assert_true(fd >= 0 && fd < 1024);
+	return fd;
+}
+
+static void ring_it(int fd)
+{
+	assert_int_equal(write(fd, &(uint64_t){ 1 }, 8), 8);
+}
+
+static int reap(void)
+{
+	return ring_reap(&ring, on_fired, NULL);
+}
+
+static void the_list_of_sources_is_kept(void **state)
+{
+	int a = event(), b = event(), gone = event();
+
+	close(gone);
+	assert_int_equal(ring_add(&ring, -1), -EBADF);
+	assert_int_equal(ring_add(&ring, gone), -EBADF);
+	assert_int_equal(ring_del(&ring, a), -ENOENT);
+	assert_int_equal(ring_del(&ring, -1), -ENOENT);
+	assert_int_equal(ring_add(&ring, a), 0);
+	assert_int_equal(ring_add(&ring, a), -EEXIST);
+	assert_int_equal(ring_add(&ring, b), 0);
+	assert_int_equal(ring_del(&ring, a), 0);
+	assert_int_equal(ring_del(&ring, a), -ENOENT);
+	assert_int_equal(ring_add(&ring, a), 0);
+	assert_int_equal(ring_add(&ring, a), -EEXIST);
+	close(a);
+	close(b);
+}
+
+static void there_is_room_for_64_and_deleting_makes_room(void **state)
+{
+	int fds[RING_SOURCES + 1];
+
+	for (int i = 0; i <= RING_SOURCES; i++)
+		fds[i] = event();
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < RING_SOURCES; i++)
+			assert_int_equal(ring_add(&ring, fds[i]), 0);
+		assert_int_equal(ring_add(&ring, fds[RING_SOURCES]), -ENOSPC);
+		/* Armed or not, whoever deletes one may add another. */
+		if (round)
+			assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_del(&ring, fds[7]), 0);
+		assert_int_equal(ring_add(&ring, fds[RING_SOURCES]), 0);
+		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring.armed, RING_SOURCES);
+		memset(fired, 0, sizeof(fired));
+		for (int i = 0; i <= RING_SOURCES; i++)
+			ring_it(fds[i]);
+		assert_int_equal(reap(), RING_SOURCES);
+		for (int i = 0; i <= RING_SOURCES; i++) {
+			uint64_t n;
+
+			assert_int_equal(fired[fds[i]], i != 7);
+			assert_int_equal(read(fds[i], &n, 8), 8);
+			if (i != 7)
+				assert_int_equal(ring_del(&ring, fds[i]), 0);
+		}
+		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring.armed, 0);
+	}
+	for (int i = 0; i <= RING_SOURCES; i++)
+		close(fds[i]);
+}
+
+static void a_source_fires_each_time(void **state)
+{
+	int fd = event();
+
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(reap(), 0); /* before there is a ring at all */
+	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_false(ring_ready(&ring));
+	for (int i = 1; i <= 1000; i++) {
+		ring_it(fd);
+		assert_true(ring_ready(&ring));
+		assert_int_equal(reap(), 1);
+		assert_int_equal(fired[fd], i);
+		assert_false(ring_ready(&ring));
+	}
+	close(fd);
+}
+
+static void one_that_was_signalled_before_fires_when_armed(void **state)
+{
+	int fd = event();
+
+	ring_it(fd);
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(reap(), 1);
+	close(fd);
+}
+
+/* The kernel ends a multishot poll whose completions have no room. */
+static void it_is_armed_again_after_an_overflow(void **state)
+{
+	int fd = event();
+	uint64_t n;
+
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring, false), 0);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 2000; i++) {
+			ring_it(fd);
+			assert_int_equal(read(fd, &n, 8), 8);
+		}
+		assert_true(reap() > 0);
+		while (reap() > 0)
+			;
+		assert_int_equal(ring.armed, 1);
+		memset(fired, 0, sizeof(fired));
+		ring_it(fd);
+		assert_int_equal(reap(), 1);
+		assert_int_equal(fired[fd], 1);
+		assert_int_equal(read(fd, &n, 8), 8);
+	}
+	close(fd);
+}
+
+static void a_deleted_one_fires_no_more(void **state)
+{
+	int a = event(), b = event();
+
+	assert_int_equal(ring_add(&ring, a), 0);
+	assert_int_equal(ring_add(&ring, b), 0);
+	assert_int_equal(ring_sync(&ring, false), 0);
+	/* Its completion is there already, and the ring does not know yet that it was deleted. */
+	ring_it(a);
+	assert_int_equal(ring_del(&ring, a), 0);
+	assert_int_equal(reap(), 0);
+	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring.armed, 1);
+	ring_it(a);
+	assert_int_equal(reap(), 0);
+	assert_int_equal(fired[a], 0);
+	ring_it(b);
+	assert_int_equal(reap(), 1);
+	assert_int_equal(fired[b], 1);
+	close(a);
+	close(b);
+}
+
+/* Another file under an old number, with and without a look of the owner in between. */
+static void a_number_that_is_used_again_is_another_source(void **state)
+{
+	for (int synced = 0; synced < 2; synced++) {
+		int fd = event(), other, copy;
+
+		assert_int_equal(ring_add(&ring, fd), 0);
+		assert_int_equal(ring_sync(&ring, false), 0);
+		copy = dup(fd); /* keeps the old file alive, and able to fire */
+		assert_int_equal(ring_del(&ring, fd), 0);
+		close(fd);
+		if (synced)
+			assert_int_equal(ring_sync(&ring, false), 0);
+		other = event();
+		assert_int_equal(other, fd);
+		assert_int_equal(ring_add(&ring, other), 0);
+		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring.armed, 1);
+		memset(fired, 0, sizeof(fired));
+		ring_it(copy);
+		assert_int_equal(reap(), 0);
+		ring_it(other);
+		assert_int_equal(reap(), 1);
+		assert_int_equal(fired[other], 1);
+		assert_int_equal(ring_del(&ring, other), 0);
+		assert_int_equal(ring_sync(&ring, false), 0);
+		close(other);
+		close(copy);
+	}
+}
+
+static void a_closed_one_harms_nobody(void **state)
+{
+	int never = event(), later = event(), good = event();
+
+	assert_int_equal(ring_add(&ring, good), 0);
+	assert_int_equal(ring_sync(&ring, false), 0); /* the ring's own file is open from here on */
+	assert_int_equal(ring_add(&ring, never), 0);
+	assert_int_equal(ring_add(&ring, later), 0);
+	close(never);
+	assert_int_equal(ring_sync(&ring, false), 0);
+	close(later);
+	assert_int_equal(reap(), 0);
+	for (int i = 1; i < 10; i++) {
+		ring_it(good);
+		assert_int_equal(reap(), 1);
+		assert_int_equal(fired[good], i);
+		assert_int_equal(ring_sync(&ring, false), 0);
+	}
+	assert_int_equal(fired[never] + fired[later], 0);
+	assert_int_equal(ring_del(&ring, never), 0);
+	assert_int_equal(ring_del(&ring, later), 0);
+	assert_int_equal(ring_sync(&ring, false), 0);
+	while (reap() > 0)
+		;
+	assert_int_equal(ring.armed, 1);
+	close(good);
+}
+
+/* -- sleeping --------------------------------------------------------------------------------- */
+
+static _Atomic uint32_t word;
+
+struct later {
+	pthread_t thread;
+	int fd; /* -1: the futex */
+};
+
+static void *do_later(void *arg)
+{
+	const struct timespec ts = { .tv_nsec = 5000000 };
+	struct later *l = arg;
+
+	nanosleep(&ts, NULL);
+	if (l->fd >= 0) {
+		ring_it(l->fd);
+	} else {
+		atomic_store(&word, 0);
+		syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	}
+	return NULL;
+}
+
+static void later(struct later *l, int fd)
+{
+	l->fd = fd;
+	assert_int_equal(pthread_create(&l->thread, NULL, do_later, l), 0);
+}
+
+static void sleeps(bool no_futex)
+{
+	struct later l;
+	uint64_t begin;
+	int fd = event(), ret;
+	bool submits;
+
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring, no_futex), 0);
+	if (no_futex)
+		assert_true(!ring.futex_ok && ring.wake_fd >= 0);
+	for (int i = 0; i < 3; i++) {
+		/* Nothing comes: the time passes. */
+		atomic_store(&word, 1);
+		assert_int_equal(ring_prepare_sleep(&ring), 0);
+		begin = clock_monotonic_ns();
+		submits = ring.futex_ok && !ring.futex_armed;
+		ret = ring_sleep(&ring, &word, 1, 3000000);
+		assert_int_equal(ret, submits ? 0 : -ETIME);
+		assert_true(clock_monotonic_ns() - begin >= 3000000);
+		assert_int_equal(reap(), 0);
+
+		/* A source. */
+		assert_int_equal(ring_prepare_sleep(&ring), 0);
+		later(&l, fd);
+		assert_int_equal(ring_sleep(&ring, &word, 1, UINT64_MAX), 0);
+		assert_int_equal(reap(), 1);
+		pthread_join(l.thread, NULL);
+
+		/* The waker: by the word, or by the ring's eventfd. */
+		assert_int_equal(ring_prepare_sleep(&ring), 0);
+		later(&l, no_futex ? ring.wake_fd : -1);
+		assert_int_equal(ring_sleep(&ring, &word, 1, UINT64_MAX), 0);
+		assert_int_equal(reap(), 0);
+		pthread_join(l.thread, NULL);
+	}
+	close(fd);
+}
+
+static void sleeps_on_a_futex_in_the_ring(void **state)
+{
+	struct ring probe;
+	struct later l;
+	int fd = event();
+
+	later(&l, fd); /* one thread is enough for a process to have had two */
+	pthread_join(l.thread, NULL);
+	close(fd);
+	assert_int_equal(ring_init(&probe), 0);
+	assert_int_equal(ring_sync(&probe, false), 0);
+	if (!probe.futex_ok) {
+		ring_fini(&probe);
+		skip(); /* before Linux 6.7 */
+	}
+	ring_fini(&probe);
+	sleeps(false);
+	/* A word that has changed before is no reason to sleep. */
+	assert_false(ring.futex_armed);
+	atomic_store(&word, 7);
+	assert_int_equal(ring_sleep(&ring, &word, 1, UINT64_MAX), 0);
+	assert_int_equal(reap(), 0);
+	assert_false(ring.futex_armed);
+}
+
+static void sleeps_on_an_eventfd_in_the_ring(void **state)
+{
+	sleeps(true);
+}
+
+int main(void)
+{
+#define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		RING_TEST(the_list_of_sources_is_kept),
+		RING_TEST(there_is_room_for_64_and_deleting_makes_room),
+		RING_TEST(a_source_fires_each_time),
+		RING_TEST(one_that_was_signalled_before_fires_when_armed),
+		RING_TEST(it_is_armed_again_after_an_overflow),
+		RING_TEST(a_deleted_one_fires_no_more),
+		RING_TEST(a_number_that_is_used_again_is_another_source),
+		RING_TEST(a_closed_one_harms_nobody),
+		RING_TEST(sleeps_on_a_futex_in_the_ring),
+		RING_TEST(sleeps_on_an_eventfd_in_the_ring),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The halt trace: its format, several halters in one file, and what a failing write does. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "poll/halter.h"
+#include "poll/trace.h"
+
+static int new_file(void)
+{
+	int fd = memfd_create("trace", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_APPEND), 0);
+	return fd;
+}
+
+/* The file's whole contents; to be freed. */
+static char *contents(int fd)
+{
+	struct stat st;
+	char *text;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	text = calloc(1, (size_t)st.st_size + 1);
+	assert_non_null(text);
+	assert_int_equal(pread(fd, text, (size_t)st.st_size, 0), st.st_size);
+	return text;
+}
+
+static off_t size(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_size;
+}
+
+static void format_is_what_replay_reads(void **state)
+{
+	int fd = new_file();
+	struct halt_trace *t;
+	char *text;
+
+	halt_trace_begin(fd);
+	t = halt_trace_create(fd);
+	assert_non_null(t);
+	halt_trace_add(t, 0, true, true);
+	halt_trace_add(t, 9, false, true);
+	halt_trace_add(t, 10, true, false);
+	halt_trace_add(t, UINT64_MAX, false, false);
+	halt_trace_destroy(&t);
+	assert_null(t);
+	halt_trace_destroy(&t);
+	text = contents(fd);
+	assert_string_equal(text, "halt_ns,valid,allowed\n0,1,1\n9,0,1\n10,1,0\n"
+				  "18446744073709551615,0,0\n");
+	free(text);
+	close(fd);
+}
+
+static void lines_are_gathered_and_written_before_a_sleep(void **state)
+{
+	int fd = new_file();
+	struct halt_trace *t = halt_trace_create(fd);
+	off_t first = 0;
+
+	assert_non_null(t);
+	halt_trace_add(t, 1, true, true);
+	halt_trace_idle(t);
+	assert_int_equal(size(fd), 0); /* a few bytes are not worth a system call */
+	for (int i = 0; i < 100000 && !first; i++) {
+		halt_trace_add(t, UINT64_MAX, true, true);
+		halt_trace_idle(t);
+		first = size(fd);
+	}
+	assert_true(first > 1000);
+	/* Without idle the buffer fills, and is written then. */
+	for (int i = 0; i < 100000 && size(fd) == first; i++)
+		halt_trace_add(t, UINT64_MAX, true, true);
+	assert_true(size(fd) > first);
+	halt_trace_destroy(&t);
+	close(fd);
+}
+
+/* -- several in one file ---------------------------------------------------------------------- */
+
+#define WRITERS 4
+#define LINES	20000
+
+struct writer {
+	pthread_t thread;
+	int fd;
+	uint64_t id;
+};
+
+static void *write_lines(void *arg)
+{
+	struct writer *w = arg;
+	struct halt_trace *t = halt_trace_create(w->fd);
+
+	for (uint64_t i = 0; t && i < LINES; i++) {
+		halt_trace_add(t, w->id * 1000000 + i, i & 1, i & 2);
+		if (i % 7 == 0)
+			halt_trace_idle(t);
+	}
+	halt_trace_destroy(&t);
+	return NULL;
+}
+
+static void several_write_whole_lines_to_one_file(void **state)
+{
+	struct writer writers[WRITERS];
+	uint64_t next[WRITERS] = { 0 };
+	int fd = new_file();
+	char *text, *p, *end;
+
+	for (uint64_t i = 0; i < WRITERS; i++) {
+		writers[i].fd = fd;
+		writers[i].id = i;
+		assert_int_equal(
+			pthread_create(&writers[i].thread, NULL, write_lines, &writers[i]), 0);
+	}
+	for (int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+	text = contents(fd);
+	for (p = text; *p; p = end + 1) {
+		uint64_t ns = strtoull(p, &end, 10), id = ns / 1000000, i = ns % 1000000;
+		char flags[8];
+
+		assert_true(id < WRITERS);
+		assert_int_equal(i, next[id]); /* each writer's lines in their order */
+		next[id]++;
+		snprintf(flags, sizeof(flags), ",%d,%d\n", (i & 1) != 0, (i & 2) != 0);
+		assert_memory_equal(end, flags, 5);
+		end += 4;
+	}
+	for (int i = 0; i < WRITERS; i++)
+		assert_int_equal(next[i], LINES);
+	free(text);
+	close(fd);
+}
+
+static void a_failing_write_switches_it_off(void **state)
+{
+	int fds[2];
+	struct halt_trace *t;
+	char byte;
+
+	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	t = halt_trace_create(fds[1]);
+	assert_non_null(t);
+	/* Nobody reads: once the pipe is full, EAGAIN. */
+	for (int i = 0; i < 100000; i++)
+		halt_trace_add(t, 123456789, true, true);
+	while (read(fds[0], &byte, 1) == 1)
+		;
+	for (int i = 0; i < 100000; i++)
+		halt_trace_add(t, 1, true, true);
+	halt_trace_destroy(&t);
+	assert_int_equal(read(fds[0], &byte, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* -- from a halter ---------------------------------------------------------------------------- */
+
+static void a_halter_writes_a_line_for_each_halt(void **state)
+{
+	struct catnap_halter_config cfg;
+	struct catnap_halter *h = aligned_alloc(_Alignof(struct catnap_halter), sizeof(*h));
+	struct clock clock;
+	int fd = new_file(), cause, lines = 0;
+	char *text;
+
+	assert_non_null(h);
+	clock_init(&clock, 0);
+	catnap_halter_config_init(&cfg);
+	cfg.halt_poll.policy = CATNAP_POLICY_OFF;
+	assert_int_equal(halter_init(h, &cfg, &clock), 0);
+	h->trace = halt_trace_create(fd);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(halter_halt(h,
+					     clock_now(&clock) + clock_ns_to_ticks(&clock, 200000),
+					     &cause),
+				 0);
+	catnap_halter_set_poll_allowed(h, false);
+	halter_wake(h, 1);
+	assert_int_equal(halter_halt(h, UINT64_MAX, &cause), 0);
+	halter_fini(h);
+	text = contents(fd);
+	for (char *p = text; *p; lines++) {
+		uint64_t ns = strtoull(p, &p, 10);
+
+		assert_memory_equal(p, lines < 3 ? ",1,1\n" : ",1,0\n", 5);
+		p += 5;
+		if (lines < 3)
+			assert_in_range(ns, 199000, 10000000000);
+		else
+			assert_true(ns < 199000 * 100);
+	}
+	assert_int_equal(lines, 4);
+	free(text);
+	free(h);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(format_is_what_replay_reads),
+		cmocka_unit_test(lines_are_gathered_and_written_before_a_sleep),
+		cmocka_unit_test(several_write_whole_lines_to_one_file),
+		cmocka_unit_test(a_failing_write_switches_it_off),
+		cmocka_unit_test(a_halter_writes_a_line_for_each_halt),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
