@@ -26,7 +26,7 @@ static void *sender(void *arg)
 int main(void)
 {
 	struct catnap_halter_config cfg;
-	struct catnap_halt_stats stats = { .size = sizeof(stats) };
+	struct catnap_halt_stats stats = {.size = sizeof(stats)};
 	pthread_t thread;
 	uint32_t work = 0;
 
@@ -43,7 +43,8 @@ int main(void)
 	pthread_join(thread, NULL);
 	catnap_halter_get_stats(halter, &stats);
 	printf("last number %d; %llu halts, of which %llu did not sleep\n", number,
-	       (unsigned long long)stats.halt_exits, (unsigned long long)stats.halt_successful_poll);
+	       (unsigned long long)stats.halt_exits,
+	       (unsigned long long)stats.halt_successful_poll);
 	catnap_halter_destroy(&halter);
 	return number == 1000 ? 0 : 1;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The smallest program around libcatnap: minimal IMAGE [COMMAND-LINE] runs a guest until it ends. */
+/* The smallest program around libcatnap: minimal IMAGE [COMMAND-LINE] runs a guest until it ends.
+ */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -13,8 +14,8 @@ static void print(void *ctx, const void *data, size_t len)
 int main(int argc, char **argv)
 {
 	struct catnap_vm_config cfg;
-	struct catnap_exit end = { .size = sizeof(end) };
-	struct catnap_vcpu_stats stats = { .size = sizeof(stats) };
+	struct catnap_exit end = {.size = sizeof(end)};
+	struct catnap_vcpu_stats stats = {.size = sizeof(stats)};
 	struct catnap_vm *vm;
 
 	if (argc < 2)

@@ -22,6 +22,7 @@ static const struct {
 	{"seed", offsetof(struct params, seed)},
 	{"tsc_khz", offsetof(struct params, tsc_khz)},
 	{"apic_hz", offsetof(struct params, apic_hz)},
+	{"pv_eoi", offsetof(struct params, pv_eoi)},
 	{"tick_hz", offsetof(struct params, tick_hz)},
 	{"cpus", offsetof(struct params, cpus)},
 	{"print", offsetof(struct params, print)},

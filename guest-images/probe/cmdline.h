@@ -30,6 +30,7 @@ struct params {
 	uint64_t seed;
 	uint64_t tsc_khz;
 	uint64_t apic_hz;
+	uint64_t pv_eoi;
 	uint64_t tick_hz;
 	uint64_t cpus;
 	uint64_t print;

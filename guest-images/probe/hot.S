@@ -32,9 +32,16 @@
 	xor	%eax, %eax
 	.endm
 
-	.macro	eoi_prepared x2
+	/*
+	 * With x2APIC, a paravirtual EOI first: where the hypervisor has set bit 0 of this
+	 * processor's word, clearing it ends the interrupt, with no exit.
+	 */
+	.macro	eoi_prepared x2, word=PV_EOI_WORDS
 	.if	\x2
+	btrl	$0, \word
+	jc	.Lended\@
 	wrmsr
+.Lended\@:
 	.else
 	mov	%eax, (%rcx)
 	.endif
@@ -169,6 +176,16 @@ shot_handler_xapic:
 	.balign	64
 ap_loop_x2apic:
 	mov	%rsp, %rbp
+	mov	$X2APIC_ID, %ecx
+	rdmsr
+	lea	PV_EOI_WORDS(, %rax, 4), %r9d
+	cmpl	$0, pv_eoi
+	je	2f
+	mov	$MSR_PV_EOI, %ecx
+	lea	1(%r9), %eax
+	xor	%edx, %edx
+	wrmsr
+2:
 	mov	boot_apic_id, %r8d
 	lock incl SHARED + SHARED_CPUS
 	jmp	1f
@@ -176,7 +193,7 @@ ap_loop_x2apic:
 ap_handler_x2apic:
 	wrmsr
 	eoi_prepare 1
-	eoi_prepared 1
+	eoi_prepared 1, (%r9)
 	mov	%rbp, %rsp
 1:	mov	%r8d, %edx
 	mov	$X2APIC_ICR, %ecx

@@ -6,6 +6,7 @@
  *
  *	0x008000  AP trampoline (copied there before the first SIPI)
  *	0x009000  the page shared with the host, PROBE_SHARED_GPA
+ *	0x009400  paravirtual EOI words, 4 bytes a processor, the boot processor's first
  *	0x100000  the image, its page tables and the boot processor's stack (below 64 KiB in all)
  *	0x200000  samples, 8 bytes each, PROBE_SAMPLES_GPA; never cleared
  *	0x300000  AP stacks, 1 KiB each; never cleared
@@ -17,6 +18,7 @@
 
 #define AP_TRAMPOLINE 0x8000
 #define SHARED	      0x9000
+#define PV_EOI_WORDS  0x9400
 #define IMAGE_BASE    0x100000
 #define SAMPLES	      0x200000
 #define AP_STACKS     0x300000
@@ -49,6 +51,8 @@
 #define APIC_EOI      0xb0
 #define APIC_ICR_LOW  0x300
 #define APIC_ICR_HIGH 0x310
+#define MSR_PV_EOI    0x4b564d04
+#define X2APIC_ID     0x802
 #define X2APIC_EOI    0x80b
 #define X2APIC_ICR    0x830
 #define ICR_ASSERT    0x4000

@@ -35,6 +35,7 @@ _Noreturn void trap(uint64_t vector, uint64_t rip);
 
 /* where hot.S lets an AP wait; start.S jumps there */
 void (*ap_loop)(void);
+uint32_t pv_eoi; /* for hot.S: end interrupts the paravirtual way, which needs x2APIC here */
 
 static struct params params = {
 	.samples = 1000,
@@ -362,6 +363,9 @@ _Noreturn void main(const char *line)
 	apic_enable();
 	boot_apic_id = apic_x2 ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
 	idt_set(VECTOR_SPURIOUS, spurious);
+	pv_eoi = params.pv_eoi && apic_x2;
+	if (pv_eoi)
+		wrmsr(MSR_PV_EOI, PV_EOI_WORDS | 1);
 
 	switch (params.workload) {
 	case WORKLOAD_EVENT:

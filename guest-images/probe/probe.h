@@ -14,6 +14,7 @@
  *   cpus=N         cpus: how many vCPUs to bring up (default 1); ipi always uses two
  *   print=0|1      0: no s lines; the samples are read at PROBE_SAMPLES_GPA instead (default 1)
  *   apic=x2apic|xapic   (default x2apic where CPUID has it)
+ *   pv_eoi=0|1     with x2APIC: end interrupts by KVM's paravirtual EOI (default 0)
  *   exit=N         the I/O port to write the exit value to at the end (isa-debug-exit convention);
  *                  without it the guest stops by a triple fault
  * Unknown keys are ignored, so that a VMM may append its own.

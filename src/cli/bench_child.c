@@ -319,7 +319,7 @@ int bench_peer(struct bench_run *run)
 	make_command(&cmd, run->cell->mode, image, ipi ? 2 : 1);
 	snprintf(cmd.append, sizeof(cmd.append),
 		 "workload=%s samples=%u warmup=100 gap_ns=%llu random=%d seed=%u tsc_khz=%u "
-		 "apic_hz=1000000000 cpus=%d exit=244",
+		 "apic_hz=1000000000 pv_eoi=1 cpus=%d exit=244",
 		 ipi ? "ipi" : "timer", samples, (unsigned long long)run->cell->gap_ns,
 		 run->cell->random, run->seed + 1, run->tsc_khz, ipi ? 2 : 1);
 	if (spawn(run, &c, cmd.argv) < 0) {

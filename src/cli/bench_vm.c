@@ -241,12 +241,12 @@ int bench_event(struct bench_run *run)
 
 	if (run->cfg->pin && processors(unused, 1, &sender) &&
 	    sched_getaffinity(0, sizeof(saved), &saved) == 0) {
-		if (guest_start(run, &g, 1, "workload=event exit=244") < 0)
+		if (guest_start(run, &g, 1, "workload=event pv_eoi=1 exit=244") < 0)
 			return -1;
 		CPU_ZERO(&mine);
 		CPU_SET((size_t)sender, &mine);
 		pinned = sched_setaffinity(0, sizeof(mine), &mine) == 0;
-	} else if (guest_start(run, &g, 1, "workload=event exit=244") < 0) {
+	} else if (guest_start(run, &g, 1, "workload=event pv_eoi=1 exit=244") < 0) {
 		return -1;
 	}
 	ret = event_samples(run, &g, &round);
@@ -276,7 +276,7 @@ int bench_guest_samples(struct bench_run *run)
 	/* Its calibration would measure nothing that is not known: the APIC timer's clock is 1 GHz. */
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=%s samples=%u warmup=%u gap_ns=%llu random=%d seed=%u tsc_khz=%u "
-		 "apic_hz=1000000000 cpus=%u print=0 exit=244",
+		 "apic_hz=1000000000 pv_eoi=1 cpus=%u print=0 exit=244",
 		 ipi ? "ipi" : "timer", samples, WARMUP, (unsigned long long)run->cell->gap_ns,
 		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
 	if (guest_start(run, &g, vcpus, cmdline) < 0)
@@ -320,7 +320,7 @@ int bench_idle(struct bench_run *run)
 	uint32_t first;
 
 	snprintf(cmdline, sizeof(cmdline),
-		 "workload=idle tick_hz=%llu tsc_khz=%u apic_hz=1000000000 exit=244",
+		 "workload=idle tick_hz=%llu tsc_khz=%u apic_hz=1000000000 pv_eoi=1 exit=244",
 		 (unsigned long long)run->cell->gap_ns, run->tsc_khz);
 	if (guest_start(run, &g, 1, cmdline) < 0)
 		return -1;

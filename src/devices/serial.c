@@ -162,7 +162,9 @@ static void write_register(struct serial *s, unsigned int reg, uint8_t value)
 		s->ier = value & IER_MASK;
 		break;
 	case REG_IIR_FCR:
-		if (value & FCR_CLEAR_RX)
+		/* The other bits count only with this one; and its change empties the FIFOs. */
+		if (((value ^ s->fcr) & FCR_ENABLE) || (value & (FCR_ENABLE | FCR_CLEAR_RX)) ==
+							       (FCR_ENABLE | FCR_CLEAR_RX))
 			s->used = 0;
 		s->fcr = value & FCR_ENABLE;
 		break;

@@ -108,15 +108,36 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	}
 }
 
+/* KVM tells of the first level of the extended topology only (Linux 6.2): the second is needed. */
+static void add_topology(struct kvm_cpuid2 *c, uint32_t function)
+{
+	bool first = false;
+
+	for (uint32_t i = 0; i < c->nent; i++) {
+		if (c->entries[i].function != function)
+			continue;
+		if (c->entries[i].index == 1)
+			return;
+		c->entries[i].flags |= KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+		first = true;
+	}
+	if (first)
+		c->entries[c->nent++] = (struct kvm_cpuid_entry2){
+			.function = function, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+		};
+}
+
 struct kvm_cpuid2 *cpuid_make(const struct kvm_cpuid2 *supported, const struct cpuid_policy *policy,
 			      uint32_t apic_id)
 {
 	size_t size = sizeof(*supported) + supported->nent * sizeof(supported->entries[0]);
-	struct kvm_cpuid2 *c = malloc(size);
+	struct kvm_cpuid2 *c = malloc(size + 2 * sizeof(supported->entries[0]));
 
 	if (!c)
 		return NULL;
 	memcpy(c, supported, size);
+	add_topology(c, 0xb);
+	add_topology(c, 0x1f);
 	for (uint32_t i = 0; i < c->nent; i++)
 		adjust(&c->entries[i], policy, apic_id);
 	return c;

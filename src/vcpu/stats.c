@@ -93,4 +93,7 @@ void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
 	if (!s->cpu_ns && atomic_load_explicit(&v->has_thread, memory_order_acquire) &&
 	    clock_gettime(v->cpu_clock, &ts) == 0)
 		s->cpu_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	/* If it has ended meanwhile, its clock is gone, or was read later than its last word. */
+	if (atomic_load_explicit(&v->cpu_ns, memory_order_relaxed))
+		s->cpu_ns = atomic_load_explicit(&v->cpu_ns, memory_order_relaxed);
 }

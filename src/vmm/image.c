@@ -188,7 +188,8 @@ int image_load(const struct load_request *req, struct vcpu_entry *entry, struct 
 	mb = multiboot_find(&head, &offset);
 	if (mb && (mb->flags & MULTIBOOT_HAS_ADDRESSES) && req->kind == CATNAP_IMAGE_MULTIBOOT)
 		return load_multiboot_kludge(req, &head, entry, err);
-	if (head.len >= SELFMAG && memcmp(head.bytes, ELFMAG, SELFMAG) == 0)
+	/* One that is cut off within its magic number, too. */
+	if (memcmp(head.bytes, ELFMAG, head.len < SELFMAG ? head.len : SELFMAG) == 0)
 		return load_elf(req, &head, entry, err);
 	if (mb && (mb->flags & MULTIBOOT_HAS_ADDRESSES))
 		return load_multiboot_kludge(req, &head, entry, err);

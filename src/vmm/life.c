@@ -4,8 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "vmm/vm.h"
+
+void vm_tell_rest(struct catnap_vm *vm)
+{
+	ssize_t n;
+
+	/* Not before: whoever finds it readable finds the VM at rest. */
+	if (!vm->ended || vm->running)
+		return;
+	n = write(vm->end_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+	(void)n;
+}
 
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
 {
@@ -16,6 +28,7 @@ void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
 	if (first) {
 		vm->exit = *exit;
 		vm->ended = true;
+		vm_tell_rest(vm); /* one that was never started */
 		pthread_cond_broadcast(&vm->changed);
 	}
 	pthread_mutex_unlock(&vm->lock);
@@ -53,6 +66,7 @@ int catnap_vm_start(struct catnap_vm *vm)
 			 strerror(-ret));
 		pthread_mutex_lock(&vm->lock);
 		vm->running -= vm->vcpu_count - i;
+		vm_tell_rest(vm);
 		pthread_mutex_unlock(&vm->lock);
 		catnap_vm_stop(vm);
 		return ret;

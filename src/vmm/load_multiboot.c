@@ -7,6 +7,7 @@
 #include "vmm/image.h"
 
 #define HEADER_MAGIC	0x1badb002u
+#define HEADER_SHORT	12u /* without addresses */
 #define LOADER_MAGIC	0x2badb002u
 #define FLAGS_MANDATORY 0x0000ffffu
 #define FLAGS_KNOWN	0x00000007u /* align modules, memory information, video mode */
@@ -42,11 +43,13 @@ struct multiboot_page {
 
 const struct multiboot_header *multiboot_find(const struct image_head *head, uint32_t *offset)
 {
-	/* The whole header lies in the first 8 KiB, at a multiple of 4. The bytes are zero padded. */
-	for (uint32_t at = 0; at + 12 <= head->len && at + 32 <= sizeof(head->bytes); at += 4) {
+	/* The whole header lies in the first 8 KiB, at a multiple of 4. Its addresses are optional. */
+	for (uint32_t at = 0; at + HEADER_SHORT <= head->len; at += 4) {
 		const struct multiboot_header *mb = (const void *)(head->bytes + at);
+		uint32_t size = mb->flags & MULTIBOOT_HAS_ADDRESSES ? sizeof(*mb) : HEADER_SHORT;
 
-		if (mb->magic == HEADER_MAGIC && mb->magic + mb->flags + mb->checksum == 0) {
+		if (mb->magic == HEADER_MAGIC && mb->magic + mb->flags + mb->checksum == 0 &&
+		    at + size <= sizeof(head->bytes)) {
 			*offset = at;
 			return mb;
 		}
@@ -124,6 +127,8 @@ int load_multiboot_kludge(const struct load_request *req, const struct image_hea
 	mb = multiboot_find(head, &offset);
 	if (!mb)
 		return image_bad(req->image, err, "no Multiboot header");
+	if (offset + sizeof(*mb) > head->len)
+		return image_bad(req->image, err, "truncated: the Multiboot header ends outside the file");
 	ret = multiboot_check(req, mb, err);
 	if (ret < 0)
 		return ret;

@@ -111,12 +111,7 @@ static void host_left(void *ctx, struct vcpu *v)
 	pthread_mutex_lock(&vm->lock);
 	vm->running--;
 	pthread_cond_broadcast(&vm->changed);
-	/* Readable only now: whoever reads it finds the VM at rest. */
-	if (vm->running == 0) {
-		ssize_t n = write(vm->end_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
-
-		(void)n;
-	}
+	vm_tell_rest(vm);
 	pthread_mutex_unlock(&vm->lock);
 }
 

@@ -49,5 +49,7 @@ struct catnap_vm {
 
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
+/* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */
+void vm_tell_rest(struct catnap_vm *vm);
 
 #endif

@@ -112,6 +112,27 @@ static void test_kvm_features(void **state)
 	}
 }
 
+/* Linux 6.2 and later offer the first level of leaf 0xb only: the other is made. */
+static void test_one_level(void **state)
+{
+	const struct cpuid_policy p = { .vcpus = 3, .irqchip_user = true };
+	struct kvm_cpuid2 *in = calloc(1, sizeof(*in) + 2 * sizeof(in->entries[0])), *c;
+
+	assert_non_null(in);
+	in->nent = 2;
+	in->entries[1].function = 0xb;
+	c = cpuid_make(in, &p, 1);
+	assert_non_null(c);
+	assert_int_equal(c->nent, 3);
+	assert_int_equal(leaf(c, 0xb, 1)->ecx, 2 << 8 | 1);
+	assert_int_equal(leaf(c, 0xb, 1)->ebx, 3);
+	assert_int_equal(leaf(c, 0xb, 1)->edx, 1);
+	for (uint32_t i = 1; i < 3; i++)
+		assert_true(c->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+	free(c);
+	free(in);
+}
+
 static void test_tsc_deadline(void **state)
 {
 	const struct cpuid_policy p = { .vcpus = 1, .tsc_deadline = true };
@@ -167,6 +188,7 @@ int main(void)
 		cmocka_unit_test(test_kvm_features),
 		cmocka_unit_test(test_tsc_deadline),
 		cmocka_unit_test(test_topology),
+		cmocka_unit_test(test_one_level),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
