@@ -195,6 +195,12 @@ struct catnap_check {
 CATNAP_API uint32_t catnap_host_tsc_khz(void);
 
 /**
+ * What one KVM_RUN costs on this host that does not enter the guest, in ns (a median); 0 if it cannot be told.
+ * A wake-up by user space pays it and one inside the kernel does not. Makes a small VM for a moment.
+ */
+CATNAP_API uint64_t catnap_host_kvm_run_ns(void);
+
+/**
  * Looks at the host: fills up to @max entries of @checks and returns how many there are in all. Makes a
  * small VM for a moment where /dev/kvm can be opened. No errors: what is missing is an entry.
  */

@@ -33,6 +33,8 @@ int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err)
 		.ranges = {
 			{ .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 2,
 			  .base = MSR_KVM_PV_EOI_EN, .bitmap = none },
+			{ .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1,
+			  .base = LAPIC_MSR_TSC_DEADLINE, .bitmap = none },
 			{ .flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_TSC, .bitmap = none },
 			{ .flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_TSC_ADJUST,
 			  .bitmap = none },

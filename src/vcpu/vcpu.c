@@ -145,40 +145,6 @@ void vcpu_fini(struct vcpu *v)
 	halter_fini(&v->halter);
 }
 
-int vcpu_probe_tsc_deadline(struct vcpu *v, uint64_t gpa)
-{
-	/* mov $0x6e0, %ecx; mov $-1, %eax; cwd-free %edx = %eax; wrmsr; hlt */
-	static const uint8_t code[] = { 0x66, 0xb9, 0xe0, 0x06, 0x00, 0x00, 0x66, 0xb8, 0xff, 0xff,
-					0xff, 0xff, 0x66, 0x89, 0xc2, 0x0f, 0x30, 0xf4 };
-	uint8_t *page = v->host->memory(v->host->ctx, gpa, 4096);
-	struct vcpu_entry entry = { .mode = VCPU_ENTRY_REAL, .rip = 0 };
-	struct kvm_error err;
-	bool shown = false;
-	int ret = 0;
-
-	if (!page || gpa >> 4 > 0xffff || v->id != 0)
-		return -EINVAL;
-	memcpy(page, code, sizeof(code));
-	entry.cs_selector = (uint16_t)(gpa >> 4);
-	ret = vcpu_set_entry(v, &entry, &err);
-	/* A bounded number of turns: hostile or odd hosts may exit for other reasons. */
-	for (int i = 0; ret == 0 && i < 4; i++) {
-		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
-			ret = -errno;
-			break;
-		}
-		if (v->run->exit_reason == KVM_EXIT_X86_WRMSR &&
-		    v->run->msr.index == LAPIC_MSR_TSC_DEADLINE) {
-			v->run->msr.error = 0;
-			shown = true;
-		}
-		if (v->run->exit_reason != KVM_EXIT_X86_WRMSR)
-			break;
-	}
-	memset(page, 0, sizeof(code));
-	return ret < 0 ? ret : shown;
-}
-
 /* -- the thread ------------------------------------------------------------------------------- */
 
 static void take_work(struct vcpu *v, uint32_t work)

@@ -111,9 +111,6 @@ struct vcpu {
 int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 	      const struct catnap_halt_poll *halt_poll, struct kvm_error *err);
 void vcpu_fini(struct vcpu *v);
-/* Does this KVM show a write of the TSC deadline MSR to user space? Runs a few bytes of guest code in
- * the page at @gpa (contents lost). Before anything else runs on @v. 1, 0, or -errno. */
-int vcpu_probe_tsc_deadline(struct vcpu *v, uint64_t gpa);
 /* The state in which @v starts: that of a processor after reset, changed as @entry says. */
 int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct kvm_error *err);
 /* -errno of pthread_create. @cpu: processor to run on, or -1. */
@@ -129,6 +126,15 @@ static inline void vcpu_wake(struct vcpu *v, uint32_t bits)
 
 /* Once per process and signal: the handler that ends KVM_RUN. -errno of sigaction(2). */
 int vcpu_install_kick_handler(int signo);
+
+/*
+ * probe.c: does this KVM show writes of the TSC deadline MSR to user space? Runs a few bytes of guest code
+ * in the page of guest memory at @gpa (below 1 MiB; it is zero afterwards) on a vCPU of its own, with the MSR
+ * filter set. 1, 0, or -errno.
+ */
+int vcpu_probe_tsc_deadline(const struct vcpu_host *host, uint64_t gpa);
+/* probe.c: what one KVM_RUN costs that does not enter the guest, in ns; 0 if it cannot be told. */
+uint64_t vcpu_probe_run_cost(struct vcpu *v);
 
 /* ---- between the files of this folder ---- */
 

@@ -11,6 +11,7 @@
 #include "vmm/vm.h"
 
 #define IDENTITY_MAP 0xfeffc000u /* four pages for KVM's own use on Intel, above all memory */
+#define PROBE_PAGE   UINT64_C(0x1000)
 #define MEMORY_MIN   (UINT64_C(1) << 20)
 #define MEMORY_MAX   (UINT64_C(1) << 46)
 
@@ -320,13 +321,30 @@ static void fill_host(struct catnap_vm *vm)
 	vm->host.cpuid = (struct cpuid_policy){
 		.vcpus = vm->cfg.vcpus,
 		.irqchip_user = vm->host.irqchip_user,
-		/* KVM's own APIC has it; ours has it where a probe shows the MSR write (see probe()). */
+		/* KVM's own APIC has it; ours where probe() sees the MSR's writes. */
 		.tsc_deadline = !vm->host.irqchip_user,
 		.poll_control = true,
 	};
 	vm->lapics.wake = lapic_wake;
 	vm->lapics.eoi = level_eoi;
 	vm->lapics.ctx = vm;
+}
+
+/* What has to be known before the vCPUs are made. */
+static void probe(struct catnap_vm *vm)
+{
+	char text[128];
+	int ret;
+
+	if (!vm->host.irqchip_user)
+		return;
+	ret = vcpu_probe_tsc_deadline(&vm->host, PROBE_PAGE);
+	vm->host.cpuid.tsc_deadline = ret == 1;
+	if (ret == 1)
+		return;
+	snprintf(text, sizeof(text), "the APIC timer has no TSC deadline mode: %s",
+		 ret == 0 ? "this KVM keeps writes of its MSR to itself" : strerror(-ret));
+	host_log(vm, CATNAP_LOG_INFO, text);
 }
 
 static int make_locks(struct catnap_vm *vm)
@@ -372,6 +390,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
 	if (ret == 0)
 		ret = make_irqchip(vm, err);
+	if (ret == 0)
+		probe(vm);
 	if (ret == 0)
 		ret = make_devices(vm, err);
 	if (ret == 0)
