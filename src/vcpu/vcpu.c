@@ -40,7 +40,7 @@ static void on_kick(int signo, siginfo_t *info, void *context)
 
 int vcpu_install_kick_handler(int signo)
 {
-	struct sigaction sa = { .sa_sigaction = on_kick, .sa_flags = SA_RESTART | SA_SIGINFO };
+	struct sigaction sa = {.sa_sigaction = on_kick, .sa_flags = SA_RESTART | SA_SIGINFO};
 
 	sigemptyset(&sa.sa_mask);
 	return sigaction(signo, &sa, NULL) < 0 ? -errno : 0;
@@ -77,7 +77,8 @@ static int make_vcpu(struct vcpu *v, struct kvm_error *err)
 	if (v->run == MAP_FAILED) {
 		ret = -errno;
 		v->run = NULL;
-		snprintf(err->text, sizeof(err->text), "mapping vCPU %u: %s", v->id, strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "mapping vCPU %u: %s", v->id,
+			 strerror(-ret));
 		return ret;
 	}
 	cpuid = cpuid_make(host->kvm->cpuid, &host->cpuid, v->id);
@@ -263,7 +264,8 @@ static void *thread(void *arg)
 	vcpu_fini_timer(v);
 	current_vcpu = NULL;
 	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
-		atomic_store_explicit(&v->cpu_ns, (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
+		atomic_store_explicit(&v->cpu_ns,
+				      (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
 				      memory_order_relaxed);
 	v->host->left(v->host->ctx, v);
 	return NULL;
