@@ -60,6 +60,8 @@ static int parse_affinity(struct opts *o, const struct opt_arg *arg, const char 
 		}
 		p = *end ? end + 1 : end;
 	}
+	if (!n)
+		goto bad;
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		cfg->affinity[i] = (int32_t)cpus[i % n];
 	cfg->pinned = true;

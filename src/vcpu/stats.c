@@ -45,7 +45,7 @@ static void read_one(int fd, const struct kvm_stats_header *head, const struct k
 			continue;
 		/* A short read leaves zeros: statistics are not worth an error. */
 		if (pread(fd, (char *)stats + wanted[i].offset, n * sizeof(uint64_t),
-			  (off_t)(head->data_offset + desc->offset)) < 0)
+			  (off_t)head->data_offset + (off_t)desc->offset) < 0)
 			return;
 	}
 }

@@ -52,7 +52,7 @@ static void kick(void *ctx)
 	int tid = atomic_load_explicit(&v->tid, memory_order_acquire);
 
 	if (tid)
-		syscall(SYS_tgkill, getpid(), tid, v->host->kick_signal);
+		syscall(SYS_tgkill, v->pid, tid, v->host->kick_signal);
 }
 
 static void before_sleep(void *ctx)
@@ -252,6 +252,7 @@ static void *thread(void *arg)
 	/* A sleep with a deadline is to end at the deadline, not 50 us later. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	current_vcpu = v;
+	v->pid = getpid();
 	atomic_store_explicit(&v->tid, (int)syscall(SYS_gettid), memory_order_release);
 	sigemptyset(&set);
 	sigaddset(&set, v->host->kick_signal);
