@@ -395,7 +395,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	}
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
 	fill_host(vm);
-	/* The MSR filter before memory: each waits for an SRCU grace period, and only the first is quick. */
+	/* The MSR filter before memory: each waits for an SRCU grace period, and only the first is
+	 * quick. */
 	ret = make_irqchip(vm, err);
 	if (ret == 0)
 		ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
