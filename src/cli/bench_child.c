@@ -164,7 +164,7 @@ static bool wait_output(const struct child *c)
 int bench_start(struct bench_run *run)
 {
 	struct command cmd;
-	struct child c;
+	struct child c = {.out = -1};
 	char first;
 	uint64_t ns;
 	int image = image_file(), ret = 0;
@@ -216,7 +216,7 @@ int bench_memory(struct bench_run *run)
 {
 	struct timespec settle = {.tv_nsec = 100000000};
 	struct command cmd;
-	struct child c;
+	struct child c = {.out = -1};
 	uint64_t bytes = 0;
 	char text[256];
 	int image = image_file(), ret = 0;
@@ -293,7 +293,7 @@ int bench_peer(struct bench_run *run)
 	uint32_t samples = run->cfg->samples < PEER_SAMPLES ? run->cfg->samples : PEER_SAMPLES;
 	struct series round = {0};
 	struct command cmd;
-	struct child c;
+	struct child c = {.out = -1};
 	char *text;
 	int image = image_file(), ret;
 

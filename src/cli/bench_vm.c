@@ -251,7 +251,8 @@ int bench_guest_samples(struct bench_run *run)
 	uint64_t deadline;
 	char cmdline[256];
 	struct guest g;
-	void *array;
+	uint64_t *array = NULL;
+	void *at;
 	int ret = 0;
 
 	/* Its calibration would measure nothing that is not known: the APIC timer's clock is 1 GHz.
@@ -276,11 +277,12 @@ int bench_guest_samples(struct bench_run *run)
 	after = usage(&g);
 	if (!load(&g.shared->done))
 		ret = bench_fail(run, "the guest did not finish");
-	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(uint64_t),
-					&array) < 0)
+	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(*array), &at) < 0)
 		ret = bench_fail(run, "too many samples");
-	for (uint32_t i = 0; i < samples && ret == 0; i++)
-		if (series_add(&round, to_ns(run, ((uint64_t *)array)[i])) < 0)
+	else
+		array = at;
+	for (uint32_t i = 0; array && i < samples && ret == 0; i++)
+		if (series_add(&round, to_ns(run, array[i])) < 0)
 			ret = bench_fail(run, "out of memory");
 	if (ret == 0)
 		account(run->cell, &before, &after, samples + WARMUP);

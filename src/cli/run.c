@@ -386,11 +386,11 @@ static void empty_outputs(const struct run_cfg *cfg, const struct run_io *io)
 /* Nothing has been started: nothing is left, and what was there is as it was. */
 static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 {
-	if (io->trace_made)
+	if (io->trace_made && cfg->halt_trace)
 		unlink(cfg->halt_trace);
-	if (io->serial_made)
+	if (io->serial_made && cfg->serial_path)
 		unlink(cfg->serial_path);
-	if (io->stats_made)
+	if (io->stats_made && cfg->stats)
 		unlink(cfg->stats);
 }
 
