@@ -347,11 +347,14 @@ static void probe(struct catnap_vm *vm)
 	if (!vm->host.irqchip_user)
 		return;
 	ret = vcpu_probe_tsc_deadline(&vm->host, PROBE_PAGE);
-	vm->host.cpuid.tsc_deadline = ret == 1;
-	if (ret == 1)
+	/* The deadline is in TSC ticks: ours have to be that, too. */
+	vm->host.cpuid.tsc_deadline = ret == 1 && vm->clock.tsc;
+	if (vm->host.cpuid.tsc_deadline)
 		return;
 	snprintf(text, sizeof(text), "the APIC timer has no TSC deadline mode: %s",
-		 ret == 0 ? "this KVM keeps writes of its MSR to itself" : strerror(-ret));
+		 ret == 1   ? "this host's TSC is not invariant"
+		 : ret == 0 ? "this KVM keeps writes of its MSR to itself"
+			    : strerror(-ret));
 	host_log(vm, CATNAP_LOG_INFO, text);
 }
 
