@@ -39,6 +39,8 @@
 #define ABI	     1
 #define VECTOR_REPLY 0x44
 
+#define COM1 0x3f8
+
 #define IDT_ENTRIES	80
 #define VECTOR_SPURIOUS 0x4f
 

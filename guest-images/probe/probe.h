@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the probe guest and the host agree on: the command line's keys, the shared page, and the lines
- * of text on the serial port. One header for both sides; no includes beyond <stdint.h>.
+ * What the probe guest and the host agree on: the command line's keys, the shared page, and the
+ * lines of text on the serial port. One header for both sides; no includes beyond <stdint.h>.
  *
  * Command line (space separated key=value; numbers are decimal):
  *   workload=event|timer|ipi|idle|start|memory|cpus
- *   samples=N      how many samples to record after warmup=N unrecorded ones (at most PROBE_SAMPLES_MAX)
- *   gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between round trips (halted, on
- *                  the APIC timer; 0: none)
- *   random=0|1     gaps are uniformly random in [gap_ns/2, 3*gap_ns/2] (xorshift from seed=N)
- *   tsc_khz=N      frequency of the TSC; the APIC timer is calibrated against it unless apic_hz=N is given
- *   tick_hz=N      idle: rate of a periodic APIC timer tick; 0: no timer at all
- *   cpus=N         cpus: how many vCPUs to bring up (default 1); ipi always uses two
- *   print=0|1      0: no s lines; the samples are read at PROBE_SAMPLES_GPA instead (default 1)
- *   apic=x2apic|xapic   (default x2apic where CPUID has it)
- *   pv_eoi=0|1     with x2APIC: end interrupts by KVM's paravirtual EOI (default 0)
- *   exit=N         the I/O port to write the exit value to at the end (isa-debug-exit convention);
- *                  without it the guest stops by a triple fault
+ *   samples=N      how many samples to record after warmup=N unrecorded ones (at most
+ * PROBE_SAMPLES_MAX) gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between
+ * round trips (halted, on the APIC timer; 0: none) random=0|1     gaps are uniformly random in
+ * [gap_ns/2, 3*gap_ns/2] (xorshift from seed=N) tsc_khz=N      frequency of the TSC; the APIC timer
+ * is calibrated against it unless apic_hz=N is given tick_hz=N      idle: rate of a periodic APIC
+ * timer tick; 0: no timer at all cpus=N         cpus: how many vCPUs to bring up (default 1); ipi
+ * always uses two print=0|1      0: no s lines; the samples are read at PROBE_SAMPLES_GPA instead
+ * (default 1) apic=x2apic|xapic   (default x2apic where CPUID has it) pv_eoi=0|1     with x2APIC:
+ * end interrupts by KVM's paravirtual EOI (default 0) exit=N         the I/O port to write the exit
+ * value to at the end (isa-debug-exit convention); without it the guest stops by a triple fault
  * Unknown keys are ignored, so that a VMM may append its own.
  *
- * Text on COM1 (0x3f8, no interrupts), each line ends with \n:
+ * Text on COM1 (0x3f8, no interrupts), each line ends with \n; the very first letter is written by the
+ * guest's first instructions:
  *   probe: start workload=W abi=1
  *   s VALUE           one line a sample, in nanoseconds, printed after all were taken
  *   probe: end samples=N
@@ -35,7 +34,7 @@
 #define PROBE_SHARED_GPA  0x9000u     /* one page of guest memory below 1 MiB */
 #define PROBE_SAMPLES_MAX 100000u
 #define PROBE_SAMPLES_GPA 0x200000u /* timer, ipi: once done, a uint64_t of TSC ticks each */
-#define PROBE_EXIT_OK	  0x10u /* written to the exit port: status 33 by (v << 1 | 1) */
+#define PROBE_EXIT_OK	  0x10u	    /* written to the exit port: status 33 by (v << 1 | 1) */
 #define PROBE_EXIT_ERROR  0x11u
 
 /* Vectors the guest installs handlers for. The host signals EVENT by MSI: address
@@ -56,8 +55,8 @@
 struct probe_shared {
 	uint32_t magic; /* PROBE_MAGIC once the guest runs */
 	uint32_t abi;
-	uint32_t cpus; /* vCPUs that have come up */
-	uint32_t done; /* the workload is over (results follow on the serial port) */
+	uint32_t cpus;	    /* vCPUs that have come up */
+	uint32_t done;	    /* the workload is over (results follow on the serial port) */
 	uint64_t first_tsc; /* guest TSC at its first instructions */
 	uint8_t pad0[40];
 	uint32_t halting;

@@ -55,6 +55,10 @@ multiboot_entry:
 	rdtsc
 	mov	%eax, %esi
 	mov	%edx, %edi
+	/* A sign of life, for those who time the way here: the first letter of "probe: ..." */
+	mov	$COM1, %edx
+	mov	$'p', %al
+	outb	%al, %dx
 	cli
 	cld
 	mov	$boot_stack_top, %esp

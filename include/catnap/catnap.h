@@ -8,13 +8,12 @@
  *	catnap_vm_wait(vm, timeout_ns, &exit);
  *	catnap_vm_destroy(&vm);
  *
- * Errors: 0 or a negative errno value; catnap_vm_last_error() has the sentence for people. Nothing here
- * prints, exits, or changes a signal's disposition, but for the one kick signal (kick_signal), whose
- * handler is installed by the first catnap_vm_start() of the process.
- * Structures begin with their own size, set by their _init function, and may grow at the end.
- * Threads: a VM may be used by several threads at once unless a function says otherwise; destroy is
- * the last call. Any number of VMs may live in one process.
- * Since: everything here is in version 0.1.
+ * Errors: 0 or a negative errno value; catnap_vm_last_error() has the sentence for people. Nothing
+ *here prints, exits, or changes a signal's disposition, but for the one kick signal (kick_signal),
+ *whose handler is installed by the first catnap_vm_start() of the process. Structures begin with
+ *their own size, set by their _init function, and may grow at the end. Threads: a VM may be used by
+ *several threads at once unless a function says otherwise; destroy is the last call. Any number of
+ *VMs may live in one process. Since: everything here is in version 0.1.
  */
 #ifndef CATNAP_CATNAP_H
 #define CATNAP_CATNAP_H
@@ -38,8 +37,9 @@ struct catnap_vm;
 
 /** Who handles the local APIC, and with it HLT. */
 enum catnap_irqchip {
-	CATNAP_IRQCHIP_USER = 0,   /**< catnap: HLT comes to user space and catnaps */
-	CATNAP_IRQCHIP_KERNEL = 1, /**< KVM: HLT stays in the kernel, halt polling is the kernel's */
+	CATNAP_IRQCHIP_USER = 0, /**< catnap: HLT comes to user space and catnaps */
+	CATNAP_IRQCHIP_KERNEL =
+		1, /**< KVM: HLT stays in the kernel, halt polling is the kernel's */
 };
 
 /** What a kernel image is; CATNAP_IMAGE_AUTO looks at its contents. */
@@ -53,29 +53,32 @@ enum catnap_image_kind {
 enum catnap_log_level { CATNAP_LOG_ERROR, CATNAP_LOG_WARN, CATNAP_LOG_INFO, CATNAP_LOG_DEBUG };
 
 struct catnap_vm_config {
-	uint32_t size; /**< set by catnap_vm_config_init() */
-	uint32_t vcpus; /**< 1 to CATNAP_MAX_VCPUS */
+	uint32_t size;	      /**< set by catnap_vm_config_init() */
+	uint32_t vcpus;	      /**< 1 to CATNAP_MAX_VCPUS */
 	uint64_t memory_size; /**< bytes, a multiple of 4096, at least 1 MiB */
-	uint32_t irqchip; /**< enum catnap_irqchip */
-	uint32_t image_kind; /**< enum catnap_image_kind */
-	/** The image: a file, or kernel_size bytes at kernel_data, which are read by catnap_vm_create(). */
+	uint32_t irqchip;     /**< enum catnap_irqchip */
+	uint32_t image_kind;  /**< enum catnap_image_kind */
+	/** The image: a file, or kernel_size bytes at kernel_data, which are read by
+	 * catnap_vm_create(). */
 	const char *kernel_path;
 	const void *kernel_data;
 	size_t kernel_size;
-	const char *cmdline; /**< NULL: empty */
+	const char *cmdline;		   /**< NULL: empty */
 	struct catnap_halt_poll halt_poll; /**< for every vCPU, at the start */
 	/** I/O port at which a guest write ends the VM (the value is the exit's code); -1: none. */
 	int32_t debug_exit_port;
 	/** The signal with which vCPU threads are kicked out of the guest; default SIGRTMIN. */
 	int32_t kick_signal;
 	/**
-	 * File descriptor to which a header line and then a line for each halt is written, for catnap
-	 * replay; -1: none. Opened with O_APPEND. Stays the caller's. irqchip user only.
+	 * File descriptor to which a header line and then a line for each halt is written, for
+	 * catnap replay; -1: none. Opened with O_APPEND. Stays the caller's. irqchip user only.
 	 */
 	int32_t halt_trace_fd;
-	/** Processors for the vCPU threads: vcpu_affinity[i] is that of vCPU i, -1 for any. NULL: any. */
+	/** Processors for the vCPU threads: vcpu_affinity[i] is that of vCPU i, -1 for any. NULL:
+	 * any. */
 	const int32_t *vcpu_affinity;
-	/** What the guest writes to its serial port; one call at a time, on a vCPU's thread. NULL: lost. */
+	/** What the guest writes to its serial port; one call at a time, on a vCPU's thread. NULL:
+	 * lost. */
 	void (*serial_output)(void *ctx, const void *data, size_t len);
 	void *serial_ctx;
 	/** Messages; any thread, one line without newline. NULL: none. */
@@ -87,12 +90,13 @@ struct catnap_vm_config {
 CATNAP_API void catnap_vm_config_init(struct catnap_vm_config *cfg);
 
 /**
- * Makes a VM: checks the configuration and the image, opens /dev/kvm, allocates memory and vCPUs. All that
- * cfg points to is copied or used up, but for file descriptors, contexts and callbacks.
- * On success *vm is the caller's, for catnap_vm_destroy(). On failure *vm is NULL, nothing is left
- * behind, and catnap_vm_last_error(NULL) on this thread has the sentence. Errors: -EINVAL (configuration),
- * -ENOEXEC (not an image that can be started), -ENOENT, -EACCES, ... (image file, /dev/kvm), -ENOMEM,
- * -ENOTSUP (this KVM lacks something that is needed), and what ioctls on /dev/kvm return.
+ * Makes a VM: checks the configuration and the image, opens /dev/kvm, allocates memory and vCPUs.
+ * All that cfg points to is copied or used up, but for file descriptors, contexts and callbacks. On
+ * success *vm is the caller's, for catnap_vm_destroy(). On failure *vm is NULL, nothing is left
+ * behind, and catnap_vm_last_error(NULL) on this thread has the sentence. Errors: -EINVAL
+ * (configuration), -ENOEXEC (not an image that can be started), -ENOENT, -EACCES, ... (image file,
+ * /dev/kvm), -ENOMEM, -ENOTSUP (this KVM lacks something that is needed), and what ioctls on
+ * /dev/kvm return.
  */
 CATNAP_API int catnap_vm_create(const struct catnap_vm_config *cfg, struct catnap_vm **vm);
 
@@ -116,20 +120,22 @@ struct catnap_exit {
 	uint32_t size;	 /**< set by the caller to sizeof(struct catnap_exit) */
 	uint32_t reason; /**< enum catnap_exit_reason */
 	int32_t code;
-	uint32_t vcpu; /**< where it happened */
-	char report[2048]; /**< lines for people: what failed, the registers, the instruction; or "" */
+	uint32_t vcpu;	   /**< where it happened */
+	char report[2048]; /**< lines for people: what failed, the registers, the instruction; or ""
+			    */
 };
 
 /**
- * Waits until the VM has ended: at most @timeout_ns (UINT64_MAX: for ever, 0: just looks). Fills @exit, if
- * not NULL. Errors: -ETIMEDOUT, -EINVAL (size).
+ * Waits until the VM has ended: at most @timeout_ns (UINT64_MAX: for ever, 0: just looks). Fills
+ * @exit, if not NULL. Errors: -ETIMEDOUT, -EINVAL (size).
  */
 CATNAP_API int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit *exit);
 /** A file descriptor that is readable once the VM has ended; it stays the VM's. */
 CATNAP_API int catnap_vm_get_fd(struct catnap_vm *vm);
 /** Ends the VM as by pulling the plug, and waits until its vCPUs have left the guest. */
 CATNAP_API int catnap_vm_stop(struct catnap_vm *vm);
-/** Stops all vCPUs, and waits until they stand still; resume lets them go on. -EINVAL: not running. */
+/** Stops all vCPUs, and waits until they stand still; resume lets them go on. -EINVAL: not running.
+ */
 CATNAP_API int catnap_vm_pause(struct catnap_vm *vm);
 CATNAP_API int catnap_vm_resume(struct catnap_vm *vm);
 /** Stops the VM if it runs, frees everything, sets *vm to NULL. Nothing if *vm is NULL. */
@@ -145,15 +151,16 @@ CATNAP_API const char *catnap_vm_last_error(const struct catnap_vm *vm);
 CATNAP_API size_t catnap_vm_serial_input(struct catnap_vm *vm, const void *data, size_t len);
 
 /**
- * A message-signalled interrupt, as a device would write it: @address 0xfee00000 | APIC id << 12 | ...,
- * @data vector and delivery mode. Any thread. To a polling vCPU it costs no system call (irqchip user).
- * Errors: -EINVAL (no such destination).
+ * A message-signalled interrupt, as a device would write it: @address 0xfee00000 | APIC id << 12 |
+ * ...,
+ * @data vector and delivery mode. Any thread. To a polling vCPU it costs no system call (irqchip
+ * user). Errors: -EINVAL (no such destination).
  */
 CATNAP_API int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint32_t data);
 
 /**
- * A pointer to @len bytes of guest memory at guest-physical @gpa, shared with the guest; valid until the
- * VM is destroyed. -EFAULT if not all of it is guest memory.
+ * A pointer to @len bytes of guest memory at guest-physical @gpa, shared with the guest; valid
+ * until the VM is destroyed. -EFAULT if not all of it is guest memory.
  */
 CATNAP_API int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t len, void **ptr);
 
@@ -165,15 +172,16 @@ CATNAP_API int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 struct catnap_vcpu_stats {
 	uint32_t size; /**< set by the caller to sizeof(struct catnap_vcpu_stats) */
 	uint32_t vcpu;
-	struct catnap_halt_stats halt; /**< irqchip kernel: KVM's own figures, where it tells them */
-	uint64_t exits;		/**< returns of KVM_RUN */
+	struct catnap_halt_stats
+		halt;	/**< irqchip kernel: KVM's own figures, where it tells them */
+	uint64_t exits; /**< returns of KVM_RUN */
 	uint64_t exits_io, exits_mmio, exits_msr, exits_hlt, exits_window, exits_signal;
-	uint64_t injected;	/**< interrupts injected */
-	uint64_t pv_eoi;	/**< end-of-interrupts that cost no exit */
-	uint64_t timer_armed;	/**< times a kernel timer was set for the APIC timer */
-	uint64_t unclaimed;	/**< accesses that no device answered */
-	uint64_t cpu_ns;	/**< processor time of the vCPU's thread */
-	uint64_t tsc_offset;	/**< guest TSC minus host TSC */
+	uint64_t injected;    /**< interrupts injected */
+	uint64_t pv_eoi;      /**< end-of-interrupts that cost no exit */
+	uint64_t timer_armed; /**< times a kernel timer was set for the APIC timer */
+	uint64_t unclaimed;   /**< accesses that no device answered */
+	uint64_t cpu_ns;      /**< processor time of the vCPU's thread */
+	uint64_t tsc_offset;  /**< guest TSC minus host TSC */
 };
 
 /** -EINVAL: no such vCPU, or size. Any time between create and destroy. */
@@ -185,24 +193,26 @@ CATNAP_API int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu,
 enum catnap_check_state { CATNAP_CHECK_OK, CATNAP_CHECK_DEGRADED, CATNAP_CHECK_MISSING };
 
 struct catnap_check {
-	const char *name;  /**< what was looked at; static */
+	const char *name; /**< what was looked at; static */
 	enum catnap_check_state state;
-	char found[128];   /**< what was found */
-	char advice[256];  /**< what its absence costs, what to do about it; "" if nothing */
+	char found[128];  /**< what was found */
+	char advice[256]; /**< what its absence costs, what to do about it; "" if nothing */
 };
 
 /** The frequency of this host's TSC in kHz; 0 if it is not invariant, so that it is no clock. */
 CATNAP_API uint32_t catnap_host_tsc_khz(void);
 
 /**
- * What one KVM_RUN costs on this host that does not enter the guest, in ns (a median); 0 if it cannot be told.
- * A wake-up by user space pays it and one inside the kernel does not. Makes a small VM for a moment.
+ * What one KVM_RUN costs on this host that does not enter the guest, in ns (a median); 0 if it
+ * cannot be told. A wake-up by user space pays it and one inside the kernel does not. Makes a small
+ * VM for a moment.
  */
 CATNAP_API uint64_t catnap_host_kvm_run_ns(void);
 
 /**
- * Looks at the host: fills up to @max entries of @checks and returns how many there are in all. Makes a
- * small VM for a moment where /dev/kvm can be opened. No errors: what is missing is an entry.
+ * Looks at the host: fills up to @max entries of @checks and returns how many there are in all.
+ * Makes a small VM for a moment where /dev/kvm can be opened. No errors: what is missing is an
+ * entry.
  */
 CATNAP_API size_t catnap_check_host(struct catnap_check *checks, size_t max);
 

@@ -2,16 +2,15 @@
 /*
  * catnap/poll.h - wait for work by polling for a bounded, learned time, then sleeping.
  *
- * A halter is a place where one thread, its owner, waits for work that other threads, a deadline, or
- * eventfds bring. It first polls a few memory words (no system call), for as long as its policy says,
- * and then sleeps on a futex, or in its io_uring while eventfds are armed there. It serves a virtual
- * CPU that executed HLT, and any other event loop just as well: nothing here knows of KVM.
+ * A halter is a place where one thread, its owner, waits for work that other threads, a deadline,
+ * or eventfds bring. It first polls a few memory words (no system call), for as long as its policy
+ * says, and then sleeps on a futex, or in its io_uring while eventfds are armed there. It serves a
+ * virtual CPU that executed HLT, and any other event loop just as well: nothing here knows of KVM.
  *
  * Units: every time is in nanoseconds; an absolute time is on CLOCK_MONOTONIC.
- * Errors: functions that can fail return 0 or a negative errno value. Nothing here prints, exits, or
- * changes a signal's disposition.
- * Threads: each function says which thread may call it. "owner" is the thread that calls
- * catnap_halter_halt(); it must stay the same one from the first call on.
+ * Errors: functions that can fail return 0 or a negative errno value. Nothing here prints, exits,
+ * or changes a signal's disposition. Threads: each function says which thread may call it. "owner"
+ * is the thread that calls catnap_halter_halt(); it must stay the same one from the first call on.
  */
 #ifndef CATNAP_POLL_H
 #define CATNAP_POLL_H
@@ -46,10 +45,10 @@ enum catnap_policy_kind {
  * Fill with catnap_halt_poll_init(), then change what you want. Unused ones are ignored.
  */
 struct catnap_halt_poll {
-	uint32_t size;		/**< sizeof(struct catnap_halt_poll), set by catnap_halt_poll_init() */
-	uint32_t policy;	/**< enum catnap_policy_kind */
-	uint32_t max_ns;	/**< the longest poll; 0 switches polling off (kernel, fixed) */
-	uint32_t grow;		/**< factor by which the window grows; 0 keeps it (kernel) */
+	uint32_t size;	 /**< sizeof(struct catnap_halt_poll), set by catnap_halt_poll_init() */
+	uint32_t policy; /**< enum catnap_policy_kind */
+	uint32_t max_ns; /**< the longest poll; 0 switches polling off (kernel, fixed) */
+	uint32_t grow;	 /**< factor by which the window grows; 0 keeps it (kernel) */
 	uint32_t grow_start_ns; /**< the first window above 0 (kernel) */
 	uint32_t shrink;	/**< divisor by which the window shrinks; 0 sets it to 0 (kernel) */
 };
@@ -72,7 +71,7 @@ struct catnap_halt {
 	uint64_t halt_ns; /**< the whole halt: poll and sleep */
 	bool waited;	  /**< it really slept */
 	bool valid;	  /**< false: the poll was disturbed, or nothing useful woke it */
-	bool allowed;	  /**< polling was not switched off from outside (the guest's poll control) */
+	bool allowed; /**< polling was not switched off from outside (the guest's poll control) */
 };
 
 /** The poll lasts until a wake-up comes. */
@@ -130,19 +129,19 @@ struct catnap_halt_stats {
 	uint64_t halt_attempted_poll;  /**< halts in which polling was on */
 	uint64_t halt_successful_poll; /**< of those, the ones that did not sleep */
 	uint64_t halt_poll_invalid;
-	uint64_t halt_wakeup;		 /**< halts ended by a wake-up (not by the deadline) */
-	uint64_t halt_poll_success_ns;	 /**< time polled in halts that did not sleep */
-	uint64_t halt_poll_fail_ns;	 /**< time polled in halts that then slept */
-	uint64_t halt_wait_ns;		 /**< time slept */
+	uint64_t halt_wakeup;	       /**< halts ended by a wake-up (not by the deadline) */
+	uint64_t halt_poll_success_ns; /**< time polled in halts that did not sleep */
+	uint64_t halt_poll_fail_ns;    /**< time polled in halts that then slept */
+	uint64_t halt_wait_ns;	       /**< time slept */
 	uint64_t halt_poll_success_hist[CATNAP_HIST_BUCKETS];
 	uint64_t halt_poll_fail_hist[CATNAP_HIST_BUCKETS];
 	uint64_t halt_wait_hist[CATNAP_HIST_BUCKETS];
 	uint64_t wakeups[CATNAP_CAUSES]; /**< halts by what ended them */
-	uint64_t kicks_sent;	/**< wakes that had to interrupt the guest (the kick callback) */
-	uint64_t kicks_saved;	/**< wakes that found the owner awake: no system call */
-	uint64_t futex_wakes;	/**< wakes that found the owner asleep: one system call */
-	uint64_t window_ns;	/**< present window; CATNAP_WINDOW_FOREVER for policy always */
-	uint32_t poll_allowed;	/**< 0: switched off by catnap_halter_set_poll_allowed() */
+	uint64_t kicks_sent;   /**< wakes that had to interrupt the guest (the kick callback) */
+	uint64_t kicks_saved;  /**< wakes that found the owner awake: no system call */
+	uint64_t futex_wakes;  /**< wakes that found the owner asleep: one system call */
+	uint64_t window_ns;    /**< present window; CATNAP_WINDOW_FOREVER for policy always */
+	uint32_t poll_allowed; /**< 0: switched off by catnap_halter_set_poll_allowed() */
 	uint32_t reserved;
 };
 
@@ -155,13 +154,15 @@ struct catnap_halt_stats {
 #define CATNAP_WORK_USER UINT32_C(0x00ffffff)
 
 struct catnap_halter_config {
-	uint32_t size; /**< sizeof(struct catnap_halter_config), set by catnap_halter_config_init() */
+	uint32_t size;	/**< sizeof(struct catnap_halter_config), set by catnap_halter_config_init()
+			 */
 	uint32_t flags; /**< CATNAP_HALTER_* */
 	struct catnap_halt_poll halt_poll;
 	/**
 	 * Called on a waker's thread, at most once for each time the owner called
-	 * catnap_halter_enter(), when work arrives while the owner is busy elsewhere (in KVM_RUN, in
-	 * somebody's epoll_wait). It must make the owner come back. May be NULL if enter is not used.
+	 * catnap_halter_enter(), when work arrives while the owner is busy elsewhere (in KVM_RUN,
+	 * in somebody's epoll_wait). It must make the owner come back. May be NULL if enter is not
+	 * used.
 	 */
 	void (*kick)(void *ctx);
 	/** Called on the owner's thread, from catnap_halter_halt() or catnap_halter_reap(). */
@@ -177,8 +178,8 @@ struct catnap_halter;
 
 CATNAP_API void catnap_halter_config_init(struct catnap_halter_config *cfg);
 /**
- * Makes a halter. On success *@halter is the caller's, for catnap_halter_destroy(). Errors: -EINVAL,
- * -ENOMEM; *@halter is then untouched. Any thread; the owner is decided by the first halt.
+ * Makes a halter. On success *@halter is the caller's, for catnap_halter_destroy(). Errors:
+ * -EINVAL, -ENOMEM; *@halter is then untouched. Any thread; the owner is decided by the first halt.
  */
 CATNAP_API int catnap_halter_create(const struct catnap_halter_config *cfg,
 				    struct catnap_halter **halter);
@@ -188,7 +189,8 @@ CATNAP_API void catnap_halter_destroy(struct catnap_halter **halter);
 /**
  * Brings work: sets @bits (of CATNAP_WORK_USER) and wakes the owner wherever it is. Any thread, and
  * signal handlers. What was written before the call is visible to the owner after it took the bits.
- * No system call unless the owner sleeps (one futex wake) or is elsewhere (the kick callback, once).
+ * No system call unless the owner sleeps (one futex wake) or is elsewhere (the kick callback,
+ * once).
  */
 CATNAP_API void catnap_halter_wake(struct catnap_halter *halter, uint32_t bits);
 /** Owner: takes and clears the work bits. */
@@ -196,16 +198,18 @@ CATNAP_API uint32_t catnap_halter_take(struct catnap_halter *halter);
 
 /**
  * Owner: waits until there is work (bits that nobody took), an eventfd fired, or @deadline_ns on
- * CLOCK_MONOTONIC has passed (CATNAP_NO_DEADLINE: never). Never returns early: a signal does not end it.
+ * CLOCK_MONOTONIC has passed (CATNAP_NO_DEADLINE: never). Never returns early: a signal does not
+ * end it.
  * @cause, if not NULL, is set to the enum catnap_wake_cause. Errors: those of io_uring_enter(2), if
  * eventfds are armed.
  */
 CATNAP_API int catnap_halter_halt(struct catnap_halter *halter, uint64_t deadline_ns, int *cause);
 
 /**
- * Owner: about to go where it does not look at its work. False: there is work, do not go. True: from
- * here to catnap_halter_leave() a wake calls the kick callback. An eventfd that fires meanwhile does not:
- * it is seen at the next halt or reap, so wait for it where you go, too, or do not go while it matters.
+ * Owner: about to go where it does not look at its work. False: there is work, do not go. True:
+ * from here to catnap_halter_leave() a wake calls the kick callback. An eventfd that fires
+ * meanwhile does not: it is seen at the next halt or reap, so wait for it where you go, too, or do
+ * not go while it matters.
  */
 CATNAP_API bool catnap_halter_enter(struct catnap_halter *halter);
 CATNAP_API void catnap_halter_leave(struct catnap_halter *halter);
@@ -213,8 +217,8 @@ CATNAP_API void catnap_halter_leave(struct catnap_halter *halter);
 /**
  * Adds an eventfd (or anything with poll(2)) as a source: each signal on it ends a halt and runs
  * on_eventfd on the owner. The file descriptor stays the caller's and must outlive the halter or
- * catnap_halter_del_eventfd(); what is read from it is the caller's business. Any thread; takes effect
- * when the owner next halts or reaps. Errors: -EEXIST, -ENOSPC (64 sources), -EBADF.
+ * catnap_halter_del_eventfd(); what is read from it is the caller's business. Any thread; takes
+ * effect when the owner next halts or reaps. Errors: -EEXIST, -ENOSPC (64 sources), -EBADF.
  */
 CATNAP_API int catnap_halter_add_eventfd(struct catnap_halter *halter, int fd);
 /** Removes it. When this returns on the owner's thread, on_eventfd runs no more for it. -ENOENT. */

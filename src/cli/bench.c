@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `catnap bench`: what is measured, in which order, and what is said meanwhile. Modes run in turn within
- * each round, so that what disturbs the host disturbs all of them.
+ * `catnap bench`: what is measured, in which order, and what is said meanwhile. Modes run in turn
+ * within each round, so that what disturbs the host disturbs all of them.
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,14 +22,14 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 	static const struct {
 		const char *name;
 		uint32_t policy;
-	} policies[] = { { "kernel", CATNAP_POLICY_KERNEL },
-			 { "always", CATNAP_POLICY_ALWAYS },
-			 { "fixed", CATNAP_POLICY_FIXED },
-			 { "off", CATNAP_POLICY_OFF } };
-	static const struct opt_field time = { .type = OPT_TIME32, .max = UINT32_MAX };
-	struct opt_arg value = { .option = arg->option, .key = "kernel" };
+	} policies[] = {{"kernel", CATNAP_POLICY_KERNEL},
+			{"always", CATNAP_POLICY_ALWAYS},
+			{"fixed", CATNAP_POLICY_FIXED},
+			{"off", CATNAP_POLICY_OFF}};
+	static const struct opt_field time = {.type = OPT_TIME32, .max = UINT32_MAX};
+	struct opt_arg value = {.option = arg->option, .key = "kernel"};
 
-	*mode = (struct bench_mode){ .name = name };
+	*mode = (struct bench_mode){.name = name};
 	catnap_halt_poll_init(&mode->halt_poll);
 	if (strncmp(name, "kernel:", 7) == 0) {
 		mode->irqchip = CATNAP_IRQCHIP_KERNEL;
@@ -43,8 +43,9 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 		mode->halt_poll.policy = policies[i].policy;
 		return 0;
 	}
-	return opt_fail(o, arg, "is not a mode: expected user:kernel, user:always, user:fixed, user:off or "
-				"kernel:TIME");
+	return opt_fail(o, arg,
+			"is not a mode: expected user:kernel, user:always, user:fixed, user:off or "
+			"kernel:TIME");
 }
 
 static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
@@ -64,7 +65,7 @@ static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 static int set_gap(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
-	static const struct opt_field time = { .type = OPT_TIME, .min = 1000, .max = 1000000000 };
+	static const struct opt_field time = {.type = OPT_TIME, .min = 1000, .max = 1000000000};
 	struct bench_cfg *cfg = ptr;
 
 	if (cfg->n_gaps == BENCH_GAPS)
@@ -83,62 +84,85 @@ static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
-static const struct opt_word arrivals[] = { { "both", ARRIVALS_BOTH },
-					    { "constant", ARRIVALS_CONSTANT },
-					    { "random", ARRIVALS_RANDOM },
-					    { NULL, 0 } };
+static const struct opt_word arrivals[] = {{"both", ARRIVALS_BOTH},
+					   {"constant", ARRIVALS_CONSTANT},
+					   {"random", ARRIVALS_RANDOM},
+					   {NULL, 0}};
 
 #define AT(member) offsetof(struct bench_cfg, member)
 
 static const struct opt_def options[] = {
-	{ .f = { .name = "mode", .type = OPT_CALL, .set = set_mode },
-	  .form = "user:POLICY|kernel:TIME",
-	  .help = "A way to halt: in catnap by a policy (kernel, always, fixed, off), or in KVM, polling for "
-		  "this time at most. May be given several times.",
-	  .def = "all: user:kernel user:always user:fixed user:off kernel:0 kernel:200us", .repeat = true },
-	{ .f = { .name = "gap", .type = OPT_CALL, .set = set_gap },
-	  .form = "TIME", .help = "Time between events, at least 1us. May be given several times.",
-	  .def = "20us, 50us, 200us; timer also 1ms", .repeat = true },
-	{ .f = { .name = "arrivals", .type = OPT_WORD, .offset = AT(arrivals), .words = arrivals },
-	  .form = "constant|random|both", .help = "Gaps all equal, or random around the gap.",
-	  .def = "both" },
-	{ .f = { .name = "samples", .type = OPT_U32, .offset = AT(samples), .min = 1, .max = 100000 },
-	  .form = "N", .help = "Events in each round.", .def = "1000" },
-	{ .f = { .name = "rounds", .type = OPT_U32, .offset = AT(rounds), .min = 1, .max = 1000 },
-	  .form = "N", .help = "How often the modes take turns.", .def = "5" },
-	{ .f = { .name = "duration", .type = OPT_TIME, .offset = AT(duration_ns), .min = 1000000,
-		 .max = UINT64_C(3600000000000) },
-	  .form = "TIME", .help = "idle: how long each round lasts.", .def = "2s" },
-	{ .f = { .name = "pin", .type = OPT_SWITCH, .offset = AT(pin) },
-	  .form = "on|off", .help = "Ties the sender and the vCPUs to processors of their own.",
-	  .def = "on" },
-	{ .f = { .name = "json", .type = OPT_STRING, .offset = AT(json) },
-	  .form = "FILE|-", .help = "Writes the results as JSON too; with -, instead of the table." },
-	{ .f = { .name = "peer", .type = OPT_CALL, .set = set_peer },
-	  .form = "qemu", .help = "Measures QEMU's microvm with the same image: timer, ipi, start, memory." },
-	{ .f = { .name = NULL } },
+	{.f = {.name = "mode", .type = OPT_CALL, .set = set_mode},
+	 .form = "user:POLICY|kernel:TIME",
+	 .help = "A way to halt: in catnap by a policy (kernel, always, fixed, off), or in KVM, "
+		 "polling for "
+		 "this time at most. May be given several times.",
+	 .def = "all: user:kernel user:always user:fixed user:off kernel:0 kernel:200us",
+	 .repeat = true},
+	{.f = {.name = "gap", .type = OPT_CALL, .set = set_gap},
+	 .form = "TIME",
+	 .help = "Time between events, at least 1us. May be given several times.",
+	 .def = "20us, 50us, 200us; timer also 1ms",
+	 .repeat = true},
+	{.f = {.name = "arrivals", .type = OPT_WORD, .offset = AT(arrivals), .words = arrivals},
+	 .form = "constant|random|both",
+	 .help = "Gaps all equal, or random around the gap.",
+	 .def = "both"},
+	{.f = {.name = "samples", .type = OPT_U32, .offset = AT(samples), .min = 1, .max = 100000},
+	 .form = "N",
+	 .help = "Events in each round.",
+	 .def = "1000"},
+	{.f = {.name = "rounds", .type = OPT_U32, .offset = AT(rounds), .min = 1, .max = 1000},
+	 .form = "N",
+	 .help = "How often the modes take turns.",
+	 .def = "5"},
+	{.f = {.name = "duration",
+	       .type = OPT_TIME,
+	       .offset = AT(duration_ns),
+	       .min = 1000000,
+	       .max = UINT64_C(3600000000000)},
+	 .form = "TIME",
+	 .help = "idle: how long each round lasts.",
+	 .def = "2s"},
+	{.f = {.name = "pin", .type = OPT_SWITCH, .offset = AT(pin)},
+	 .form = "on|off",
+	 .help = "Ties the sender and the vCPUs to processors of their own.",
+	 .def = "on"},
+	{.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
+	 .form = "FILE|-",
+	 .help = "Writes the results as JSON too; with -, instead of the table."},
+	{.f = {.name = "peer", .type = OPT_CALL, .set = set_peer},
+	 .form = "qemu",
+	 .help = "Measures QEMU's microvm with the same image: timer, ipi, start, memory."},
+	{.f = {.name = NULL}},
 };
 
 static const struct opt_command command = {
 	.name = "bench",
 	.synopsis = "[OPTIONS] [WORKLOAD ...]",
-	.summary = "Measures wake-up latency and processor time on this host, halting in user space beside "
+	.summary = "Measures wake-up latency and processor time on this host, halting in user "
+		   "space beside "
 		   "halting in the kernel.",
 	.options = options,
-	.notes = "Workloads: event (another thread signals the vCPU: signal to the first instruction of\n"
-		 "the guest's handler), timer (the guest arms its APIC timer and halts: lateness), ipi\n"
-		 "(two vCPUs wake each other: round trip), idle (processor time of a guest that does\n"
-		 "nothing, and of one with a 250 Hz tick), start (process start to the guest's first\n"
-		 "output), memory (private memory beyond the guest's own). Without one: all of them.\n",
+	.notes = "Workloads: event (another thread signals the vCPU: signal to the first "
+		 "instruction of\n"
+		 "the guest's handler), timer (the guest arms its APIC timer and halts: lateness), "
+		 "ipi\n"
+		 "(two vCPUs wake each other: round trip), idle (processor time of a guest that "
+		 "does\n"
+		 "nothing, and of one with a 250 Hz tick), start (process start to the guest's "
+		 "first\n"
+		 "output), memory (private memory beyond the guest's own). Without one: all of "
+		 "them.\n",
 	.arg_name = "WORKLOAD",
 	.max_args = BENCH_WORKLOADS,
 };
 
 static int check(struct opts *o, struct bench_cfg *cfg)
 {
-	static const char *const defaults[] = { "user:kernel", "user:always", "user:fixed",
-						"user:off",    "kernel:0",    "kernel:200us" };
-	struct opt_arg none = { .option = "mode", .text = "" };
+	static const char *const defaults[] = {"user:kernel", "user:always", "user:fixed",
+					       "user:off",    "kernel:0",    "kernel:200us"};
+	struct opt_arg none = {.option = "mode", .text = ""};
 
 	for (unsigned int i = 0; i < o->n_args; i++) {
 		enum bench_workload w = 0;
@@ -146,20 +170,23 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 		while (w < BENCH_WORKLOADS && strcmp(o->args[i], workload_name(w)) != 0)
 			w++;
 		if (w == BENCH_WORKLOADS)
-			return opts_fail(o, "\"%.40s\" is not a workload: expected event, timer, ipi, idle, "
-					    "start or memory",
-					 o->args[i]);
+			return opts_fail(
+				o,
+				"\"%.40s\" is not a workload: expected event, timer, ipi, idle, "
+				"start or memory",
+				o->args[i]);
 		cfg->workloads[w] = true;
 	}
 	for (int w = 0; w < BENCH_WORKLOADS && !o->n_args; w++)
 		cfg->workloads[w] = true;
-	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]) && !opts_given(o, "mode"); i++)
+	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]) && !opts_given(o, "mode");
+	     i++)
 		if (parse_mode(o, &none, defaults[i], &cfg->modes[cfg->n_modes++]))
 			return -EINVAL;
 	if (cfg->peer_qemu) {
 		if (!bench_peer_exists())
 			return opts_fail(o, "--peer: qemu-system-x86_64 is not in PATH");
-		cfg->modes[cfg->n_modes++] = (struct bench_mode){ .name = "qemu", .peer = true };
+		cfg->modes[cfg->n_modes++] = (struct bench_mode){.name = "qemu", .peer = true};
 	}
 	return 0;
 }
@@ -198,15 +225,15 @@ static int add_condition(struct bench *b, enum bench_workload w, uint64_t gap, b
 			b->cells = cells;
 			b->room = room;
 		}
-		b->cells[b->n++] = (struct cell){ .workload = w, .mode = &b->cfg->modes[m],
-						  .gap_ns = gap, .random = random };
+		b->cells[b->n++] = (struct cell){
+			.workload = w, .mode = &b->cfg->modes[m], .gap_ns = gap, .random = random};
 	}
 	return 0;
 }
 
 static int add_gaps(struct bench *b, enum bench_workload w)
 {
-	static const uint64_t defaults[] = { 20000, 50000, 200000, 1000000 };
+	static const uint64_t defaults[] = {20000, 50000, 200000, 1000000};
 	unsigned int n = b->cfg->n_gaps ? b->cfg->n_gaps : w == BENCH_TIMER ? 4 : 3;
 	int ret = 0;
 
@@ -270,7 +297,7 @@ static bool same_condition(const struct cell *a, const struct cell *b)
 
 static void one_run(struct bench *b, struct cell *c, uint32_t round)
 {
-	struct bench_run run = { .cfg = b->cfg, .cell = c, .tsc_khz = b->tsc_khz, .seed = round };
+	struct bench_run run = {.cfg = b->cfg, .cell = c, .tsc_khz = b->tsc_khz, .seed = round};
 
 	if (c->failed)
 		return;
@@ -289,7 +316,8 @@ static void run_all(struct bench *b)
 {
 	/* Condition by condition; in each, rounds in which every mode has its turn. */
 	for (size_t first = 0, last; first < b->n; first = last) {
-		for (last = first; last < b->n && same_condition(&b->cells[first], &b->cells[last]);)
+		for (last = first;
+		     last < b->n && same_condition(&b->cells[first], &b->cells[last]);)
 			last++;
 		for (uint32_t round = 0; round < b->cfg->rounds; round++)
 			for (size_t i = first; i < last; i++)
@@ -322,12 +350,13 @@ static int report(struct bench *b)
 
 static int bench(const struct bench_cfg *cfg)
 {
-	struct bench b = { .cfg = cfg, .progress = isatty(STDERR_FILENO) };
+	struct bench b = {.cfg = cfg, .progress = isatty(STDERR_FILENO)};
 	int status = CMD_OK;
 
 	b.tsc_khz = catnap_host_tsc_khz();
 	if (!b.tsc_khz) {
-		fprintf(stderr, "catnap bench: this host's TSC is not invariant: it cannot be measured by it\n");
+		fprintf(stderr, "catnap bench: this host's TSC is not invariant: it cannot be "
+				"measured by it\n");
 		return CMD_ERROR;
 	}
 	if (plan(&b) < 0) {
@@ -349,7 +378,8 @@ static int bench(const struct bench_cfg *cfg)
 
 int cmd_bench(int argc, char **argv)
 {
-	struct bench_cfg cfg = { .samples = 1000, .rounds = 5, .duration_ns = 2000000000, .pin = true };
+	struct bench_cfg cfg = {
+		.samples = 1000, .rounds = 5, .duration_ns = 2000000000, .pin = true};
 	struct opts o;
 	int status = opts_command(&o, &command, argc, argv, &cfg);
 

@@ -11,7 +11,8 @@
 #include <catnap/catnap.h>
 
 enum bench_workload {
-	BENCH_EVENT,  /* another thread signals the vCPU: signal to the handler's first instruction */
+	BENCH_EVENT,  /* another thread signals the vCPU: signal to the handler's first instruction
+		       */
 	BENCH_TIMER,  /* the guest arms its APIC timer and halts: lateness */
 	BENCH_IPI,    /* two vCPUs halt and wake each other: round trip */
 	BENCH_IDLE,   /* processor time of a guest that does nothing, or ticks */
@@ -59,11 +60,11 @@ struct cell {
 	const struct bench_mode *mode;
 	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
 	bool random;
-	struct series latency; /* of all rounds; memory: bytes */
-	struct series signal;  /* event: what the signal cost its sender */
-	struct series round_p50; /* each round's median */
+	struct series latency;		  /* of all rounds; memory: bytes */
+	struct series signal;		  /* event: what the signal cost its sender */
+	struct series round_p50;	  /* each round's median */
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
-	uint64_t kicks, futex_wakes; /* wakes that cost a system call */
+	uint64_t kicks, futex_wakes;	  /* wakes that cost a system call */
 	bool has_cpu;
 	bool failed;
 };
@@ -95,7 +96,8 @@ uint64_t series_quantile(struct series *s, double q);
 
 /* bench_report.c */
 void report_table(FILE *out, struct cell *cells, size_t n);
-int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n, uint32_t tsc_khz);
+int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n,
+		uint32_t tsc_khz);
 const char *workload_name(enum bench_workload w);
 
 #endif

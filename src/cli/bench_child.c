@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measuring whole processes: `catnap run` and QEMU's microvm with the same image and the same command line.
- * The image is a memory file that the child inherits.
+ * Measuring whole processes: `catnap run` and QEMU's microvm with the same image and the same
+ * command line. The image is a memory file that the child inherits.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -116,7 +116,8 @@ struct command {
 	char image[32], append[256], smp[8], memory[16];
 };
 
-static void make_command(struct command *c, const struct bench_mode *mode, int image, uint32_t vcpus)
+static void make_command(struct command *c, const struct bench_mode *mode, int image,
+			 uint32_t vcpus)
 {
 	unsigned int n = 0;
 
@@ -170,7 +171,7 @@ static void make_command(struct command *c, const struct bench_mode *mode, int i
 /* Waits for output; false: none came in time, or the process ended. */
 static bool wait_output(const struct child *c)
 {
-	struct pollfd p = { .fd = c->out, .events = POLLIN };
+	struct pollfd p = {.fd = c->out, .events = POLLIN};
 	int ret;
 
 	do {
@@ -200,8 +201,8 @@ int bench_start(struct bench_run *run)
 	ns = now_ns() - c.started_ns;
 	reap(&c, true);
 	close(image);
-	if (ret == 0 && (series_add(&run->cell->latency, ns) < 0 ||
-			 series_add(&run->cell->round_p50, ns) < 0))
+	if (ret == 0 &&
+	    (series_add(&run->cell->latency, ns) < 0 || series_add(&run->cell->round_p50, ns) < 0))
 		ret = fail(run, "out of memory");
 	return ret;
 }
@@ -232,7 +233,7 @@ static int private_memory(pid_t pid, uint64_t *bytes)
 
 int bench_memory(struct bench_run *run)
 {
-	struct timespec settle = { .tv_nsec = 100000000 };
+	struct timespec settle = {.tv_nsec = 100000000};
 	struct command cmd;
 	struct child c;
 	uint64_t bytes = 0;
@@ -291,7 +292,8 @@ static int parse_samples(struct bench_run *run, char *text, struct series *sampl
 	bool ended = false;
 	char *save = NULL;
 
-	for (char *line = strtok_r(text, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save)) {
+	for (char *line = strtok_r(text, "\r\n", &save); line;
+	     line = strtok_r(NULL, "\r\n", &save)) {
 		unsigned long long ns;
 
 		if (sscanf(line, "s %llu", &ns) == 1 && series_add(samples, ns) < 0)
@@ -308,7 +310,7 @@ int bench_peer(struct bench_run *run)
 {
 	bool ipi = run->cell->workload == BENCH_IPI;
 	uint32_t samples = run->cfg->samples < PEER_SAMPLES ? run->cfg->samples : PEER_SAMPLES;
-	struct series round = { 0 };
+	struct series round = {0};
 	struct command cmd;
 	struct child c;
 	char *text;

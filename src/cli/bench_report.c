@@ -34,7 +34,8 @@ static struct cell *baseline(struct cell *cells, size_t n, const struct cell *of
 	return NULL;
 }
 
-/* The median over the rounds of this mode's median over the baseline's in the same round; 0: none. */
+/* The median over the rounds of this mode's median over the baseline's in the same round; 0: none.
+ */
 static double ratio(const struct cell *c, const struct cell *base)
 {
 	double r[1024];
@@ -91,7 +92,8 @@ static void heading(FILE *out, const struct cell *c)
 	case BENCH_WORKLOADS:
 		fprintf(out, "  %-14s %9s %9s %9s %9s %9s %9s %8s\n", "mode",
 			c->workload == BENCH_START ? "p50 ms" : "p50 us", "p90", "p99", "max",
-			c->workload == BENCH_EVENT ? "sender us" : "", c->has_cpu ? "cpu us" : "", "ratio");
+			c->workload == BENCH_EVENT ? "sender us" : "", c->has_cpu ? "cpu us" : "",
+			"ratio");
 		break;
 	}
 }
@@ -139,10 +141,13 @@ void report_table(FILE *out, struct cell *cells, size_t n)
 			heading(out, &cells[i]);
 		row(out, &cells[i], baseline(cells, n, &cells[i]));
 	}
-	fprintf(out, "\nEntering KVM from user space costs %.2f us on this host (median); user modes pay it at every\n"
-		     "wake-up, kernel modes do not.\n",
+	fprintf(out,
+		"\nEntering KVM from user space costs %.2f us on this host (median); user modes "
+		"pay it at every\n"
+		"wake-up, kernel modes do not.\n",
 		(double)catnap_host_kvm_run_ns() / 1000);
-	fprintf(out, "ratio: to " BASELINE ", the median over the rounds of the ratio of medians\n");
+	fprintf(out,
+		"ratio: to " BASELINE ", the median over the rounds of the ratio of medians\n");
 }
 
 static void add_u64(struct json_object *o, const char *name, uint64_t value)
@@ -161,7 +166,8 @@ static struct json_object *run_json(struct cell *c, const struct cell *base)
 		add_u64(o, "tick_hz", c->gap_ns);
 	else
 		add_u64(o, "gap_ns", c->gap_ns);
-	json_object_object_add(o, "arrivals", json_object_new_string(c->random ? "random" : "constant"));
+	json_object_object_add(o, "arrivals",
+			       json_object_new_string(c->random ? "random" : "constant"));
 	add_u64(o, "samples", c->latency.n);
 	add_u64(o, "rounds", c->round_p50.n);
 	json_object_object_add(o, "failed", json_object_new_boolean(c->failed));
@@ -169,10 +175,10 @@ static struct json_object *run_json(struct cell *c, const struct cell *base)
 		add_u64(o, "p50_bytes", series_quantile(&c->latency, 0.5));
 		add_u64(o, "max_bytes", series_quantile(&c->latency, 1));
 	} else if (c->workload == BENCH_IDLE) {
-		json_object_object_add(o, "cpu_percent",
-				       json_object_new_double(c->wall_ns ? 100.0 * (double)c->cpu_ns /
-									   (double)c->wall_ns :
-								   0));
+		json_object_object_add(
+			o, "cpu_percent",
+			json_object_new_double(
+				c->wall_ns ? 100.0 * (double)c->cpu_ns / (double)c->wall_ns : 0));
 	} else {
 		add_u64(o, "p50_ns", series_quantile(&c->latency, 0.5));
 		add_u64(o, "p90_ns", series_quantile(&c->latency, 0.9));
@@ -213,7 +219,8 @@ static void cpu_model(char *model, size_t size)
 		fclose(f);
 }
 
-int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n, uint32_t tsc_khz)
+int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n,
+		uint32_t tsc_khz)
 {
 	struct json_object *root = json_object_new_object(), *host = json_object_new_object();
 	struct json_object *runs = json_object_new_array();

@@ -22,7 +22,7 @@ int series_add(struct series *s, uint64_t value)
 void series_free(struct series *s)
 {
 	free(s->v);
-	*s = (struct series){ 0 };
+	*s = (struct series){0};
 }
 
 static int compare(const void *a, const void *b)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measuring with a VM in this process. The probe guest and this file meet in guest-images/probe/probe.h: a
- * shared page, and an array of samples.
+ * Measuring with a VM in this process. The probe guest and this file meet in
+ * guest-images/probe/probe.h: a shared page, and an array of samples.
  */
 #include <sched.h>
 #include <stdarg.h>
@@ -111,7 +111,7 @@ static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, c
 /* Ends the guest; -1 if it had ended by itself and not well. */
 static int guest_end(struct bench_run *run, struct guest *g)
 {
-	struct catnap_exit e = { .size = sizeof(e) };
+	struct catnap_exit e = {.size = sizeof(e)};
 	int ret = 0;
 
 	catnap_vm_stop(g->vm);
@@ -130,10 +130,10 @@ struct usage {
 
 static struct usage usage(const struct guest *g)
 {
-	struct usage u = { .wall_ns = now_ns() };
+	struct usage u = {.wall_ns = now_ns()};
 
 	for (uint32_t i = 0; i < g->vcpus; i++) {
-		struct catnap_vcpu_stats s = { .size = sizeof(s) };
+		struct catnap_vcpu_stats s = {.size = sizeof(s)};
 
 		catnap_vm_get_stats(g->vm, i, &s);
 		u.cpu_ns += s.cpu_ns;
@@ -232,7 +232,7 @@ static int keep(struct bench_run *run, struct series *round)
 
 int bench_event(struct bench_run *run)
 {
-	struct series round = { 0 };
+	struct series round = {0};
 	cpu_set_t saved, mine;
 	int32_t unused[1], sender;
 	struct guest g;
@@ -264,8 +264,8 @@ int bench_guest_samples(struct bench_run *run)
 {
 	bool ipi = run->cell->workload == BENCH_IPI;
 	uint32_t vcpus = ipi ? 2 : 1, samples = run->cfg->samples;
-	struct timespec nap = { .tv_nsec = 1000000 };
-	struct series round = { 0 };
+	struct timespec nap = {.tv_nsec = 1000000};
+	struct series round = {0};
 	struct usage before, after;
 	uint64_t deadline;
 	char cmdline[256];
@@ -273,7 +273,8 @@ int bench_guest_samples(struct bench_run *run)
 	void *array;
 	int ret = 0;
 
-	/* Its calibration would measure nothing that is not known: the APIC timer's clock is 1 GHz. */
+	/* Its calibration would measure nothing that is not known: the APIC timer's clock is 1 GHz.
+	 */
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=%s samples=%u warmup=%u gap_ns=%llu random=%d seed=%u tsc_khz=%u "
 		 "apic_hz=1000000000 pv_eoi=1 cpus=%u print=0 exit=244",
@@ -288,13 +289,13 @@ int bench_guest_samples(struct bench_run *run)
 	/* This thread sleeps: both processors are the guest's. */
 	deadline = now_ns() + PATIENCE_NS +
 		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
-	while (!load(&g.shared->done) && now_ns() < deadline &&
-	       catnap_vm_wait(g.vm, 0, NULL) != 0)
+	while (!load(&g.shared->done) && now_ns() < deadline && catnap_vm_wait(g.vm, 0, NULL) != 0)
 		nanosleep(&nap, NULL);
 	after = usage(&g);
 	if (!load(&g.shared->done))
 		ret = fail(run, "the guest did not finish");
-	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(uint64_t), &array) < 0)
+	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(uint64_t),
+					&array) < 0)
 		ret = fail(run, "too many samples");
 	for (uint32_t i = 0; i < samples && ret == 0; i++)
 		if (series_add(&round, to_ns(run, ((uint64_t *)array)[i])) < 0)
@@ -311,9 +312,9 @@ int bench_guest_samples(struct bench_run *run)
 
 int bench_idle(struct bench_run *run)
 {
-	struct timespec ts = { .tv_sec = (time_t)(run->cfg->duration_ns / 1000000000u),
-			       .tv_nsec = (long)(run->cfg->duration_ns % 1000000000u) };
-	struct timespec settle = { .tv_nsec = 200000000 };
+	struct timespec ts = {.tv_sec = (time_t)(run->cfg->duration_ns / 1000000000u),
+			      .tv_nsec = (long)(run->cfg->duration_ns % 1000000000u)};
+	struct timespec settle = {.tv_nsec = 200000000};
 	struct usage before, after;
 	struct guest g;
 	char cmdline[128];

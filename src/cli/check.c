@@ -11,13 +11,14 @@
 #define WIDTH	   78
 
 static const struct opt_def options[] = {
-	{ .f = { .name = NULL } },
+	{.f = {.name = NULL}},
 };
 
 static const struct opt_command command = {
 	.name = "check",
 	.synopsis = "",
-	.summary = "Says what this host offers: KVM, each capability that is used, what its absence costs "
+	.summary = "Says what this host offers: KVM, each capability that is used, what its "
+		   "absence costs "
 		   "and what to do about it.",
 	.options = options,
 	.notes = "Exit status: 0 a VM can run; 1 it cannot.\n",
@@ -47,7 +48,7 @@ static void print_advice(const char *text)
 
 int cmd_check(int argc, char **argv)
 {
-	static const char *const states[] = { "ok", "less", "MISSING" };
+	static const char *const states[] = {"ok", "less", "MISSING"};
 	struct catnap_check checks[MAX_CHECKS];
 	struct opts o;
 	size_t n;
@@ -59,7 +60,8 @@ int cmd_check(int argc, char **argv)
 	n = catnap_check_host(checks, MAX_CHECKS);
 	status = CMD_OK;
 	for (size_t i = 0; i < n && i < MAX_CHECKS; i++) {
-		printf("%-7s  %-28s %s\n", states[checks[i].state], checks[i].name, checks[i].found);
+		printf("%-7s  %-28s %s\n", states[checks[i].state], checks[i].name,
+		       checks[i].found);
 		if (checks[i].advice[0])
 			print_advice(checks[i].advice);
 		if (checks[i].state == CATNAP_CHECK_MISSING)

@@ -2,9 +2,11 @@
 /* `catnap run`: launches a microVM and stays until it ends. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -13,6 +15,10 @@
 #include "cli/run.h"
 
 #define DEFAULT_CMDLINE "console=ttyS0"
+
+#define COM1_FIRST	 0x3f8u
+#define COM1_LAST	 0x3ffu
+#define DEBUG_EXIT_PORTS 4u
 
 /* -- options ---------------------------------------------------------------------------------- */
 
@@ -45,14 +51,17 @@ static int parse_affinity(struct opts *o, const struct opt_arg *arg, const char 
 			goto bad;
 		for (; first <= last; first++) {
 			if (!CPU_ISSET(first, &allowed))
-				return opt_fail(o, arg, "names processor %lu, which this process may "
-							"not use",
+				return opt_fail(o, arg,
+						"names processor %lu, which this process may "
+						"not use",
 						first);
 			if (n < CPU_SETSIZE)
 				cpus[n++] = (uint32_t)first;
 		}
 		p = *end ? end + 1 : end;
 	}
+	if (!n)
+		goto bad;
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		cfg->affinity[i] = (int32_t)cpus[i % n];
 	cfg->pinned = true;
@@ -64,15 +73,19 @@ bad:
 static int set_cpus(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	static const struct opt_field keys[] = {
-		{ .name = "n", .type = OPT_U32, .offset = offsetof(struct cpus_value, n), .min = 1,
-		  .max = CATNAP_MAX_VCPUS },
-		{ .name = "affinity", .type = OPT_STRING,
-		  .offset = offsetof(struct cpus_value, affinity) },
-		{ .name = NULL },
+		{.name = "n",
+		 .type = OPT_U32,
+		 .offset = offsetof(struct cpus_value, n),
+		 .min = 1,
+		 .max = CATNAP_MAX_VCPUS},
+		{.name = "affinity",
+		 .type = OPT_STRING,
+		 .offset = offsetof(struct cpus_value, affinity)},
+		{.name = NULL},
 	};
 	struct run_cfg *cfg = ptr;
-	struct cpus_value value = { .n = cfg->cpus };
-	struct opt_arg affinity = { .option = arg->option, .key = "affinity" };
+	struct cpus_value value = {.n = cfg->cpus};
+	struct opt_arg affinity = {.option = arg->option, .key = "affinity"};
 
 	if (opt_keys(o, arg, keys, &value))
 		return -EINVAL;
@@ -83,8 +96,8 @@ static int set_cpus(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 static int set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
-	static const struct opt_field size = { .type = OPT_SIZE, .min = 1 << 20,
-					       .max = UINT64_C(1) << 46 };
+	static const struct opt_field size = {
+		.type = OPT_SIZE, .min = 1 << 20, .max = UINT64_C(1) << 46};
 	struct run_cfg *cfg = ptr;
 	struct sysinfo si;
 
@@ -96,7 +109,8 @@ static int set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
 		uint64_t total = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
 
 		if (cfg->memory > total)
-			return opt_fail(o, arg, "is more than this host has: expected at most %lluM",
+			return opt_fail(o, arg,
+					"is more than this host has: expected at most %lluM",
 					(unsigned long long)(total >> 20));
 	}
 	return 0;
@@ -139,71 +153,99 @@ static int set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
-static const struct opt_word irqchips[] = { { "user", CATNAP_IRQCHIP_USER },
-					    { "kernel", CATNAP_IRQCHIP_KERNEL },
-					    { NULL, 0 } };
-static const struct opt_word image_kinds[] = { { "auto", CATNAP_IMAGE_AUTO },
-					       { "pvh", CATNAP_IMAGE_PVH },
-					       { "multiboot", CATNAP_IMAGE_MULTIBOOT },
-					       { "flat", CATNAP_IMAGE_FLAT },
-					       { NULL, 0 } };
-static const struct opt_word log_levels[] = { { "error", CATNAP_LOG_ERROR },
-					      { "warn", CATNAP_LOG_WARN },
-					      { "info", CATNAP_LOG_INFO },
-					      { "debug", CATNAP_LOG_DEBUG },
-					      { NULL, 0 } };
+static const struct opt_word irqchips[] = {
+	{"user", CATNAP_IRQCHIP_USER}, {"kernel", CATNAP_IRQCHIP_KERNEL}, {NULL, 0}};
+static const struct opt_word image_kinds[] = {{"auto", CATNAP_IMAGE_AUTO},
+					      {"pvh", CATNAP_IMAGE_PVH},
+					      {"multiboot", CATNAP_IMAGE_MULTIBOOT},
+					      {"flat", CATNAP_IMAGE_FLAT},
+					      {NULL, 0}};
+static const struct opt_word log_levels[] = {{"error", CATNAP_LOG_ERROR},
+					     {"warn", CATNAP_LOG_WARN},
+					     {"info", CATNAP_LOG_INFO},
+					     {"debug", CATNAP_LOG_DEBUG},
+					     {NULL, 0}};
 
 #define AT(member) offsetof(struct run_cfg, member)
 
 static const struct opt_def options[] = {
-	{ .f = { .name = "kernel", .type = OPT_STRING, .offset = AT(kernel) },
-	  .letter = 'k', .form = "PATH",
-	  .help = "The image: ELF with a PVH entry, Multiboot 1, or flat. May also be given as the "
-		  "first argument." },
-	{ .f = { .name = "kernel-format", .type = OPT_WORD, .offset = AT(image_kind), .words = image_kinds },
-	  .form = "auto|pvh|multiboot|flat",
-	  .help = "How to start the image. A flat one is loaded at 0x7c00 and started there in real mode.",
-	  .def = "auto" },
-	{ .f = { .name = "cmdline", .type = OPT_TEXT, .offset = AT(cmdline) },
-	  .letter = 'c', .form = "STRING", .help = "The kernel's command line.", .def = DEFAULT_CMDLINE },
-	{ .f = { .name = "cpus", .type = OPT_CALL, .set = set_cpus },
-	  .form = "N[,affinity=LIST]",
-	  .help = "How many vCPUs, 1 to 64; their threads are tied to the processors of a list such as "
-		  "0-1 or 0:2, one each, round and round.",
-	  .def = "1" },
-	{ .f = { .name = "memory", .type = OPT_CALL, .set = set_memory },
-	  .letter = 'm', .form = "SIZE", .help = "The guest's memory, at least 1M.", .def = "256M" },
-	{ .f = { .name = "irqchip", .type = OPT_WORD, .offset = AT(irqchip), .words = irqchips },
-	  .form = "user|kernel",
-	  .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
-	  .def = "user" },
-	{ .f = { .name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll },
-	  .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
-	  .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. With "
-		  "irqchip=kernel, max is given to KVM (off: 0).",
-	  .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2", .repeat = true },
-	{ .f = { .name = "serial", .type = OPT_CALL, .set = set_serial },
-	  .form = "stdio|null|file=PATH",
-	  .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps.",
-	  .def = "stdio" },
-	{ .f = { .name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff },
-	  .form = "PORT",
-	  .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & 255.",
-	  .def = "off" },
-	{ .f = { .name = "stats", .type = OPT_STRING, .offset = AT(stats) },
-	  .form = "FILE|-", .help = "Writes statistics as JSON at the end.", .def = "off" },
-	{ .f = { .name = "halt-trace", .type = OPT_STRING, .offset = AT(halt_trace) },
-	  .form = "FILE", .help = "Writes a line for each halt, for catnap replay.", .def = "off" },
-	{ .f = { .name = "timeout", .type = OPT_TIME, .offset = AT(timeout_ns), .min = 1,
-		 .max = UINT64_MAX },
-	  .form = "TIME", .help = "Ends the VM after this time, with exit status 124.", .def = "none" },
-	{ .f = { .name = "verbose", .type = OPT_FLAG, .offset = AT(verbose) },
-	  .letter = 'v', .help = "The same as --log-level info." },
-	{ .f = { .name = "log-level", .type = OPT_WORD, .offset = AT(log_level), .words = log_levels },
-	  .form = "error|warn|info|debug", .help = "Which messages are shown.", .def = "warn" },
-	{ .f = { .name = "log-file", .type = OPT_STRING, .offset = AT(log_file) },
-	  .form = "PATH", .help = "Messages go there.", .def = "standard error" },
-	{ .f = { .name = NULL } },
+	{.f = {.name = "kernel", .type = OPT_STRING, .offset = AT(kernel)},
+	 .letter = 'k',
+	 .form = "PATH",
+	 .help = "The image: ELF with a PVH entry, Multiboot 1, or flat. May also be given as the "
+		 "first argument."},
+	{.f = {.name = "kernel-format",
+	       .type = OPT_WORD,
+	       .offset = AT(image_kind),
+	       .words = image_kinds},
+	 .form = "auto|pvh|multiboot|flat",
+	 .help = "How to start the image. A flat one is loaded at 0x7c00 and started there in real "
+		 "mode.",
+	 .def = "auto"},
+	{.f = {.name = "cmdline", .type = OPT_TEXT, .offset = AT(cmdline)},
+	 .letter = 'c',
+	 .form = "STRING",
+	 .help = "The kernel's command line.",
+	 .def = DEFAULT_CMDLINE},
+	{.f = {.name = "cpus", .type = OPT_CALL, .set = set_cpus},
+	 .form = "N[,affinity=LIST]",
+	 .help = "How many vCPUs, 1 to 64; their threads are tied to the processors of a list such "
+		 "as "
+		 "0-1 or 0:2, one each, round and round.",
+	 .def = "1"},
+	{.f = {.name = "memory", .type = OPT_CALL, .set = set_memory},
+	 .letter = 'm',
+	 .form = "SIZE",
+	 .help = "The guest's memory, at least 1M.",
+	 .def = "256M"},
+	{.f = {.name = "irqchip", .type = OPT_WORD, .offset = AT(irqchip), .words = irqchips},
+	 .form = "user|kernel",
+	 .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
+	 .def = "user"},
+	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
+	 .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
+	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
+		 "With "
+		 "irqchip=kernel, max is given to KVM (off: 0).",
+	 .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2",
+	 .repeat = true},
+	{.f = {.name = "serial", .type = OPT_CALL, .set = set_serial},
+	 .form = "stdio|null|file=PATH",
+	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps.",
+	 .def = "stdio"},
+	{.f = {.name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff},
+	 .form = "PORT",
+	 .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & "
+		 "255.",
+	 .def = "off"},
+	{.f = {.name = "stats", .type = OPT_STRING, .offset = AT(stats)},
+	 .form = "FILE|-",
+	 .help = "Writes statistics as JSON at the end.",
+	 .def = "off"},
+	{.f = {.name = "halt-trace", .type = OPT_STRING, .offset = AT(halt_trace)},
+	 .form = "FILE",
+	 .help = "Writes a line for each halt, for catnap replay.",
+	 .def = "off"},
+	{.f = {.name = "timeout",
+	       .type = OPT_TIME,
+	       .offset = AT(timeout_ns),
+	       .min = 1,
+	       .max = UINT64_MAX},
+	 .form = "TIME",
+	 .help = "Ends the VM after this time, with exit status 124.",
+	 .def = "none"},
+	{.f = {.name = "verbose", .type = OPT_FLAG, .offset = AT(verbose)},
+	 .letter = 'v',
+	 .help = "The same as --log-level info."},
+	{.f = {.name = "log-level", .type = OPT_WORD, .offset = AT(log_level), .words = log_levels},
+	 .form = "error|warn|info|debug",
+	 .help = "Which messages are shown.",
+	 .def = "warn"},
+	{.f = {.name = "log-file", .type = OPT_STRING, .offset = AT(log_file)},
+	 .form = "PATH",
+	 .help = "Messages go there.",
+	 .def = "standard error"},
+	{.f = {.name = NULL}},
 };
 
 static const struct opt_command command = {
@@ -211,8 +253,10 @@ static const struct opt_command command = {
 	.synopsis = "[OPTIONS] [KERNEL]",
 	.summary = "Launches a microVM and stays until it ends.",
 	.options = options,
-	.notes = "Exit status: 0 the guest powered off; 1 host error; 2 wrong command line; 32 the guest\n"
-		 "asked for a reset; 33 triple fault or KVM internal error; 34 guest panic; 124 --timeout;\n"
+	.notes = "Exit status: 0 the guest powered off; 1 host error; 2 wrong command line; 32 the "
+		 "guest\n"
+		 "asked for a reset; 33 triple fault or KVM internal error; 34 guest panic; 124 "
+		 "--timeout;\n"
 		 "128 + N ended by signal N; or what --debug-exit carries.\n",
 	.arg_name = "KERNEL",
 	.max_args = 1,
@@ -220,20 +264,35 @@ static const struct opt_command command = {
 
 /* -- running ---------------------------------------------------------------------------------- */
 
+/* What a descriptor that poll(2) calls writable takes without blocking; at most PIPE_BUF. */
+#define OUTPUT_CHUNK 512
+
+/* Waits until output is taken. False: it is not, and the VM is to end. */
+static bool wait_writable(const struct run_io *io)
+{
+	struct pollfd p[2] = {{.fd = io->serial_out, .events = POLLOUT},
+			      {.fd = io->stop_fd, .events = POLLIN}};
+
+	while (poll(p, 2, -1) < 0)
+		if (errno != EINTR)
+			return true;
+	return p[0].revents;
+}
+
 static void serial_output(void *ctx, const void *data, size_t len)
 {
 	const struct run_io *io = ctx;
 	const char *p = data;
 
 	while (len) {
-		ssize_t n = write(io->serial_out, p, len);
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR)
+		/* A vCPU that blocks in write(2) could not be stopped. */
+		if (!wait_writable(io))
+			return;
+		n = write(io->serial_out, p, len < OUTPUT_CHUNK ? len : OUTPUT_CHUNK);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n < 0 && errno == EAGAIN) {
-			usleep(1000); /* somebody made our output non-blocking */
-			continue;
-		}
 		if (n <= 0)
 			return; /* nobody reads it: lost, as on a wire */
 		p += n;
@@ -249,7 +308,7 @@ struct logger {
 static void log_message(void *ctx, enum catnap_log_level level, const char *message)
 {
 	const struct logger *l = ctx;
-	static const char *const names[] = { "error", "warning", "info", "debug" };
+	static const char *const names[] = {"error", "warning", "info", "debug"};
 
 	if (level <= l->level)
 		fprintf(l->out, "catnap run: %s: %s\n", names[level], message);
@@ -260,7 +319,8 @@ static int check(struct opts *o, struct run_cfg *cfg)
 {
 	if (o->n_args) {
 		if (cfg->kernel)
-			return opts_fail(o, "a kernel was given twice: --kernel and \"%s\"", o->args[0]);
+			return opts_fail(o, "a kernel was given twice: --kernel and \"%s\"",
+					 o->args[0]);
 		cfg->kernel = o->args[0];
 	}
 	if (!cfg->kernel)
@@ -270,12 +330,19 @@ static int check(struct opts *o, struct run_cfg *cfg)
 			return opts_fail(o, "--halt-poll: vcpu: KVM has one setting per VM: "
 					    "expected --irqchip user");
 		if (cfg->vcpu_halt_poll[i].vcpu >= (int)cfg->cpus)
-			return opts_fail(o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
-					 cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
+			return opts_fail(
+				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
+				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
 	}
 	if (cfg->halt_trace && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
 		return opts_fail(o, "--halt-trace: with --irqchip kernel the halts are KVM's: "
 				    "expected --irqchip user");
+	if (cfg->debug_exit <= COM1_LAST && cfg->debug_exit + DEBUG_EXIT_PORTS > COM1_FIRST)
+		return opts_fail(
+			o,
+			"--debug-exit: \"0x%x\" is taken: 0x%x to 0x%x are the serial port: "
+			"expected another port",
+			cfg->debug_exit, COM1_FIRST, COM1_LAST);
 	if (cfg->verbose && cfg->log_level < CATNAP_LOG_INFO)
 		cfg->log_level = CATNAP_LOG_INFO;
 	return 0;
@@ -285,6 +352,46 @@ static int cannot_open(const char *option, const char *path)
 {
 	fprintf(stderr, "catnap run: --%s: %s: %s\n", option, path, strerror(errno));
 	return CMD_ERROR;
+}
+
+/* For writing; it is emptied only when the VM starts. Says what failed, and returns -1. */
+static int open_output(const char *option, const char *path, int flags, bool *made)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | flags, 0666);
+
+	*made = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
+	if (fd < 0)
+		cannot_open(option, path);
+	return fd;
+}
+
+static void empty(int fd)
+{
+	/* Fails for what is not a file. */
+	if (fd >= 0 && ftruncate(fd, 0) < 0)
+		errno = 0;
+}
+
+static void empty_outputs(const struct run_cfg *cfg, const struct run_io *io)
+{
+	empty(io->trace_fd);
+	if (cfg->serial == SERIAL_FILE)
+		empty(io->serial_out);
+	if (io->stats && io->stats != stdout)
+		empty(fileno(io->stats));
+}
+
+/* Nothing has been started: nothing is left, and what was there is as it was. */
+static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
+{
+	if (io->trace_made)
+		unlink(cfg->halt_trace);
+	if (io->serial_made)
+		unlink(cfg->serial_path);
+	if (io->stats_made)
+		unlink(cfg->stats);
 }
 
 static void close_io(struct run_io *io)
@@ -297,23 +404,36 @@ static void close_io(struct run_io *io)
 		close(io->serial_out);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
+	if (io->stop_fd >= 0)
+		close(io->stop_fd);
 }
 
-/* Opens what is written to. After the VM was made: if that fails, nothing has been created. */
+/* Opens the rest of what is written to. */
 static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
 	if (cfg->serial == SERIAL_FILE) {
-		io->serial_out = open(cfg->serial_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		io->serial_out = open_output("serial", cfg->serial_path, 0, &io->serial_made);
 		if (io->serial_out < 0)
-			return cannot_open("serial", cfg->serial_path);
+			return CMD_ERROR;
 	} else if (cfg->serial == SERIAL_STDIO) {
 		io->serial_out = STDOUT_FILENO;
 		io->serial_in = STDIN_FILENO;
 	}
 	if (cfg->stats) {
-		io->stats = strcmp(cfg->stats, "-") == 0 ? stdout : fopen(cfg->stats, "we");
-		if (!io->stats)
+		int fd = -1;
+
+		if (strcmp(cfg->stats, "-") == 0) {
+			io->stats = stdout;
+			return CMD_OK;
+		}
+		fd = open_output("stats", cfg->stats, 0, &io->stats_made);
+		if (fd < 0)
+			return CMD_ERROR;
+		io->stats = fdopen(fd, "w");
+		if (!io->stats) {
+			close(fd);
 			return cannot_open("stats", cfg->stats);
+		}
 	}
 	return CMD_OK;
 }
@@ -340,7 +460,8 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 
 static int run(const struct run_cfg *cfg)
 {
-	struct run_io io = { .log = stderr, .serial_out = -1, .serial_in = -1, .trace_fd = -1 };
+	struct run_io io = {
+		.log = stderr, .serial_out = -1, .serial_in = -1, .stop_fd = -1, .trace_fd = -1};
 	struct logger logger;
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
@@ -352,12 +473,16 @@ static int run(const struct run_cfg *cfg)
 			return cannot_open("log-file", cfg->log_file);
 		setvbuf(io.log, NULL, _IOLBF, 0);
 	}
-	logger = (struct logger){ io.log, (enum catnap_log_level)cfg->log_level };
+	logger = (struct logger){io.log, (enum catnap_log_level)cfg->log_level};
 	if (cfg->halt_trace) {
-		io.trace_fd = open(cfg->halt_trace, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
-				   0666);
+		io.trace_fd = open_output("halt-trace", cfg->halt_trace, O_APPEND, &io.trace_made);
 		if (io.trace_fd < 0)
-			status = cannot_open("halt-trace", cfg->halt_trace);
+			status = CMD_ERROR;
+	}
+	io.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (io.stop_fd < 0 && status == CMD_OK) {
+		fprintf(stderr, "catnap run: eventfd: %s\n", strerror(errno));
+		status = CMD_ERROR;
 	}
 	if (status == CMD_OK) {
 		fill_config(&vc, cfg, &io, &logger);
@@ -373,9 +498,10 @@ static int run(const struct run_cfg *cfg)
 		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
 			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
 						&cfg->vcpu_halt_poll[i].params);
+		empty_outputs(cfg, &io);
 		status = run_loop(vm, cfg, &io);
-	} else if (io.trace_fd >= 0) {
-		unlink(cfg->halt_trace); /* nothing has been started: nothing is left */
+	} else {
+		remove_outputs(cfg, &io);
 	}
 	catnap_vm_destroy(&vm);
 	close_io(&io);

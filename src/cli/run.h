@@ -9,7 +9,8 @@
 
 #include <catnap/catnap.h>
 
-/* Exit statuses of `catnap run` beyond those of every command; interface documented in catnap-run(1). */
+/* Exit statuses of `catnap run` beyond those of every command; interface documented in
+ * catnap-run(1). */
 enum {
 	RUN_POWEROFF = 0,
 	RUN_RESET = 32,
@@ -48,8 +49,10 @@ struct run_io {
 	FILE *log;
 	int serial_out; /* -1: lost */
 	int serial_in;	/* -1: none */
+	int stop_fd;	/* eventfd: readable once the VM is to end, whoever takes its output */
 	FILE *stats;
 	int trace_fd;
+	bool serial_made, stats_made, trace_made; /* the files were not there before */
 };
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */

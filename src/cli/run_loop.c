@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * While the guest runs: its input, the escape key, signals, the timeout. One poll(2) in the main thread; the
- * vCPUs have threads of their own.
+ * While the guest runs: its input, the escape key, signals, the timeout. One poll(2) in the main
+ * thread; the vCPUs have threads of their own.
  */
 #include <errno.h>
 #include <poll.h>
@@ -104,7 +104,8 @@ static int timeout_ms(uint64_t deadline, bool retry)
 	return ms > 1000000 ? 1000000 : (int)ms;
 }
 
-/* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit. */
+/* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit.
+ */
 static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 {
 	bool input = l->io->serial_in >= 0;
@@ -112,9 +113,9 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 	for (;;) {
 		bool full = l->given < l->used;
 		struct pollfd p[3] = {
-			{ .fd = catnap_vm_get_fd(l->vm), .events = POLLIN },
-			{ .fd = signals, .events = POLLIN },
-			{ .fd = input && !full ? l->io->serial_in : -1, .events = POLLIN },
+			{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
+			{.fd = signals, .events = POLLIN},
+			{.fd = input && !full ? l->io->serial_in : -1, .events = POLLIN},
 		};
 		struct signalfd_siginfo si;
 
@@ -158,8 +159,8 @@ static int status_of(const struct catnap_exit *e)
 
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_io *io)
 {
-	struct loop l = { .vm = vm, .io = io };
-	struct catnap_exit e = { .size = sizeof(e) };
+	struct loop l = {.vm = vm, .io = io};
+	struct catnap_exit e = {.size = sizeof(e)};
 	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
 	int signals, status, why;
 	sigset_t set;
@@ -188,8 +189,12 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_i
 		return CMD_ERROR;
 	}
 	why = wait_for_end(&l, signals, deadline);
-	if (why != 0)
+	if (why != 0) {
+		ssize_t n = write(io->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
+
+		(void)n;
 		catnap_vm_stop(vm);
+	}
 	catnap_vm_wait(vm, UINT64_MAX, &e);
 	terminal_restore(&l.term);
 	close(signals);

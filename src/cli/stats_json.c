@@ -23,7 +23,7 @@ static void add_hist(struct json_object *o, const char *name, const uint64_t *hi
 
 static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, bool kernel)
 {
-	static const char *const causes[CATNAP_CAUSES] = { "ipi", "timer", "io", "eventfd", "other" };
+	static const char *const causes[CATNAP_CAUSES] = {"ipi", "timer", "io", "eventfd", "other"};
 	const char *policy = kernel ? "kvm" : opt_policy_name(h->policy);
 
 	json_object_object_add(o, "policy", json_object_new_string(policy ? policy : "unknown"));
@@ -50,15 +50,15 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 	add_u64(o, "kicks_saved", h->kicks_saved);
 	add_u64(o, "futex_wakes", h->futex_wakes);
 	json_object_object_add(o, "window_ns",
-			       h->window_ns == CATNAP_WINDOW_FOREVER ?
-				       NULL :
-				       json_object_new_uint64(h->window_ns));
+			       h->window_ns == CATNAP_WINDOW_FOREVER
+				       ? NULL
+				       : json_object_new_uint64(h->window_ns));
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
 }
 
 static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool kernel)
 {
-	struct catnap_vcpu_stats s = { .size = sizeof(s) };
+	struct catnap_vcpu_stats s = {.size = sizeof(s)};
 	struct json_object *o = json_object_new_object();
 
 	catnap_vm_get_stats(vm, i, &s);
@@ -79,20 +79,23 @@ static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool ker
 	return o;
 }
 
-int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e, FILE *out)
+int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
+		FILE *out)
 {
-	static const char *const reasons[] = { "none",	"poweroff", "reset", "triple-fault", "kvm-error",
-					       "debug", "stopped",  "host-error", "panic" };
+	static const char *const reasons[] = {"none",	      "poweroff",   "reset",
+					      "triple-fault", "kvm-error",  "debug",
+					      "stopped",      "host-error", "panic"};
 	bool kernel = cfg->irqchip == CATNAP_IRQCHIP_KERNEL;
 	struct json_object *root = json_object_new_object(), *exit = json_object_new_object();
 	struct json_object *vcpus = json_object_new_array();
 	int ret;
 
 	json_object_object_add(root, "irqchip", json_object_new_string(kernel ? "kernel" : "user"));
-	json_object_object_add(exit, "reason",
-			       json_object_new_string(e->reason < sizeof(reasons) / sizeof(reasons[0]) ?
-							      reasons[e->reason] :
-							      "unknown"));
+	json_object_object_add(
+		exit, "reason",
+		json_object_new_string(e->reason < sizeof(reasons) / sizeof(reasons[0])
+					       ? reasons[e->reason]
+					       : "unknown"));
 	json_object_object_add(exit, "code", json_object_new_int(e->code));
 	json_object_object_add(root, "exit", exit);
 	for (uint32_t i = 0; i < cfg->cpus; i++)

@@ -28,7 +28,8 @@ void terminal_restore(struct terminal *t)
 	if (!t->raw)
 		return;
 	t->raw = false;
-	/* The drain would wait for ever on a terminal whose output is stopped: now, not after it. */
+	/* The drain would wait for ever on a terminal whose output is stopped: now, not after it.
+	 */
 	while (tcsetattr(t->fd, TCSANOW, &t->saved) < 0 && errno == EINTR)
 		;
 }

@@ -12,7 +12,8 @@ struct terminal {
 	struct termios saved;
 };
 
-/* Makes @fd raw if it is a terminal and this process is in its foreground. Returns whether it is. */
+/* Makes @fd raw if it is a terminal and this process is in its foreground. Returns whether it is.
+ */
 bool terminal_raw(struct terminal *t, int fd);
 /* As it was. Does nothing if it is not raw. */
 void terminal_restore(struct terminal *t);

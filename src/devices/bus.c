@@ -17,7 +17,7 @@ int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops 
 		if (base <= r->base + (r->size - 1) && r->base <= base + (size - 1))
 			return -EEXIST;
 	}
-	bus->ranges[bus->count++] = (struct bus_range){ base, size, ops, dev };
+	bus->ranges[bus->count++] = (struct bus_range){base, size, ops, dev};
 	return 0;
 }
 

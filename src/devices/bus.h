@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An address space of devices: I/O ports or MMIO. Filled before the vCPUs start, constant afterwards, so
- * that any vCPU may look things up without a lock; devices protect themselves.
+ * An address space of devices: I/O ports or MMIO. Filled before the vCPUs start, constant
+ * afterwards, so that any vCPU may look things up without a lock; devices protect themselves.
  */
 #ifndef DEVICES_BUS_H
 #define DEVICES_BUS_H
@@ -13,7 +13,8 @@
 #define BUS_RANGES 64
 
 struct bus_ops {
-	/* @offset is within the range; @len is 1, 2, 4 or 8 and the access does not leave the range. */
+	/* @offset is within the range; @len is 1, 2, 4 or 8 and the access does not leave the
+	 * range. */
 	void (*read)(void *dev, uint64_t offset, void *data, unsigned int len);
 	void (*write)(void *dev, uint64_t offset, const void *data, unsigned int len);
 };

@@ -60,11 +60,11 @@ static void debug_write(void *dev, uint64_t offset, const void *data, unsigned i
 	c->event(c->ctx, CONTROL_DEBUG_EXIT, value);
 }
 
-static const struct bus_ops i8042_data_ops = { i8042_read, ignore_write };
-static const struct bus_ops i8042_command_ops = { i8042_read, i8042_command };
-static const struct bus_ops reset_ops = { reset_read, reset_write };
-static const struct bus_ops post_ops = { debug_read, ignore_write };
-static const struct bus_ops debug_ops = { debug_read, debug_write };
+static const struct bus_ops i8042_data_ops = {i8042_read, ignore_write};
+static const struct bus_ops i8042_command_ops = {i8042_read, i8042_command};
+static const struct bus_ops reset_ops = {reset_read, reset_write};
+static const struct bus_ops post_ops = {debug_read, ignore_write};
+static const struct bus_ops debug_ops = {debug_read, debug_write};
 
 int control_add(struct control *c, struct bus *pio, int debug_exit_port)
 {

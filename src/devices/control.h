@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ports by which a guest ends or resets the machine: the keyboard controller's pulse (port 0x64, 0xfe),
- * the reset control register (0xcf9), and a debug-exit port. Port 0x80 takes POST codes and delays.
+ * Ports by which a guest ends or resets the machine: the keyboard controller's pulse (port 0x64,
+ * 0xfe), the reset control register (0xcf9), and a debug-exit port. Port 0x80 takes POST codes and
+ * delays.
  */
 #ifndef DEVICES_CONTROL_H
 #define DEVICES_CONTROL_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The I/O APIC (Intel 82093AA data sheet; version 0x20 with the EOI register): 24 input pins, each
- * with a redirection entry. Any thread may drive a pin or a register: a mutex protects the state. The
- * bus's wake() is called with it held, so wake() must not come back here.
+ * with a redirection entry. Any thread may drive a pin or a register: a mutex protects the state.
+ * The bus's wake() is called with it held, so wake() must not come back here.
  */
 #ifndef DEVICES_IOAPIC_H
 #define DEVICES_IOAPIC_H
@@ -21,9 +21,9 @@ struct ioapic {
 	pthread_mutex_t lock;
 	struct lapic_bus *bus;
 	uint32_t id;
-	uint32_t index;			/* IOREGSEL */
-	uint64_t entry[IOAPIC_PINS];	/* redirection table, remote IRR in bit 14 */
-	uint32_t level;			/* the pins' present levels, one bit each */
+	uint32_t index;			    /* IOREGSEL */
+	uint64_t entry[IOAPIC_PINS];	    /* redirection table, remote IRR in bit 14 */
+	uint32_t level;			    /* the pins' present levels, one bit each */
 	uint32_t level_mask_of_vector[256]; /* pins with this vector in level mode: fast EOI */
 	uint64_t illegal; /* accesses that are not in the data sheet, for statistics */
 };
@@ -34,7 +34,8 @@ void ioapic_destroy(struct ioapic *io);
 void ioapic_set_pin(struct ioapic *io, unsigned int pin, bool level);
 /* Any thread: a local APIC acknowledged level-triggered @vector. */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
-/* MMIO: IOREGSEL 0x00, IOWIN 0x10, EOI 0x40; 1, 2, 4 or 8 bytes are taken, the register is 32 bits. */
+/* MMIO: IOREGSEL 0x00, IOWIN 0x10, EOI 0x40; 1, 2, 4 or 8 bytes are taken, the register is 32 bits.
+ */
 void ioapic_mmio_read(struct ioapic *io, uint64_t offset, void *data, unsigned int len);
 void ioapic_mmio_write(struct ioapic *io, uint64_t offset, const void *data, unsigned int len);
 

@@ -5,8 +5,8 @@
  * No KVM, no thread, no clock of its own: whoever drives it passes the time in.
  *
  * Owner: the vCPU's thread owns a struct lapic. Other threads reach it only through
- * lapic_bus_send(), which sets the atomic words of struct lapic_inbox and then calls the bus's wake().
- * Pairing: the sender's release operation on the inbox comes before wake(); the owner's
+ * lapic_bus_send(), which sets the atomic words of struct lapic_inbox and then calls the bus's
+ * wake(). Pairing: the sender's release operation on the inbox comes before wake(); the owner's
  * lapic_collect() comes after it has taken its work bits.
  */
 #ifndef DEVICES_LAPIC_H
@@ -18,17 +18,18 @@
 
 #include "poll/clock.h"
 
-#define LAPIC_MMIO_BASE	  UINT64_C(0xfee00000)
-#define LAPIC_MMIO_SIZE	  UINT64_C(0x1000)
-#define LAPIC_MSR_FIRST	  0x800u /* x2APIC register space */
-#define LAPIC_MSR_LAST	  0x8ffu
+#define LAPIC_MMIO_BASE	       UINT64_C(0xfee00000)
+#define LAPIC_MMIO_SIZE	       UINT64_C(0x1000)
+#define LAPIC_MSR_FIRST	       0x800u /* x2APIC register space */
+#define LAPIC_MSR_LAST	       0x8ffu
 #define LAPIC_MSR_TSC_DEADLINE 0x6e0u
-#define LAPIC_BASE_BSP	  (UINT64_C(1) << 8)
-#define LAPIC_BASE_X2APIC (UINT64_C(1) << 10)
-#define LAPIC_BASE_ENABLE (UINT64_C(1) << 11)
-/* The timer's input clock: 1 GHz, the same as KVM's in-kernel APIC, so one tick is 1 ns at divide 1. */
-#define LAPIC_TIMER_HZ	  UINT64_C(1000000000)
-#define LAPIC_MAX	  255 /* APIC ids 0 to 254 */
+#define LAPIC_BASE_BSP	       (UINT64_C(1) << 8)
+#define LAPIC_BASE_X2APIC      (UINT64_C(1) << 10)
+#define LAPIC_BASE_ENABLE      (UINT64_C(1) << 11)
+/* The timer's input clock: 1 GHz, the same as KVM's in-kernel APIC, so one tick is 1 ns at
+ * divide 1. */
+#define LAPIC_TIMER_HZ UINT64_C(1000000000)
+#define LAPIC_MAX      255 /* APIC ids 0 to 254 */
 
 enum lapic_mode { LAPIC_DISABLED, LAPIC_XAPIC, LAPIC_X2APIC };
 
@@ -53,14 +54,14 @@ enum lapic_shorthand { LAPIC_TO_DEST, LAPIC_TO_SELF, LAPIC_TO_ALL, LAPIC_TO_OTHE
 
 /* An interrupt message: from an ICR, an MSI or an IOAPIC entry. */
 struct lapic_msg {
-	uint32_t dest;	   /* x2APIC-wide destination; 0xffffffff is broadcast */
+	uint32_t dest; /* x2APIC-wide destination; 0xffffffff is broadcast */
 	uint8_t vector;
 	uint8_t delivery;  /* enum lapic_delivery */
 	uint8_t shorthand; /* enum lapic_shorthand */
 	bool logical;
-	bool level;	   /* trigger mode */
-	bool deassert;	   /* INIT level de-assert: ignored */
-	bool xapic_dest;   /* dest came from an 8-bit field: 0xff is broadcast */
+	bool level;	 /* trigger mode */
+	bool deassert;	 /* INIT level de-assert: ignored */
+	bool xapic_dest; /* dest came from an 8-bit field: 0xff is broadcast */
 };
 
 /* Events that are not vectors, in lapic_inbox.events. */
@@ -77,9 +78,9 @@ struct lapic_msg {
 
 /*
  * What other threads write. A cache line of its own (level-triggered vectors above 223 use a
- * second). A vector is posted in pir[] or, if level-triggered, in pir_level[], never in both, so two
- * senders of one vector cannot undo each other. Then its word's bit is set in events, with release;
- * lapic_collect() takes events with acquire, and an empty inbox costs it one load.
+ * second). A vector is posted in pir[] or, if level-triggered, in pir_level[], never in both, so
+ * two senders of one vector cannot undo each other. Then its word's bit is set in events, with
+ * release; lapic_collect() takes events with acquire, and an empty inbox costs it one load.
  */
 struct lapic_inbox {
 	_Alignas(64) _Atomic uint32_t events;
@@ -89,10 +90,10 @@ struct lapic_inbox {
 
 /* What other threads read to match destinations: the owner writes it, relaxed atomics. */
 struct lapic_address {
-	_Atomic uint32_t mode;	  /* enum lapic_mode */
-	_Atomic uint32_t ldr, dfr; /* as the guest sees them */
+	_Atomic uint32_t mode;	     /* enum lapic_mode */
+	_Atomic uint32_t ldr, dfr;   /* as the guest sees them */
 	_Atomic uint32_t sw_enabled; /* SVR bit 8 */
-	_Atomic uint32_t ppr;	  /* for lowest-priority arbitration: a hint */
+	_Atomic uint32_t ppr;	     /* for lowest-priority arbitration: a hint */
 };
 
 struct lapic;
@@ -105,7 +106,7 @@ struct lapic {
 	/* From here on: the owner only. */
 	struct lapic_bus *bus;
 	const struct clock *clock;
-	uint32_t id;	    /* APIC id = index on the bus */
+	uint32_t id; /* APIC id = index on the bus */
 	bool bsp;
 	bool tsc_deadline_offered; /* timer mode 2 and MSR 0x6e0 exist */
 	uint64_t tsc_offset;	   /* guest TSC - host TSC (modulo 2^64), for TSC deadlines */
@@ -125,7 +126,8 @@ struct lapic {
 	uint64_t illegal; /* ... and everything else */
 };
 
-/* All local APICs of a VM, and where what they say goes. Filled before the vCPUs start, then constant. */
+/* All local APICs of a VM, and where what they say goes. Filled before the vCPUs start, then
+ * constant. */
 struct lapic_bus {
 	struct lapic **lapics; /* indexed by APIC id */
 	uint32_t count;
@@ -137,36 +139,40 @@ struct lapic_bus {
 	_Atomic uint32_t lowest_next; /* round robin among equals */
 };
 
-/* Power-up state (SDM "Local APIC State After Power-Up or Reset"); @bsp sets the BSP bit of the base. */
+/* Power-up state (SDM "Local APIC State After Power-Up or Reset"); @bsp sets the BSP bit of the
+ * base. */
 void lapic_init(struct lapic *l, struct lapic_bus *bus, uint32_t id, bool bsp,
 		const struct clock *clock);
-/* State after INIT: registers reset, id and base kept, IRR/ISR/TMR empty, timer stopped. Inbox kept. */
+/* State after INIT: registers reset, id and base kept, IRR/ISR/TMR empty, timer stopped. Inbox
+ * kept. */
 void lapic_reset(struct lapic *l);
-/* IA32_APIC_BASE is now @base (KVM keeps that register and reports it in kvm_run). Cheap if unchanged. */
+/* IA32_APIC_BASE is now @base (KVM keeps that register and reports it in kvm_run). Cheap if
+ * unchanged. */
 void lapic_set_base(struct lapic *l, uint64_t base);
 
 /*
- * x2APIC registers, and LAPIC_MSR_TSC_DEADLINE where offered. 0, or -EPERM: the access raises #GP in
- * the guest (not in x2APIC mode, reserved register or bits, read of a write-only one, ...).
+ * x2APIC registers, and LAPIC_MSR_TSC_DEADLINE where offered. 0, or -EPERM: the access raises #GP
+ * in the guest (not in x2APIC mode, reserved register or bits, read of a write-only one, ...).
  * @now is the time in ticks.
  */
 int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value, uint64_t now);
 int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value, uint64_t now);
 /*
- * xAPIC registers. Accesses that are not 4 bytes at a multiple of 16 are undefined by the SDM: reads
- * give what lies there, writes are ignored and counted. Ignored as well unless in xAPIC mode (reads ~0).
+ * xAPIC registers. Accesses that are not 4 bytes at a multiple of 16 are undefined by the SDM:
+ * reads give what lies there, writes are ignored and counted. Ignored as well unless in xAPIC mode
+ * (reads ~0).
  */
 void lapic_mmio_read(struct lapic *l, uint32_t offset, void *data, unsigned int len, uint64_t now);
 void lapic_mmio_write(struct lapic *l, uint32_t offset, const void *data, unsigned int len,
 		      uint64_t now);
 
-/* Any thread: delivers @msg to whom it concerns. @from is the sending APIC, NULL for MSI and IOAPIC.
- * Returns how many local APICs took it. */
+/* Any thread: delivers @msg to whom it concerns. @from is the sending APIC, NULL for MSI and
+ * IOAPIC. Returns how many local APICs took it. */
 unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg,
 			    const struct lapic *from);
-/* Any thread: an MSI write (SDM "Message Signalled Interrupts"; with the 15-bit destination extension,
- * address bits 11 to 5 as destination bits 14 to 8). Returns how many local APICs took it, 0 for an
- * address outside 0xfeexxxxx. */
+/* Any thread: an MSI write (SDM "Message Signalled Interrupts"; with the 15-bit destination
+ * extension, address bits 11 to 5 as destination bits 14 to 8). Returns how many local APICs took
+ * it, 0 for an address outside 0xfeexxxxx. */
 unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t data);
 
 /*
@@ -218,9 +224,9 @@ static inline uint64_t lapic_deadline(const struct lapic *l)
 	return l->timer_deadline;
 }
 /*
- * Owner: if the deadline has passed at @now, delivers the timer's LVT entry (to this APIC's own IRR;
- * masked: nothing) and starts the next period (periodic; periods that were missed altogether are
- * counted as one interrupt) or stops (one-shot, TSC deadline). Returns whether it expired.
+ * Owner: if the deadline has passed at @now, delivers the timer's LVT entry (to this APIC's own
+ * IRR; masked: nothing) and starts the next period (periodic; periods that were missed altogether
+ * are counted as one interrupt) or stops (one-shot, TSC deadline). Returns whether it expired.
  */
 bool lapic_timer_run(struct lapic *l, uint64_t now);
 

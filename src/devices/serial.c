@@ -7,25 +7,25 @@
 /* Registers, by offset. */
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR };
 
-#define IER_RX	       0x01
-#define IER_THR_EMPTY  0x02
-#define IER_LINE       0x04
-#define IER_MASK       0x0f
-#define IIR_NONE       0x01
-#define IIR_THR_EMPTY  0x02
-#define IIR_RX	       0x04
-#define IIR_LINE       0x06
-#define IIR_FIFO       0xc0
-#define FCR_ENABLE     0x01
-#define FCR_CLEAR_RX   0x02
-#define LCR_DLAB       0x80
-#define MCR_OUT2       0x08
-#define MCR_LOOP       0x10
-#define MCR_MASK       0x1f
-#define LSR_READY      0x01
-#define LSR_OVERRUN    0x02
-#define LSR_TX_EMPTY   0x60 /* holding register and shift register */
-#define MSR_CONNECTED  0xb0 /* carrier, data set ready, clear to send */
+#define IER_RX	      0x01
+#define IER_THR_EMPTY 0x02
+#define IER_LINE      0x04
+#define IER_MASK      0x0f
+#define IIR_NONE      0x01
+#define IIR_THR_EMPTY 0x02
+#define IIR_RX	      0x04
+#define IIR_LINE      0x06
+#define IIR_FIFO      0xc0
+#define FCR_ENABLE    0x01
+#define FCR_CLEAR_RX  0x02
+#define LCR_DLAB      0x80
+#define MCR_OUT2      0x08
+#define MCR_LOOP      0x10
+#define MCR_MASK      0x1f
+#define LSR_READY     0x01
+#define LSR_OVERRUN   0x02
+#define LSR_TX_EMPTY  0x60 /* holding register and shift register */
+#define MSR_CONNECTED 0xb0 /* carrier, data set ready, clear to send */
 
 int serial_init(struct serial *s)
 {
@@ -163,8 +163,8 @@ static void write_register(struct serial *s, unsigned int reg, uint8_t value)
 		break;
 	case REG_IIR_FCR:
 		/* The other bits count only with this one; and its change empties the FIFOs. */
-		if (((value ^ s->fcr) & FCR_ENABLE) || (value & (FCR_ENABLE | FCR_CLEAR_RX)) ==
-							       (FCR_ENABLE | FCR_CLEAR_RX))
+		if (((value ^ s->fcr) & FCR_ENABLE) ||
+		    (value & (FCR_ENABLE | FCR_CLEAR_RX)) == (FCR_ENABLE | FCR_CLEAR_RX))
 			s->used = 0;
 		s->fcr = value & FCR_ENABLE;
 		break;
@@ -203,7 +203,7 @@ static void serial_write(void *dev, uint64_t offset, const void *data, unsigned 
 	pthread_mutex_unlock(&s->lock);
 }
 
-const struct bus_ops serial_ops = { .read = serial_read, .write = serial_write };
+const struct bus_ops serial_ops = {.read = serial_read, .write = serial_write};
 
 bool serial_write_many(struct serial *s, const void *data, size_t len)
 {

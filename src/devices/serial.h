@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The serial port: a 16550A (National Semiconductor PC16550D data sheet), 8 registers. Output leaves at
- * once, so the transmitter is always empty; input waits in a FIFO. Any thread: a mutex protects the state
- * and is held during output(), so that output is in order.
+ * The serial port: a 16550A (National Semiconductor PC16550D data sheet), 8 registers. Output
+ * leaves at once, so the transmitter is always empty; input waits in a FIFO. Any thread: a mutex
+ * protects the state and is held during output(), so that output is in order.
  */
 #ifndef DEVICES_SERIAL_H
 #define DEVICES_SERIAL_H
@@ -17,7 +17,8 @@
 #define SERIAL_COM1_PORT 0x3f8
 #define SERIAL_COM1_IRQ	 4
 #define SERIAL_PORTS	 8
-#define SERIAL_FIFO	 64 /* more than the 16 of the chip: drivers read until the line status says empty */
+#define SERIAL_FIFO \
+	64 /* more than the 16 of the chip: drivers read until the line status says empty */
 
 struct serial {
 	pthread_mutex_t lock;
@@ -37,7 +38,8 @@ extern const struct bus_ops serial_ops; /* dev is the struct serial */
 
 int serial_init(struct serial *s);
 void serial_destroy(struct serial *s);
-/* String output (REP OUTSB) to the data register in one go; false: the port is not set up for it. */
+/* String output (REP OUTSB) to the data register in one go; false: the port is not set up for it.
+ */
 bool serial_write_many(struct serial *s, const void *data, size_t len);
 /* Any thread: input arrives. Returns how many bytes there was room for. */
 size_t serial_input(struct serial *s, const void *data, size_t len);

@@ -34,13 +34,13 @@ static uint32_t tsc_khz_from_cpuid(void)
 }
 
 /*
- * Both clocks are read as a pair twice, each time keeping the tightest of several readings. 4 ms at a
- * reading error of some 30 ns is good to 10 ppm; long sleeps do not depend on it, since the kernel
- * times those.
+ * Both clocks are read as a pair twice, each time keeping the tightest of several readings. 4 ms at
+ * a reading error of some 30 ns is good to 10 ppm; long sleeps do not depend on it, since the
+ * kernel times those.
  */
 static uint32_t tsc_khz_by_measuring(void)
 {
-	uint64_t t[2] = { 0, 0 }, ns[2] = { 0, 0 };
+	uint64_t t[2] = {0, 0}, ns[2] = {0, 0};
 
 	for (int i = 0; i < 2; i++) {
 		uint64_t best = UINT64_MAX;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The clock of the poll loop: the TSC where it is invariant, CLOCK_MONOTONIC where it is not. Its unit
- * is the tick; conversions are one multiplication and a shift. A struct clock does not change
+ * The clock of the poll loop: the TSC where it is invariant, CLOCK_MONOTONIC where it is not. Its
+ * unit is the tick; conversions are one multiplication and a shift. A struct clock does not change
  * after clock_init*() and may be read from any thread.
  */
 #ifndef POLL_CLOCK_H
@@ -12,10 +12,10 @@
 #include <time.h>
 
 struct clock {
-	bool tsc;	    /* ticks are TSC ticks; otherwise nanoseconds of CLOCK_MONOTONIC */
-	uint32_t khz;	    /* ticks per millisecond */
-	uint64_t to_ns;	    /* ns per tick, 32.32 fixed point */
-	uint64_t to_ticks;  /* ticks per ns, 32.32 fixed point */
+	bool tsc;	   /* ticks are TSC ticks; otherwise nanoseconds of CLOCK_MONOTONIC */
+	uint32_t khz;	   /* ticks per millisecond */
+	uint64_t to_ns;	   /* ns per tick, 32.32 fixed point */
+	uint64_t to_ticks; /* ticks per ns, 32.32 fixed point */
 };
 
 /* With the TSC's frequency as the hypervisor interface tells it (KVM_GET_TSC_KHZ); 0: find out. */

@@ -2,11 +2,12 @@
 /*
  * Poll, then sleep. The protocol is described in halter.h.
  *
- * A timed sleep ends late by what it costs to come back from it (the timer interrupt, the scheduler). The
- * halter learns that lateness and asks to be woken so much earlier, then looks at the clock for the
- * rest, in every policy: the kernel's in-kernel APIC timer has the same device, lapic_timer_advance_ns.
- * The lead follows the lower fifth of the latenesses (a step up when later, four down when not): most
- * sleeps then have nothing left to spin, and yet lose most of their lateness. It is capped.
+ * A timed sleep ends late by what it costs to come back from it (the timer interrupt, the
+ * scheduler). The halter learns that lateness and asks to be woken so much earlier, then looks at
+ * the clock for the rest, in every policy: the kernel's in-kernel APIC timer has the same device,
+ * lapic_timer_advance_ns. The lead follows the lower fifth of the latenesses (a step up when later,
+ * four down when not): most sleeps then have nothing left to spin, and yet lose most of their
+ * lateness. It is capped.
  */
 #include <errno.h>
 #include <limits.h>
@@ -33,7 +34,8 @@ static long futex_wait(_Atomic uint32_t *word, uint32_t value, const struct time
 		       FUTEX_BITSET_MATCH_ANY);
 }
 
-/* All waiters: one of an earlier sleep may still be queued in the ring beside the one of this sleep. */
+/* All waiters: one of an earlier sleep may still be queued in the ring beside the one of this
+ * sleep. */
 static void futex_wake(_Atomic uint32_t *word)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
@@ -51,13 +53,13 @@ void halter_wake_slow(struct catnap_halter *h, uint32_t state)
 
 		if (!atomic_compare_exchange_strong(&h->state, &state, HALTER_VMM))
 			return;
-		/* Of the sleep that was just ended: before the exchange it might be an earlier one's. If
-		 * the owner has moved on since, it is awake already. */
+		/* Of the sleep that was just ended: before the exchange it might be an earlier
+		 * one's. If the owner has moved on since, it is awake already. */
 		fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
 		atomic_fetch_add_explicit(&h->futex_wakes, 1, memory_order_relaxed);
 		if (fd >= 0) {
 			int saved = errno; /* this may run in a signal handler */
-			ssize_t n = write(fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+			ssize_t n = write(fd, &(uint64_t){1}, sizeof(uint64_t));
 
 			(void)n; /* EAGAIN: the counter is full, so the poll has fired already */
 			errno = saved;
@@ -89,8 +91,9 @@ static enum look look_closer(struct catnap_halter *h, uint32_t bits, int *cause)
 	if (ring_ready(&h->ring)) {
 		int n = ring_reap(&h->ring, h->on_eventfd, h->ctx);
 
-		/* None: completions of the ring's own. They are no work, but one of them may have been the
-		 * wake for work that came after the look at pending, and what the sleep had armed is gone. */
+		/* None: completions of the ring's own. They are no work, but one of them may have
+		 * been the wake for work that came after the look at pending, and what the sleep
+		 * had armed is gone. */
 		if (n == 0)
 			return LOOK_AGAIN;
 		h->error = n < 0 ? n : 0;
@@ -208,8 +211,8 @@ static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, b
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 {
 	bool allowed = atomic_load_explicit(&h->poll_allowed, memory_order_relaxed);
-	struct policy_query query = { .allowed = allowed, .timer_ns = UINT64_MAX };
-	struct halt_record r = { .valid = true };
+	struct policy_query query = {.allowed = allowed, .timer_ns = UINT64_MAX};
+	struct halt_record r = {.valid = true};
 	struct catnap_halt halt;
 	uint64_t start, now, window_ns, window, end;
 	int ret = 0;
@@ -223,8 +226,8 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 
 	/* POLLING needs no fence: for a waker it is the same as VMM, the owner will look. */
 	atomic_store_explicit(&h->state, HALTER_POLLING, memory_order_relaxed);
-	window = window_ns == CATNAP_WINDOW_FOREVER ? UINT64_MAX :
-						      clock_ns_to_ticks(&h->clock, window_ns);
+	window = window_ns == CATNAP_WINDOW_FOREVER ? UINT64_MAX
+						    : clock_ns_to_ticks(&h->clock, window_ns);
 	end = clock_add(start, window);
 	for (;;) {
 		if (look(h, cause) == LOOK_WOKEN)
@@ -337,7 +340,7 @@ void halter_fini(struct catnap_halter *h)
 
 int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats)
 {
-	struct catnap_halt_stats s = { .size = sizeof(s) };
+	struct catnap_halt_stats s = {.size = sizeof(s)};
 	uint32_t size = stats->size;
 
 	if (size < offsetof(struct catnap_halt_stats, halt_exits))

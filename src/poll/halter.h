@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The halter: one owner waits, anybody wakes. This is the wake protocol itself; the public face is
- * catnap/poll.h, the model that checks it is tests/model/wake.pml, the story is docs/wake-protocol.md.
+ * catnap/poll.h, the model that checks it is tests/model/wake.pml, the story is
+ * docs/wake-protocol.md.
  *
  * The two words, and who may do what:
  *
- *   pending  work bits. Wakers: fetch_or (seq_cst). Owner: exchange with 0, before it reads what the
- *            bits announce.
- *   state    where the owner is. Owner: any exchange (seq_cst). Wakers: only GUEST -> KICKED and
- *            SLEEPING -> VMM, by compare-and-swap; the winner owes the owner one kick or one futex wake.
+ *   pending  work bits. Wakers: fetch_or (seq_cst). Owner: exchange with 0, before it reads what
+ * the bits announce. state    where the owner is. Owner: any exchange (seq_cst). Wakers: only GUEST
+ * -> KICKED and SLEEPING -> VMM, by compare-and-swap; the winner owes the owner one kick or one
+ * futex wake.
  *
- * Pairing (Dekker): a waker publishes pending and then reads state; the owner publishes state and then
- * reads pending. Both publications are locked instructions, so at least one of the two sees the other.
- * The two words share one cache line: a waker that takes the line for pending has state with it, and a
- * polling owner reads this line only.
+ * Pairing (Dekker): a waker publishes pending and then reads state; the owner publishes state and
+ * then reads pending. Both publications are locked instructions, so at least one of the two sees
+ * the other. The two words share one cache line: a waker that takes the line for pending has state
+ * with it, and a polling owner reads this line only.
  */
 #ifndef POLL_HALTER_H
 #define POLL_HALTER_H
@@ -45,8 +46,8 @@ struct catnap_halter {
 	/* The line that wakers and the owner share. */
 	_Alignas(64) _Atomic uint32_t state;
 	_Atomic uint32_t pending;
-	/* The owner sleeps in its ring and IORING_OP_FUTEX_WAIT is not there: wake by this eventfd. Written
-	 * by the owner before it publishes SLEEPING; -1: wake by futex. */
+	/* The owner sleeps in its ring and IORING_OP_FUTEX_WAIT is not there: wake by this eventfd.
+	 * Written by the owner before it publishes SLEEPING; -1: wake by futex. */
 	_Atomic int wake_fd;
 	/* Wakers count what a wake has cost; relaxed, on a line that they hold anyway. */
 	_Atomic uint64_t kicks_sent;
@@ -58,7 +59,8 @@ struct catnap_halter {
 	void (*kick)(void *ctx);
 	void (*on_eventfd)(void *ctx, int fd);
 	void *ctx;
-	/* The poll has failed, a sleep follows; owner. NULL: nothing to do then. Set after halter_init(). */
+	/* The poll has failed, a sleep follows; owner. NULL: nothing to do then. Set after
+	 * halter_init(). */
 	void (*before_sleep)(void *ctx);
 	uint32_t flags;
 
@@ -112,7 +114,8 @@ static inline bool halter_pending(struct catnap_halter *h)
 static inline bool halter_enter(struct catnap_halter *h)
 {
 	atomic_exchange(&h->state, HALTER_GUEST);
-	/* Completions of the ring end KVM_RUN by themselves, but for those that came just before it. */
+	/* Completions of the ring end KVM_RUN by themselves, but for those that came just before
+	 * it. */
 	if (__builtin_expect(atomic_load(&h->pending) == 0 && !ring_ready(&h->ring), 1))
 		return true;
 	atomic_exchange(&h->state, HALTER_VMM);
@@ -126,17 +129,19 @@ static inline bool halter_leave(struct catnap_halter *h)
 }
 
 /*
- * Owner: the halt. Returns when there is work, a completion, or the clock has reached @deadline (ticks,
- * UINT64_MAX: never). *@cause is an enum catnap_wake_cause. 0 or -errno of the ring.
+ * Owner: the halt. Returns when there is work, a completion, or the clock has reached @deadline
+ * (ticks, UINT64_MAX: never). *@cause is an enum catnap_wake_cause. 0 or -errno of the ring.
  */
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause);
 
-/* Owner: waits for work with no policy, no deadline and no statistics: a vCPU that is not started yet. */
+/* Owner: waits for work with no policy, no deadline and no statistics: a vCPU that is not started
+ * yet. */
 int halter_park(struct catnap_halter *h);
 
 /* Owner: deals with changed sources. 0 or -errno. */
 int halter_sync(struct catnap_halter *h);
-/* Owner: deals with changed sources and with completions. Returns how many eventfds fired, or -errno. */
+/* Owner: deals with changed sources and with completions. Returns how many eventfds fired, or
+ * -errno. */
 int halter_reap(struct catnap_halter *h);
 
 /* Any thread. */

@@ -60,7 +60,8 @@ int catnap_halter_halt(struct catnap_halter *halter, uint64_t deadline_ns, int *
 {
 	int why = CATNAP_CAUSE_OTHER, ret;
 
-	/* The deadline is kept on CLOCK_MONOTONIC, which may be slewed against the TSC: look again. */
+	/* The deadline is kept on CLOCK_MONOTONIC, which may be slewed against the TSC: look again.
+	 */
 	do {
 		uint64_t deadline = UINT64_MAX;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Halt-polling policies: how long to poll in this halt, given how the earlier ones went. Pure
- * arithmetic: no clock, no thread, no allocation once made. A policy belongs to one thread (the vCPU's);
- * the parameters may be stored by any thread at any time, word by word, as module parameters are.
+ * arithmetic: no clock, no thread, no allocation once made. A policy belongs to one thread (the
+ * vCPU's); the parameters may be stored by any thread at any time, word by word, as module
+ * parameters are.
  */
 #ifndef POLL_POLICY_H
 #define POLL_POLICY_H
@@ -21,9 +22,9 @@ struct policy_params {
 
 /* What is known when a halt begins, beyond the past. */
 struct policy_query {
-	bool allowed;		/* the guest has not switched host polling off */
-	uint64_t timer_ns;	/* time to the vCPU's own timer; UINT64_MAX: none is armed */
-	uint32_t inflight;	/* requests and event sources that may complete */
+	bool allowed;	   /* the guest has not switched host polling off */
+	uint64_t timer_ns; /* time to the vCPU's own timer; UINT64_MAX: none is armed */
+	uint32_t inflight; /* requests and event sources that may complete */
 };
 
 struct catnap_policy {

@@ -2,9 +2,10 @@
 /*
  * Sources armed in the owner's io_uring, and sleeping there. See io_uring_enter(2), futex2.
  *
- * A futex request that a completion has overtaken stays armed: the next sleep in the ring needs no new
- * one, since the kernel compares the word only when the request is submitted, and a wake of the next
- * sleep completes the old request just as well. (A plain futex sleep in between is why wakers wake all.)
+ * A futex request that a completion has overtaken stays armed: the next sleep in the ring needs no
+ * new one, since the kernel compares the word only when the request is submitted, and a wake of the
+ * next sleep completes the old request just as well. (A plain futex sleep in between is why wakers
+ * wake all.)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,12 +18,12 @@
 #include "poll/ring.h"
 
 /* Linux 6.7; newer than the headers this builds with. */
-#define RING_OP_FUTEX_WAIT     51
-#define RING_FUTEX2_U32	       0x02u
-#define RING_FUTEX2_PRIVATE    128u
-#define RING_FUTEX_MATCH_ANY   0xffffffffu
-#define RING_ENTRIES	       64
-#define RING_CQ_ENTRIES	       256
+#define RING_OP_FUTEX_WAIT   51
+#define RING_FUTEX2_U32	     0x02u
+#define RING_FUTEX2_PRIVATE  128u
+#define RING_FUTEX_MATCH_ANY 0xffffffffu
+#define RING_ENTRIES	     64
+#define RING_CQ_ENTRIES	     256
 
 /* user_data: what completed, and of which arming. */
 enum ring_tag { TAG_SOURCE = 1, TAG_FUTEX, TAG_WAKE, TAG_CANCEL };
@@ -70,7 +71,8 @@ int ring_add(struct ring *r, int fd)
 	if (find_wanted(r, fd)) {
 		ret = -EEXIST;
 	} else {
-		/* A deleted source's place may be taken before the owner has seen that it was deleted. */
+		/* A deleted source's place may be taken before the owner has seen that it was
+		 * deleted. */
 		for (int i = 0; i < RING_SOURCES && ret; i++) {
 			struct ring_source *s = &r->sources[i];
 
@@ -103,7 +105,7 @@ int ring_del(struct ring *r, int fd)
 
 static int make(struct ring *r, bool no_futex)
 {
-	struct io_uring_params p = { .flags = IORING_SETUP_CQSIZE, .cq_entries = RING_CQ_ENTRIES };
+	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE, .cq_entries = RING_CQ_ENTRIES};
 	struct io_uring_probe *probe;
 	int ret = io_uring_queue_init_params(RING_ENTRIES, &r->uring, &p);
 
@@ -112,9 +114,9 @@ static int make(struct ring *r, bool no_futex)
 	r->made = true;
 	probe = io_uring_get_probe_ring(&r->uring);
 	/*
-	 * In Linux 6.16 and later (seen up to 6.18) a futex request that was armed while the process had one
-	 * thread is not found by wakes once it has two: the first pthread_create() gives the process its
-	 * own futex hash, and what waits in the common one stays there.
+	 * In Linux 6.16 and later (seen up to 6.18) a futex request that was armed while the
+	 * process had one thread is not found by wakes once it has two: the first pthread_create()
+	 * gives the process its own futex hash, and what waits in the common one stays there.
 	 */
 	r->futex_ok = !no_futex && !__libc_single_threaded && probe &&
 		      io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
@@ -194,7 +196,8 @@ int ring_sync(struct ring *r, bool no_futex)
 		ret = sync_source(r, i);
 	pthread_mutex_unlock(&r->lock);
 	if (ret == 0) {
-		/* Before Linux 5.19 a file descriptor that was closed meanwhile ends a submission early. */
+		/* Before Linux 5.19 a file descriptor that was closed meanwhile ends a submission
+		 * early. */
 		do {
 			ret = io_uring_submit(&r->uring);
 		} while (ret == -EINTR || (ret > 0 && io_uring_sq_ready(&r->uring)));

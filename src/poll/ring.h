@@ -2,10 +2,11 @@
 /*
  * The owner's io_uring: eventfds are armed in it as multishot polls, and a halt sleeps in it while
  * anything is armed. Made when the first source is added, by the owner's thread (completions are
- * delivered to the thread that submits). Set up with default flags: a completion then also ends KVM_RUN.
+ * delivered to the thread that submits). Set up with default flags: a completion then also ends
+ * KVM_RUN.
  *
- * Owner only, except ring_add() and ring_del(), which change the list of wanted sources under the lock;
- * the owner brings the ring in line with it in ring_sync().
+ * Owner only, except ring_add() and ring_del(), which change the list of wanted sources under the
+ * lock; the owner brings the ring in line with it in ring_sync().
  */
 #ifndef POLL_RING_H
 #define POLL_RING_H
@@ -21,10 +22,10 @@
 /* Under the lock, but for serial. */
 struct ring_source {
 	int fd;
-	uint32_t wanted;  /* 1 add, 0 remove: then the place is free */
-	bool armed;	  /* a poll request is in the ring; the owner writes it */
-	bool stale;	  /* the request in the ring is that of a source deleted since */
-	uint32_t serial;  /* owner: which arming; stale completions are told apart by it */
+	uint32_t wanted; /* 1 add, 0 remove: then the place is free */
+	bool armed;	 /* a poll request is in the ring; the owner writes it */
+	bool stale;	 /* the request in the ring is that of a source deleted since */
+	uint32_t serial; /* owner: which arming; stale completions are told apart by it */
 };
 
 struct ring {
@@ -32,11 +33,11 @@ struct ring {
 	struct ring_source sources[RING_SOURCES];
 	struct io_uring uring;
 	bool made;
-	bool futex_ok;	      /* IORING_OP_FUTEX_WAIT works here */
-	bool futex_armed;     /* a futex request is in the ring */
-	bool wake_armed;      /* the wake eventfd's poll is in the ring */
-	int wake_fd;	      /* -1 unless futex_ok is false */
-	uint32_t armed;	      /* sources armed */
+	bool futex_ok;	  /* IORING_OP_FUTEX_WAIT works here */
+	bool futex_armed; /* a futex request is in the ring */
+	bool wake_armed;  /* the wake eventfd's poll is in the ring */
+	int wake_fd;	  /* -1 unless futex_ok is false */
+	uint32_t armed;	  /* sources armed */
 };
 
 int ring_init(struct ring *r);
@@ -46,7 +47,8 @@ int ring_add(struct ring *r, int fd);
 int ring_del(struct ring *r, int fd);
 /* Owner: makes the ring if need be and (dis)arms sources. @no_futex: use the eventfd fallback. */
 int ring_sync(struct ring *r, bool no_futex);
-/* Owner: consumes completions; calls fired() for each source that did. Returns how many, or -errno. */
+/* Owner: consumes completions; calls fired() for each source that did. Returns how many, or -errno.
+ */
 int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
 /* Owner: anything that may complete? Then sleep here and not on the plain futex. */
 static inline bool ring_active(const struct ring *r)
@@ -59,9 +61,10 @@ static inline bool ring_ready(const struct ring *r)
 	return r->armed && io_uring_cq_ready(&r->uring) != 0;
 }
 /*
- * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX: none).
- * @word was set to @value before; if it has changed, returns at once. 0, -ETIME, -EINTR, -errno; 0, too,
- * when the time is over or a signal came but a request had to be submitted first.
+ * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX:
+ * none).
+ * @word was set to @value before; if it has changed, returns at once. 0, -ETIME, -EINTR, -errno; 0,
+ * too, when the time is over or a signal came but a request had to be submitted first.
  */
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 /* Owner: before publishing SLEEPING, whatever the sleep needs armed and can be armed early. */

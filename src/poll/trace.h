@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A trace of halts: one line per halt in a file, in the format that `catnap replay` reads. Lines are
- * gathered in a buffer and written when it is full or when the owner sleeps anyway, so that
+ * A trace of halts: one line per halt in a file, in the format that `catnap replay` reads. Lines
+ * are gathered in a buffer and written when it is full or when the owner sleeps anyway, so that
  * recording does not disturb what it records. Several halters may share one file: each write holds
  * whole lines. The owner alone uses it.
  */
@@ -17,7 +17,8 @@ struct halt_trace;
 /* Writes the file's first line, the header. Once per file, before the halters start. */
 void halt_trace_begin(int fd);
 
-/* @fd stays the caller's, is best opened with O_APPEND, and must outlive the trace. NULL: no memory. */
+/* @fd stays the caller's, is best opened with O_APPEND, and must outlive the trace. NULL: no
+ * memory. */
 struct halt_trace *halt_trace_create(int fd);
 void halt_trace_destroy(struct halt_trace **t); /* flushes */
 void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool allowed);

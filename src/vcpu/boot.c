@@ -9,30 +9,41 @@
 
 #include "vcpu/vcpu.h"
 
-#define CR0_PE UINT64_C(0x1)
-#define CR0_ET UINT64_C(0x10)
-#define CR0_NW UINT64_C(0x20000000)
-#define CR0_CD UINT64_C(0x40000000)
-#define CR0_PG UINT64_C(0x80000000)
-#define CR4_PAE UINT64_C(0x20)
+#define CR0_PE	 UINT64_C(0x1)
+#define CR0_ET	 UINT64_C(0x10)
+#define CR0_NW	 UINT64_C(0x20000000)
+#define CR0_CD	 UINT64_C(0x40000000)
+#define CR0_PG	 UINT64_C(0x80000000)
+#define CR4_PAE	 UINT64_C(0x20)
 #define EFER_LME UINT64_C(0x100)
 #define EFER_LMA UINT64_C(0x400)
 
-/* Selectors of the GDT that loaders put in memory: null, null, code, data, TSS (as PVH and Linux do). */
+/* Selectors of the GDT that loaders put in memory: null, null, code, data, TSS (as PVH and Linux
+ * do). */
 #define SEL_CODE 0x10
 #define SEL_DATA 0x18
 #define SEL_TSS	 0x20
 
 static struct kvm_segment real_segment(uint16_t selector, uint8_t type)
 {
-	return (struct kvm_segment){ .base = (uint64_t)selector << 4, .limit = 0xffff,
-				     .selector = selector, .type = type, .present = 1, .s = 1 };
+	return (struct kvm_segment){.base = (uint64_t)selector << 4,
+				    .limit = 0xffff,
+				    .selector = selector,
+				    .type = type,
+				    .present = 1,
+				    .s = 1};
 }
 
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool code64)
 {
-	return (struct kvm_segment){ .limit = 0xffffffff, .selector = selector, .type = type,
-				     .present = 1, .s = 1, .g = 1, .db = !code64, .l = code64 };
+	return (struct kvm_segment){.limit = 0xffffffff,
+				    .selector = selector,
+				    .type = type,
+				    .present = 1,
+				    .s = 1,
+				    .g = 1,
+				    .db = !code64,
+				    .l = code64};
 }
 
 /* As after reset, but for CS:IP, which entries set; APIC base and CR8 stay. */
@@ -46,8 +57,8 @@ static void reset_sregs(struct kvm_sregs *s)
 	s->cs = real_segment(0xf000, 11);
 	s->cs.base = 0xffff0000;
 	s->ds = s->es = s->fs = s->gs = s->ss = data;
-	s->tr = (struct kvm_segment){ .limit = 0xffff, .type = 11, .present = 1 };
-	s->ldt = (struct kvm_segment){ .limit = 0xffff, .type = 2, .present = 1 };
+	s->tr = (struct kvm_segment){.limit = 0xffff, .type = 11, .present = 1};
+	s->ldt = (struct kvm_segment){.limit = 0xffff, .type = 2, .present = 1};
 	s->gdt.limit = s->idt.limit = 0xffff;
 	s->cr0 = CR0_ET | CR0_NW | CR0_CD;
 }
@@ -96,7 +107,7 @@ static uint64_t signature(const struct vcpu *v)
 
 int vcpu_reset_registers(struct vcpu *v)
 {
-	struct kvm_regs r = { .rip = 0xfff0, .rflags = 2, .rdx = signature(v) };
+	struct kvm_regs r = {.rip = 0xfff0, .rflags = 2, .rdx = signature(v)};
 	struct kvm_sregs s;
 	int ret = get_sregs(v, &s);
 
@@ -108,7 +119,7 @@ int vcpu_reset_registers(struct vcpu *v)
 
 int vcpu_startup(struct vcpu *v, uint8_t vector)
 {
-	struct kvm_regs r = { .rip = 0, .rflags = 2, .rdx = signature(v) };
+	struct kvm_regs r = {.rip = 0, .rflags = 2, .rdx = signature(v)};
 	struct kvm_sregs s;
 	int ret = get_sregs(v, &s);
 
@@ -121,8 +132,12 @@ int vcpu_startup(struct vcpu *v, uint8_t vector)
 
 int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct kvm_error *err)
 {
-	struct kvm_regs r = { .rip = e->rip, .rflags = 2, .rax = e->rax, .rbx = e->rbx, .rsi = e->rsi,
-			      .rsp = e->rsp };
+	struct kvm_regs r = {.rip = e->rip,
+			     .rflags = 2,
+			     .rax = e->rax,
+			     .rbx = e->rbx,
+			     .rsi = e->rsi,
+			     .rsp = e->rsp};
 	struct kvm_sregs s;
 	int ret = get_sregs(v, &s);
 
@@ -139,8 +154,8 @@ int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct kvm_error 
 		} else {
 			s.cs = flat_segment(SEL_CODE, 11, long_mode);
 			s.ds = s.es = s.fs = s.gs = s.ss = flat_segment(SEL_DATA, 3, false);
-			s.tr = (struct kvm_segment){ .limit = 0x67, .selector = SEL_TSS, .type = 11,
-						     .present = 1 };
+			s.tr = (struct kvm_segment){
+				.limit = 0x67, .selector = SEL_TSS, .type = 11, .present = 1};
 			s.gdt.base = e->gdt_base;
 			s.gdt.limit = e->gdt_limit;
 			s.idt.limit = 0;
@@ -155,8 +170,8 @@ int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct kvm_error 
 		ret = set_state(v, &s, &r);
 	}
 	if (ret < 0)
-		snprintf(err->text, sizeof(err->text), "setting the registers of vCPU %u: %s", v->id,
-			 strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "setting the registers of vCPU %u: %s",
+			 v->id, strerror(-ret));
 	else if (v->host->irqchip_user)
 		lapic_set_base(&v->lapic, s.apic_base);
 	return ret;

@@ -15,9 +15,9 @@
 #define BIT(n) (UINT32_C(1) << (n))
 
 /* Features of the KVM leaf that need the APIC to be in the kernel. */
-#define KVM_NEEDS_KERNEL_APIC                                                                      \
-	(BIT(KVM_FEATURE_ASYNC_PF) | BIT(KVM_FEATURE_PV_UNHALT) |                                  \
-	 BIT(KVM_FEATURE_ASYNC_PF_VMEXIT) | BIT(KVM_FEATURE_PV_SEND_IPI) |                         \
+#define KVM_NEEDS_KERNEL_APIC                                              \
+	(BIT(KVM_FEATURE_ASYNC_PF) | BIT(KVM_FEATURE_PV_UNHALT) |          \
+	 BIT(KVM_FEATURE_ASYNC_PF_VMEXIT) | BIT(KVM_FEATURE_PV_SEND_IPI) | \
 	 BIT(KVM_FEATURE_ASYNC_PF_INT) | BIT(KVM_FEATURE_MSI_EXT_DEST_ID))
 
 static uint32_t bits_for(uint32_t count)
@@ -37,13 +37,14 @@ static void leaf_1(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	set_bit_to(&e->ecx, 5, false); /* VMX */
 	set_bit_to(&e->ecx, 21, true); /* x2APIC: ours needs nothing of the processor */
 	set_bit_to(&e->ecx, 24, p->tsc_deadline);
-	set_bit_to(&e->ecx, 31, true); /* a hypervisor is there */
-	set_bit_to(&e->edx, 9, true);  /* APIC */
+	set_bit_to(&e->ecx, 31, true);	       /* a hypervisor is there */
+	set_bit_to(&e->edx, 9, true);	       /* APIC */
 	set_bit_to(&e->edx, 28, p->vcpus > 1); /* more than one logical processor per package */
 }
 
 /* Extended topology (0xb, 0x1f): one thread per core, the cores of one package. */
-static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
+static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p,
+			  uint32_t apic_id)
 {
 	e->eax = e->ebx = 0;
 	e->ecx = e->index & 0xff;
@@ -123,7 +124,9 @@ static void add_topology(struct kvm_cpuid2 *c, uint32_t function)
 	}
 	if (first)
 		c->entries[c->nent++] = (struct kvm_cpuid_entry2){
-			.function = function, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+			.function = function,
+			.index = 1,
+			.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
 		};
 }
 

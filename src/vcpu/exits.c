@@ -24,9 +24,9 @@ static void port_io(struct vcpu *v)
 	    run->io.count > 1 && serial_write_many(v->host->com1, data, run->io.count))
 		return;
 	for (uint32_t i = 0; i < run->io.count; i++, data += size) {
-		bool taken = run->io.direction == KVM_EXIT_IO_OUT ?
-				     bus_write(v->host->pio, run->io.port, data, size) :
-				     bus_read(v->host->pio, run->io.port, data, size);
+		bool taken = run->io.direction == KVM_EXIT_IO_OUT
+				     ? bus_write(v->host->pio, run->io.port, data, size)
+				     : bus_read(v->host->pio, run->io.port, data, size);
 
 		if (!taken)
 			unclaimed(v);
@@ -71,7 +71,8 @@ static void hlt(struct vcpu *v)
 	if (!v->host->irqchip_user)
 		return; /* KVM halts by itself; it does not come here */
 	/* KVM exits for HLT also when it holds an NMI that could not be delivered yet. */
-	if (v->sync_events && (v->run->s.regs.events.nmi.pending || v->run->s.regs.events.nmi.injected))
+	if (v->sync_events &&
+	    (v->run->s.regs.events.nmi.pending || v->run->s.regs.events.nmi.injected))
 		return;
 	v->halted = true;
 }
@@ -134,13 +135,15 @@ enum vcpu_next vcpu_handle_exit(struct vcpu *v)
 		return ended(v, CATNAP_EXIT_KVM_ERROR, (int32_t)run->system_event.type,
 			     "KVM reported a system event");
 	case KVM_EXIT_FAIL_ENTRY:
-		snprintf(what, sizeof(what), "the processor refused to enter the guest: reason 0x%llx",
+		snprintf(what, sizeof(what),
+			 "the processor refused to enter the guest: reason 0x%llx",
 			 run->fail_entry.hardware_entry_failure_reason);
 		return ended(v, CATNAP_EXIT_KVM_ERROR, -EIO, what);
 	case KVM_EXIT_INTERNAL_ERROR:
 		return internal_error(v);
 	default:
-		snprintf(what, sizeof(what), "KVM_RUN returned for reason %u, which is not known here",
+		snprintf(what, sizeof(what),
+			 "KVM_RUN returned for reason %u, which is not known here",
 			 run->exit_reason);
 		return ended(v, CATNAP_EXIT_KVM_ERROR, (int32_t)run->exit_reason, what);
 	}

@@ -8,7 +8,8 @@ void vcpu_halt(struct vcpu *v)
 {
 	int cause = CATNAP_CAUSE_OTHER, ret;
 
-	/* A processor that waits to be started is not halted: nothing to learn, nothing to poll for. */
+	/* A processor that waits to be started is not halted: nothing to learn, nothing to poll
+	 * for. */
 	if (v->life == VCPU_WAIT_SIPI)
 		ret = halter_park(&v->halter);
 	else

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From the local APIC into the guest, and back: interrupt and NMI injection, the interrupt window, CR8, and
- * paravirtual EOI (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_PV_EOI_EN). irqchip=user only.
+ * From the local APIC into the guest, and back: interrupt and NMI injection, the interrupt window,
+ * CR8, and paravirtual EOI (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_PV_EOI_EN).
+ * irqchip=user only.
  */
 #include <errno.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static int inject_vector(struct vcpu *v, uint8_t vector)
 		ev->interrupt.soft = 0;
 		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	} else {
-		struct kvm_interrupt irq = { .irq = vector };
+		struct kvm_interrupt irq = {.irq = vector};
 
 		if (ioctl(v->fd, KVM_INTERRUPT, &irq) < 0)
 			return -errno;
@@ -37,8 +38,8 @@ static int inject_vector(struct vcpu *v, uint8_t vector)
 }
 
 /*
- * The guest's flag may be set only when nothing else is pending and exactly what is in service needs no
- * help from the I/O APIC: then the guest may end it by clearing the flag, with no exit.
+ * The guest's flag may be set only when nothing else is pending and exactly what is in service
+ * needs no help from the I/O APIC: then the guest may end it by clearing the flag, with no exit.
  */
 static void offer_pv_eoi(struct vcpu *v)
 {
@@ -91,7 +92,8 @@ int vcpu_prepare_entry(struct vcpu *v)
 		return 1;
 	}
 	if (deadline != UINT64_MAX) {
-		/* With interrupts off the timer's could not be taken: come back when they are on. */
+		/* With interrupts off the timer's could not be taken: come back when they are on.
+		 */
 		if (!v->run->if_flag)
 			window = true;
 		else

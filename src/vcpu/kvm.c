@@ -66,14 +66,15 @@ int kvm_open(struct kvm *k, struct kvm_error *err)
 	version = ioctl(k->fd, KVM_GET_API_VERSION, 0);
 	if (version != KVM_API_VERSION) {
 		ret = version < 0 ? -errno : -ENOTSUP;
-		snprintf(err->text, sizeof(err->text), "/dev/kvm does not speak KVM's API version %d",
-			 KVM_API_VERSION);
+		snprintf(err->text, sizeof(err->text),
+			 "/dev/kvm does not speak KVM's API version %d", KVM_API_VERSION);
 		goto fail;
 	}
 	ret = ioctl(k->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (ret < (int)sizeof(struct kvm_run)) {
 		ret = ret < 0 ? -errno : -ENOTSUP;
-		snprintf(err->text, sizeof(err->text), "KVM_GET_VCPU_MMAP_SIZE: %s", strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "KVM_GET_VCPU_MMAP_SIZE: %s",
+			 strerror(-ret));
 		goto fail;
 	}
 	k->run_size = (size_t)ret;

@@ -14,12 +14,12 @@ struct kvm {
 	int vm_fd; /* -1 until kvm_create_vm() */
 	size_t run_size;
 	struct kvm_cpuid2 *cpuid; /* what this KVM supports */
-	uint32_t tsc_khz; /* 0: unknown */
+	uint32_t tsc_khz;	  /* 0: unknown */
 	/* Capabilities; what has no fallback is checked in kvm_open(). */
-	bool sync_events;    /* KVM_CAP_SYNC_REGS with events: injection without an ioctl */
-	bool msr_exits;	     /* KVM_CAP_X86_USER_SPACE_MSR */
+	bool sync_events; /* KVM_CAP_SYNC_REGS with events: injection without an ioctl */
+	bool msr_exits;	  /* KVM_CAP_X86_USER_SPACE_MSR */
 	bool msr_filter;
-	bool halt_poll;	     /* KVM_CAP_HALT_POLL */
+	bool halt_poll; /* KVM_CAP_HALT_POLL */
 	bool tsc_control;
 	bool stats_fd;
 	uint32_t max_vcpus;

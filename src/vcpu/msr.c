@@ -23,22 +23,33 @@ int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err)
 {
 	struct kvm_enable_cap cap = {
 		.cap = KVM_CAP_X86_USER_SPACE_MSR,
-		.args = { KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
-			  KVM_MSR_EXIT_REASON_FILTER },
+		.args = {KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
+			 KVM_MSR_EXIT_REASON_FILTER},
 	};
-	/* A 0 bit denies, and what is denied comes to us. 0x4b564d04 PV EOI, 0x4b564d05 poll control. */
-	static uint8_t none[1];
+	/* A 0 bit denies, and what is denied comes to us. 0x4b564d04 PV EOI, 0x4b564d05 poll
+	 * control. */
+	uint8_t none[1] = {0}; /* the kernel reads it */
 	struct kvm_msr_filter filter = {
 		.flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
-		.ranges = {
-			{ .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 2,
-			  .base = MSR_KVM_PV_EOI_EN, .bitmap = none },
-			{ .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1,
-			  .base = LAPIC_MSR_TSC_DEADLINE, .bitmap = none },
-			{ .flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_TSC, .bitmap = none },
-			{ .flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_TSC_ADJUST,
-			  .bitmap = none },
-		},
+		.ranges =
+			{
+				{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+				 .nmsrs = 2,
+				 .base = MSR_KVM_PV_EOI_EN,
+				 .bitmap = none},
+				{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+				 .nmsrs = 1,
+				 .base = LAPIC_MSR_TSC_DEADLINE,
+				 .bitmap = none},
+				{.flags = KVM_MSR_FILTER_WRITE,
+				 .nmsrs = 1,
+				 .base = MSR_TSC,
+				 .bitmap = none},
+				{.flags = KVM_MSR_FILTER_WRITE,
+				 .nmsrs = 1,
+				 .base = MSR_TSC_ADJUST,
+				 .bitmap = none},
+			},
 	};
 	int ret;
 
@@ -56,7 +67,7 @@ static int kvm_get_msr(struct vcpu *v, uint32_t index, uint64_t *value)
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entry;
-	} m = { .head.nmsrs = 1, .entry.index = index };
+	} m = {.head.nmsrs = 1, .entry.index = index};
 
 	if (ioctl(v->fd, KVM_GET_MSRS, &m) != 1)
 		return -EPERM;
@@ -69,7 +80,7 @@ static int kvm_set_msr(struct vcpu *v, uint32_t index, uint64_t value)
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entry;
-	} m = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
+	} m = {.head.nmsrs = 1, .entry = {.index = index, .data = value}};
 
 	return ioctl(v->fd, KVM_SET_MSRS, &m) == 1 ? 0 : -EPERM;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Questions that only running a vCPU answers. Whether a write of IA32_TSC_DEADLINE comes to user space is
- * one: newer kernels handle it in the fast path of the exit, before they look at the MSR filter. Since
- * CPUID cannot change any more once a vCPU has run, the question goes to a vCPU that is used for nothing else.
+ * Questions that only running a vCPU answers. Whether a write of IA32_TSC_DEADLINE comes to user
+ * space is one: newer kernels handle it in the fast path of the exit, before they look at the MSR
+ * filter. Since CPUID cannot change any more once a vCPU has run, the question goes to a vCPU that
+ * is used for nothing else.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,12 +18,12 @@
 #define COST_RUNS     501
 
 /* mov $0x6e0, %ecx; mov $-1, %eax; mov %eax, %edx; wrmsr; hlt - in real mode */
-static const uint8_t tsc_deadline_code[] = { 0x66, 0xb9, 0xe0, 0x06, 0x00, 0x00, 0x66, 0xb8, 0xff,
-					     0xff, 0xff, 0xff, 0x66, 0x89, 0xc2, 0x0f, 0x30, 0xf4 };
+static const uint8_t tsc_deadline_code[] = {0x66, 0xb9, 0xe0, 0x06, 0x00, 0x00, 0x66, 0xb8, 0xff,
+					    0xff, 0xff, 0xff, 0x66, 0x89, 0xc2, 0x0f, 0x30, 0xf4};
 
 static int run_code(int fd, struct kvm_run *run, uint64_t gpa)
 {
-	struct kvm_regs r = { .rflags = 2 };
+	struct kvm_regs r = {.rflags = 2};
 	struct kvm_sregs s;
 
 	if (ioctl(fd, KVM_GET_SREGS, &s) < 0)
@@ -38,7 +39,8 @@ static int run_code(int fd, struct kvm_run *run, uint64_t gpa)
 				continue;
 			return -errno;
 		}
-		if (run->exit_reason == KVM_EXIT_X86_WRMSR && run->msr.index == LAPIC_MSR_TSC_DEADLINE)
+		if (run->exit_reason == KVM_EXIT_X86_WRMSR &&
+		    run->msr.index == LAPIC_MSR_TSC_DEADLINE)
 			return 1;
 		if (run->exit_reason == KVM_EXIT_HLT)
 			return 0;

@@ -31,7 +31,7 @@ static void add_instruction(struct vcpu *v, struct text *t, const struct kvm_reg
 
 	add(t, "code:");
 	for (unsigned int i = 0; i < 16; i++) {
-		struct kvm_translation tr = { .linear_address = linear + i };
+		struct kvm_translation tr = {.linear_address = linear + i};
 		const uint8_t *p = NULL;
 
 		if (ioctl(v->fd, KVM_TRANSLATE, &tr) == 0 && tr.valid)
@@ -67,8 +67,8 @@ static void add_registers(struct vcpu *v, struct text *t)
 
 void vcpu_end(struct vcpu *v, uint32_t reason, int32_t code, const char *what)
 {
-	struct catnap_exit e = { .size = sizeof(e), .reason = reason, .code = code, .vcpu = v->id };
-	struct text t = { e.report, sizeof(e.report), 0 };
+	struct catnap_exit e = {.size = sizeof(e), .reason = reason, .code = code, .vcpu = v->id};
+	struct text t = {e.report, sizeof(e.report), 0};
 
 	if (what) {
 		add(&t, "vCPU %u: %s", v->id, what);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A vCPU's statistics; with irqchip=kernel the halts are KVM's, read from its binary statistics (KVM
- * Documentation/virt/kvm/api.rst 4.133 KVM_GET_STATS_FD).
+ * A vCPU's statistics; with irqchip=kernel the halts are KVM's, read from its binary statistics
+ * (KVM Documentation/virt/kvm/api.rst 4.133 KVM_GET_STATS_FD).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,7 +16,10 @@ struct wanted {
 	unsigned int count;
 };
 
-#define WANT(field, n) { #field, offsetof(struct catnap_halt_stats, field), n }
+#define WANT(field, n)                                               \
+	{                                                            \
+#field, offsetof(struct catnap_halt_stats, field), n \
+	}
 
 static const struct wanted wanted[] = {
 	WANT(halt_exits, 1),
@@ -42,7 +45,7 @@ static void read_one(int fd, const struct kvm_stats_header *head, const struct k
 			continue;
 		/* A short read leaves zeros: statistics are not worth an error. */
 		if (pread(fd, (char *)stats + wanted[i].offset, n * sizeof(uint64_t),
-			  (off_t)(head->data_offset + desc->offset)) < 0)
+			  (off_t)head->data_offset + (off_t)desc->offset) < 0)
 			return;
 	}
 }
@@ -64,7 +67,8 @@ void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
 	if (descs && pread(v->stats_fd, descs, all, head.desc_offset) == (ssize_t)all)
 		for (uint32_t i = 0; i < head.num_desc; i++)
 			read_one(v->stats_fd, &head,
-				 (const struct kvm_stats_desc *)(const void *)(descs + i * step), stats);
+				 (const struct kvm_stats_desc *)(const void *)(descs + i * step),
+				 stats);
 	free(descs);
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A kernel timer for the APIC timer, needed only while the guest runs with interrupts enabled and a
- * deadline ahead: halted, the poll loop and the futex keep the time; with interrupts disabled the guest
- * could not take the interrupt anyway, and the interrupt window brings it back here (inject.c).
- * It is cancelled when a halt goes to sleep, where its signal would cost an extra wake-up and come in the
- * way of the real one; a halt that only polls leaves it alone.
+ * deadline ahead: halted, the poll loop and the futex keep the time; with interrupts disabled the
+ * guest could not take the interrupt anyway, and the interrupt window brings it back here
+ * (inject.c). It is cancelled when a halt goes to sleep, where its signal would cost an extra
+ * wake-up and come in the way of the real one; a halt that only polls leaves it alone.
  */
 #include <errno.h>
 #include <signal.h>
@@ -42,12 +42,12 @@ uint64_t vcpu_run_timer(struct vcpu *v)
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 {
 	uint64_t now = clock_now(v->host->clock), ns;
-	struct itimerspec its = { 0 };
+	struct itimerspec its = {0};
 	int ret;
 
 	/*
-	 * Whether it is still set is known from its signal alone: it runs on CLOCK_MONOTONIC, which may be
-	 * slewed against the ticks, so it may fire when by the ticks it is not due yet.
+	 * Whether it is still set is known from its signal alone: it runs on CLOCK_MONOTONIC, which
+	 * may be slewed against the ticks, so it may fire when by the ticks it is not due yet.
 	 */
 	if (atomic_exchange_explicit(&v->timer_fired, false, memory_order_relaxed) ||
 	    v->timer_at <= now)

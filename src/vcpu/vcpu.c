@@ -40,7 +40,7 @@ static void on_kick(int signo, siginfo_t *info, void *context)
 
 int vcpu_install_kick_handler(int signo)
 {
-	struct sigaction sa = { .sa_sigaction = on_kick, .sa_flags = SA_RESTART | SA_SIGINFO };
+	struct sigaction sa = {.sa_sigaction = on_kick, .sa_flags = SA_RESTART | SA_SIGINFO};
 
 	sigemptyset(&sa.sa_mask);
 	return sigaction(signo, &sa, NULL) < 0 ? -errno : 0;
@@ -52,7 +52,7 @@ static void kick(void *ctx)
 	int tid = atomic_load_explicit(&v->tid, memory_order_acquire);
 
 	if (tid)
-		syscall(SYS_tgkill, getpid(), tid, v->host->kick_signal);
+		syscall(SYS_tgkill, v->pid, tid, v->host->kick_signal);
 }
 
 static void before_sleep(void *ctx)
@@ -77,7 +77,8 @@ static int make_vcpu(struct vcpu *v, struct kvm_error *err)
 	if (v->run == MAP_FAILED) {
 		ret = -errno;
 		v->run = NULL;
-		snprintf(err->text, sizeof(err->text), "mapping vCPU %u: %s", v->id, strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "mapping vCPU %u: %s", v->id,
+			 strerror(-ret));
 		return ret;
 	}
 	cpuid = cpuid_make(host->kvm->cpuid, &host->cpuid, v->id);
@@ -251,6 +252,7 @@ static void *thread(void *arg)
 	/* A sleep with a deadline is to end at the deadline, not 50 us later. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	current_vcpu = v;
+	v->pid = getpid();
 	atomic_store_explicit(&v->tid, (int)syscall(SYS_gettid), memory_order_release);
 	sigemptyset(&set);
 	sigaddset(&set, v->host->kick_signal);
@@ -263,7 +265,8 @@ static void *thread(void *arg)
 	vcpu_fini_timer(v);
 	current_vcpu = NULL;
 	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
-		atomic_store_explicit(&v->cpu_ns, (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
+		atomic_store_explicit(&v->cpu_ns,
+				      (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
 				      memory_order_relaxed);
 	v->host->left(v->host->ctx, v);
 	return NULL;

@@ -25,12 +25,14 @@
 struct serial;
 struct vcpu;
 
-/* Work bits (halter). IPI is the engine's CATNAP_WORK_IPI: somebody's ICR put something in the inbox. */
+/* Work bits (halter). IPI is the engine's CATNAP_WORK_IPI: somebody's ICR put something in the
+ * inbox. */
 #define VCPU_WORK_IRQ	(UINT32_C(1) << 1) /* the inbox of the local APIC, from a device or MSI */
 #define VCPU_WORK_PAUSE (UINT32_C(1) << 2) /* look at vcpu_host.paused */
 #define VCPU_WORK_STOP	(UINT32_C(1) << 3)
 
-/* What the vCPUs of a VM share: the VM fills it before they start; then constant, but for the atomics. */
+/* What the vCPUs of a VM share: the VM fills it before they start; then constant, but for the
+ * atomics. */
 struct vcpu_host {
 	struct kvm *kvm;
 	const struct clock *clock;
@@ -58,9 +60,10 @@ enum vcpu_entry_mode { VCPU_ENTRY_REAL, VCPU_ENTRY_PROTECTED, VCPU_ENTRY_LONG };
 struct vcpu_entry {
 	enum vcpu_entry_mode mode;
 	uint64_t rip, rax, rbx, rsi, rsp;
-	uint64_t cr3; /* long mode: identity map made by the loader */
+	uint64_t cr3;	      /* long mode: identity map made by the loader */
 	uint16_t cs_selector; /* real mode; base is selector << 4 */
-	uint64_t gdt_base; /* protected and long mode: a GDT in memory, so that segments can be reloaded */
+	uint64_t gdt_base;    /* protected and long mode: a GDT in memory, so that segments can be
+				 reloaded */
 	uint16_t gdt_limit;
 };
 
@@ -79,8 +82,8 @@ struct vcpu {
 	const struct vcpu_host *host;
 	uint32_t id;
 	int fd;
-	/* KVM's statistics, irqchip kernel only, else -1. Opened early: asking a vCPU for it waits until the
-	 * vCPU has left KVM_RUN, and one that is halted in the kernel does not leave. */
+	/* KVM's statistics, irqchip kernel only, else -1. Opened early: asking a vCPU for it waits
+	 * until the vCPU has left KVM_RUN, and one that is halted in the kernel does not leave. */
 	int stats_fd;
 	struct kvm_run *run;
 	enum vcpu_life life;
@@ -97,9 +100,10 @@ struct vcpu {
 	/* kernel timer for a deadline that passes while the guest runs; see timer.c */
 	timer_t timer;
 	bool timer_made;
-	uint64_t timer_at; /* ticks for which it is set; UINT64_MAX: not */
+	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
 	struct vcpu_counters counters;
+	pid_t pid; /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
 	_Atomic bool has_thread;
 	clockid_t cpu_clock;
@@ -107,7 +111,8 @@ struct vcpu {
 	pthread_t thread;
 };
 
-/* Makes the KVM vCPU. 0 or -errno with a sentence. @v is zeroed memory, aligned as the struct asks. */
+/* Makes the KVM vCPU. 0 or -errno with a sentence. @v is zeroed memory, aligned as the struct asks.
+ */
 int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 	      const struct catnap_halt_poll *halt_poll, struct kvm_error *err);
 void vcpu_fini(struct vcpu *v);
@@ -128,9 +133,9 @@ static inline void vcpu_wake(struct vcpu *v, uint32_t bits)
 int vcpu_install_kick_handler(int signo);
 
 /*
- * probe.c: does this KVM show writes of the TSC deadline MSR to user space? Runs a few bytes of guest code
- * in the page of guest memory at @gpa (below 1 MiB; it is zero afterwards) on a vCPU of its own, with the MSR
- * filter set. 1, 0, or -errno.
+ * probe.c: does this KVM show writes of the TSC deadline MSR to user space? Runs a few bytes of
+ * guest code in the page of guest memory at @gpa (below 1 MiB; it is zero afterwards) on a vCPU of
+ * its own, with the MSR filter set. 1, 0, or -errno.
  */
 int vcpu_probe_tsc_deadline(const struct vcpu_host *host, uint64_t gpa);
 /* probe.c: what one KVM_RUN costs that does not enter the guest, in ns; 0 if it cannot be told. */
@@ -151,7 +156,8 @@ void vcpu_reset_msrs(struct vcpu *v);
 int vcpu_prepare_entry(struct vcpu *v);
 void vcpu_after_exit(struct vcpu *v);
 bool vcpu_can_wake(const struct vcpu *v);
-/* timer.c: the APIC timer as it stands now, before the guest looks at it or changes it. Returns now. */
+/* timer.c: the APIC timer as it stands now, before the guest looks at it or changes it. Returns
+ * now. */
 uint64_t vcpu_run_timer(struct vcpu *v);
 /* A kernel timer at @deadline unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);

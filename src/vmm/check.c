@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What this host offers: each capability that catnap uses, what its absence costs, what to do about it.
- * Nothing here is needed to run a VM; catnap_vm_create() asks for itself.
+ * What this host offers: each capability that catnap uses, what its absence costs, what to do about
+ * it. Nothing here is needed to run a VM; catnap_vm_create() asks for itself.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -55,7 +55,7 @@ static bool read_line(const char *path, char *buf, size_t size)
 
 static void check_kind(struct list *l)
 {
-	static const char *const kinds[] = { "kvm_intel", "kvm_amd", "kvm_pvm" };
+	static const char *const kinds[] = {"kvm_intel", "kvm_amd", "kvm_pvm"};
 	char path[64];
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -64,7 +64,8 @@ static void check_kind(struct list *l)
 			continue;
 		if (strcmp(kinds[i], "kvm_pvm") == 0)
 			add(l, "kind of KVM", CATNAP_CHECK_DEGRADED, kinds[i],
-			    "Guest kernel code is emulated, instruction by instruction: bare-metal guests run, "
+			    "Guest kernel code is emulated, instruction by instruction: bare-metal "
+			    "guests run, "
 			    "a Linux guest is too slow to be of use.");
 		else
 			add(l, "kind of KVM", CATNAP_CHECK_OK, kinds[i], "");
@@ -79,11 +80,12 @@ static void check_parameters(struct list *l)
 
 	if (!read_line("/sys/module/kvm/parameters/halt_poll_ns", ns, sizeof(ns)) ||
 	    !read_line("/sys/module/kvm/parameters/halt_poll_ns_grow", grow, sizeof(grow)) ||
-	    !read_line("/sys/module/kvm/parameters/halt_poll_ns_grow_start", start, sizeof(start)) ||
+	    !read_line("/sys/module/kvm/parameters/halt_poll_ns_grow_start", start,
+		       sizeof(start)) ||
 	    !read_line("/sys/module/kvm/parameters/halt_poll_ns_shrink", shrink, sizeof(shrink)))
 		return;
-	snprintf(all, sizeof(all), "max %s ns, grow %s, grow_start %s ns, shrink %s", ns, grow, start,
-		 shrink);
+	snprintf(all, sizeof(all), "max %s ns, grow %s, grow_start %s ns, shrink %s", ns, grow,
+		 start, shrink);
 	add(l, "KVM's halt polling", CATNAP_CHECK_OK, all, "");
 }
 
@@ -96,7 +98,8 @@ static void check_uring(struct list *l)
 
 	if (ret < 0) {
 		add(l, "io_uring", CATNAP_CHECK_DEGRADED, strerror(-ret),
-		    "Eventfds cannot be waited for. See kernel.io_uring_disabled, and the limits of a "
+		    "Eventfds cannot be waited for. See kernel.io_uring_disabled, and the limits "
+		    "of a "
 		    "container.");
 		return;
 	}
@@ -106,14 +109,15 @@ static void check_uring(struct list *l)
 	io_uring_queue_exit(&ring);
 	add(l, "io_uring", CATNAP_CHECK_OK, "yes", "");
 	add_cap(l, "io_uring futex wait", futex, CATNAP_CHECK_DEGRADED,
-		"A vCPU with event sources sleeps on an eventfd instead (Linux 6.7 has it): some 0.3 us "
+		"A vCPU with event sources sleeps on an eventfd instead (Linux 6.7 has it): some "
+		"0.3 us "
 		"more for a wake-up.");
 }
 
 /* A VM that is never started. */
 static int small_vm(struct catnap_vm **vm)
 {
-	static const uint8_t hlt[] = { 0xf4 };
+	static const uint8_t hlt[] = {0xf4};
 	struct catnap_vm_config cfg;
 
 	catnap_vm_config_init(&cfg);
@@ -138,15 +142,18 @@ static void check_vm(struct list *l)
 	}
 	add(l, "irqchip=user", CATNAP_CHECK_OK, "yes", "");
 	add_cap(l, "TSC deadline exits", vm->host.cpuid.tsc_deadline, CATNAP_CHECK_DEGRADED,
-		"KVM keeps writes of that MSR to itself: guests are offered the APIC timer's one-shot and "
+		"KVM keeps writes of that MSR to itself: guests are offered the APIC timer's "
+		"one-shot and "
 		"periodic modes.");
 	cost = vcpu_probe_run_cost(vm->vcpus[0]);
 	snprintf(text, sizeof(text), "%llu.%02llu us", (unsigned long long)cost / 1000,
 		 (unsigned long long)cost % 1000 / 10);
 	if (cost > KVM_RUN_DEAR_NS)
 		add(l, "price of KVM_RUN", CATNAP_CHECK_DEGRADED, text,
-		    "Entering KVM is dear here, often because this host is a virtual machine itself and KVM "
-		    "reads an MSR that the outer hypervisor traps. A wake-up by user space pays it, one in "
+		    "Entering KVM is dear here, often because this host is a virtual machine "
+		    "itself and KVM "
+		    "reads an MSR that the outer hypervisor traps. A wake-up by user space pays "
+		    "it, one in "
 		    "the kernel does not.");
 	else
 		add(l, "price of KVM_RUN", CATNAP_CHECK_OK, text, "");
@@ -155,7 +162,7 @@ static void check_vm(struct list *l)
 
 static void check_kvm(struct list *l)
 {
-	struct kvm_error err = { "" };
+	struct kvm_error err = {""};
 	char text[96];
 	struct kvm kvm;
 
@@ -167,7 +174,8 @@ static void check_kvm(struct list *l)
 	add(l, "/dev/kvm", CATNAP_CHECK_OK, "yes", "");
 	check_kind(l);
 	check_parameters(l);
-	add_cap(l, "user-space MSRs and filter", kvm.msr_exits && kvm.msr_filter, CATNAP_CHECK_MISSING,
+	add_cap(l, "user-space MSRs and filter", kvm.msr_exits && kvm.msr_filter,
+		CATNAP_CHECK_MISSING,
 		"irqchip=user needs them (Linux 5.10); --irqchip kernel works.");
 	add_cap(l, "events in kvm_run", kvm.sync_events, CATNAP_CHECK_DEGRADED,
 		"Each interrupt costs an ioctl (KVM_INTERRUPT): some 2 us more for a wake-up.");
@@ -176,15 +184,16 @@ static void check_kvm(struct list *l)
 	add_cap(l, "binary statistics", kvm.stats_fd, CATNAP_CHECK_DEGRADED,
 		"With --irqchip kernel, halts are not counted (Linux 5.14 has it).");
 	snprintf(text, sizeof(text), "%u", kvm.max_vcpus);
-	add(l, "vCPUs per VM", kvm.max_vcpus >= CATNAP_MAX_VCPUS ? CATNAP_CHECK_OK : CATNAP_CHECK_DEGRADED,
-	    text, kvm.max_vcpus >= CATNAP_MAX_VCPUS ? "" : "Fewer than the 64 that catnap can run.");
+	add(l, "vCPUs per VM",
+	    kvm.max_vcpus >= CATNAP_MAX_VCPUS ? CATNAP_CHECK_OK : CATNAP_CHECK_DEGRADED, text,
+	    kvm.max_vcpus >= CATNAP_MAX_VCPUS ? "" : "Fewer than the 64 that catnap can run.");
 	check_vm(l);
 	kvm_close(&kvm);
 }
 
 size_t catnap_check_host(struct catnap_check *checks, size_t max)
 {
-	struct list l = { checks, 0, max };
+	struct list l = {checks, 0, max};
 	struct utsname u;
 	struct clock clock;
 	char text[96];
@@ -197,11 +206,13 @@ size_t catnap_check_host(struct catnap_check *checks, size_t max)
 	check_kvm(&l);
 	clock_init(&clock, catnap_host_tsc_khz());
 	if (clock.tsc) {
-		snprintf(text, sizeof(text), "yes, %u.%03u MHz", clock.khz / 1000, clock.khz % 1000);
+		snprintf(text, sizeof(text), "yes, %u.%03u MHz", clock.khz / 1000,
+			 clock.khz % 1000);
 		add(&l, "invariant TSC", CATNAP_CHECK_OK, text, "");
 	} else {
 		add(&l, "invariant TSC", CATNAP_CHECK_DEGRADED, "no",
-		    "Poll loops read CLOCK_MONOTONIC instead: coarser, and guests' timers may drift.");
+		    "Poll loops read CLOCK_MONOTONIC instead: coarser, and guests' timers may "
+		    "drift.");
 	}
 	check_uring(&l);
 	return l.n;

@@ -117,8 +117,8 @@ uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint
 void load_gdt(void *page)
 {
 	/* null, null, code, data, TSS; see vcpu/boot.c for the selectors */
-	static const uint64_t gdt[5] = { 0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff,
-					 0x00008b0000000067 };
+	static const uint64_t gdt[5] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff,
+					0x00008b0000000067};
 
 	_Static_assert(sizeof(gdt) == LOAD_GDT_SIZE, "five descriptors");
 	memcpy(page, gdt, sizeof(gdt));
@@ -128,12 +128,13 @@ unsigned int load_memory_map(const struct memory *m, struct load_range *r)
 {
 	unsigned int n = 0;
 
-	r[n++] = (struct load_range){ 0, MEMORY_LOW_END, 1 };
-	r[n++] = (struct load_range){ MEMORY_LOW_END, MEMORY_EXTENDED - MEMORY_LOW_END, 2 };
+	r[n++] = (struct load_range){0, MEMORY_LOW_END, 1};
+	r[n++] = (struct load_range){MEMORY_LOW_END, MEMORY_EXTENDED - MEMORY_LOW_END, 2};
 	if (m->regions[0].size > MEMORY_EXTENDED)
-		r[n++] = (struct load_range){ MEMORY_EXTENDED, m->regions[0].size - MEMORY_EXTENDED, 1 };
+		r[n++] = (struct load_range){MEMORY_EXTENDED, m->regions[0].size - MEMORY_EXTENDED,
+					     1};
 	if (m->count > 1)
-		r[n++] = (struct load_range){ m->regions[1].gpa, m->regions[1].size, 1 };
+		r[n++] = (struct load_range){m->regions[1].gpa, m->regions[1].size, 1};
 	return n;
 }
 
@@ -145,11 +146,18 @@ static const char *known_other(const struct image_head *h)
 		unsigned int len;
 		const char *what;
 	} known[] = {
-		{ "\x1f\x8b", 2, "a gzip file" },	     { "\xfd" "7zXZ", 5, "an xz file" },
-		{ "\x28\xb5\x2f\xfd", 4, "a zstd file" },    { "BZh", 3, "a bzip2 file" },
-		{ "PK\x03\x04", 4, "a zip file" },	     { "070701", 6, "a cpio archive" },
-		{ "QFI\xfb", 4, "a qcow2 disk image" },	     { "#!", 2, "a script" },
-		{ "!<arch>", 7, "an ar archive or package" }, { "\xd0\x0d\xfe\xed", 4, "a device tree" },
+		{"\x1f\x8b", 2, "a gzip file"},
+		{"\xfd"
+		 "7zXZ",
+		 5, "an xz file"},
+		{"\x28\xb5\x2f\xfd", 4, "a zstd file"},
+		{"BZh", 3, "a bzip2 file"},
+		{"PK\x03\x04", 4, "a zip file"},
+		{"070701", 6, "a cpio archive"},
+		{"QFI\xfb", 4, "a qcow2 disk image"},
+		{"#!", 2, "a script"},
+		{"!<arch>", 7, "an ar archive or package"},
+		{"\xd0\x0d\xfe\xed", 4, "a device tree"},
 	};
 	uint64_t text = 0;
 
@@ -158,9 +166,9 @@ static const char *known_other(const struct image_head *h)
 			return known[i].what;
 	if (h->len > 0x206 && memcmp(h->bytes + 0x202, "HdrS", 4) == 0)
 		return "a bzImage, which this version cannot start";
-	while (text < h->len && ((h->bytes[text] >= 0x20 && h->bytes[text] < 0x7f) ||
-				 h->bytes[text] == '\n' || h->bytes[text] == '\r' ||
-				 h->bytes[text] == '\t'))
+	while (text < h->len &&
+	       ((h->bytes[text] >= 0x20 && h->bytes[text] < 0x7f) || h->bytes[text] == '\n' ||
+		h->bytes[text] == '\r' || h->bytes[text] == '\t'))
 		text++;
 	return text == h->len ? "a text file" : NULL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A kernel image, in a file or in memory, and what becomes of it in guest memory. The image is not trusted:
- * every number in it is checked against the image's size and against guest memory before it is used.
+ * A kernel image, in a file or in memory, and what becomes of it in guest memory. The image is not
+ * trusted: every number in it is checked against the image's size and against guest memory before
+ * it is used.
  */
 #ifndef VMM_IMAGE_H
 #define VMM_IMAGE_H

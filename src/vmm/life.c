@@ -15,7 +15,7 @@ void vm_tell_rest(struct catnap_vm *vm)
 	/* Not before: whoever finds it readable finds the VM at rest. */
 	if (!vm->ended || vm->running)
 		return;
-	n = write(vm->end_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+	n = write(vm->end_fd, &(uint64_t){1}, sizeof(uint64_t));
 	(void)n;
 }
 
@@ -62,8 +62,8 @@ int catnap_vm_start(struct catnap_vm *vm)
 		ret = vcpu_start(vm->vcpus[i], vm->affinity[i]);
 		if (ret == 0)
 			continue;
-		snprintf(vm->error.text, sizeof(vm->error.text), "starting the thread of vCPU %u: %s", i,
-			 strerror(-ret));
+		snprintf(vm->error.text, sizeof(vm->error.text),
+			 "starting the thread of vCPU %u: %s", i, strerror(-ret));
 		pthread_mutex_lock(&vm->lock);
 		vm->running -= vm->vcpu_count - i;
 		vm_tell_rest(vm);
@@ -96,8 +96,8 @@ static int wait_at_rest(struct catnap_vm *vm, const struct timespec *deadline)
 	int ret = 0;
 
 	while (!(vm->ended && vm->running == 0) && ret == 0)
-		ret = deadline ? pthread_cond_timedwait(&vm->changed, &vm->lock, deadline) :
-				 pthread_cond_wait(&vm->changed, &vm->lock);
+		ret = deadline ? pthread_cond_timedwait(&vm->changed, &vm->lock, deadline)
+			       : pthread_cond_wait(&vm->changed, &vm->lock);
 	return -ret;
 }
 
@@ -127,7 +127,7 @@ int catnap_vm_get_fd(struct catnap_vm *vm)
 
 int catnap_vm_stop(struct catnap_vm *vm)
 {
-	struct catnap_exit e = { .size = sizeof(e), .reason = CATNAP_EXIT_STOPPED };
+	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_STOPPED};
 	int ret;
 
 	vm_end(vm, &e);

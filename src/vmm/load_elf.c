@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELF images, 32- and 64-bit: the segments go to their physical addresses. Started by their PVH note (Xen
- * public headers, elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY) or else by their Multiboot header.
+ * ELF images, 32- and 64-bit: the segments go to their physical addresses. Started by their PVH
+ * note (Xen public headers, elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY) or else by their Multiboot header.
  */
 #include <elf.h>
 #include <errno.h>
@@ -33,7 +33,8 @@ static int read_header(const struct load_request *req, const struct image_head *
 
 	if (h->len < sizeof(*e32) || e32->e_ident[EI_DATA] != ELFDATA2LSB ||
 	    (e32->e_ident[EI_CLASS] != ELFCLASS32 && e32->e_ident[EI_CLASS] != ELFCLASS64))
-		return image_bad(req->image, err, "a truncated ELF file, or one for another machine");
+		return image_bad(req->image, err,
+				 "a truncated ELF file, or one for another machine");
 	e->is64 = e32->e_ident[EI_CLASS] == ELFCLASS64;
 	if (e->is64 && h->len < sizeof(*e64))
 		return image_bad(req->image, err, "a truncated ELF file");
@@ -73,11 +74,11 @@ static int read_segment(const struct load_request *req, const struct elf *e, uin
 	if (ret < 0)
 		return image_bad(req->image, err, "%s", strerror(-ret));
 	if (e->is64)
-		*s = (struct segment){ p.p64.p_type, p.p64.p_offset, p.p64.p_vaddr, p.p64.p_paddr,
-				       p.p64.p_filesz, p.p64.p_memsz };
+		*s = (struct segment){p.p64.p_type,  p.p64.p_offset, p.p64.p_vaddr,
+				      p.p64.p_paddr, p.p64.p_filesz, p.p64.p_memsz};
 	else
-		*s = (struct segment){ p.p32.p_type, p.p32.p_offset, p.p32.p_vaddr, p.p32.p_paddr,
-				       p.p32.p_filesz, p.p32.p_memsz };
+		*s = (struct segment){p.p32.p_type,  p.p32.p_offset, p.p32.p_vaddr,
+				      p.p32.p_paddr, p.p32.p_filesz, p.p32.p_memsz};
 	return 0;
 }
 
@@ -88,24 +89,28 @@ static int load_segment(const struct load_request *req, const struct segment *s,
 	int ret;
 
 	if (s->filesz > s->memsz)
-		return image_bad(req->image, err, "ELF segment %u is larger in the file than in memory",
-				 i);
+		return image_bad(req->image, err,
+				 "ELF segment %u is larger in the file than in memory", i);
 	if (!s->memsz)
 		return 0;
 	to = memory_at(req->memory, s->paddr, s->memsz);
 	if (!to)
-		return image_bad(req->image, err,
-				 "ELF segment %u (0x%llx, %llu bytes) lies outside guest memory (%llu MiB)",
-				 i, (unsigned long long)s->paddr, (unsigned long long)s->memsz,
-				 (unsigned long long)(req->memory->size >> 20));
+		return image_bad(
+			req->image, err,
+			"ELF segment %u (0x%llx, %llu bytes) lies outside guest memory (%llu MiB)",
+			i, (unsigned long long)s->paddr, (unsigned long long)s->memsz,
+			(unsigned long long)(req->memory->size >> 20));
 	ret = load_map_add(map, s->paddr, s->memsz);
 	if (ret < 0)
-		return image_bad(req->image, err, ret == -EEXIST ? "ELF segment %u overlaps another" :
-								   "more ELF segments than %u", i);
+		return image_bad(req->image, err,
+				 ret == -EEXIST ? "ELF segment %u overlaps another"
+						: "more ELF segments than %u",
+				 i);
 	/* Guest memory is fresh, so what is not in the file is zero already. */
 	ret = s->filesz ? image_read(req->image, s->offset, to, s->filesz) : 0;
 	if (ret == -ENODATA)
-		return image_bad(req->image, err, "a truncated ELF file: segment %u ends outside it", i);
+		return image_bad(req->image, err,
+				 "a truncated ELF file: segment %u ends outside it", i);
 	if (ret < 0)
 		return image_bad(req->image, err, "%s", strerror(-ret));
 	return 0;
@@ -140,22 +145,22 @@ static int find_pvh(const struct load_request *req, const struct segment *s, uin
 	return 0;
 }
 
-int load_elf(const struct load_request *req, const struct image_head *head, struct vcpu_entry *entry,
-	     struct kvm_error *err)
+int load_elf(const struct load_request *req, const struct image_head *head,
+	     struct vcpu_entry *entry, struct kvm_error *err)
 {
 	const struct multiboot_header *mb;
-	struct load_map map = { .count = 0 };
+	struct load_map map = {.count = 0};
 	uint64_t pvh = 0, mb_entry;
 	bool has_pvh = false;
 	uint32_t offset;
-	struct elf e = { 0 };
+	struct elf e = {0};
 	int ret = read_header(req, head, &e, err);
 
 	if (ret < 0)
 		return ret;
 	mb_entry = e.entry;
 	for (uint16_t i = 0; i < e.phnum; i++) {
-		struct segment s = { 0 };
+		struct segment s = {0};
 
 		ret = read_segment(req, &e, i, &s, err);
 		if (ret == 0 && s.type == PT_LOAD)
@@ -177,7 +182,8 @@ int load_elf(const struct load_request *req, const struct image_head *head, stru
 		ret = multiboot_check(req, mb, err);
 		return ret < 0 ? ret : multiboot_boot(req, &map, mb_entry, entry, err);
 	}
-	return image_bad(req->image, err, req->kind == CATNAP_IMAGE_PVH ?
-						  "an ELF file without a PVH entry" :
-						  "an ELF file without a PVH entry or a Multiboot header");
+	return image_bad(req->image, err,
+			 req->kind == CATNAP_IMAGE_PVH
+				 ? "an ELF file without a PVH entry"
+				 : "an ELF file without a PVH entry or a Multiboot header");
 }

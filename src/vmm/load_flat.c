@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An image without a format, treated as a PC treats a boot sector, of any length: loaded at 0x7c00 and
- * started there in real mode, with CS, DS, ES and SS 0 and the stack below it.
+ * An image without a format, treated as a PC treats a boot sector, of any length: loaded at 0x7c00
+ * and started there in real mode, with CS, DS, ES and SS 0 and the stack below it.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,13 +16,15 @@ int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct k
 	int ret;
 
 	if (!to)
-		return image_bad(req->image, err,
-				 "a flat image of %llu bytes at 0x7c00 does not fit in %llu MiB of memory",
-				 (unsigned long long)req->image->size,
-				 (unsigned long long)(req->memory->size >> 20));
+		return image_bad(
+			req->image, err,
+			"a flat image of %llu bytes at 0x7c00 does not fit in %llu MiB of memory",
+			(unsigned long long)req->image->size,
+			(unsigned long long)(req->memory->size >> 20));
 	ret = image_read(req->image, 0, to, req->image->size);
 	if (ret < 0)
 		return image_bad(req->image, err, "%s", strerror(-ret));
-	*entry = (struct vcpu_entry){ .mode = VCPU_ENTRY_REAL, .rip = FLAT_ADDRESS, .rsp = FLAT_ADDRESS };
+	*entry = (struct vcpu_entry){
+		.mode = VCPU_ENTRY_REAL, .rip = FLAT_ADDRESS, .rsp = FLAT_ADDRESS};
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Multiboot Specification version 0.6.96: the header, the information structure, the machine state. */
+/* Multiboot Specification version 0.6.96: the header, the information structure, the machine state.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,7 +44,8 @@ struct multiboot_page {
 
 const struct multiboot_header *multiboot_find(const struct image_head *head, uint32_t *offset)
 {
-	/* The whole header lies in the first 8 KiB, at a multiple of 4. Its addresses are optional. */
+	/* The whole header lies in the first 8 KiB, at a multiple of 4. Its addresses are optional.
+	 */
 	for (uint32_t at = 0; at + HEADER_SHORT <= head->len; at += 4) {
 		const struct multiboot_header *mb = (const void *)(head->bytes + at);
 		uint32_t size = mb->flags & MULTIBOOT_HAS_ADDRESSES ? sizeof(*mb) : HEADER_SHORT;
@@ -63,8 +65,8 @@ int multiboot_check(const struct load_request *req, const struct multiboot_heade
 	uint32_t unknown = mb->flags & FLAGS_MANDATORY & ~FLAGS_KNOWN;
 
 	if (unknown)
-		return image_bad(req->image, err, "the Multiboot header asks for what is not known: 0x%x",
-				 unknown);
+		return image_bad(req->image, err,
+				 "the Multiboot header asks for what is not known: 0x%x", unknown);
 	return 0;
 }
 
@@ -80,7 +82,8 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 	unsigned int n;
 
 	if (rip > UINT32_MAX || !memory_at(req->memory, rip, 1))
-		return image_bad(req->image, err, "the Multiboot entry 0x%llx lies outside guest memory",
+		return image_bad(req->image, err,
+				 "the Multiboot entry 0x%llx lies outside guest memory",
 				 (unsigned long long)rip);
 	if (!at)
 		return image_bad(req->image, err,
@@ -89,11 +92,13 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 	load_gdt(p->gdt);
 	n = load_memory_map(req->memory, ranges);
 	for (unsigned int i = 0; i < n; i++)
-		p->map[i] = (struct multiboot_mmap){ 20, ranges[i].start, ranges[i].len, ranges[i].type };
+		p->map[i] =
+			(struct multiboot_mmap){20, ranges[i].start, ranges[i].len, ranges[i].type};
 	p->info = (struct multiboot_info){
 		.flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER,
 		.mem_lower = MEMORY_LOW_END / 1024,
-		.mem_upper = (uint32_t)(upper > MEMORY_EXTENDED ? (upper - MEMORY_EXTENDED) / 1024 : 0),
+		.mem_upper =
+			(uint32_t)(upper > MEMORY_EXTENDED ? (upper - MEMORY_EXTENDED) / 1024 : 0),
 		.cmdline = (uint32_t)(at + offsetof(struct multiboot_page, cmdline)),
 		.mmap_length = n * (uint32_t)sizeof(struct multiboot_mmap),
 		.mmap_addr = (uint32_t)(at + offsetof(struct multiboot_page, map)),
@@ -113,11 +118,12 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 	return 0;
 }
 
-/* The address fields of the header: one piece of the file, from load_addr to load_end_addr, then bss. */
+/* The address fields of the header: one piece of the file, from load_addr to load_end_addr, then
+ * bss. */
 int load_multiboot_kludge(const struct load_request *req, const struct image_head *head,
 			  struct vcpu_entry *entry, struct kvm_error *err)
 {
-	struct load_map map = { .count = 0 };
+	struct load_map map = {.count = 0};
 	const struct multiboot_header *mb;
 	uint32_t offset;
 	uint64_t from, len, all;
@@ -128,15 +134,18 @@ int load_multiboot_kludge(const struct load_request *req, const struct image_hea
 	if (!mb)
 		return image_bad(req->image, err, "no Multiboot header");
 	if (offset + sizeof(*mb) > head->len)
-		return image_bad(req->image, err, "truncated: the Multiboot header ends outside the file");
+		return image_bad(req->image, err,
+				 "truncated: the Multiboot header ends outside the file");
 	ret = multiboot_check(req, mb, err);
 	if (ret < 0)
 		return ret;
 	if (mb->load_addr > mb->header_addr || mb->header_addr - mb->load_addr > offset)
-		return image_bad(req->image, err, "the Multiboot load address 0x%x is not in the file",
+		return image_bad(req->image, err,
+				 "the Multiboot load address 0x%x is not in the file",
 				 mb->load_addr);
 	from = offset - (mb->header_addr - mb->load_addr);
-	len = mb->load_end_addr ? (uint64_t)mb->load_end_addr - mb->load_addr : req->image->size - from;
+	len = mb->load_end_addr ? (uint64_t)mb->load_end_addr - mb->load_addr
+				: req->image->size - from;
 	all = mb->bss_end_addr ? (uint64_t)mb->bss_end_addr - mb->load_addr : len;
 	if ((mb->load_end_addr && mb->load_end_addr < mb->load_addr) ||
 	    (mb->bss_end_addr && mb->bss_end_addr < mb->load_addr) || all < len || !len)
@@ -144,12 +153,13 @@ int load_multiboot_kludge(const struct load_request *req, const struct image_hea
 	to = memory_at(req->memory, mb->load_addr, all);
 	if (!to)
 		return image_bad(req->image, err,
-				 "0x%x, %llu bytes, lies outside guest memory (%llu MiB)", mb->load_addr,
-				 (unsigned long long)all,
+				 "0x%x, %llu bytes, lies outside guest memory (%llu MiB)",
+				 mb->load_addr, (unsigned long long)all,
 				 (unsigned long long)(req->memory->size >> 20));
 	ret = image_read(req->image, from, to, len);
 	if (ret == -ENODATA)
-		return image_bad(req->image, err, "truncated: the Multiboot image ends outside the file");
+		return image_bad(req->image, err,
+				 "truncated: the Multiboot image ends outside the file");
 	if (ret < 0)
 		return image_bad(req->image, err, "%s", strerror(-ret));
 	load_map_add(&map, mb->load_addr, all);

@@ -53,8 +53,8 @@ int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 		.memmap_entries = load_memory_map(req->memory, ranges),
 	};
 	for (unsigned int i = 0; i < p->info.memmap_entries; i++)
-		p->map[i] = (struct pvh_memmap_entry){ .addr = ranges[i].start, .size = ranges[i].len,
-						       .type = ranges[i].type };
+		p->map[i] = (struct pvh_memmap_entry){
+			.addr = ranges[i].start, .size = ranges[i].len, .type = ranges[i].type};
 	memcpy(p->cmdline, req->cmdline, cmdline);
 	*entry = (struct vcpu_entry){
 		.mode = VCPU_ENTRY_PROTECTED,

@@ -12,12 +12,12 @@ static int add_region(struct memory *m, const struct kvm *kvm, uint64_t gpa, uin
 		      struct kvm_error *err)
 {
 	struct memory_region *r = &m->regions[m->count];
-	struct kvm_userspace_memory_region slot = { .slot = m->count, .guest_phys_addr = gpa,
-						    .memory_size = size };
+	struct kvm_userspace_memory_region slot = {
+		.slot = m->count, .guest_phys_addr = gpa, .memory_size = size};
 	int ret;
 
-	r->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	r->host = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (r->host == MAP_FAILED) {
 		ret = -errno;
 		r->host = NULL;
@@ -51,7 +51,8 @@ int memory_init(struct memory *m, const struct kvm *kvm, uint64_t size, struct k
 		if (size > total) {
 			snprintf(err->text, sizeof(err->text),
 				 "memory: %llu MiB is more than this host has (%llu MiB)",
-				 (unsigned long long)(size >> 20), (unsigned long long)(total >> 20));
+				 (unsigned long long)(size >> 20),
+				 (unsigned long long)(total >> 20));
 			return -ENOMEM;
 		}
 	}
@@ -76,7 +77,8 @@ void *memory_at(const struct memory *m, uint64_t gpa, uint64_t len)
 	for (unsigned int i = 0; i < m->count; i++) {
 		const struct memory_region *r = &m->regions[i];
 
-		if (len && gpa >= r->gpa && gpa - r->gpa < r->size && r->size - (gpa - r->gpa) >= len)
+		if (len && gpa >= r->gpa && gpa - r->gpa < r->size &&
+		    r->size - (gpa - r->gpa) >= len)
 			return r->host + (gpa - r->gpa);
 	}
 	return NULL;

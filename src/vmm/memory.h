@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest memory: anonymous, below and above the hole at 3 to 4 GiB. memory_at() is the only way to it.
- * Constant after memory_init().
+ * Guest memory: anonymous, below and above the hole at 3 to 4 GiB. memory_at() is the only way to
+ * it. Constant after memory_init().
  */
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
@@ -10,11 +10,11 @@
 
 #include "vcpu/kvm.h"
 
-#define MEMORY_HOLE_START  UINT64_C(0xc0000000)
-#define MEMORY_HOLE_END	   UINT64_C(0x100000000)
-#define MEMORY_REGIONS	   2
-#define MEMORY_LOW_END	   UINT64_C(0x9fc00)  /* conventional memory, as a PC's BIOS reports it */
-#define MEMORY_EXTENDED	   UINT64_C(0x100000) /* where memory goes on */
+#define MEMORY_HOLE_START UINT64_C(0xc0000000)
+#define MEMORY_HOLE_END	  UINT64_C(0x100000000)
+#define MEMORY_REGIONS	  2
+#define MEMORY_LOW_END	  UINT64_C(0x9fc00)  /* conventional memory, as a PC's BIOS reports it */
+#define MEMORY_EXTENDED	  UINT64_C(0x100000) /* where memory goes on */
 
 struct memory_region {
 	uint64_t gpa, size;

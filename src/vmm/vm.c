@@ -45,9 +45,10 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	const char *what = NULL;
 
 	if (c->vcpus < 1 || c->vcpus > CATNAP_MAX_VCPUS)
-		snprintf(err->text, sizeof(err->text), "vcpus: %u is out of range: 1 to %u", c->vcpus,
-			 CATNAP_MAX_VCPUS);
-	else if (c->memory_size < MEMORY_MIN || c->memory_size > MEMORY_MAX || c->memory_size & 4095)
+		snprintf(err->text, sizeof(err->text), "vcpus: %u is out of range: 1 to %u",
+			 c->vcpus, CATNAP_MAX_VCPUS);
+	else if (c->memory_size < MEMORY_MIN || c->memory_size > MEMORY_MAX ||
+		 c->memory_size & 4095)
 		snprintf(err->text, sizeof(err->text),
 			 "memory: %llu bytes: expected a multiple of 4096, at least 1 MiB",
 			 (unsigned long long)c->memory_size);
@@ -56,7 +57,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	else if (c->image_kind > CATNAP_IMAGE_FLAT)
 		what = "image_kind: not one that is known";
 	else if (!c->kernel_path == !c->kernel_data)
-		what = c->kernel_path ? "kernel: either a path or data, not both" : "no kernel given";
+		what = c->kernel_path ? "kernel: either a path or data, not both"
+				      : "no kernel given";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)
@@ -70,7 +72,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	return -EINVAL;
 }
 
-/* -- what vCPUs and devices call ---------------------------------------------------------------- */
+/* -- what vCPUs and devices call ----------------------------------------------------------------
+ */
 
 static void *host_memory(void *ctx, uint64_t gpa, uint64_t len)
 {
@@ -137,7 +140,7 @@ static void com1_irq(void *ctx, bool level)
 	if (vm->host.irqchip_user) {
 		ioapic_set_pin(&vm->ioapic, SERIAL_COM1_IRQ, level);
 	} else {
-		struct kvm_irq_level irq = { .irq = SERIAL_COM1_IRQ, .level = level };
+		struct kvm_irq_level irq = {.irq = SERIAL_COM1_IRQ, .level = level};
 
 		ioctl(vm->kvm.vm_fd, KVM_IRQ_LINE, &irq);
 	}
@@ -145,7 +148,7 @@ static void com1_irq(void *ctx, bool level)
 
 static void control_event(void *ctx, enum control_event event, uint32_t value)
 {
-	struct catnap_exit e = { .size = sizeof(e) };
+	struct catnap_exit e = {.size = sizeof(e)};
 
 	e.reason = event == CONTROL_DEBUG_EXIT ? CATNAP_EXIT_DEBUG : CATNAP_EXIT_RESET;
 	e.code = (int32_t)value;
@@ -162,7 +165,7 @@ static void ioapic_bus_write(void *dev, uint64_t offset, const void *data, unsig
 	ioapic_mmio_write(dev, offset, data, len);
 }
 
-static const struct bus_ops ioapic_bus_ops = { ioapic_bus_read, ioapic_bus_write };
+static const struct bus_ops ioapic_bus_ops = {ioapic_bus_read, ioapic_bus_write};
 
 /* -- creation --------------------------------------------------------------------------------- */
 
@@ -182,7 +185,8 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 	vm->control.ctx = vm;
 	ret = control_add(&vm->control, &vm->pio, vm->cfg.debug_exit_port);
 	if (ret < 0) {
-		snprintf(err->text, sizeof(err->text), "debug_exit_port: 0x%x belongs to another device",
+		snprintf(err->text, sizeof(err->text),
+			 "debug_exit_port: 0x%x belongs to another device",
 			 (unsigned int)vm->cfg.debug_exit_port);
 		return ret;
 	}
@@ -191,14 +195,15 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 		if (ret < 0)
 			return ret;
 		vm->ioapic_made = true;
-		bus_add(&vm->mmio, IOAPIC_MMIO_BASE, IOAPIC_MMIO_SIZE, &ioapic_bus_ops, &vm->ioapic);
+		bus_add(&vm->mmio, IOAPIC_MMIO_BASE, IOAPIC_MMIO_SIZE, &ioapic_bus_ops,
+			&vm->ioapic);
 	}
 	return 0;
 }
 
 static int set_kernel_halt_poll(struct catnap_vm *vm, const struct catnap_halt_poll *p)
 {
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_HALT_POLL };
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL};
 
 	cap.args[0] = p->policy == CATNAP_POLICY_OFF ? 0 : p->max_ns;
 	if (!vm->kvm.halt_poll)
@@ -214,7 +219,8 @@ static int make_irqchip(struct catnap_vm *vm, struct kvm_error *err)
 
 	if (vm->host.irqchip_user && (!vm->kvm.msr_exits || !vm->kvm.msr_filter)) {
 		snprintf(err->text, sizeof(err->text),
-			 "irqchip=user needs KVM_CAP_X86_USER_SPACE_MSR and MSR_FILTER (Linux 5.10)");
+			 "irqchip=user needs KVM_CAP_X86_USER_SPACE_MSR and MSR_FILTER (Linux "
+			 "5.10)");
 		return -ENOTSUP;
 	}
 	if (ioctl(vm->kvm.vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
@@ -281,11 +287,13 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 
 static int load(struct catnap_vm *vm, struct kvm_error *err)
 {
-	struct load_request req = { .memory = &vm->memory,
-				    .cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
-				    .kind = (enum catnap_image_kind)vm->cfg.image_kind };
-	struct image img = { .name = "(memory)", .fd = -1, .data = vm->cfg.kernel_data,
-			     .size = vm->cfg.kernel_size };
+	struct load_request req = {.memory = &vm->memory,
+				   .cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
+				   .kind = (enum catnap_image_kind)vm->cfg.image_kind};
+	struct image img = {.name = "(memory)",
+			    .fd = -1,
+			    .data = vm->cfg.kernel_data,
+			    .size = vm->cfg.kernel_size};
 	struct vcpu_entry entry;
 	int ret;
 
@@ -387,9 +395,10 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	}
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
 	fill_host(vm);
-	ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
+	/* The MSR filter before memory: each waits for an SRCU grace period, and only the first is quick. */
+	ret = make_irqchip(vm, err);
 	if (ret == 0)
-		ret = make_irqchip(vm, err);
+		ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
 	if (ret == 0)
 		probe(vm);
 	if (ret == 0)
@@ -410,7 +419,8 @@ int catnap_vm_create(const struct catnap_vm_config *cfg, struct catnap_vm **out)
 	*out = NULL;
 	err->text[0] = '\0';
 	if (cfg->size < sizeof(*cfg)) {
-		snprintf(err->text, sizeof(err->text), "the configuration's size is not this library's");
+		snprintf(err->text, sizeof(err->text),
+			 "the configuration's size is not this library's");
 		return -EINVAL;
 	}
 	ret = check_config(cfg, err);
@@ -468,7 +478,8 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	free(vm);
 }
 
-int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu, const struct catnap_halt_poll *params)
+int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
+			    const struct catnap_halt_poll *params)
 {
 	int ret = catnap_halt_poll_check(params);
 
@@ -509,8 +520,9 @@ int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint32_t data)
 	if (vm->host.irqchip_user)
 		return lapic_bus_msi(&vm->lapics, address, data) ? 0 : -EINVAL;
 
-	struct kvm_msi msi = { .address_lo = (uint32_t)address,
-			       .address_hi = (uint32_t)(address >> 32), .data = data };
+	struct kvm_msi msi = {.address_lo = (uint32_t)address,
+			      .address_hi = (uint32_t)(address >> 32),
+			      .data = data};
 	int ret = ioctl(vm->kvm.vm_fd, KVM_SIGNAL_MSI, &msi);
 
 	return ret < 0 ? -errno : ret ? 0 : -EINVAL;

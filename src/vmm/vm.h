@@ -41,7 +41,7 @@ struct catnap_vm {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
 	bool started, ended, paused;
-	uint32_t running; /* threads that have not left */
+	uint32_t running;  /* threads that have not left */
 	uint32_t standing; /* vCPUs that wait in a pause */
 	struct catnap_exit exit;
 	struct kvm_error error; /* of the last call that failed */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A thousand VMs, made and destroyed at every stage of their lives, leave nothing behind: no file
- * descriptor, no thread, no memory. The first rounds are not counted: libraries keep what they have once
- * allocated.
+ * descriptor, no thread, no memory. The first rounds are not counted: libraries keep what they have
+ * once allocated.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #define CYCLES	   1000
 #define WARM_UP	   60
 #define HEAP_SLACK (32 << 10) /* bytes in use: stdio, thread caches */
-#define RSS_SLACK  (2048)     /* KiB: the heap's fragments, stacks that are kept for the next thread */
+#define RSS_SLACK  (2048) /* KiB: the heap's fragments, stacks that are kept for the next thread */
 
 struct usage {
 	unsigned int fds, threads, maps;
@@ -38,7 +38,7 @@ static unsigned int entries(const char *path)
 
 static struct usage measure(void)
 {
-	struct usage u = { .fds = entries("/proc/self/fd"), .threads = entries("/proc/self/task") };
+	struct usage u = {.fds = entries("/proc/self/fd"), .threads = entries("/proc/self/task")};
 	char line[512];
 	FILE *f;
 
@@ -65,7 +65,7 @@ static int created_only(struct guest *g, struct catnap_vm_config *cfg)
 
 static int ended_by_itself(struct guest *g, struct catnap_vm_config *cfg)
 {
-	struct catnap_exit e = { .size = sizeof(e) };
+	struct catnap_exit e = {.size = sizeof(e)};
 
 	if (guest_create(g, cfg) < 0 || catnap_vm_start(g->vm) < 0 ||
 	    catnap_vm_wait(g->vm, UINT64_C(10000000000), &e) < 0)
@@ -151,11 +151,11 @@ static const struct {
 	const char *name;
 	int (*run)(struct guest *g, struct catnap_vm_config *cfg);
 } stages[] = {
-	{ "created", created_only },	   { "ended by itself", ended_by_itself },
-	{ "just started", just_started },  { "halted", halted },
-	{ "stopped", stopped },		   { "paused", while_paused },
-	{ "two vCPUs", several_vcpus },	   { "irqchip kernel", kernel_irqchip },
-	{ "refused", refused },		   { "ended by itself", ended_by_itself },
+	{"created", created_only},	{"ended by itself", ended_by_itself},
+	{"just started", just_started}, {"halted", halted},
+	{"stopped", stopped},		{"paused", while_paused},
+	{"two vCPUs", several_vcpus},	{"irqchip kernel", kernel_irqchip},
+	{"refused", refused},		{"ended by itself", ended_by_itself},
 };
 
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
@@ -206,7 +206,8 @@ int main(int argc, char **argv)
 		if (cycle(g, i) < 0)
 			return 1;
 	after = measure();
-	printf("%u VMs in %.1f s: fds %u -> %u, threads %u -> %u, mappings %u -> %u, heap %zu -> %zu "
+	printf("%u VMs in %.1f s: fds %u -> %u, threads %u -> %u, mappings %u -> %u, heap %zu -> "
+	       "%zu "
 	       "bytes, RSS %ld -> %ld KiB\n",
 	       cycles, (double)(now_ns() - begin) / 1e9, before.fds, after.fds, before.threads,
 	       after.threads, before.maps, after.maps, before.heap, after.heap, before.rss_kb,

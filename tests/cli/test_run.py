@@ -7,6 +7,7 @@
 GUESTS is the folder of the test guests. What needs /dev/kvm is skipped without it.
 """
 
+import fcntl
 import gzip
 import os
 import pty
@@ -201,10 +202,27 @@ class Host(Case):
             for path in ("/none/none", self.dir):
                 self.refused(end("byte", option, path), 1, option, path)
         self.refused(end("byte", "--serial", "file=/none/none"), 1, "--serial", "/none/none")
-        # Nothing of the others is left behind.
+        # Nothing of the others is left behind; and what was there is as it was.
         self.refused(end("byte", "--halt-trace", "trace", "--stats", "/none/none"), 1, "--stats")
         self.refused(end("byte", "--halt-trace", "trace", "--serial", "file=serial", "--stats", "/none/none"), 1,
                      "--stats")
+
+    def test_outputs_kept(self):
+        for name in ("trace", "serial", "stats"):
+            self.file(name, b"precious")
+        outputs = ["--halt-trace", "trace", "--serial", "file=serial", "--stats", "stats"]
+        self.refused(vmm("/none", *outputs), 1, "/none")
+        self.refused(end("byte", *outputs[:4], "--stats", "/none/none"), 1, "--stats")
+        for name in ("trace", "serial", "stats"):
+            with open(os.path.join(self.dir, name), "rb") as f:
+                self.assertEqual(f.read(), b"precious")
+        # A run replaces it.
+        done = subprocess.run(end("later", *outputs), cwd=self.dir, env=ENV, timeout=30, check=False,
+                              stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, PASSED)
+        for name, begin in (("trace", b"halt_ns"), ("serial", b"a line"), ("stats", b"{")):
+            with open(os.path.join(self.dir, name), "rb") as f:
+                self.assertTrue(f.read().startswith(begin), name)
 
     def namespace(self, script):
         if os.geteuid() or not shutil.which("unshare"):
@@ -212,7 +230,6 @@ class Host(Case):
         return ["unshare", "-m", "sh", "-c", script + ' && exec "$@"', "sh"]
 
     def test_no_kvm(self):
-        absent = self.namespace("mount -t tmpfs none /dev && exec </dev/console 2>/dev/null; true")
         absent = self.namespace("mount -t tmpfs none /dev")
         self.refused(end("byte", "--halt-trace", "trace"), 1, "/dev/kvm", "not there", before=absent)
 
@@ -278,7 +295,8 @@ class Run(Case):
             got = p.wait(within)
         except subprocess.TimeoutExpired:
             self.fail(f"still there after {within} s")
-        self.assertEqual(got, status, p.stderr.read().decode() if p.stderr else "")
+        if got != status:
+            self.fail(f"status {got}, expected {status}: {p.stderr.read().decode() if p.stderr else ''}")
         self.assertFalse(os.path.exists(f"/proc/{p.pid}/task"))
         with self.assertRaises(ProcessLookupError):
             os.killpg(p.pid, 0)
@@ -349,13 +367,19 @@ class Ends(Run):
     def test_blocked_output(self):
         # Nobody reads, but somebody might: the guest waits; a signal and --timeout end it all the same.
         for sig in (signal.SIGTERM, signal.SIGINT, None):
-            p = self.start(end("print", *(["--timeout", "1s"] if not sig else [])[0:0]) if sig else
-                           vmm(guest("end.elf"), "-c", "how=print", "--timeout", "700ms"))
+            out, pipe = os.pipe()
+            self.addCleanup(os.close, out)
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 8192)
+            p = self.start(vmm(guest("end.elf"), "-c", "how=print", "--timeout", "20s" if sig else "700ms"),
+                           stdout=pipe)
+            os.close(pipe)
             if sig:
-                time.sleep(0.7)
+                time.sleep(0.5)
                 self.assertIsNone(p.poll())
                 p.send_signal(sig)
             self.ends(p, 128 + sig if sig else 124)
+            # What it had room for is what the guest sent.
+            self.assertTrue(os.read(out, 8192).startswith(b"0123456789" * 6 + b"0\n0123456789"))
 
     def test_closed_descriptors(self):
         # Started without standard input, output, error: what it opens itself is not taken for them.
@@ -413,7 +437,6 @@ class Terminal(Run):
         def control():
             # The session of its own that Popen makes has this terminal.
             os.setsid()
-            import fcntl  # pylint: disable=import-outside-toplevel
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
         # pylint: disable=consider-using-with,subprocess-popen-preexec-fn

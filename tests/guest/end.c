@@ -11,7 +11,7 @@ static void say_code(void)
 	put_str(" code");
 	for (int i = 0; i < 16; i++) {
 		uint8_t b = (uint8_t)guest_triple_fault_at[i];
-		char text[] = { ' ', digits[b >> 4], digits[b & 15], '\0' };
+		char text[] = {' ', digits[b >> 4], digits[b & 15], '\0'};
 
 		put_str(text);
 	}

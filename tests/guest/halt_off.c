@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HLT with interrupts off: an interrupt becomes pending and does not end it. With nmi=1 a second processor
- * does, and the interrupt comes when interrupts are on; without, the VM halts for good.
+ * HLT with interrupts off: an interrupt becomes pending and does not end it. With nmi=1 a second
+ * processor does, and the interrupt comes when interrupts are on; without, the VM halts for good.
  */
 #include "lib/guest.h"
 

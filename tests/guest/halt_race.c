@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * STI; HLT: nothing comes between the two, so an interrupt at any moment before them, between them or
- * after them ends the halt. A lost one hangs the test. Deadlines from 1 ns upwards.
+ * STI; HLT: nothing comes between the two, so an interrupt at any moment before them, between them
+ * or after them ends the halt. A lost one hangs the test. Deadlines from 1 ns upwards.
  */
 #include "lib/guest.h"
 

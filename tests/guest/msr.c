@@ -27,19 +27,20 @@ void test(void)
 	/* The TSC can be written. Not every host can let it go on from there. */
 	check(!wrmsr_faults(0x10, UINT64_C(1) << 50));
 
-	/* x2APIC registers do not exist in xAPIC mode (Intel SDM volume 3, "x2APIC Register Access"). */
+	/* x2APIC registers do not exist in xAPIC mode (Intel SDM volume 3, "x2APIC Register
+	 * Access"). */
 	check(rdmsr_faults(0x802, NULL));
 	check(wrmsr_faults(0x80b, 0));
 	apic_enable();
 	check(apic_x2);
 	check(!rdmsr_faults(0x802, &value));
 	check(value == 0);
-	check(rdmsr_faults(0x80b, NULL)); /* EOI is write-only */
-	check(wrmsr_faults(0x802, 0));	  /* the id is read-only */
+	check(rdmsr_faults(0x80b, NULL));  /* EOI is write-only */
+	check(wrmsr_faults(0x802, 0));	   /* the id is read-only */
 	check(wrmsr_faults(0x808, 0x100)); /* TPR: reserved bits */
-	check(wrmsr_faults(0x80b, 1));	  /* and takes 0 */
-	check(rdmsr_faults(0x80e, NULL)); /* DFR is not in x2APIC */
-	check(rdmsr_faults(0x831, NULL)); /* nor is ICR2 */
+	check(wrmsr_faults(0x80b, 1));	   /* and takes 0 */
+	check(rdmsr_faults(0x80e, NULL));  /* DFR is not in x2APIC */
+	check(rdmsr_faults(0x831, NULL));  /* nor is ICR2 */
 	check(rdmsr_faults(0x840, NULL));
 	check(rdmsr_faults(0x8ff, NULL));
 	check(wrmsr_faults(0x8ff, 0));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Priorities (Intel SDM volume 3, "Task and Processor Priorities"): TPR and CR8 hold back, the highest
- * comes first, a higher one interrupts a lower one's handler and not the other way round.
+ * Priorities (Intel SDM volume 3, "Task and Processor Priorities"): TPR and CR8 hold back, the
+ * highest comes first, a higher one interrupts a lower one's handler and not the other way round.
  */
 #include "lib/guest.h"
 
@@ -31,7 +31,8 @@ static void expect(uint32_t count)
 	check(n == count);
 }
 
-/* Where KVM emulates the instruction it does not tell of it: so the guest looks at the register, too. */
+/* Where KVM emulates the instruction it does not tell of it: so the guest looks at the register,
+ * too. */
 static void lower_cr8(uint64_t value)
 {
 	write_cr8(value);
@@ -78,7 +79,7 @@ void test(void)
 	check(order[0] == 0x70);
 	lower_cr8(5);
 	expect(3);
-	check( order[1] == 0x6f && order[2] == 0x60);
+	check(order[1] == 0x6f && order[2] == 0x60);
 	/* With interrupts on, lowering CR8 is enough. */
 	write_cr8(9);
 	n = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Paravirtual end of interrupt (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_PV_EOI_EN): where the
- * hypervisor has set the flag, clearing it is the end of the interrupt. The runner looks how often that
- * saved an exit.
+ * Paravirtual end of interrupt (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_PV_EOI_EN): where
+ * the hypervisor has set the flag, clearing it is the end of the interrupt. The runner looks how
+ * often that saved an exit.
  */
 #include "lib/guest.h"
 

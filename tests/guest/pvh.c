@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The PVH start of day (Xen docs/misc/pvh.pandoc): the machine state, hvm_start_info, the memory map. */
+/* The PVH start of day (Xen docs/misc/pvh.pandoc): the machine state, hvm_start_info, the memory
+ * map. */
 #include "lib/guest.h"
 
 extern uint32_t entry_ebx, entry_eflags, entry_cr0, entry_cr4;

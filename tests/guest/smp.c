@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Other processors: INIT and SIPI start one in real mode at the page that the vector names, with its own
- * APIC id; a second SIPI is ignored; INIT stops one that runs, and it can be started again elsewhere.
+ * Other processors: INIT and SIPI start one in real mode at the page that the vector names, with
+ * its own APIC id; a second SIPI is ignored; INIT stops one that runs, and it can be started again
+ * elsewhere.
  */
 #include "lib/guest.h"
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All processors interrupt each other at once, and answer by an interrupt. One that is requested twice
- * before it is taken counts once, so each sender waits for the answer, halted, before it sends again; one
- * that is lost, or a halt that misses its wake-up, hangs the test.
+ * All processors interrupt each other at once, and answer by an interrupt. One that is requested
+ * twice before it is taken counts once, so each sender waits for the answer, halted, before it
+ * sends again; one that is lost, or a halt that misses its wake-up, hangs the test.
  */
 #include "lib/guest.h"
 
 #define TOKEN	     0x3e
 #define ANSWER	     0x3f
-#define VECTOR(from) (uint8_t)(0x40 + 0x10 * ((from) & 7))
+#define VECTOR(from) (uint8_t)(0x40 + 0x10 * ((from)&7))
 
 static uint32_t cpus, rounds;
 static volatile uint32_t got[CPUS_MAX][CPUS_MAX]; /* [to][from] */

@@ -35,7 +35,8 @@ static void *ins(char size, uint16_t port, void *to, uint64_t n)
 
 void test(void)
 {
-	static const uint16_t words[] = { 0x0300, 0x1b00, 0x0b00 };
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+	static const uint16_t words[] = {0x0300, 0x1b00, 0x0b00};
 	const void *end;
 	uint64_t n = 26;
 	uint8_t mcr;
@@ -85,7 +86,7 @@ void test(void)
 	put_str("back ");
 	__asm__ volatile("std; rep outsb; cld"
 			 : "=S"(end), "+c"(n)
-			 : "d"((uint16_t)COM1), "0"("abcdefghijklmnopqrstuvwxyz" + 25)
+			 : "d"((uint16_t)COM1), "0"(&letters[25])
 			 : "memory");
 	put_str("\n");
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The APIC timer (Intel SDM volume 3, "APIC Timer"): one-shot, periodic, masked, stopped, divided. */
+/* The APIC timer (Intel SDM volume 3, "APIC Timer"): one-shot, periodic, masked, stopped, divided.
+ */
 #include "lib/guest.h"
 
 #define VECTOR 0x51
@@ -101,7 +102,8 @@ void test(void)
 	check(ticks == 0);
 	check(!apic_bit(APIC_IRR, VECTOR));
 
-	/* A spinning processor with interrupts on is interrupted; one with them off has it in IRR. */
+	/* A spinning processor with interrupts on is interrupted; one with them off has it in IRR.
+	 */
 	apic_write(APIC_LVT_TIMER, VECTOR);
 	apic_write(APIC_TIMER_INIT, 300000);
 	spend(1500000);

@@ -8,7 +8,7 @@ static uint8_t buf[32];
 
 void test(void)
 {
-	static const uint16_t ports[] = { 0x0000, 0x0cfc, 0x1234, 0xffff };
+	static const uint16_t ports[] = {0x0000, 0x0cfc, 0x1234, 0xffff};
 	uint64_t end = arg_number("memory_end", 0);
 	volatile uint8_t *m = (void *)(uintptr_t)HOLE;
 	uint64_t n = sizeof(buf);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * No wake-up is lost: several threads, deadlines and ring completions against one owner, which uses its
- * halter as a vCPU does (vcpu.c): take, reap, halt or enter, with a signal for a kick and a flag for
- * kvm_run->immediate_exit. What stands in for KVM_RUN spins until the flag is set, a completion is there
- * (which ends KVM_RUN, too), or, in some rounds, a random time has passed.
+ * No wake-up is lost: several threads, deadlines and ring completions against one owner, which uses
+ * its halter as a vCPU does (vcpu.c): take, reap, halt or enter, with a signal for a kick and a
+ * flag for kvm_run->immediate_exit. What stands in for KVM_RUN spins until the flag is set, a
+ * completion is there (which ends KVM_RUN, too), or, in some rounds, a random time has passed.
  *
- * The test is a sequence of rounds, each with its own mixture of wakers, delays, policies. A waker numbers
- * its wake-ups, publishes the number before it wakes, and at the end of each burst waits until the owner
- * has seen it. A lost wake-up may be covered by the next one from somebody else, so about half of the
- * rounds are decisive: one waker, no deadlines, nothing else that could wake; there each burst's last
- * wake-up is the only thing that can bring the owner back, and if it is lost, the test hangs and fails.
+ * The test is a sequence of rounds, each with its own mixture of wakers, delays, policies. A waker
+ * numbers its wake-ups, publishes the number before it wakes, and at the end of each burst waits
+ * until the owner has seen it. A lost wake-up may be covered by the next one from somebody else, so
+ * about half of the rounds are decisive: one waker, no deadlines, nothing else that could wake;
+ * there each burst's last wake-up is the only thing that can bring the owner back, and if it is
+ * lost, the test hangs and fails.
  *
  * The state that a wake-up found is the one read just before it: off by a race now and then, but
  * what each wake-up really did is in the halter's own counters, which must add up.
@@ -41,8 +42,8 @@
 
 enum mode { PLAIN, RING_FUTEX, RING_EVENTFD, MODES };
 
-static const char *const mode_names[] = { "plain futex", "futex in the ring", "eventfd in the ring" };
-static const char *const state_names[] = { "VMM", "GUEST", "KICKED", "POLLING", "SLEEPING" };
+static const char *const mode_names[] = {"plain futex", "futex in the ring", "eventfd in the ring"};
+static const char *const state_names[] = {"VMM", "GUEST", "KICKED", "POLLING", "SLEEPING"};
 
 struct random {
 	uint64_t x;
@@ -63,8 +64,8 @@ struct round {
 
 struct waker {
 	_Alignas(64) _Atomic uint64_t announced; /* the waker's: the number of its last wake-up */
-	uint64_t payload;			  /* decisive rounds: not atomic, guarded by the wake */
-	_Alignas(64) _Atomic uint64_t seen;	  /* the owner's */
+	uint64_t payload;		    /* decisive rounds: not atomic, guarded by the wake */
+	_Alignas(64) _Atomic uint64_t seen; /* the owner's */
 	int fd;
 	bool fd_added; /* the coordinator's */
 	int index;
@@ -139,12 +140,14 @@ static void kick(void *ctx)
 static void lost(struct stress *s, const char *who, uint64_t want, uint64_t have)
 {
 	fprintf(stderr,
-		"stress_wake: LOST WAKE-UP (%s): %s waits for %" PRIu64 ", the owner has seen %" PRIu64
+		"stress_wake: LOST WAKE-UP (%s): %s waits for %" PRIu64
+		", the owner has seen %" PRIu64
 		"\n  state %u (%s), pending 0x%08x, wake_fd %d, turns %" PRIu64 "\n",
 		mode_names[s->mode], who, want, have, atomic_load(&s->h.state),
 		state_names[atomic_load(&s->h.state) % STATES], atomic_load(&s->h.pending),
 		atomic_load(&s->h.wake_fd), atomic_load(&s->turns));
-	fprintf(stderr, "  round: decisive %d, timers %d, burst %u, delay %u ns, guest %u/8 for %u ns\n",
+	fprintf(stderr,
+		"  round: decisive %d, timers %d, burst %u, delay %u ns, guest %u/8 for %u ns\n",
 		s->round.decisive, s->round.timers, s->round.burst, s->round.delay_ns,
 		s->round.guest_in_8, s->round.guest_ns);
 	for (int i = 0; i < WAKERS; i++)
@@ -154,8 +157,8 @@ static void lost(struct stress *s, const char *who, uint64_t want, uint64_t have
 	exit(1);
 }
 
-/* Waits until *word has reached @want. Two seconds in which the owner sleeps, or stays in the guest,
- * and makes no turn, are a lost wake-up. */
+/* Waits until *word has reached @want. Two seconds in which the owner sleeps, or stays in the
+ * guest, and makes no turn, are a lost wake-up. */
 static void wait_seen(struct stress *s, const char *who, _Atomic uint64_t *word, uint64_t want)
 {
 	uint64_t begin = 0, since = 0, turns = 0;
@@ -203,7 +206,7 @@ static void wake_once(struct waker *w)
 	/* Relaxed: that the owner sees it is what the wake is for. */
 	atomic_store_explicit(&w->announced, n, memory_order_relaxed);
 	if (s->round.by_fd[w->index]) {
-		if (write(w->fd, &(uint64_t){ 1 }, 8) != 8)
+		if (write(w->fd, &(uint64_t){1}, 8) != 8)
 			abort();
 		w->by_fd++;
 	} else {
@@ -258,7 +261,8 @@ static void look_at(struct stress *s, struct waker *w)
 		s->failures++;
 	}
 	if (s->round.decisive && s->round.burst == 1 && w->payload != n) {
-		fprintf(stderr, "stress_wake: waker %d: payload %" PRIu64 " with number %" PRIu64 "\n",
+		fprintf(stderr,
+			"stress_wake: waker %d: payload %" PRIu64 " with number %" PRIu64 "\n",
 			w->index, w->payload, n);
 		s->failures++;
 	}
@@ -336,7 +340,8 @@ static void halt(struct stress *s)
 	}
 	if (s->round.timers)
 		deadline = clock_now(&s->clock) +
-			   clock_ns_to_ticks(&s->clock, below(&s->random, 1u << below(&s->random, 18)));
+			   clock_ns_to_ticks(&s->clock,
+					     below(&s->random, 1u << below(&s->random, 18)));
 	must(halter_halt(&s->h, deadline, &cause), "halter_halt");
 	s->halts++;
 	if (cause == CATNAP_CAUSE_TIMER) {
@@ -416,9 +421,9 @@ static uint64_t sent(struct stress *s)
 /* The next round, of @left wake-ups at most. */
 static void plan(struct stress *s, struct random *r, uint64_t left)
 {
-	static const uint32_t delays[] = { 0, 0, 100, 1000, 10000, 100000 };
-	static const uint32_t bursts[] = { 1, 1, 4, 64, 1024 };
-	static const uint32_t guests[] = { 0, 2, 4, 8 };
+	static const uint32_t delays[] = {0, 0, 100, 1000, 10000, 100000};
+	static const uint32_t bursts[] = {1, 1, 4, 64, 1024};
+	static const uint32_t guests[] = {0, 2, 4, 8};
 	struct round *c = &s->round;
 	uint64_t each, sum = 0;
 	uint32_t active;
@@ -431,7 +436,8 @@ static void plan(struct stress *s, struct random *r, uint64_t left)
 	c->burst = bursts[below(r, 5)];
 	c->guest_in_8 = guests[below(r, 4)];
 	c->guest_ns = c->decisive || below(r, 2) ? 0 : 1u << below(r, 16);
-	/* In the ring, at times with nothing armed there, so that the owner goes back to the plain futex. */
+	/* In the ring, at times with nothing armed there, so that the owner goes back to the plain
+	 * futex. */
 	no_fds = below(r, 4) == 0;
 	active = c->decisive ? 1u << below(r, WAKERS) : 1 + below(r, (1u << WAKERS) - 1);
 	/* So many that the round lasts about as long as it is to. */
@@ -478,7 +484,7 @@ static void run_mode(struct stress *s, struct random *r, uint64_t total, uint64_
 
 static uint64_t check(struct stress *s, uint64_t found[STATES])
 {
-	struct catnap_halt_stats st = { .size = sizeof(st) };
+	struct catnap_halt_stats st = {.size = sizeof(st)};
 	uint64_t by_word = 0, by_fd = 0, decisive = 0, slept = 0;
 
 	for (int i = 0; i < WAKERS; i++) {
@@ -498,16 +504,16 @@ static uint64_t check(struct stress *s, uint64_t found[STATES])
 	must(halter_get_stats(&s->h, &st), "get_stats");
 	for (int k = 0; k < CATNAP_HIST_BUCKETS; k++)
 		slept += st.halt_wait_hist[k];
-	printf("%s: %" PRIu64 " rounds\n  %" PRIu64 " wake-ups, %" PRIu64 " of them by eventfd; %" PRIu64
-	       " alone could bring the owner back\n"
+	printf("%s: %" PRIu64 " rounds\n  %" PRIu64 " wake-ups, %" PRIu64
+	       " of them by eventfd; %" PRIu64 " alone could bring the owner back\n"
 	       "  %" PRIu64 " kicks, %" PRIu64 " futex wakes, %" PRIu64 " with no system call\n"
 	       "  owner: %" PRIu64 " turns, %" PRIu64 " entries, %" PRIu64 " halts (%" PRIu64
 	       " slept, %" PRIu64 " by deadline), %" PRIu64 " parks\n",
-	       mode_names[s->mode], s->rounds, by_word + by_fd, by_fd, decisive, st.kicks_sent, st.futex_wakes,
-	       st.kicks_saved, atomic_load(&s->turns), s->enters, s->halts,
-	       slept,
+	       mode_names[s->mode], s->rounds, by_word + by_fd, by_fd, decisive, st.kicks_sent,
+	       st.futex_wakes, st.kicks_saved, atomic_load(&s->turns), s->enters, s->halts, slept,
 	       s->expired, s->parks);
-	/* Each wake counts once at most; not at all if somebody else has just done what it would have. */
+	/* Each wake counts once at most; not at all if somebody else has just done what it would
+	 * have. */
 	if (st.kicks_sent != atomic_load(&s->kicks) || st.kicks_sent > s->enters ||
 	    st.halt_exits != s->halts || st.wakeups[CATNAP_CAUSE_TIMER] != s->expired ||
 	    st.kicks_sent + st.kicks_saved + st.futex_wakes > by_word + s->words) {
@@ -567,8 +573,8 @@ static void finish(struct stress *s)
 int main(int argc, char **argv)
 {
 	uint64_t wakes = 1000000, seed = 1, seconds = 600, sum = 0, begin, failures = 0;
-	uint64_t found[STATES] = { 0 };
-	struct sigaction sa = { .sa_handler = on_kick, .sa_flags = SA_RESTART };
+	uint64_t found[STATES] = {0};
+	struct sigaction sa = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
 	struct random random;
 	struct stress *s;
 
@@ -604,12 +610,13 @@ int main(int argc, char **argv)
 		failures += s->failures;
 	}
 	free(s);
-	printf("all: %" PRIu64 " wake-ups in %.1f s, seed %" PRIu64 "; the owner was found in\n", sum,
-	       (double)(clock_monotonic_ns() - begin) / 1e9, seed);
+	printf("all: %" PRIu64 " wake-ups in %.1f s, seed %" PRIu64 "; the owner was found in\n",
+	       sum, (double)(clock_monotonic_ns() - begin) / 1e9, seed);
 	for (int k = 0; k < STATES; k++) {
 		printf("  %-9s %" PRIu64 "\n", state_names[k], found[k]);
 		if (found[k] < STATE_MIN) {
-			fprintf(stderr, "stress_wake: state %s was met too seldom\n", state_names[k]);
+			fprintf(stderr, "stress_wake: state %s was met too seldom\n",
+				state_names[k]);
 			failures++;
 		}
 	}

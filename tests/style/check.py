@@ -99,27 +99,6 @@ def clang_format():
     result(f'clang-format, {len(names)} files', bad)
 
 
-def arrows():
-    """Includes point one way: cli -> the public API; vmm -> vcpu, devices, poll; ... -> poll."""
-    allowed = {
-        'poll': {'poll'},
-        'devices': {'devices', 'poll'},
-        'vcpu': {'vcpu', 'devices', 'poll'},
-        'vmm': {'vmm', 'vcpu', 'devices', 'poll'},
-        'cli': {'cli'},
-    }
-    bad = []
-    for name, text in FILES.items():
-        m = re.match(r'src/(\w+)/.*\.[ch]$', name)
-        if not m or m.group(1) not in allowed:
-            continue
-        for inc in re.finditer(r'^\s*#\s*include\s+["<](?:\.\./)*(\w+)/', text, re.M):
-            room = inc.group(1)
-            if room in allowed and room not in allowed[m.group(1)]:
-                bad.append(f'{name}: includes from src/{room}')
-    result('includes point one way', bad)
-
-
 def only_the_command_prints():
     bad = []
     for name, text in FILES.items():
@@ -252,7 +231,6 @@ def links_lead_somewhere():
 first_lines_name_the_licence()
 no_trailing_space()
 clang_format()
-arrows()
 only_the_command_prints()
 man_pages()
 overview_names_the_commands()

@@ -39,12 +39,12 @@ static void dev_write(void *ptr, uint64_t offset, const void *data, unsigned int
 	memcpy(d->data, data, len);
 }
 
-static const struct bus_ops ops = { dev_read, dev_write };
+static const struct bus_ops ops = {dev_read, dev_write};
 
 static void test_add(void **state)
 {
-	struct bus bus = { .count = 0 };
-	struct device d = { 0 };
+	struct bus bus = {.count = 0};
+	struct device d = {0};
 
 	assert_int_equal(bus_add(&bus, 0x100, 0, &ops, &d), -EINVAL);
 	assert_int_equal(bus_add(&bus, UINT64_MAX, 2, &ops, &d), -EINVAL);
@@ -63,8 +63,8 @@ static void test_add(void **state)
 
 static void test_full(void **state)
 {
-	struct bus bus = { .count = 0 };
-	struct device d = { 0 };
+	struct bus bus = {.count = 0};
+	struct device d = {0};
 
 	for (unsigned int i = 0; i < BUS_RANGES; i++)
 		assert_int_equal(bus_add(&bus, i, 1, &ops, &d), 0);
@@ -74,8 +74,8 @@ static void test_full(void **state)
 
 static void test_access(void **state)
 {
-	struct bus bus = { .count = 0 };
-	struct device a = { .data = { 1, 2, 3, 4 } }, b = { .lazy = true };
+	struct bus bus = {.count = 0};
+	struct device a = {.data = {1, 2, 3, 4}}, b = {.lazy = true};
 	uint8_t buf[8];
 
 	bus_add(&bus, 0x1000, 0x10, &ops, &a);
@@ -97,14 +97,14 @@ static void test_access(void **state)
 
 static void test_unclaimed(void **state)
 {
-	struct bus bus = { .count = 0 };
-	struct device d = { 0 };
+	struct bus bus = {.count = 0};
+	struct device d = {0};
 	uint8_t buf[9];
 
 	bus_add(&bus, 0x1000, 0x10, &ops, &d);
 	for (unsigned int len = 1; len <= 8; len *= 2) {
-		const uint64_t addrs[] = { 0, 0xfff, 0x1010, UINT64_MAX, 0x1010 - len + 1,
-					   UINT64_MAX - len + 1 };
+		const uint64_t addrs[] = {
+			0, 0xfff, 0x1010, UINT64_MAX, 0x1010 - len + 1, UINT64_MAX - len + 1};
 
 		for (size_t i = 0; i < sizeof(addrs) / sizeof(addrs[0]); i++) {
 			if (len == 1 && i == 4)
@@ -153,9 +153,9 @@ static uint8_t in(struct bus *bus, uint16_t port)
 
 static void test_reset(void **state)
 {
-	struct bus bus = { .count = 0 };
-	struct seen s = { 0 };
-	struct control c = { .event = on_event, .ctx = &s };
+	struct bus bus = {.count = 0};
+	struct seen s = {0};
+	struct control c = {.event = on_event, .ctx = &s};
 
 	assert_int_equal(control_add(&c, &bus, -1), 0);
 	/* 8042: only the pulse of the reset line; and it is always ready for a command. */
@@ -185,9 +185,9 @@ static void test_reset(void **state)
 
 static void test_debug_exit(void **state)
 {
-	struct bus bus = { .count = 0 };
-	struct seen s = { 0 };
-	struct control c = { .event = on_event, .ctx = &s };
+	struct bus bus = {.count = 0};
+	struct seen s = {0};
+	struct control c = {.event = on_event, .ctx = &s};
 
 	assert_int_equal(control_add(&c, &bus, 0xf4), 0);
 	out(&bus, 0xf4, 0x12345678, 4);
@@ -204,9 +204,9 @@ static void test_debug_exit(void **state)
 static void test_debug_exit_taken(void **state)
 {
 	for (int port = 0x3f8 - 3; port < 0x400; port++) {
-		struct bus bus = { .count = 0 };
-		struct seen s = { 0 };
-		struct control c = { .event = on_event, .ctx = &s };
+		struct bus bus = {.count = 0};
+		struct seen s = {0};
+		struct control c = {.event = on_event, .ctx = &s};
 
 		bus_add(&bus, 0x3f8, 8, &ops, &s);
 		assert_int_equal(control_add(&c, &bus, port), -EEXIST);
@@ -216,9 +216,12 @@ static void test_debug_exit_taken(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_add),	    cmocka_unit_test(test_full),
-		cmocka_unit_test(test_access),	    cmocka_unit_test(test_unclaimed),
-		cmocka_unit_test(test_reset),	    cmocka_unit_test(test_debug_exit),
+		cmocka_unit_test(test_add),
+		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_access),
+		cmocka_unit_test(test_unclaimed),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_debug_exit),
 		cmocka_unit_test(test_debug_exit_taken),
 	};
 

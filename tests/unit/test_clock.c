@@ -19,8 +19,8 @@ static struct clock of_khz(uint32_t khz)
 
 static void conversions_are_exact_to_a_part_in_a_billion(void **state)
 {
-	static const uint32_t khzs[] = { 1000, 999999, 1000000, 2445406, 3000000, 5000000 };
-	static const uint64_t times[] = { 0, 1, 999, 1000000, 1000000000, UINT64_C(86400000000000) };
+	static const uint32_t khzs[] = {1000, 999999, 1000000, 2445406, 3000000, 5000000};
+	static const uint64_t times[] = {0, 1, 999, 1000000, 1000000000, UINT64_C(86400000000000)};
 
 	for (size_t i = 0; i < sizeof(khzs) / sizeof(khzs[0]); i++) {
 		struct clock c = of_khz(khzs[i]);
@@ -65,7 +65,7 @@ static void a_given_frequency_is_taken(void **state)
 static void it_agrees_with_clock_monotonic(void **state)
 {
 	struct clock c = of_khz(0);
-	const struct timespec ts = { .tv_nsec = 50000000 };
+	const struct timespec ts = {.tv_nsec = 50000000};
 	uint64_t ticks, ns, measured;
 
 	assert_true(c.khz > 100000 && c.khz < 10000000);

@@ -14,9 +14,10 @@
 
 static const struct {
 	uint32_t function, index;
-} leaves[] = { { 0, 0 }, { 1, 0 }, { 4, 0 }, { 4, 3 }, { 4, 4 }, { 5, 0 }, { 6, 0 }, { 7, 0 }, { 0xb, 0 },
-	       { 0xb, 1 }, { 0xb, 2 }, { 0x1f, 0 }, { 0x1f, 1 }, { 0x40000000, 0 }, { 0x40000001, 0 },
-	       { 0x80000001, 0 }, { 0x80000008, 0 }, { 0x8000000a, 0 }, { 0x8000001e, 0 } };
+} leaves[] = {{0, 0},	       {1, 0},		{4, 0},		 {4, 3},	  {4, 4},
+	      {5, 0},	       {6, 0},		{7, 0},		 {0xb, 0},	  {0xb, 1},
+	      {0xb, 2},	       {0x1f, 0},	{0x1f, 1},	 {0x40000000, 0}, {0x40000001, 0},
+	      {0x80000001, 0}, {0x80000008, 0}, {0x8000000a, 0}, {0x8000001e, 0}};
 #define LEAVES (sizeof(leaves) / sizeof(leaves[0]))
 
 /* All bits as @fill: what is to be off is off even if KVM offers it, and the other way round. */
@@ -27,9 +28,12 @@ static struct kvm_cpuid2 *make(const struct cpuid_policy *p, uint32_t apic_id, u
 	assert_non_null(in);
 	in->nent = LEAVES;
 	for (size_t i = 0; i < LEAVES; i++)
-		in->entries[i] = (struct kvm_cpuid_entry2){ .function = leaves[i].function,
-							    .index = leaves[i].index, .eax = fill,
-							    .ebx = fill, .ecx = fill, .edx = fill };
+		in->entries[i] = (struct kvm_cpuid_entry2){.function = leaves[i].function,
+							   .index = leaves[i].index,
+							   .eax = fill,
+							   .ebx = fill,
+							   .ecx = fill,
+							   .edx = fill};
 	in->entries[2].eax = 0x21; /* data cache, level 1 */
 	in->entries[3].eax = 0x63; /* unified, level 3 */
 	in->entries[4].eax = 0;	   /* no more caches */
@@ -40,7 +44,8 @@ static struct kvm_cpuid2 *make(const struct cpuid_policy *p, uint32_t apic_id, u
 	return out;
 }
 
-static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, uint32_t function, uint32_t index)
+static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, uint32_t function,
+					   uint32_t index)
 {
 	for (uint32_t i = 0; i < c->nent; i++)
 		if (c->entries[i].function == function && c->entries[i].index == index)
@@ -51,7 +56,7 @@ static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, uint32_t 
 
 static void test_features(void **state)
 {
-	const struct cpuid_policy p = { .vcpus = 4, .irqchip_user = true, .poll_control = true };
+	const struct cpuid_policy p = {.vcpus = 4, .irqchip_user = true, .poll_control = true};
 
 	for (int ones = 0; ones < 2; ones++) {
 		struct kvm_cpuid2 *c = make(&p, 2, ones ? UINT32_MAX : 0);
@@ -74,7 +79,7 @@ static void test_features(void **state)
 		e = leaf(c, 5, 0);
 		assert_int_equal(e->eax | e->ebx | e->ecx | e->edx, 0); /* MWAIT */
 		e = leaf(c, 6, 0);
-		assert_int_equal(e->eax, BIT(2)); /* the APIC timer always runs */
+		assert_int_equal(e->eax, BIT(2));		    /* the APIC timer always runs */
 		assert_false(leaf(c, 0x80000001, 0)->ecx & BIT(2)); /* SVM */
 		e = leaf(c, 0x8000000a, 0);
 		assert_int_equal(e->eax | e->ebx | e->ecx | e->edx, 0);
@@ -89,7 +94,8 @@ static void test_kvm_features(void **state)
 				     BIT(KVM_FEATURE_PV_SEND_IPI);
 
 	for (int user = 0; user < 2; user++) {
-		const struct cpuid_policy p = { .vcpus = 1, .irqchip_user = user, .poll_control = true };
+		const struct cpuid_policy p = {
+			.vcpus = 1, .irqchip_user = user, .poll_control = true};
 		struct kvm_cpuid2 *c = make(&p, 0, UINT32_MAX);
 		const struct kvm_cpuid_entry2 *e = leaf(c, 0x40000001, 0);
 
@@ -103,7 +109,8 @@ static void test_kvm_features(void **state)
 		free(c);
 	}
 	for (int control = 0; control < 2; control++) {
-		const struct cpuid_policy p = { .vcpus = 1, .irqchip_user = true, .poll_control = control };
+		const struct cpuid_policy p = {
+			.vcpus = 1, .irqchip_user = true, .poll_control = control};
 		struct kvm_cpuid2 *c = make(&p, 0, control ? 0 : UINT32_MAX);
 		const struct kvm_cpuid_entry2 *e = leaf(c, 0x40000001, 0);
 
@@ -115,7 +122,7 @@ static void test_kvm_features(void **state)
 /* Linux 6.2 and later offer the first level of leaf 0xb only: the other is made. */
 static void test_one_level(void **state)
 {
-	const struct cpuid_policy p = { .vcpus = 3, .irqchip_user = true };
+	const struct cpuid_policy p = {.vcpus = 3, .irqchip_user = true};
 	struct kvm_cpuid2 *in = calloc(1, sizeof(*in) + 2 * sizeof(in->entries[0])), *c;
 
 	assert_non_null(in);
@@ -135,7 +142,7 @@ static void test_one_level(void **state)
 
 static void test_tsc_deadline(void **state)
 {
-	const struct cpuid_policy p = { .vcpus = 1, .tsc_deadline = true };
+	const struct cpuid_policy p = {.vcpus = 1, .tsc_deadline = true};
 	struct kvm_cpuid2 *c = make(&p, 0, 0);
 
 	assert_true(leaf(c, 1, 0)->ecx & BIT(24));
@@ -143,15 +150,17 @@ static void test_tsc_deadline(void **state)
 	free(c);
 }
 
-/* Every vCPU has its own APIC id, in each leaf that tells it; and the ids fit the shifts that are told. */
+/* Every vCPU has its own APIC id, in each leaf that tells it; and the ids fit the shifts that are
+ * told. */
 static void test_topology(void **state)
 {
 	for (uint32_t vcpus = 1; vcpus <= 64; vcpus++) {
-		const struct cpuid_policy p = { .vcpus = vcpus, .irqchip_user = true };
+		const struct cpuid_policy p = {.vcpus = vcpus, .irqchip_user = true};
 
 		for (uint32_t id = 0; id < vcpus; id++) {
 			struct kvm_cpuid2 *c = make(&p, id, UINT32_MAX);
-			const struct kvm_cpuid_entry2 *thread = leaf(c, 0xb, 0), *core = leaf(c, 0xb, 1);
+			const struct kvm_cpuid_entry2 *thread = leaf(c, 0xb, 0),
+						      *core = leaf(c, 0xb, 1);
 
 			assert_int_equal(leaf(c, 1, 0)->ebx >> 24, id);
 			assert_int_equal(thread->edx, id);
@@ -184,10 +193,8 @@ static void test_topology(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_features),
-		cmocka_unit_test(test_kvm_features),
-		cmocka_unit_test(test_tsc_deadline),
-		cmocka_unit_test(test_topology),
+		cmocka_unit_test(test_features),     cmocka_unit_test(test_kvm_features),
+		cmocka_unit_test(test_tsc_deadline), cmocka_unit_test(test_topology),
 		cmocka_unit_test(test_one_level),
 	};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The halter by its public interface: what ends a halt and what does not, who is told, what it cost.
- * That no wake-up is lost under load is for tests/stress.
+ * The halter by its public interface: what ends a halt and what does not, who is told, what it
+ * cost. That no wake-up is lost under load is for tests/stress.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -24,8 +24,8 @@
 /* The ways to wait that a test is repeated for. */
 enum way { PLAIN, RING, RING_NO_FUTEX, WAYS };
 
-static const enum catnap_policy_kind kinds[] = { CATNAP_POLICY_OFF, CATNAP_POLICY_KERNEL,
-						 CATNAP_POLICY_FIXED, CATNAP_POLICY_ALWAYS };
+static const enum catnap_policy_kind kinds[] = {CATNAP_POLICY_OFF, CATNAP_POLICY_KERNEL,
+						CATNAP_POLICY_FIXED, CATNAP_POLICY_ALWAYS};
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 struct fixture {
@@ -55,7 +55,7 @@ static int event(void)
 
 static void ring_it(int fd)
 {
-	assert_int_equal(write(fd, &(uint64_t){ 1 }, 8), 8);
+	assert_int_equal(write(fd, &(uint64_t){1}, 8), 8);
 }
 
 static void kick(void *ctx)
@@ -140,8 +140,8 @@ struct later {
 static void *do_later(void *arg)
 {
 	struct later *l = arg;
-	const struct timespec ts = { .tv_sec = (time_t)(l->delay_ns / 1000000000u),
-				     .tv_nsec = (long)(l->delay_ns % 1000000000u) };
+	const struct timespec ts = {.tv_sec = (time_t)(l->delay_ns / 1000000000u),
+				    .tv_nsec = (long)(l->delay_ns % 1000000000u)};
 
 	nanosleep(&ts, NULL);
 	if (l->add_fd)
@@ -174,7 +174,7 @@ static void a_thread_made_after_the_first_sleep_can_wake(void **state)
 
 	make(&f, CATNAP_POLICY_OFF, RING);
 	assert_int_equal(halt(&f, now() + MS), CATNAP_CAUSE_TIMER);
-	l = (struct later){ .h = f.h, .bits = CATNAP_WORK_IPI, .delay_ns = 5 * MS };
+	l = (struct later){.h = f.h, .bits = CATNAP_WORK_IPI, .delay_ns = 5 * MS};
 	later(&l);
 	begin = now();
 	assert_int_equal(halt(&f, begin + 3000 * MS), CATNAP_CAUSE_IPI);
@@ -236,7 +236,7 @@ static void sizes_are_checked(void **state)
 
 static void deadlines_are_never_early(void **state)
 {
-	static const uint64_t ahead[] = { 1, 1000, 20000, 70000, 300000, 2 * MS, 11 * MS };
+	static const uint64_t ahead[] = {1, 1000, 20000, 70000, 300000, 2 * MS, 11 * MS};
 
 	for (size_t k = 0; k < KINDS; k++)
 		for (enum way way = PLAIN; way < WAYS; way++) {
@@ -303,7 +303,7 @@ static void work_that_is_there_comes_before_the_deadline(void **state)
 
 static void wakes_are_told_by_where_they_found_the_owner(void **state)
 {
-	struct later l = { .bits = 2, .delay_ns = 20 * MS };
+	struct later l = {.bits = 2, .delay_ns = 20 * MS};
 	struct catnap_halt_stats s;
 	struct fixture f;
 
@@ -344,7 +344,7 @@ static void wakes_are_told_by_where_they_found_the_owner(void **state)
 static void a_poll_that_fails_sleeps_on(void **state)
 {
 	struct catnap_halt_poll p;
-	struct later l = { .bits = 2, .delay_ns = 20 * MS };
+	struct later l = {.bits = 2, .delay_ns = 20 * MS};
 	struct catnap_halt_stats s;
 	struct fixture f;
 
@@ -372,7 +372,7 @@ static void eventfds_end_a_halt_on_the_owners_thread(void **state)
 {
 	for (size_t k = 0; k < KINDS; k++)
 		for (enum way way = RING; way < WAYS; way++) {
-			struct later l = { .delay_ns = 2 * MS };
+			struct later l = {.delay_ns = 2 * MS};
 			struct fixture f;
 
 			make(&f, kinds[k], way);
@@ -389,7 +389,8 @@ static void eventfds_end_a_halt_on_the_owners_thread(void **state)
 			assert_int_equal(f.wrong_thread, 0);
 			assert_int_equal(catnap_halter_take(f.h), 0);
 			assert_int_equal(stats_of(&f).wakeups[CATNAP_CAUSE_EVENTFD], 5);
-			/* Deleted on the owner's thread: from here on not even what is there already. */
+			/* Deleted on the owner's thread: from here on not even what is there
+			 * already. */
 			ring_it(l.fd);
 			assert_int_equal(catnap_halter_del_eventfd(f.h, l.fd), 0);
 			assert_int_equal(halt(&f, now() + MS), CATNAP_CAUSE_TIMER);
@@ -408,7 +409,7 @@ static void one_added_while_the_owner_sleeps_counts_at_once(void **state)
 {
 	for (size_t k = 0; k < KINDS; k++)
 		for (enum way way = PLAIN; way < WAYS; way++) {
-			struct later l = { .delay_ns = 5 * MS };
+			struct later l = {.delay_ns = 5 * MS};
 			struct fixture f;
 
 			make(&f, kinds[k], way);
@@ -483,8 +484,8 @@ static void on_alarm(int signo)
 
 static void alarms(long us)
 {
-	const struct itimerval it = { .it_interval.tv_usec = us, .it_value.tv_usec = us };
-	struct sigaction sa = { .sa_handler = on_alarm }; /* no SA_RESTART */
+	const struct itimerval it = {.it_interval.tv_usec = us, .it_value.tv_usec = us};
+	struct sigaction sa = {.sa_handler = on_alarm}; /* no SA_RESTART */
 
 	sigaction(SIGALRM, &sa, NULL);
 	assert_int_equal(setitimer(ITIMER_REAL, &it, NULL), 0);

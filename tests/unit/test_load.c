@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Kernel images: what a good one becomes in guest memory, and the refusal of each bad one. No KVM: the
- * guest's memory is the heap, and images have just their size, so that the sanitizers see each step aside.
+ * Kernel images: what a good one becomes in guest memory, and the refusal of each bad one. No KVM:
+ * the guest's memory is the heap, and images have just their size, so that the sanitizers see each
+ * step aside.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,8 +41,8 @@ struct machine {
 static void setup(struct machine *m)
 {
 	memset(m, 0, sizeof(*m));
-	m->memory.regions[0] = (struct memory_region){ 0, LOW, calloc(1, LOW) };
-	m->memory.regions[1] = (struct memory_region){ MEMORY_HOLE_END, HIGH, calloc(1, HIGH) };
+	m->memory.regions[0] = (struct memory_region){0, LOW, calloc(1, LOW)};
+	m->memory.regions[1] = (struct memory_region){MEMORY_HOLE_END, HIGH, calloc(1, HIGH)};
 	m->memory.count = 2;
 	m->memory.size = LOW + HIGH;
 	assert_non_null(m->memory.regions[0].host);
@@ -75,8 +76,8 @@ static int load_into(struct machine *m, const void *bytes, size_t len, enum catn
 		     const char *cmdline)
 {
 	uint8_t *copy = malloc(len ? len : 1);
-	struct image img = { .name = "the-image", .fd = -1, .data = copy, .size = len };
-	struct load_request req = { &img, &m->memory, cmdline, kind };
+	struct image img = {.name = "the-image", .fd = -1, .data = copy, .size = len};
+	struct load_request req = {&img, &m->memory, cmdline, kind};
 	int ret;
 
 	assert_non_null(copy);
@@ -118,11 +119,11 @@ struct elf_image {
 	size_t len;
 };
 
-static void note(struct elf_image *e, uint32_t namesz, uint32_t descsz, uint32_t type, const char *name,
-		 uint64_t desc)
+static void note(struct elf_image *e, uint32_t namesz, uint32_t descsz, uint32_t type,
+		 const char *name, uint64_t desc)
 {
 	uint8_t *p = e->bytes + e->len;
-	uint32_t head[3] = { namesz, descsz, type };
+	uint32_t head[3] = {namesz, descsz, type};
 
 	memcpy(p, head, 12);
 	memcpy(p + 12, name, 4);
@@ -134,9 +135,14 @@ static void note(struct elf_image *e, uint32_t namesz, uint32_t descsz, uint32_t
 static void elf_image(struct elf_image *e, bool is64)
 {
 	memset(e, 0, sizeof(*e));
-	*e = (struct elf_image){ .is64 = is64, .machine = is64 ? EM_X86_64 : EM_386, .type = ET_EXEC,
-				 .phentsize = is64 ? 56 : 32, .phnum = 3, .data_encoding = ELFDATA2LSB,
-				 .entry = TEXT + 0x40, .len = 0x1000 };
+	*e = (struct elf_image){.is64 = is64,
+				.machine = is64 ? EM_X86_64 : EM_386,
+				.type = ET_EXEC,
+				.phentsize = is64 ? 56 : 32,
+				.phnum = 3,
+				.data_encoding = ELFDATA2LSB,
+				.entry = TEXT + 0x40,
+				.len = 0x1000};
 	for (int i = 0; i < TEXT_LEN; i++)
 		e->bytes[e->len + (size_t)i] = (uint8_t)(i | 1);
 	e->ph[0].type = PT_LOAD;
@@ -162,7 +168,7 @@ static void elf_image(struct elf_image *e, bool is64)
 /* A Multiboot header in front of the text, and no PVH note. */
 static void multiboot_elf(struct elf_image *e, bool is64)
 {
-	const uint32_t header[3] = { MB_MAGIC, MB_FLAGS, -(MB_MAGIC + MB_FLAGS) };
+	const uint32_t header[3] = {MB_MAGIC, MB_FLAGS, -(MB_MAGIC + MB_FLAGS)};
 
 	elf_image(e, is64);
 	memcpy(e->bytes + 0x1000, header, sizeof(header));
@@ -174,9 +180,14 @@ static void multiboot_elf(struct elf_image *e, bool is64)
 static void build(struct elf_image *e)
 {
 	if (e->is64) {
-		Elf64_Ehdr h = { .e_type = e->type, .e_machine = e->machine, .e_version = 1,
-				 .e_entry = e->entry, .e_phoff = sizeof(h), .e_ehsize = sizeof(h),
-				 .e_phentsize = e->phentsize, .e_phnum = e->phnum };
+		Elf64_Ehdr h = {.e_type = e->type,
+				.e_machine = e->machine,
+				.e_version = 1,
+				.e_entry = e->entry,
+				.e_phoff = sizeof(h),
+				.e_ehsize = sizeof(h),
+				.e_phentsize = e->phentsize,
+				.e_phnum = e->phnum};
 
 		memcpy(h.e_ident, ELFMAG, SELFMAG);
 		h.e_ident[EI_CLASS] = ELFCLASS64;
@@ -184,16 +195,24 @@ static void build(struct elf_image *e)
 		h.e_ident[EI_VERSION] = 1;
 		memcpy(e->bytes, &h, sizeof(h));
 		for (size_t i = 0; i < e->phnum && i < LOADS; i++) {
-			Elf64_Phdr p = { .p_type = e->ph[i].type, .p_offset = e->ph[i].offset,
-					 .p_vaddr = e->ph[i].vaddr, .p_paddr = e->ph[i].paddr,
-					 .p_filesz = e->ph[i].filesz, .p_memsz = e->ph[i].memsz };
+			Elf64_Phdr p = {.p_type = e->ph[i].type,
+					.p_offset = e->ph[i].offset,
+					.p_vaddr = e->ph[i].vaddr,
+					.p_paddr = e->ph[i].paddr,
+					.p_filesz = e->ph[i].filesz,
+					.p_memsz = e->ph[i].memsz};
 
 			memcpy(e->bytes + sizeof(h) + i * sizeof(p), &p, sizeof(p));
 		}
 	} else {
-		Elf32_Ehdr h = { .e_type = e->type, .e_machine = e->machine, .e_version = 1,
-				 .e_entry = (uint32_t)e->entry, .e_phoff = sizeof(h),
-				 .e_ehsize = sizeof(h), .e_phentsize = e->phentsize, .e_phnum = e->phnum };
+		Elf32_Ehdr h = {.e_type = e->type,
+				.e_machine = e->machine,
+				.e_version = 1,
+				.e_entry = (uint32_t)e->entry,
+				.e_phoff = sizeof(h),
+				.e_ehsize = sizeof(h),
+				.e_phentsize = e->phentsize,
+				.e_phnum = e->phnum};
 
 		memcpy(h.e_ident, ELFMAG, SELFMAG);
 		h.e_ident[EI_CLASS] = ELFCLASS32;
@@ -201,11 +220,12 @@ static void build(struct elf_image *e)
 		h.e_ident[EI_VERSION] = 1;
 		memcpy(e->bytes, &h, sizeof(h));
 		for (size_t i = 0; i < e->phnum && i < LOADS; i++) {
-			Elf32_Phdr p = { .p_type = e->ph[i].type, .p_offset = (uint32_t)e->ph[i].offset,
-					 .p_vaddr = (uint32_t)e->ph[i].vaddr,
-					 .p_paddr = (uint32_t)e->ph[i].paddr,
-					 .p_filesz = (uint32_t)e->ph[i].filesz,
-					 .p_memsz = (uint32_t)e->ph[i].memsz };
+			Elf32_Phdr p = {.p_type = e->ph[i].type,
+					.p_offset = (uint32_t)e->ph[i].offset,
+					.p_vaddr = (uint32_t)e->ph[i].vaddr,
+					.p_paddr = (uint32_t)e->ph[i].paddr,
+					.p_filesz = (uint32_t)e->ph[i].filesz,
+					.p_memsz = (uint32_t)e->ph[i].memsz};
 
 			memcpy(e->bytes + sizeof(h) + i * sizeof(p), &p, sizeof(p));
 		}
@@ -222,11 +242,14 @@ static void elf_refused(struct elf_image *e, const char *why)
 static size_t kludge_image(uint8_t *bytes, uint32_t offset, size_t len)
 {
 	const uint32_t flags = MB_FLAGS | MULTIBOOT_HAS_ADDRESSES;
-	struct multiboot_header h = { .magic = MB_MAGIC, .flags = flags, .checksum = -(MB_MAGIC + flags),
-				      .header_addr = (uint32_t)TEXT + offset, .load_addr = (uint32_t)TEXT,
-				      .load_end_addr = (uint32_t)(TEXT + len),
-				      .bss_end_addr = (uint32_t)(TEXT + len + BSS_LEN),
-				      .entry_addr = (uint32_t)TEXT + 0x100 };
+	struct multiboot_header h = {.magic = MB_MAGIC,
+				     .flags = flags,
+				     .checksum = -(MB_MAGIC + flags),
+				     .header_addr = (uint32_t)TEXT + offset,
+				     .load_addr = (uint32_t)TEXT,
+				     .load_end_addr = (uint32_t)(TEXT + len),
+				     .bss_end_addr = (uint32_t)(TEXT + len + BSS_LEN),
+				     .entry_addr = (uint32_t)TEXT + 0x100};
 
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = (uint8_t)(i * 7 | 0x81); /* not text */
@@ -267,8 +290,9 @@ static void test_pvh(void **state)
 		setup(&m);
 		elf_image(&e, is64);
 		build(&e);
-		assert_int_equal(load_into(&m, e.bytes, e.len, is64 ? CATNAP_IMAGE_AUTO : CATNAP_IMAGE_PVH,
-					   cmdline), 0);
+		assert_int_equal(load_into(&m, e.bytes, e.len,
+					   is64 ? CATNAP_IMAGE_AUTO : CATNAP_IMAGE_PVH, cmdline),
+				 0);
 		check_segments(&m, &e);
 		assert_int_equal(m.entry.mode, VCPU_ENTRY_PROTECTED);
 		assert_int_equal(m.entry.rip, PVH);
@@ -336,8 +360,10 @@ static void test_multiboot_elf(void **state)
 		setup(&m);
 		multiboot_elf(&e, is64);
 		build(&e);
-		assert_int_equal(load_into(&m, e.bytes, e.len, is64 ? CATNAP_IMAGE_AUTO :
-								      CATNAP_IMAGE_MULTIBOOT, "a b"), 0);
+		assert_int_equal(load_into(&m, e.bytes, e.len,
+					   is64 ? CATNAP_IMAGE_AUTO : CATNAP_IMAGE_MULTIBOOT,
+					   "a b"),
+				 0);
 		check_segments(&m, &e);
 		/* The entry is virtual, and starts without paging. */
 		check_multiboot(&m, TEXT + 0x40, "the-image a b");
@@ -367,7 +393,7 @@ static void test_both(void **state)
 
 static void test_kludge(void **state)
 {
-	static const uint32_t offsets[] = { 0, 4, 0x200, 8192 - 32 };
+	static const uint32_t offsets[] = {0, 4, 0x200, 8192 - 32};
 	uint8_t bytes[9000];
 
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
@@ -402,7 +428,7 @@ static void test_kludge(void **state)
 /* Without addresses a header is 12 bytes, and may be the last of the 8 KiB. */
 static void test_header_at_the_end(void **state)
 {
-	const uint32_t header[3] = { MB_MAGIC, MB_FLAGS, -(MB_MAGIC + MB_FLAGS) };
+	const uint32_t header[3] = {MB_MAGIC, MB_FLAGS, -(MB_MAGIC + MB_FLAGS)};
 	struct elf_image e;
 	struct machine m;
 
@@ -439,7 +465,11 @@ static void test_flat(void **state)
 	teardown(&m);
 	/* Asked for, anything is flat. */
 	setup(&m);
-	assert_int_equal(load_into(&m, "\x7f" "ELF text", 9, CATNAP_IMAGE_FLAT, ""), 0);
+	assert_int_equal(load_into(&m,
+				   "\x7f"
+				   "ELF text",
+				   9, CATNAP_IMAGE_FLAT, ""),
+			 0);
 	assert_int_equal(m.entry.rip, 0x7c00);
 	teardown(&m);
 }
@@ -507,11 +537,12 @@ static void test_truncated(void **state)
 
 		build(&images[i]);
 		setup(&m);
-		assert_int_equal(load_into(&m, images[i].bytes, images[i].len, CATNAP_IMAGE_AUTO, ""), 0);
+		assert_int_equal(
+			load_into(&m, images[i].bytes, images[i].len, CATNAP_IMAGE_AUTO, ""), 0);
 		for (size_t len = 0; len < images[i].len; len++)
 			for (int kind = CATNAP_IMAGE_AUTO; kind <= CATNAP_IMAGE_MULTIBOOT; kind++)
-				if (load_into(&m, images[i].bytes, len, (enum catnap_image_kind)kind, "") !=
-				    -ENOEXEC)
+				if (load_into(&m, images[i].bytes, len,
+					      (enum catnap_image_kind)kind, "") != -ENOEXEC)
 					fail_msg("image %d of %zu bytes as %d", i, len, kind);
 		teardown(&m);
 	}
@@ -577,15 +608,15 @@ static void test_elf_segments(void **state)
 {
 	static const struct {
 		uint64_t paddr, memsz;
-	} outside[] = { { LOW - 10, 11 + DATA_LEN },
-			{ LOW, DATA_LEN },
-			{ MEMORY_HOLE_START, DATA_LEN },
-			{ MEMORY_HOLE_END - 1, DATA_LEN }, /* begins in the hole, ends in memory */
-			{ MEMORY_HOLE_END + HIGH - 1, DATA_LEN },
-			{ DATA, UINT64_MAX },
-			{ DATA, UINT64_MAX - DATA + 1 + DATA }, /* wraps to itself */
-			{ UINT64_MAX - 10, DATA_LEN },
-			{ DATA, UINT64_C(1) << 32 } };
+	} outside[] = {{LOW - 10, 11 + DATA_LEN},
+		       {LOW, DATA_LEN},
+		       {MEMORY_HOLE_START, DATA_LEN},
+		       {MEMORY_HOLE_END - 1, DATA_LEN}, /* begins in the hole, ends in memory */
+		       {MEMORY_HOLE_END + HIGH - 1, DATA_LEN},
+		       {DATA, UINT64_MAX},
+		       {DATA, UINT64_MAX - DATA + 1 + DATA}, /* wraps to itself */
+		       {UINT64_MAX - 10, DATA_LEN},
+		       {DATA, UINT64_C(1) << 32}};
 	struct elf_image e;
 	struct machine m;
 
@@ -653,18 +684,25 @@ static void test_notes(void **state)
 	static const struct {
 		uint32_t namesz, descsz, type;
 		const char *name;
-	} others[] = { { 4, 4, 18, "GNU" }, { 4, 4, 17, "Xen" }, { 4, 0, 18, "Xen" }, { 4, 2, 18, "Xen" },
-		       { 4, 5, 18, "Xen" }, { 4, 16, 18, "Xen" }, { 3, 4, 18, "Xen" },
-		       { UINT32_MAX, 4, 18, "Xen" }, { UINT32_MAX - 2, 4, 18, "Xen" },
-		       { 4, UINT32_MAX, 18, "Xen" }, { 0x80000000, 0x80000000, 18, "Xen" } };
+	} others[] = {{4, 4, 18, "GNU"},
+		      {4, 4, 17, "Xen"},
+		      {4, 0, 18, "Xen"},
+		      {4, 2, 18, "Xen"},
+		      {4, 5, 18, "Xen"},
+		      {4, 16, 18, "Xen"},
+		      {3, 4, 18, "Xen"},
+		      {UINT32_MAX, 4, 18, "Xen"},
+		      {UINT32_MAX - 2, 4, 18, "Xen"},
+		      {4, UINT32_MAX, 18, "Xen"},
+		      {0x80000000, 0x80000000, 18, "Xen"}};
 	struct elf_image e;
 	struct machine m;
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		elf_image(&e, true);
 		e.len = e.ph[2].offset;
-		note(&e, others[i].namesz, others[i].descsz > 16 ? 4 : others[i].descsz, others[i].type,
-		     others[i].name, PVH);
+		note(&e, others[i].namesz, others[i].descsz > 16 ? 4 : others[i].descsz,
+		     others[i].type, others[i].name, PVH);
 		memcpy(e.bytes + e.ph[2].offset + 4, &others[i].descsz, 4);
 		e.ph[2].filesz = e.len - e.ph[2].offset;
 		elf_refused(&e, "without a PVH entry or a Multiboot header");
@@ -694,8 +732,8 @@ static void test_notes(void **state)
 
 static void test_entry(void **state)
 {
-	static const uint64_t outside[] = { LOW, MEMORY_HOLE_START, UINT32_MAX, MEMORY_HOLE_END,
-					    UINT64_MAX };
+	static const uint64_t outside[] = {LOW, MEMORY_HOLE_START, UINT32_MAX, MEMORY_HOLE_END,
+					   UINT64_MAX};
 	struct elf_image e;
 
 	for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
@@ -717,19 +755,19 @@ static void test_bad_kludge(void **state)
 		const char *why;
 	} bad[] = {
 		/* the header before the load address; the load address before the file */
-		{ 0x100020, 0x100021, 0, 0, 0x100000, "is not in the file" },
-		{ 0x100020, 0x0fffff, 0, 0, 0x100000, "is not in the file" },
-		{ 0x100020, 0x000000, 0, 0, 0x100000, "is not in the file" },
-		{ 0x100020, 0x100000, 0x0fffff, 0, 0x100000, "out of order" },
-		{ 0x100020, 0x100000, 0x100000, 0, 0x100000, "out of order" },
-		{ 0x100020, 0x100000, 0x100200, 0x1001ff, 0x100000, "out of order" },
-		{ 0x100020, 0x100000, 0x100200, 0x000001, 0x100000, "out of order" },
-		{ 0x100020, 0x100000, 0x100200, 0xffffffff, 0x100000, "outside guest memory" },
-		{ 0xffffff20, 0xffffff00, 0, 0, 0x100000, "outside guest memory" },
-		{ 0x3fff20, 0x3fff00, 0, 0, 0x3fff00, "outside guest memory" },
-		{ 0x100020, 0x100000, 0x100300, 0, 0x100000, "truncated" },
-		{ 0x100020, 0x100000, 0x100200, 0, 0x400000, "the Multiboot entry 0x400000" },
-		{ 0x1020, 0x1000, 0x1200, 0x9fc00, 0x1000, "no room for" },
+		{0x100020, 0x100021, 0, 0, 0x100000, "is not in the file"},
+		{0x100020, 0x0fffff, 0, 0, 0x100000, "is not in the file"},
+		{0x100020, 0x000000, 0, 0, 0x100000, "is not in the file"},
+		{0x100020, 0x100000, 0x0fffff, 0, 0x100000, "out of order"},
+		{0x100020, 0x100000, 0x100000, 0, 0x100000, "out of order"},
+		{0x100020, 0x100000, 0x100200, 0x1001ff, 0x100000, "out of order"},
+		{0x100020, 0x100000, 0x100200, 0x000001, 0x100000, "out of order"},
+		{0x100020, 0x100000, 0x100200, 0xffffffff, 0x100000, "outside guest memory"},
+		{0xffffff20, 0xffffff00, 0, 0, 0x100000, "outside guest memory"},
+		{0x3fff20, 0x3fff00, 0, 0, 0x3fff00, "outside guest memory"},
+		{0x100020, 0x100000, 0x100300, 0, 0x100000, "truncated"},
+		{0x100020, 0x100000, 0x100200, 0, 0x400000, "the Multiboot entry 0x400000"},
+		{0x1020, 0x1000, 0x1200, 0x9fc00, 0x1000, "no room for"},
 	};
 	uint8_t bytes[0x200];
 	struct multiboot_header *h = header_of(bytes, 0x20);
@@ -775,18 +813,20 @@ static void test_other_files(void **state)
 		size_t len;
 		const char *why;
 	} files[] = {
-		{ "", 0, "the file is empty" },
-		{ "\x1f\x8b\x08\x00\x00", 5, "a gzip file" },
-		{ "\xfd" "7zXZ\x00\x00", 7, "an xz file" },
-		{ "\x28\xb5\x2f\xfd\x00", 5, "a zstd file" },
-		{ "BZh9\x00", 5, "a bzip2 file" },
-		{ "070701\x00", 7, "a cpio archive" },
-		{ "QFI\xfb\x00", 5, "a qcow2 disk image" },
-		{ "#!/bin/sh\n", 10, "a script" },
-		{ "hello\n", 6, "a text file" },
-		{ "a", 1, "a text file" },
+		{"", 0, "the file is empty"},
+		{"\x1f\x8b\x08\x00\x00", 5, "a gzip file"},
+		{"\xfd"
+		 "7zXZ\x00\x00",
+		 7, "an xz file"},
+		{"\x28\xb5\x2f\xfd\x00", 5, "a zstd file"},
+		{"BZh9\x00", 5, "a bzip2 file"},
+		{"070701\x00", 7, "a cpio archive"},
+		{"QFI\xfb\x00", 5, "a qcow2 disk image"},
+		{"#!/bin/sh\n", 10, "a script"},
+		{"hello\n", 6, "a text file"},
+		{"a", 1, "a text file"},
 	};
-	uint8_t bzimage[0x400] = { 0xeb, 0x66 };
+	uint8_t bzimage[0x400] = {0xeb, 0x66};
 	uint8_t *big;
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
@@ -805,14 +845,21 @@ static void test_other_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pvh),	     cmocka_unit_test(test_multiboot_elf),
-		cmocka_unit_test(test_both),	     cmocka_unit_test(test_kludge),
+		cmocka_unit_test(test_pvh),
+		cmocka_unit_test(test_multiboot_elf),
+		cmocka_unit_test(test_both),
+		cmocka_unit_test(test_kludge),
 		cmocka_unit_test(test_header_at_the_end),
-		cmocka_unit_test(test_flat),	     cmocka_unit_test(test_place),
-		cmocka_unit_test(test_no_room),	     cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_elf_header),   cmocka_unit_test(test_elf_segments),
-		cmocka_unit_test(test_notes),	     cmocka_unit_test(test_entry),
-		cmocka_unit_test(test_bad_kludge),   cmocka_unit_test(test_other_files),
+		cmocka_unit_test(test_flat),
+		cmocka_unit_test(test_place),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_elf_header),
+		cmocka_unit_test(test_elf_segments),
+		cmocka_unit_test(test_notes),
+		cmocka_unit_test(test_entry),
+		cmocka_unit_test(test_bad_kludge),
+		cmocka_unit_test(test_other_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,7 +52,7 @@ static int event(void)
 
 static void ring_it(int fd)
 {
-	assert_int_equal(write(fd, &(uint64_t){ 1 }, 8), 8);
+	assert_int_equal(write(fd, &(uint64_t){1}, 8), 8);
 }
 
 static int reap(void)
@@ -264,7 +264,7 @@ struct later {
 
 static void *do_later(void *arg)
 {
-	const struct timespec ts = { .tv_nsec = 5000000 };
+	const struct timespec ts = {.tv_nsec = 5000000};
 	struct later *l = arg;
 
 	nanosleep(&ts, NULL);

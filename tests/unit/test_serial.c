@@ -182,7 +182,8 @@ static void test_input_full(void **state)
 	serial_destroy(&p.s);
 }
 
-/* 8.4: in loopback the receiver can overrun; reading LSR clears the mark; the FIFO keeps the first. */
+/* 8.4: in loopback the receiver can overrun; reading LSR clears the mark; the FIFO keeps the first.
+ */
 static void test_overrun(void **state)
 {
 	struct port p;
@@ -232,7 +233,8 @@ static void test_receive_interrupt(void **state)
 	serial_destroy(&p.s);
 }
 
-/* Table III: transmitter empty: by enabling it and by each byte; cleared by reading IIR if it is the source. */
+/* Table III: transmitter empty: by enabling it and by each byte; cleared by reading IIR if it is
+ * the source. */
 static void test_transmit_interrupt(void **state)
 {
 	struct port p;
@@ -295,7 +297,7 @@ static void test_loopback(void **state)
 {
 	static const struct {
 		uint8_t mcr, msr;
-	} wires[] = { { 0x01, 0x20 }, { 0x02, 0x10 }, { 0x04, 0x40 }, { 0x08, 0x80 } };
+	} wires[] = {{0x01, 0x20}, {0x02, 0x10}, {0x04, 0x40}, {0x08, 0x80}};
 	struct port p;
 
 	setup(&p);
@@ -322,7 +324,7 @@ static void test_loopback(void **state)
 /* An access of several bytes is to that many registers. */
 static void test_wide(void **state)
 {
-	const uint8_t data[] = { 'w', 0x00, 0x01, 0x03 };
+	const uint8_t data[] = {'w', 0x00, 0x01, 0x03};
 	uint8_t got[4];
 	struct port p;
 

@@ -40,8 +40,8 @@ static void buckets_have_powers_of_two_for_edges(void **state)
 
 static void a_poll_that_found_its_wake_up_was_successful(void **state)
 {
-	const struct halt_record r = { .poll_ns = 1000, .attempted = true, .valid = true,
-				       .cause = CATNAP_CAUSE_IPI };
+	const struct halt_record r = {
+		.poll_ns = 1000, .attempted = true, .valid = true, .cause = CATNAP_CAUSE_IPI};
 	struct catnap_halt_stats s = counted(&r, 1);
 
 	assert_int_equal(s.halt_exits, 1);
@@ -63,8 +63,12 @@ static void a_poll_that_found_its_wake_up_was_successful(void **state)
 
 static void a_poll_that_ended_in_sleep_failed(void **state)
 {
-	const struct halt_record r = { .poll_ns = 1024, .wait_ns = 70000, .attempted = true,
-				       .waited = true, .valid = true, .cause = CATNAP_CAUSE_OTHER };
+	const struct halt_record r = {.poll_ns = 1024,
+				      .wait_ns = 70000,
+				      .attempted = true,
+				      .waited = true,
+				      .valid = true,
+				      .cause = CATNAP_CAUSE_OTHER};
 	struct catnap_halt_stats s = counted(&r, 1);
 
 	assert_int_equal(s.halt_attempted_poll, 1);
@@ -83,8 +87,8 @@ static void a_poll_that_ended_in_sleep_failed(void **state)
 static void without_polling_only_the_sleep_counts(void **state)
 {
 	const struct halt_record r[] = {
-		{ .wait_ns = 5, .waited = true, .valid = true, .cause = CATNAP_CAUSE_EVENTFD },
-		{ .valid = true, .cause = CATNAP_CAUSE_IO }, /* found at the last look */
+		{.wait_ns = 5, .waited = true, .valid = true, .cause = CATNAP_CAUSE_EVENTFD},
+		{.valid = true, .cause = CATNAP_CAUSE_IO}, /* found at the last look */
 	};
 	struct catnap_halt_stats s = counted(r, 2);
 
@@ -102,9 +106,12 @@ static void without_polling_only_the_sleep_counts(void **state)
 static void an_invalid_one_counts_only_if_it_polled(void **state)
 {
 	const struct halt_record r[] = {
-		{ .poll_ns = 10, .attempted = true, .waited = true, .wait_ns = 1,
-		  .cause = CATNAP_CAUSE_OTHER },
-		{ .waited = true, .wait_ns = 1, .cause = CATNAP_CAUSE_OTHER },
+		{.poll_ns = 10,
+		 .attempted = true,
+		 .waited = true,
+		 .wait_ns = 1,
+		 .cause = CATNAP_CAUSE_OTHER},
+		{.waited = true, .wait_ns = 1, .cause = CATNAP_CAUSE_OTHER},
 	};
 	struct catnap_halt_stats s = counted(r, 2);
 
@@ -114,8 +121,8 @@ static void an_invalid_one_counts_only_if_it_polled(void **state)
 
 static void a_deadline_is_no_wake_up(void **state)
 {
-	const struct halt_record r = { .poll_ns = 1, .attempted = true, .valid = true,
-				       .cause = CATNAP_CAUSE_TIMER };
+	const struct halt_record r = {
+		.poll_ns = 1, .attempted = true, .valid = true, .cause = CATNAP_CAUSE_TIMER};
 	struct catnap_halt_stats s = counted(&r, 1);
 
 	assert_int_equal(s.halt_exits, 1);
@@ -127,9 +134,9 @@ static void a_deadline_is_no_wake_up(void **state)
 static void huge_times_go_to_the_last_bucket(void **state)
 {
 	const struct halt_record r[] = {
-		{ .poll_ns = (UINT64_C(1) << 30) - 1, .attempted = true, .valid = true, .cause = 0 },
-		{ .poll_ns = UINT64_C(1) << 30, .attempted = true, .valid = true, .cause = 0 },
-		{ .poll_ns = UINT64_C(1) << 62, .attempted = true, .valid = true, .cause = 0 },
+		{.poll_ns = (UINT64_C(1) << 30) - 1, .attempted = true, .valid = true, .cause = 0},
+		{.poll_ns = UINT64_C(1) << 30, .attempted = true, .valid = true, .cause = 0},
+		{.poll_ns = UINT64_C(1) << 62, .attempted = true, .valid = true, .cause = 0},
 	};
 	struct catnap_halt_stats s = counted(r, 3);
 

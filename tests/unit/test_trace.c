@@ -124,15 +124,15 @@ static void *write_lines(void *arg)
 static void several_write_whole_lines_to_one_file(void **state)
 {
 	struct writer writers[WRITERS];
-	uint64_t next[WRITERS] = { 0 };
+	uint64_t next[WRITERS] = {0};
 	int fd = new_file();
 	char *text, *p, *end;
 
 	for (uint64_t i = 0; i < WRITERS; i++) {
 		writers[i].fd = fd;
 		writers[i].id = i;
-		assert_int_equal(
-			pthread_create(&writers[i].thread, NULL, write_lines, &writers[i]), 0);
+		assert_int_equal(pthread_create(&writers[i].thread, NULL, write_lines, &writers[i]),
+				 0);
 	}
 	for (int i = 0; i < WRITERS; i++)
 		pthread_join(writers[i].thread, NULL);

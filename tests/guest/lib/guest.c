@@ -265,7 +265,8 @@ void start_ap(uint32_t id, void (*main)(uint32_t id), uint32_t page)
 	apic_ipi(id, ICR_STARTUP | page >> 12);
 	while (!ap_taken)
 		;
-	check(*(volatile uint16_t *)(uintptr_t)(page + (ap_trampoline_cs - ap_trampoline)) == page >> 4);
+	check(*(volatile uint16_t *)(uintptr_t)(page + (ap_trampoline_cs - ap_trampoline)) ==
+	      page >> 4);
 }
 
 void guest_start_ap(void)
@@ -298,9 +299,10 @@ void guest_start(void)
 	for (int i = 0; i < 256; i++) {
 		uintptr_t at = (uintptr_t)interrupt_stubs + 16 * (uintptr_t)i;
 
-		guest_idt[i] = (struct gate){ (uint16_t)at, 0x08, 0x8e00, (uint16_t)(at >> 16), 0, 0 };
+		guest_idt[i] =
+			(struct gate){(uint16_t)at, 0x08, 0x8e00, (uint16_t)(at >> 16), 0, 0};
 	}
-	cmdline = (const char *)(uintptr_t)*(const uint64_t *)(const void *)(info + PVH_CMDLINE);
+	cmdline = (const char *)(uintptr_t) * (const uint64_t *)(const void *)(info + PVH_CMDLINE);
 	apic_x2 = !arg_is("apic", "xapic");
 	test();
 	put_str("ok\n");

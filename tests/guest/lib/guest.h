@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What test guests share: a PVH start into long mode with the first 4 GiB mapped one to one, interrupts,
- * the local APIC, the other processors, text on COM1, and the verdict: a check that fails prints
- * "not ok" and ends the VM with status FAILED; the end of main() is "ok" and PASSED. Only instructions
- * that every host can emulate.
+ * What test guests share: a PVH start into long mode with the first 4 GiB mapped one to one,
+ * interrupts, the local APIC, the other processors, text on COM1, and the verdict: a check that
+ * fails prints "not ok" and ends the VM with status FAILED; the end of main() is "ok" and PASSED.
+ * Only instructions that every host can emulate.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -16,10 +16,10 @@
 #define PASSED	   0x21 /* exit status 67 */
 #define FAILED	   0x22 /* exit status 69 */
 
-#define COM1	   0x3f8
-#define APIC_BASE  0xfee00000u
-#define IOAPIC	   0xfec00000u
-#define CPUS_MAX   16
+#define COM1	  0x3f8
+#define APIC_BASE 0xfee00000u
+#define IOAPIC	  0xfec00000u
+#define CPUS_MAX  16
 
 /* Local APIC registers by their xAPIC offset. */
 #define APIC_ID		 0x020
@@ -62,10 +62,10 @@ void test(void);
 
 __attribute__((noreturn)) void finish(uint32_t value);
 __attribute__((noreturn)) void fail_at(const char *file, int line, const char *what);
-#define check(what)                                          \
-	do {                                                 \
-		if (!(what))                                 \
-			fail_at(__FILE__, __LINE__, #what);  \
+#define check(what)                                         \
+	do {                                                \
+		if (!(what))                                \
+			fail_at(__FILE__, __LINE__, #what); \
 	} while (0)
 
 void put_str(const char *s);
@@ -79,7 +79,8 @@ const char *arg(const char *key);
 bool arg_is(const char *key, const char *value);
 uint64_t arg_number(const char *key, uint64_t otherwise);
 
-/* On each processor, before any other use: enabled in the mode that apic= asks for (default x2apic). */
+/* On each processor, before any other use: enabled in the mode that apic= asks for (default
+ * x2apic). */
 extern bool apic_x2;
 void apic_enable(void);
 uint32_t apic_read(uint32_t reg);
@@ -198,8 +199,8 @@ static inline void nop(void)
 }
 
 /*
- * Interrupts on, and off again. One instruction would do; but a host that emulates many in one go looks
- * for interrupts only between such goes.
+ * Interrupts on, and off again. One instruction would do; but a host that emulates many in one go
+ * looks for interrupts only between such goes.
  */
 static inline void open_interrupts(void)
 {
