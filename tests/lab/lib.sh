@@ -31,7 +31,7 @@ skip() # TEXT REASON
 show()
 {
 	note "status $status: $command"
-	tail -n "${1:-25}" "$out" | sed 's/^/# out: /'
+	tail -n 25 "$out" | sed 's/^/# out: /'
 	tail -n 15 "$err" | sed 's/^/# err: /'
 }
 
@@ -184,7 +184,7 @@ healthy()
 {
 	what=
 	[ "$status" = "${3:-0}" ] || what="$what status $status;"
-	[ "$(value done)" = ok ] || what="$what not done: $(value error);"
+	[ "$(value "done")" = ok ] || what="$what not done: $(value error);"
 	[ -z "$2" ] || [ "$(value cpus_online)" = "$2" ] || what="$what $(value cpus_online) CPUs, not $2;"
 	[ "$(value interrupts_err)" = 0 ] || [ -z "$2" ] || what="$what ERR $(value interrupts_err);"
 	lines=$(new_log_lines | head -n 12)

@@ -30,15 +30,17 @@ for irqchip in user kernel; do
 	for cpus in 2 8; do
 		tiny "$cpus processors" smp.elf cpus=$cpus --cpus $cpus "$@"
 	done
-	tiny "HLT with interrupts off, and an NMI" halt_off.elf nmi=1 --cpus 2 "$@"
-	tiny "interrupt between STI and HLT" halt_race.elf rounds=500 "$@"
 	tiny "paravirtual EOI" pveoi.elf irqchip=$irqchip "$@"
 	tiny "a storm of IPIs" storm.elf "cpus=4 rounds=100" --cpus 4 "$@"
 	ends "reset by 0xcf9" cf9 32
 	ends "reset by the keyboard controller" keyboard 32
 	ends "triple fault" triple 33
 done
+# With KVM's own these two test KVM, and stand still at times: the emulated SVM loses its way when
+# an NMI is injected while an interrupt window is open, with every host kernel.
 irqchip=user
+tiny "HLT with interrupts off, and an NMI" halt_off.elf nmi=1 --cpus 2
+tiny "interrupt between STI and HLT" halt_race.elf rounds=500
 tiny "interrupt priorities, x2APIC" priority.elf apic=x2apic
 tiny "interrupt priorities, xAPIC" priority.elf apic=xapic
 tiny "the guest's poll control" msr.elf ""
