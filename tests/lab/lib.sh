@@ -84,6 +84,14 @@ guest()
 	tr -d '\r' <"$out.raw" >"$out"
 }
 
+# probe SECONDS CMDLINE ARGUMENT ...: the probe guest (guest-images/probe); it ends with status 33
+probe()
+{
+	seconds=$1 words=$2
+	shift 2
+	guest "$seconds" /guest/probe.elf -m 16M --debug-exit 0xf4 -c "$words exit=244 tsc_khz=1000000" "$@"
+}
+
 # What a Linux guest reported: result: KEY=...
 value()
 {
