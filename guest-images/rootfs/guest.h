@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the Linux guest's init share. Each workload prints lines "result: key=value"
+ * and returns 0, or -1 where something that it needs is not there (it has then said so).
+ */
+#ifndef ROOTFS_GUEST_H
+#define ROOTFS_GUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAX_CPUS 256
+
+/* init.c: the kernel's command line. */
+const char *option(const char *name, const char *otherwise);
+long option_number(const char *name, long otherwise);
+
+/* init.c: one line on the console, in one write. */
+void result(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* init.c: small helpers */
+int64_t now_ns(void);
+bool read_line(const char *path, char *line, int size);
+bool write_text(const char *path, const char *text);
+int online_cpus(int *cpus);
+void pin(int cpu);
+
+/* report.c */
+int report(void);
+/* The sum over all CPUs of a line of /proc/interrupts: RES, LOC, CAL, ...; -1 if it has none. */
+long interrupts(const char *name);
+
+/* measure.c */
+int ping_pong(void);
+int timer_test(void);
+int clock_test(void);
+int sleep_test(void);
+
+/* stress.c */
+int stress(void);
+int offline(void);
+int online(void);
+
+#endif

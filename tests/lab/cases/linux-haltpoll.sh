@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# title: the guest's haltpoll driver: on, off, its parameters, what it saves
+# needs: linux
+# limit: 400
+needs_option --initramfs --guest-halt-poll
+
+# The driver's default and the option's are not the same here: each parameter must arrive.
+linux 60 run=report --cpus 2 --guest-halt-poll force,ns=150us,grow=3,grow-start=20us,shrink=4,allow-shrink=off
+healthy "force, with parameters" 2
+is "each parameter arrives" "$(value guest_halt_poll_ns) $(value guest_halt_poll_grow) \
+$(value guest_halt_poll_grow_start) $(value guest_halt_poll_shrink) \
+$(value guest_halt_poll_allow_shrink)" "150000 3 20000 4 N"
+
+for irqchip in user kernel; do
+	for mode in force realtime off; do
+		want="haltpoll haltpoll"
+		[ $mode != off ] || want="none"
+		linux 100 run=report,pipe rounds=2000 --cpus 2 --irqchip $irqchip --guest-halt-poll $mode
+		healthy "$irqchip, $mode: to its end" 2
+		case "$(value idle_driver) $(value idle_governor)" in
+		"$want"*) ok "$irqchip, $mode: driver and governor" ;;
+		*) not_ok "$irqchip, $mode: $(value idle_driver) $(value idle_governor)" ;;
+		esac
+		ipis=$(value pipe_ipis) halts=$(stat_sum halt_exits)
+		note "$irqchip, $mode: $(value pipe_rounds) rounds, $ipis IPIs (RES $(value pipe_res)," \
+			"CAL $(value pipe_cal)), $halts HLT exits, $(value pipe_round_ns) ns a round"
+		eval "ipis_$mode=$ipis halts_$mode=$halts"
+		if [ $irqchip = user ]; then
+			off=$(grep -c '"poll_allowed": *false' $stats)
+			[ $mode = off ] && want=0 || want=2
+			is "$mode: vCPUs whose guest has switched host polling off" "$off" $want
+		fi
+	done
+	verdict "$irqchip: guest polling saves 9 of 10 IPIs" [ $((ipis_force * 10)) -le $ipis_off ]
+	[ $irqchip = kernel ] ||
+		verdict "$irqchip: guest polling saves 9 of 10 HLT exits" [ $((halts_force * 10)) -le $halts_off ]
+done
+
+linux 60 run=report,offline --cpus 4 --guest-halt-poll force
+healthy "CPUs go off" 4
+is "a CPU that is off does not poll: host polling is on again" "$(grep -c '"poll_allowed": *true' $stats)" 3
+linux 60 run=report,offline,online --cpus 4 --guest-halt-poll force
+healthy "CPUs go off and on" 4
+is "host polling is off again" "$(grep -c '"poll_allowed": *false' $stats)" 4

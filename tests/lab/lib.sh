@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+# What the cases have in common; busybox sh reads it. A case prints "ok - TEXT" and "not ok - TEXT"; what
+# else it says begins with "# ".
+out=/tmp/out err=/tmp/err stats=/tmp/stats status=
+slow=1		# limits of guests, times this
+
+ok()
+{
+	echo "ok - $*"
+}
+
+not_ok()
+{
+	echo "not ok - $*"
+}
+
+note()
+{
+	sed 's/^/# /' <<-END
+	$*
+	END
+}
+
+skip() # TEXT REASON
+{
+	echo "ok - $1 # SKIP $2"
+}
+
+# The last guest: what it printed and what catnap said.
+show()
+{
+	note "status $status: $command"
+	tail -n 25 "$out" | sed 's/^/# out: /'
+	tail -n 15 "$err" | sed 's/^/# err: /'
+}
+
+# verdict TEXT COMMAND ...: ok where the command succeeds; else the last guest is shown
+verdict()
+{
+	text=$1
+	shift
+	if "$@"; then
+		ok "$text"
+	else
+		not_ok "$text"
+		show
+		return 1
+	fi
+}
+
+is() # TEXT GOT WANT
+{
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		not_ok "$1: \"$2\", not \"$3\""
+		show
+		return 1
+	fi
+}
+
+between() # TEXT GOT MIN MAX
+{
+	if awk -v v="$2" -v a="$3" -v b="$4" 'BEGIN { exit !(v ~ /^-?[0-9.]+$/ && v + 0 >= a && v + 0 <= b) }'; then
+		ok "$1"
+	else
+		not_ok "$1: $2, expected $3 to $4"
+		show
+		return 1
+	fi
+}
+
+# guest SECONDS ARGUMENT ...: catnap run; sets status, out, err, stats
+guest()
+{
+	limit=$(($1 * slow))
+	shift
+	command="catnap run $*"
+	rm -f "$stats"
+	timeout -k 2 $((limit + 5)) catnap run "$@" --timeout ${limit}s --stats "$stats" \
+		</dev/null >"$out.raw" 2>"$err"
+	status=$?
+	tr -d '\r' <"$out.raw" >"$out"
+}
+
+# probe SECONDS CMDLINE ARGUMENT ...: the probe guest (guest-images/probe); it ends with status 33
+probe()
+{
+	seconds=$1 words=$2
+	shift 2
+	guest "$seconds" /guest/probe.elf -m 16M --debug-exit 0xf4 -c "$words exit=244 tsc_khz=1000000" "$@"
+}
+
+# What a Linux guest reported: result: KEY=...
+value()
+{
+	sed -n "s/^.*result: $1=//p" "$out" | tail -n 1
+}
+
+# The sum over the vCPUs of a statistic; each_stat prints the single ones.
+each_stat()
+{
+	[ -f "$stats" ] && grep -o "\"$1\": *[0-9]*" "$stats" | sed 's/.*: *//'
+}
+
+stat_sum()
+{
+	each_stat "$1" | awk '{ s += $1 } END { print s + 0 }'
+}
+
+# now: seconds, with two places
+now()
+{
+	cut -d ' ' -f 1 /proc/uptime
+}
+
+# Does this catnap have an option of the command run?
+has_option()
+{
+	catnap run --help 2>&1 | grep -q -e "$1"
+}
+
+needs_option() # OPTION ...
+{
+	for o; do
+		if ! has_option "$o"; then
+			skip "Linux guests" "this catnap has no $o"
+			exit 0
+		fi
+	done
+}
+
+# -- a guest that one talks to --
+
+# guest_start SECONDS ARGUMENT ...: in the background; its input is descriptor 3
+guest_start()
+{
+	limit=$(($1 * slow))
+	shift
+	command="catnap run $*"
+	rm -f "$stats" /tmp/input
+	mkfifo /tmp/input
+	catnap run "$@" --timeout ${limit}s --stats "$stats" </tmp/input >"$out" 2>"$err" &
+	pid=$!
+	exec 3>/tmp/input
+}
+
+# wait_for SECONDS PATTERN: until the guest has printed it
+wait_for()
+{
+	tries=$(($1 * slow * 5))
+	while ! grep -q -e "$2" "$out"; do
+		tries=$((tries - 1))
+		if [ $tries -le 0 ] || ! kill -0 $pid 2>/dev/null; then
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+
+guest_end()
+{
+	wait $pid
+	status=$?
+	exec 3>&-
+}
+
+# -- Linux guests --
+
+# linux SECONDS CMDLINE ARGUMENT ...: our kernel and initramfs, unless the arguments say otherwise. What
+# is not for catnap is for init: "run=report end=reboot".
+linux()
+{
+	seconds=$1 words=$2
+	shift 2
+	case " $* " in
+	*" -k "*) ;;
+	*) set -- -k /guest/bzImage "$@" ;;
+	esac
+	guest "$seconds" -i /guest/initramfs -c "console=ttyS0 quiet $words" "$@"
+}
+
+# What a guest's kernel complained about, but for what healthy machines print.
+new_log_lines()
+{
+	sed -n 's/^.*log: //p' "$out" | grep -v -E -f /lab/known-log
+}
+
+# healthy TEXT CPUS [STATUS]: it came to its end, all CPUs are there, no complaint is in the log
+healthy()
+{
+	what=
+	[ "$status" = "${3:-0}" ] || what="$what status $status;"
+	[ "$(value "done")" = ok ] || what="$what not done: $(value error);"
+	[ -z "$2" ] || [ "$(value cpus_online)" = "$2" ] || what="$what $(value cpus_online) CPUs, not $2;"
+	[ "$(value interrupts_err)" = 0 ] || [ -z "$2" ] || what="$what ERR $(value interrupts_err);"
+	lines=$(new_log_lines | head -n 12)
+	[ -z "$lines" ] || what="$what its log;"
+	[ ! -s "$err" ] || what="$what messages of catnap;"
+	if [ -z "$what" ]; then
+		ok "$1"
+	else
+		not_ok "$1:$what"
+		[ -z "$lines" ] || note "$lines"
+		show
+		return 1
+	fi
+}
