@@ -10,9 +10,10 @@ for irqchip in user kernel; do
 			"vmlinux pvh acpi"; do
 			# shellcheck disable=SC2086
 			set -- $how
-			linux 100 run=report --cpus $cpus --irqchip $irqchip -k "/guest/$1" \
+			linux $((30 + 5 * cpus)) run=report --cpus $cpus --irqchip $irqchip -k "/guest/$1" \
 				--kernel-format "$2" --hw "$3"
-			healthy "$irqchip: $2, $3, $cpus vCPUs" $cpus && note "init after $(value init) s"
+			healthy "$irqchip: $2, $3, $cpus vCPUs" $cpus || continue
+			note "init after $(value init) s"
 			want="yes no"
 			[ "$3" = acpi ] || want="no yes"
 			[ "$(value acpi) $(value device_tree)" = "$want" ] ||
