@@ -17,12 +17,9 @@
  * value to at the end (isa-debug-exit convention); without it the guest stops by a triple fault
  * Unknown keys are ignored, so that a VMM may append its own.
  *
- * Text on COM1 (0x3f8, no interrupts), each line ends with \n; the very first letter is written by the
- * guest's first instructions:
- *   probe: start workload=W abi=1
- *   s VALUE           one line a sample, in nanoseconds, printed after all were taken
- *   probe: end samples=N
- *   probe: error TEXT
+ * Text on COM1 (0x3f8, no interrupts), each line ends with \n; the very first letter is written by
+ * the guest's first instructions: probe: start workload=W abi=1 s VALUE           one line a
+ * sample, in nanoseconds, printed after all were taken probe: end samples=N probe: error TEXT
  */
 #ifndef PROBE_H
 #define PROBE_H

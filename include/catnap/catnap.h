@@ -48,6 +48,15 @@ enum catnap_image_kind {
 	CATNAP_IMAGE_PVH = 1,	    /**< ELF with a PVH note: 32-bit entry, hvm_start_info in EBX */
 	CATNAP_IMAGE_MULTIBOOT = 2, /**< Multiboot 1: 32-bit entry, multiboot_info in EBX */
 	CATNAP_IMAGE_FLAT = 3,	    /**< no format: loaded at 0x7c00, started there in real mode */
+	CATNAP_IMAGE_BZIMAGE = 4,   /**< Linux bzImage, boot protocol 2.12 or later: 64-bit entry */
+	CATNAP_IMAGE_LINUX64 = 5,   /**< Linux vmlinux (64-bit ELF) by its 64-bit entry */
+};
+
+/** How the guest is told of its hardware. */
+enum catnap_hw {
+	CATNAP_HW_ACPI = 0, /**< ACPI tables, hardware-reduced */
+	CATNAP_HW_FDT =
+		1, /**< a flattened device tree; bzImage and vmlinux by their 64-bit entry only */
 };
 
 enum catnap_log_level { CATNAP_LOG_ERROR, CATNAP_LOG_WARN, CATNAP_LOG_INFO, CATNAP_LOG_DEBUG };
@@ -84,6 +93,19 @@ struct catnap_vm_config {
 	/** Messages; any thread, one line without newline. NULL: none. */
 	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
 	void *log_ctx;
+	/** The initramfs: a file, or initramfs_size bytes at initramfs_data, as for the kernel.
+	 * Neither: none. */
+	const char *initramfs_path;
+	const void *initramfs_data;
+	size_t initramfs_size;
+	const char *linux_cmdline; /**< added to cmdline if the image is Linux; NULL: nothing */
+	uint32_t hw;		   /**< enum catnap_hw */
+	/**
+	 * Not 0: the guest is told that its vCPUs have processors of their own
+	 * (KVM_HINTS_REALTIME). Linux then loads its halt polling driver, and does without
+	 * paravirtual spinlocks and TLB flushes.
+	 */
+	uint32_t realtime;
 };
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */
@@ -138,6 +160,11 @@ CATNAP_API int catnap_vm_stop(struct catnap_vm *vm);
  */
 CATNAP_API int catnap_vm_pause(struct catnap_vm *vm);
 CATNAP_API int catnap_vm_resume(struct catnap_vm *vm);
+/**
+ * Presses the power button: a guest with ACPI is asked to shut down. Whether and when it does is
+ * its own affair. -ENXIO: nobody in the guest listens to the button; -EINVAL: the VM does not run.
+ */
+CATNAP_API int catnap_vm_power_button(struct catnap_vm *vm);
 /** Stops the VM if it runs, frees everything, sets *vm to NULL. Nothing if *vm is NULL. */
 CATNAP_API void catnap_vm_destroy(struct catnap_vm **vm);
 
@@ -163,6 +190,16 @@ CATNAP_API int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint
  * until the VM is destroyed. -EFAULT if not all of it is guest memory.
  */
 CATNAP_API int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t len, void **ptr);
+
+/**
+ * The ACPI table number @index: its name ("DSDT"; "RSDP" is the first), and the bytes, which are
+ * the VM's and constant. They are made for every VM, whatever its guest is told. -ENOENT: there are
+ * not so many.
+ */
+CATNAP_API int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,
+					const void **data, size_t *len);
+/** The same for the flattened device tree. No errors. */
+CATNAP_API int catnap_vm_get_device_tree(struct catnap_vm *vm, const void **data, size_t *len);
 
 /** Changes halt polling of one vCPU, or of all (@vcpu -1), while it runs. -EINVAL. */
 CATNAP_API int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,

@@ -290,11 +290,6 @@ static int measure(struct bench_run *run)
 	return -1;
 }
 
-static bool same_condition(const struct cell *a, const struct cell *b)
-{
-	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random;
-}
-
 static void one_run(struct bench *b, struct cell *c, uint32_t round)
 {
 	struct bench_run run = {.cfg = b->cfg, .cell = c, .tsc_khz = b->tsc_khz, .seed = round};
@@ -317,7 +312,7 @@ static void run_all(struct bench *b)
 	/* Condition by condition; in each, rounds in which every mode has its turn. */
 	for (size_t first = 0, last; first < b->n; first = last) {
 		for (last = first;
-		     last < b->n && same_condition(&b->cells[first], &b->cells[last]);)
+		     last < b->n && cell_same_condition(&b->cells[first], &b->cells[last]);)
 			last++;
 		for (uint32_t round = 0; round < b->cfg->rounds; round++)
 			for (size_t i = first; i < last; i++)

@@ -88,7 +88,12 @@ int bench_memory(struct bench_run *run);
 int bench_peer(struct bench_run *run);
 bool bench_peer_exists(void);
 
-/* bench_series.c */
+/* bench_util.c */
+uint64_t bench_now_ns(void); /* CLOCK_MONOTONIC */
+/* Keeps the sentence in run->error and returns -1. */
+int bench_fail(struct bench_run *run, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Measured of the same thing, so comparable? */
+bool cell_same_condition(const struct cell *a, const struct cell *b);
 int series_add(struct series *s, uint64_t value); /* 0, -1 no memory */
 void series_free(struct series *s);
 /* Sorts in place; the @q quantile, 0 if empty. */

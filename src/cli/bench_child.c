@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,24 +24,6 @@
 #define PEER_SAMPLES 2000 /* the peer prints each sample through its serial port */
 
 extern char **environ;
-
-__attribute__((format(printf, 2, 3))) static int fail(struct bench_run *run, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(run->error, sizeof(run->error), fmt, ap);
-	va_end(ap);
-	return -1;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 bool bench_peer_exists(void)
 {
@@ -83,12 +64,12 @@ static int spawn(struct bench_run *run, struct child *c, char *const argv[])
 	int pipe_fd[2], ret;
 
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
-		return fail(run, "pipe: %s", strerror(errno));
+		return bench_fail(run, "pipe: %s", strerror(errno));
 	posix_spawn_file_actions_init(&fa);
 	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
 	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
-	c->started_ns = now_ns();
+	c->started_ns = bench_now_ns();
 	ret = posix_spawnp(&c->pid, argv[0], &fa, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&fa);
 	close(pipe_fd[1]);
@@ -96,7 +77,7 @@ static int spawn(struct bench_run *run, struct child *c, char *const argv[])
 	if (ret == 0)
 		return 0;
 	close(c->out);
-	return fail(run, "%s: %s", argv[0], strerror(ret));
+	return bench_fail(run, "%s: %s", argv[0], strerror(ret));
 }
 
 static void reap(struct child *c, bool kill_it)
@@ -183,13 +164,13 @@ static bool wait_output(const struct child *c)
 int bench_start(struct bench_run *run)
 {
 	struct command cmd;
-	struct child c;
+	struct child c = {.out = -1};
 	char first;
 	uint64_t ns;
 	int image = image_file(), ret = 0;
 
 	if (image < 0)
-		return fail(run, "memfd_create: %s", strerror(errno));
+		return bench_fail(run, "memfd_create: %s", strerror(errno));
 	make_command(&cmd, run->cell->mode, image, 1);
 	snprintf(cmd.append, sizeof(cmd.append), "workload=start exit=244");
 	if (spawn(run, &c, cmd.argv) < 0) {
@@ -197,13 +178,13 @@ int bench_start(struct bench_run *run)
 		return -1;
 	}
 	if (!wait_output(&c) || read(c.out, &first, 1) != 1)
-		ret = fail(run, "%s did not start the guest", cmd.argv[0]);
-	ns = now_ns() - c.started_ns;
+		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
+	ns = bench_now_ns() - c.started_ns;
 	reap(&c, true);
 	close(image);
 	if (ret == 0 &&
 	    (series_add(&run->cell->latency, ns) < 0 || series_add(&run->cell->round_p50, ns) < 0))
-		ret = fail(run, "out of memory");
+		ret = bench_fail(run, "out of memory");
 	return ret;
 }
 
@@ -235,13 +216,13 @@ int bench_memory(struct bench_run *run)
 {
 	struct timespec settle = {.tv_nsec = 100000000};
 	struct command cmd;
-	struct child c;
+	struct child c = {.out = -1};
 	uint64_t bytes = 0;
 	char text[256];
 	int image = image_file(), ret = 0;
 
 	if (image < 0)
-		return fail(run, "memfd_create: %s", strerror(errno));
+		return bench_fail(run, "memfd_create: %s", strerror(errno));
 	make_command(&cmd, run->cell->mode, image, 1);
 	snprintf(cmd.append, sizeof(cmd.append), "workload=memory exit=244");
 	if (spawn(run, &c, cmd.argv) < 0) {
@@ -249,15 +230,15 @@ int bench_memory(struct bench_run *run)
 		return -1;
 	}
 	if (!wait_output(&c) || read(c.out, text, sizeof(text)) <= 0)
-		ret = fail(run, "%s did not start the guest", cmd.argv[0]);
+		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
 	nanosleep(&settle, NULL);
 	if (ret == 0 && private_memory(c.pid, &bytes) < 0)
-		ret = fail(run, "/proc/%d/smaps: %s", (int)c.pid, strerror(errno));
+		ret = bench_fail(run, "/proc/%d/smaps: %s", (int)c.pid, strerror(errno));
 	reap(&c, true);
 	close(image);
 	if (ret == 0 && (series_add(&run->cell->latency, bytes) < 0 ||
 			 series_add(&run->cell->round_p50, bytes) < 0))
-		ret = fail(run, "out of memory");
+		ret = bench_fail(run, "out of memory");
 	return ret;
 }
 
@@ -297,12 +278,12 @@ static int parse_samples(struct bench_run *run, char *text, struct series *sampl
 		unsigned long long ns;
 
 		if (sscanf(line, "s %llu", &ns) == 1 && series_add(samples, ns) < 0)
-			return fail(run, "out of memory");
+			return bench_fail(run, "out of memory");
 		if (strncmp(line, "probe: error", 12) == 0)
-			return fail(run, "%.100s", line);
+			return bench_fail(run, "%.100s", line);
 		ended |= strncmp(line, "probe: end", 10) == 0;
 	}
-	return ended ? 0 : fail(run, "%s did not finish the workload", QEMU);
+	return ended ? 0 : bench_fail(run, "%s did not finish the workload", QEMU);
 }
 
 /* The peer's timer and ipi: its samples come as text. */
@@ -312,12 +293,12 @@ int bench_peer(struct bench_run *run)
 	uint32_t samples = run->cfg->samples < PEER_SAMPLES ? run->cfg->samples : PEER_SAMPLES;
 	struct series round = {0};
 	struct command cmd;
-	struct child c;
+	struct child c = {.out = -1};
 	char *text;
 	int image = image_file(), ret;
 
 	if (image < 0)
-		return fail(run, "memfd_create: %s", strerror(errno));
+		return bench_fail(run, "memfd_create: %s", strerror(errno));
 	make_command(&cmd, run->cell->mode, image, ipi ? 2 : 1);
 	snprintf(cmd.append, sizeof(cmd.append),
 		 "workload=%s samples=%u warmup=100 gap_ns=%llu random=%d seed=%u tsc_khz=%u "
@@ -331,10 +312,10 @@ int bench_peer(struct bench_run *run)
 	text = read_all(&c);
 	reap(&c, true);
 	close(image);
-	ret = text ? parse_samples(run, text, &round) : fail(run, "out of memory");
+	ret = text ? parse_samples(run, text, &round) : bench_fail(run, "out of memory");
 	free(text);
 	if (ret == 0 && !round.n)
-		ret = fail(run, "%s gave no samples", QEMU);
+		ret = bench_fail(run, "%s gave no samples", QEMU);
 	if (ret == 0)
 		ret = series_add(&run->cell->round_p50, series_quantile(&round, 0.5));
 	for (size_t i = 0; i < round.n && ret == 0; i++)

@@ -21,15 +21,11 @@ const char *workload_name(enum bench_workload w)
 	return names[w];
 }
 
-static bool same_condition(const struct cell *a, const struct cell *b)
-{
-	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random;
-}
-
 static struct cell *baseline(struct cell *cells, size_t n, const struct cell *of)
 {
 	for (size_t i = 0; i < n; i++)
-		if (same_condition(&cells[i], of) && strcmp(cells[i].mode->name, BASELINE) == 0)
+		if (cell_same_condition(&cells[i], of) &&
+		    strcmp(cells[i].mode->name, BASELINE) == 0)
 			return &cells[i];
 	return NULL;
 }
@@ -137,7 +133,7 @@ static void row(FILE *out, struct cell *c, const struct cell *base)
 void report_table(FILE *out, struct cell *cells, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (i == 0 || !same_condition(&cells[i], &cells[i - 1]))
+		if (i == 0 || !cell_same_condition(&cells[i], &cells[i - 1]))
 			heading(out, &cells[i]);
 		row(out, &cells[i], baseline(cells, n, &cells[i]));
 	}

@@ -4,7 +4,6 @@
  * guest-images/probe/probe.h: a shared page, and an array of samples.
  */
 #include <sched.h>
-#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,27 +17,9 @@
 #define EXIT_PORT    0xf4
 #define MSI_ADDRESS  UINT64_C(0xfee00000)
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static uint64_t ticks(void)
 {
 	return __builtin_ia32_rdtsc();
-}
-
-__attribute__((format(printf, 2, 3))) static int fail(struct bench_run *run, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(run->error, sizeof(run->error), fmt, ap);
-	va_end(ap);
-	return -1;
 }
 
 static uint64_t to_ns(const struct bench_run *run, uint64_t t)
@@ -97,11 +78,11 @@ static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, c
 		cfg.vcpu_affinity = affinity;
 	g->vcpus = vcpus;
 	if (catnap_vm_create(&cfg, &g->vm) < 0)
-		return fail(run, "%s", catnap_vm_last_error(NULL));
+		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
 	catnap_vm_guest_memory(g->vm, PROBE_SHARED_GPA, sizeof(*g->shared), &shared);
 	g->shared = shared;
 	if (catnap_vm_start(g->vm) < 0) {
-		fail(run, "%s", catnap_vm_last_error(g->vm));
+		bench_fail(run, "%s", catnap_vm_last_error(g->vm));
 		catnap_vm_destroy(&g->vm);
 		return -1;
 	}
@@ -118,8 +99,8 @@ static int guest_end(struct bench_run *run, struct guest *g)
 	catnap_vm_wait(g->vm, UINT64_MAX, &e);
 	if (e.reason != CATNAP_EXIT_STOPPED &&
 	    !(e.reason == CATNAP_EXIT_DEBUG && e.code == PROBE_EXIT_OK))
-		ret = fail(run, "the probe guest failed (reason %u, code %d) %s", e.reason, e.code,
-			   e.report);
+		ret = bench_fail(run, "the probe guest failed (reason %u, code %d) %s", e.reason,
+				 e.code, e.report);
 	catnap_vm_destroy(&g->vm);
 	return ret;
 }
@@ -130,7 +111,7 @@ struct usage {
 
 static struct usage usage(const struct guest *g)
 {
-	struct usage u = {.wall_ns = now_ns()};
+	struct usage u = {.wall_ns = bench_now_ns()};
 
 	for (uint32_t i = 0; i < g->vcpus; i++) {
 		struct catnap_vcpu_stats s = {.size = sizeof(s)};
@@ -161,7 +142,7 @@ static int spin_until(struct bench_run *run, const uint32_t *word, uint32_t valu
 
 	while ((int32_t)(load(word) - value) < 0) {
 		if (ticks() - start > patience)
-			return fail(run, "the guest does not %s", what);
+			return bench_fail(run, "the guest does not %s", what);
 		__builtin_ia32_pause();
 	}
 	return 0;
@@ -201,7 +182,7 @@ static int event_samples(struct bench_run *run, struct guest *g, struct series *
 			__builtin_ia32_pause();
 		t0 = ticks();
 		if (catnap_vm_signal_msi(g->vm, MSI_ADDRESS, PROBE_VECTOR_EVENT) < 0)
-			return fail(run, "the event cannot be signalled");
+			return bench_fail(run, "the event cannot be signalled");
 		t1 = ticks();
 		if (spin_until(run, &g->shared->handled, n, "handle an event") < 0)
 			return -1;
@@ -212,7 +193,7 @@ static int event_samples(struct bench_run *run, struct guest *g, struct series *
 			continue;
 		if (series_add(latency, to_ns(run, t2 - t0)) < 0 ||
 		    series_add(&run->cell->signal, to_ns(run, t1 - t0)) < 0)
-			return fail(run, "out of memory");
+			return bench_fail(run, "out of memory");
 	}
 	after = usage(g);
 	account(run->cell, &before, &after, run->cfg->samples);
@@ -227,7 +208,7 @@ static int keep(struct bench_run *run, struct series *round)
 	for (size_t i = 0; i < round->n && ret == 0; i++)
 		ret = series_add(&run->cell->latency, round->v[i]);
 	series_free(round);
-	return ret < 0 ? fail(run, "out of memory") : 0;
+	return ret < 0 ? bench_fail(run, "out of memory") : 0;
 }
 
 int bench_event(struct bench_run *run)
@@ -270,7 +251,8 @@ int bench_guest_samples(struct bench_run *run)
 	uint64_t deadline;
 	char cmdline[256];
 	struct guest g;
-	void *array;
+	uint64_t *array = NULL;
+	void *at;
 	int ret = 0;
 
 	/* Its calibration would measure nothing that is not known: the APIC timer's clock is 1 GHz.
@@ -282,24 +264,26 @@ int bench_guest_samples(struct bench_run *run)
 		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
 	if (guest_start(run, &g, vcpus, cmdline) < 0)
 		return -1;
-	deadline = now_ns() + PATIENCE_NS;
-	while (load(&g.shared->magic) != PROBE_MAGIC && now_ns() < deadline)
+	deadline = bench_now_ns() + PATIENCE_NS;
+	while (load(&g.shared->magic) != PROBE_MAGIC && bench_now_ns() < deadline)
 		nanosleep(&nap, NULL);
 	before = usage(&g);
 	/* This thread sleeps: both processors are the guest's. */
-	deadline = now_ns() + PATIENCE_NS +
+	deadline = bench_now_ns() + PATIENCE_NS +
 		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
-	while (!load(&g.shared->done) && now_ns() < deadline && catnap_vm_wait(g.vm, 0, NULL) != 0)
+	while (!load(&g.shared->done) && bench_now_ns() < deadline &&
+	       catnap_vm_wait(g.vm, 0, NULL) != 0)
 		nanosleep(&nap, NULL);
 	after = usage(&g);
 	if (!load(&g.shared->done))
-		ret = fail(run, "the guest did not finish");
-	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(uint64_t),
-					&array) < 0)
-		ret = fail(run, "too many samples");
-	for (uint32_t i = 0; i < samples && ret == 0; i++)
-		if (series_add(&round, to_ns(run, ((uint64_t *)array)[i])) < 0)
-			ret = fail(run, "out of memory");
+		ret = bench_fail(run, "the guest did not finish");
+	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(*array), &at) < 0)
+		ret = bench_fail(run, "too many samples");
+	else
+		array = at;
+	for (uint32_t i = 0; array && i < samples && ret == 0; i++)
+		if (series_add(&round, to_ns(run, array[i])) < 0)
+			ret = bench_fail(run, "out of memory");
 	if (ret == 0)
 		account(run->cell, &before, &after, samples + WARMUP);
 	if (guest_end(run, &g) < 0)
@@ -335,7 +319,7 @@ int bench_idle(struct bench_run *run)
 	series_add(&run->cell->latency, after.cpu_ns - before.cpu_ns);
 	if (run->cell->gap_ns && load(&g.shared->ticks) == first) {
 		guest_end(run, &g);
-		return fail(run, "the guest does not tick");
+		return bench_fail(run, "the guest does not tick");
 	}
 	return guest_end(run, &g);
 }

@@ -153,12 +153,23 @@ static int set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+
+	return guest_halt_poll_set(o, arg, &cfg->guest_poll);
+}
+
+static const struct opt_word hardware[] = {
+	{"acpi", CATNAP_HW_ACPI}, {"fdt", CATNAP_HW_FDT}, {NULL, 0}};
 static const struct opt_word irqchips[] = {
 	{"user", CATNAP_IRQCHIP_USER}, {"kernel", CATNAP_IRQCHIP_KERNEL}, {NULL, 0}};
 static const struct opt_word image_kinds[] = {{"auto", CATNAP_IMAGE_AUTO},
 					      {"pvh", CATNAP_IMAGE_PVH},
 					      {"multiboot", CATNAP_IMAGE_MULTIBOOT},
 					      {"flat", CATNAP_IMAGE_FLAT},
+					      {"bzimage", CATNAP_IMAGE_BZIMAGE},
+					      {"linux", CATNAP_IMAGE_LINUX64},
 					      {NULL, 0}};
 static const struct opt_word log_levels[] = {{"error", CATNAP_LOG_ERROR},
 					     {"warn", CATNAP_LOG_WARN},
@@ -172,16 +183,21 @@ static const struct opt_def options[] = {
 	{.f = {.name = "kernel", .type = OPT_STRING, .offset = AT(kernel)},
 	 .letter = 'k',
 	 .form = "PATH",
-	 .help = "The image: ELF with a PVH entry, Multiboot 1, or flat. May also be given as the "
-		 "first argument."},
+	 .help = "The image: a Linux bzImage or vmlinux, ELF with a PVH entry, Multiboot 1, or "
+		 "flat. May also be given as the first argument."},
 	{.f = {.name = "kernel-format",
 	       .type = OPT_WORD,
 	       .offset = AT(image_kind),
 	       .words = image_kinds},
-	 .form = "auto|pvh|multiboot|flat",
-	 .help = "How to start the image. A flat one is loaded at 0x7c00 and started there in real "
-		 "mode.",
+	 .form = "auto|bzimage|linux|pvh|multiboot|flat",
+	 .help = "How to start the image; linux: a vmlinux by its 64-bit entry. A flat one is "
+		 "loaded at 0x7c00 and started there in real mode.",
 	 .def = "auto"},
+	{.f = {.name = "initramfs", .type = OPT_STRING, .offset = AT(initramfs)},
+	 .letter = 'i',
+	 .form = "PATH",
+	 .help = "The initial file system that the kernel is given; a module for Multiboot.",
+	 .def = "none"},
 	{.f = {.name = "cmdline", .type = OPT_TEXT, .offset = AT(cmdline)},
 	 .letter = 'c',
 	 .form = "STRING",
@@ -202,6 +218,16 @@ static const struct opt_def options[] = {
 	 .form = "user|kernel",
 	 .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
 	 .def = "user"},
+	{.f = {.name = "hw", .type = OPT_WORD, .offset = AT(hw), .words = hardware},
+	 .form = "acpi|fdt",
+	 .help = "How the guest finds its hardware: ACPI tables, or a device tree, for Linux with "
+		 "CONFIG_OF by its 64-bit entry.",
+	 .def = "acpi"},
+	{.f = {.name = "guest-halt-poll", .type = OPT_CALL, .set = set_guest_halt_poll},
+	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off]",
+	 .help = "Linux's own halt polling (cpuidle-haltpoll): force, by its command line; "
+		 "realtime, by telling it that each vCPU has a processor of its own.",
+	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
@@ -218,6 +244,12 @@ static const struct opt_def options[] = {
 	 .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & "
 		 "255.",
 	 .def = "off"},
+	{.f = {.name = "dump-acpi", .type = OPT_STRING, .offset = AT(dump_acpi)},
+	 .form = "DIR",
+	 .help = "Writes the ACPI tables into this folder. Without a kernel, that is all."},
+	{.f = {.name = "dump-dtb", .type = OPT_STRING, .offset = AT(dump_dtb)},
+	 .form = "FILE",
+	 .help = "Writes the device tree. Without a kernel, that is all."},
 	{.f = {.name = "stats", .type = OPT_STRING, .offset = AT(stats)},
 	 .form = "FILE|-",
 	 .help = "Writes statistics as JSON at the end.",
@@ -323,7 +355,7 @@ static int check(struct opts *o, struct run_cfg *cfg)
 					 o->args[0]);
 		cfg->kernel = o->args[0];
 	}
-	if (!cfg->kernel)
+	if (!cfg->kernel && !cfg->dump_acpi && !cfg->dump_dtb)
 		return opts_fail(o, "no kernel: expected --kernel PATH");
 	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++) {
 		if (cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
@@ -386,11 +418,11 @@ static void empty_outputs(const struct run_cfg *cfg, const struct run_io *io)
 /* Nothing has been started: nothing is left, and what was there is as it was. */
 static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 {
-	if (io->trace_made)
+	if (io->trace_made && cfg->halt_trace)
 		unlink(cfg->halt_trace);
-	if (io->serial_made)
+	if (io->serial_made && cfg->serial_path)
 		unlink(cfg->serial_path);
-	if (io->stats_made)
+	if (io->stats_made && cfg->stats)
 		unlink(cfg->stats);
 }
 
@@ -448,6 +480,16 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->image_kind = (uint32_t)cfg->image_kind;
 	vc->kernel_path = cfg->kernel;
 	vc->cmdline = cfg->cmdline;
+	vc->initramfs_path = cfg->initramfs;
+	vc->hw = (uint32_t)cfg->hw;
+	vc->realtime = cfg->guest_poll.mode == GUEST_POLL_REALTIME;
+	if (!cfg->kernel) {
+		/* Nothing will run; a VM has an image. */
+		vc->kernel_data = "";
+		vc->kernel_size = 1;
+		vc->image_kind = CATNAP_IMAGE_FLAT;
+		vc->initramfs_path = NULL;
+	}
 	vc->halt_poll = cfg->halt_poll;
 	vc->debug_exit_port = cfg->debug_exit == UINT32_MAX ? -1 : (int32_t)cfg->debug_exit;
 	vc->vcpu_affinity = cfg->pinned ? cfg->affinity : NULL;
@@ -465,6 +507,7 @@ static int run(const struct run_cfg *cfg)
 	struct logger logger;
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
+	char *linux_cmdline = NULL;
 	int status = CMD_OK, ret;
 
 	if (cfg->log_file) {
@@ -484,17 +527,22 @@ static int run(const struct run_cfg *cfg)
 		fprintf(stderr, "catnap run: eventfd: %s\n", strerror(errno));
 		status = CMD_ERROR;
 	}
+	linux_cmdline = guest_halt_poll_cmdline(&cfg->guest_poll);
 	if (status == CMD_OK) {
 		fill_config(&vc, cfg, &io, &logger);
-		ret = catnap_vm_create(&vc, &vm);
+		vc.linux_cmdline = linux_cmdline;
+		ret = linux_cmdline ? catnap_vm_create(&vc, &vm) : -ENOMEM;
 		if (ret < 0) {
 			fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(NULL));
 			status = CMD_ERROR;
 		}
 	}
+	free(linux_cmdline);
 	if (status == CMD_OK)
 		status = open_io(cfg, &io);
-	if (status == CMD_OK) {
+	if (status == CMD_OK)
+		status = run_dump(vm, cfg);
+	if (status == CMD_OK && cfg->kernel) {
 		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
 			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
 						&cfg->vcpu_halt_poll[i].params);
@@ -522,6 +570,7 @@ int cmd_run(int argc, char **argv)
 	int status;
 
 	catnap_halt_poll_init(&cfg.halt_poll);
+	guest_halt_poll_init(&cfg.guest_poll);
 	status = opts_command(&o, &command, argc, argv, &cfg);
 	if (status < 0) {
 		if (check(&o, &cfg) < 0) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include <catnap/catnap.h>
+#include "cli/opts.h"
 
 /* Exit statuses of `catnap run` beyond those of every command; interface documented in
  * catnap-run(1). */
@@ -22,8 +23,21 @@ enum {
 
 enum run_serial { SERIAL_STDIO, SERIAL_NULL, SERIAL_FILE };
 
+/* --guest-halt-poll: Linux's own, by the command line and CPUID. */
+enum guest_poll_mode { GUEST_POLL_OFF, GUEST_POLL_FORCE, GUEST_POLL_REALTIME };
+#define GUEST_POLL_UNSET UINT32_MAX /* left to the guest */
+
+struct guest_halt_poll {
+	int mode;
+	uint32_t ns, grow, grow_start, shrink;
+	int allow_shrink; /* -1: unset */
+};
+
 struct run_cfg {
-	const char *kernel, *cmdline;
+	const char *kernel, *cmdline; /* kernel NULL: only dump_acpi, dump_dtb are wanted */
+	const char *initramfs, *dump_acpi, *dump_dtb;
+	int hw;
+	struct guest_halt_poll guest_poll;
 	uint32_t cpus;
 	int32_t affinity[CATNAP_MAX_VCPUS];
 	bool pinned;
@@ -54,6 +68,14 @@ struct run_io {
 	int trace_fd;
 	bool serial_made, stats_made, trace_made; /* the files were not there before */
 };
+
+/* run_linux.c */
+void guest_halt_poll_init(struct guest_halt_poll *g);
+int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_halt_poll *g);
+/* What it adds to the command line, for the caller to free; NULL: no memory. */
+char *guest_halt_poll_cmdline(const struct guest_halt_poll *g);
+/* Writes what --dump-acpi and --dump-dtb ask for. CMD_OK, or CMD_ERROR after a line on stderr. */
+int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_io *io);

@@ -23,7 +23,8 @@ struct loop {
 	const struct run_io *io;
 	struct terminal term;
 	bool escaped;
-	bool quit; /* Ctrl-A x */
+	bool quit;  /* Ctrl-A x */
+	bool asked; /* the guest was asked to power off */
 	uint8_t input[4096];
 	size_t used, given; /* of input: read, and taken by the guest */
 };
@@ -104,6 +105,15 @@ static int timeout_ms(uint64_t deadline, bool retry)
 	return ms > 1000000 ? 1000000 : (int)ms;
 }
 
+/* The first SIGTERM presses the power button, if the guest listens to it. False: not (again). */
+static bool ask_to_power_off(struct loop *l)
+{
+	if (l->asked || catnap_vm_power_button(l->vm) < 0)
+		return false;
+	l->asked = true;
+	return true;
+}
+
 /* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit.
  */
 static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
@@ -123,7 +133,8 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 			return -errno;
 		if (p[0].revents)
 			return 0;
-		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si))
+		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si) &&
+		    !(si.ssi_signo == SIGTERM && ask_to_power_off(l)))
 			return RUN_SIGNAL + (int)si.ssi_signo;
 		if (deadline != UINT64_MAX && now_ns() >= deadline)
 			return RUN_TIMEOUT;

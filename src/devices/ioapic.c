@@ -94,6 +94,18 @@ void ioapic_set_pin(struct ioapic *io, unsigned int pin, bool level)
 	pthread_mutex_unlock(&io->lock);
 }
 
+bool ioapic_pin_enabled(struct ioapic *io, unsigned int pin)
+{
+	bool enabled;
+
+	if (pin >= IOAPIC_PINS)
+		return false;
+	pthread_mutex_lock(&io->lock);
+	enabled = !(io->entry[pin] & ENTRY_MASKED);
+	pthread_mutex_unlock(&io->lock);
+	return enabled;
+}
+
 static void end_of_interrupt(struct ioapic *io, uint8_t vector)
 {
 	uint32_t pins = io->level_mask_of_vector[vector];

@@ -32,6 +32,8 @@ int ioapic_init(struct ioapic *io, struct lapic_bus *bus);
 void ioapic_destroy(struct ioapic *io);
 /* Any thread. An edge is a change from 0 to 1. Pins outside the table are ignored. */
 void ioapic_set_pin(struct ioapic *io, unsigned int pin, bool level);
+/* Any thread: is the pin there and not masked? */
+bool ioapic_pin_enabled(struct ioapic *io, unsigned int pin);
 /* Any thread: a local APIC acknowledged level-triggered @vector. */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
 /* MMIO: IOREGSEL 0x00, IOWIN 0x10, EOI 0x40; 1, 2, 4 or 8 bytes are taken, the register is 32 bits.

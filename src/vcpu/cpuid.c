@@ -90,7 +90,7 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 			e->eax &= ~KVM_NEEDS_KERNEL_APIC;
 		set_bit_to(&e->eax, KVM_FEATURE_POLL_CONTROL, p->poll_control);
 		set_bit_to(&e->eax, KVM_FEATURE_PV_EOI, true);
-		e->edx = 0; /* KVM_HINTS_REALTIME is for dedicated processors: the user's to say */
+		e->edx = p->realtime ? BIT(KVM_HINTS_REALTIME) : 0;
 		break;
 	case 0x80000001:
 		set_bit_to(&e->ecx, 2, false); /* SVM */

@@ -12,6 +12,7 @@ struct cpuid_policy {
 	bool irqchip_user; /* then nothing that needs KVM's own local APIC */
 	bool tsc_deadline; /* the APIC timer has its TSC-deadline mode */
 	bool poll_control; /* MSR_KVM_POLL_CONTROL is kept by us or by KVM */
+	bool realtime;	   /* KVM_HINTS_REALTIME: vCPUs have processors of their own */
 };
 
 /* A copy of @supported for the vCPU with APIC id @apic_id; the caller frees it. NULL: no memory. */

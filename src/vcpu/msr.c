@@ -103,6 +103,42 @@ static void read_tsc_offset(struct vcpu *v)
 	}
 }
 
+/* Moves the guest's TSC by @delta. KVM takes a write by KVM_SET_MSRS for the host's, which it
+ * treats otherwise than the guest's: Linux 5.16 has an attribute for the offset itself. */
+static int move_tsc(struct vcpu *v, uint64_t delta)
+{
+	uint64_t offset;
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uint64_t)(uintptr_t)&offset,
+	};
+
+	if (ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr) < 0)
+		return -errno;
+	offset += delta;
+	return ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) < 0 ? -errno : 0;
+}
+
+/* SDM volume 3, "IA32_TSC_ADJUST": either register's change is the other's as well. */
+static int write_tsc(struct vcpu *v, uint32_t index, uint64_t value)
+{
+	uint64_t old, adjust, delta;
+	int ret = kvm_get_msr(v, index, &old);
+
+	if (ret == 0)
+		ret = kvm_get_msr(v, MSR_TSC_ADJUST, &adjust);
+	if (ret < 0)
+		return ret;
+	delta = value - old;
+	if (move_tsc(v, delta) == 0)
+		ret = kvm_set_msr(v, MSR_TSC_ADJUST, adjust + delta);
+	else
+		ret = kvm_set_msr(v, index, value);
+	read_tsc_offset(v);
+	return ret;
+}
+
 static int set_pv_eoi(struct vcpu *v, uint64_t value)
 {
 	uint8_t *word = NULL;
@@ -177,8 +213,7 @@ void vcpu_wrmsr(struct vcpu *v)
 	} else if (index == MSR_KVM_POLL_CONTROL) {
 		ret = set_poll_control(v, value);
 	} else if (index == MSR_TSC || index == MSR_TSC_ADJUST) {
-		ret = kvm_set_msr(v, index, value);
-		read_tsc_offset(v);
+		ret = write_tsc(v, index, value);
 	} else {
 		stat_add(&v->counters.unknown_msr, 1);
 	}

@@ -103,7 +103,7 @@ struct vcpu {
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
 	struct vcpu_counters counters;
-	pid_t pid; /* of the process; published by tid */
+	pid_t pid;	 /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
 	_Atomic bool has_thread;
 	clockid_t cpu_clock;

@@ -142,9 +142,8 @@ static void check_vm(struct list *l)
 	}
 	add(l, "irqchip=user", CATNAP_CHECK_OK, "yes", "");
 	add_cap(l, "TSC deadline exits", vm->host.cpuid.tsc_deadline, CATNAP_CHECK_DEGRADED,
-		"KVM keeps writes of that MSR to itself: guests are offered the APIC timer's "
-		"one-shot and "
-		"periodic modes.");
+		"KVM keeps writes of that MSR to itself, or the TSC is no clock: guests are "
+		"offered the APIC timer's one-shot and periodic modes.");
 	cost = vcpu_probe_run_cost(vm->vcpus[0]);
 	snprintf(text, sizeof(text), "%llu.%02llu us", (unsigned long long)cost / 1000,
 		 (unsigned long long)cost % 1000 / 10);

@@ -11,18 +11,19 @@
 
 #include "vmm/image.h"
 
-int image_open(struct image *img, const char *path, struct kvm_error *err)
+int image_open(struct image *img, const char *what, const char *path, struct kvm_error *err)
 {
 	struct stat st;
 	int ret = 0;
 
 	memset(img, 0, sizeof(*img));
+	img->what = what;
 	img->name = path;
 	/* Not blocking: opening a FIFO that nobody writes must not hang. */
 	img->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (img->fd < 0) {
 		ret = -errno;
-		snprintf(err->text, sizeof(err->text), "kernel %s: %s", path, strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "%s %s: %s", what, path, strerror(-ret));
 		return ret;
 	}
 	if (fstat(img->fd, &st) < 0)
@@ -30,9 +31,9 @@ int image_open(struct image *img, const char *path, struct kvm_error *err)
 	else if (S_ISDIR(st.st_mode))
 		ret = -EISDIR;
 	if (ret < 0) {
-		snprintf(err->text, sizeof(err->text), "kernel %s: %s", path, strerror(-ret));
+		snprintf(err->text, sizeof(err->text), "%s %s: %s", what, path, strerror(-ret));
 	} else if (!S_ISREG(st.st_mode)) {
-		snprintf(err->text, sizeof(err->text), "kernel %s: not a regular file", path);
+		snprintf(err->text, sizeof(err->text), "%s %s: not a regular file", what, path);
 		ret = -EINVAL;
 	} else {
 		img->size = (uint64_t)st.st_size;
@@ -78,7 +79,8 @@ int image_read(const struct image *img, uint64_t offset, void *buf, uint64_t len
 int image_bad(const struct image *img, struct kvm_error *err, const char *fmt, ...)
 {
 	va_list ap;
-	int n = snprintf(err->text, sizeof(err->text), "kernel %.120s: ", img->name);
+	int n = snprintf(err->text, sizeof(err->text),
+			 "%s %.120s: ", img->what ? img->what : "kernel", img->name);
 
 	va_start(ap, fmt);
 	if (n > 0 && (size_t)n < sizeof(err->text))
@@ -114,11 +116,11 @@ uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint
 	return 0;
 }
 
-void load_gdt(void *page)
+void load_gdt(void *page, bool code64)
 {
 	/* null, null, code, data, TSS; see vcpu/boot.c for the selectors */
-	static const uint64_t gdt[5] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff,
-					0x00008b0000000067};
+	const uint64_t gdt[5] = {0, 0, code64 ? 0x00af9b000000ffff : 0x00cf9b000000ffff,
+				 0x00cf93000000ffff, 0x00008b0000000067};
 
 	_Static_assert(sizeof(gdt) == LOAD_GDT_SIZE, "five descriptors");
 	memcpy(page, gdt, sizeof(gdt));
@@ -133,6 +135,7 @@ unsigned int load_memory_map(const struct memory *m, struct load_range *r)
 	if (m->regions[0].size > MEMORY_EXTENDED)
 		r[n++] = (struct load_range){MEMORY_EXTENDED, m->regions[0].size - MEMORY_EXTENDED,
 					     1};
+	r[n++] = (struct load_range){MEMORY_KVM_START, MEMORY_KVM_SIZE, 2};
 	if (m->count > 1)
 		r[n++] = (struct load_range){m->regions[1].gpa, m->regions[1].size, 1};
 	return n;
@@ -156,6 +159,7 @@ static const char *known_other(const struct image_head *h)
 		{"070701", 6, "a cpio archive"},
 		{"QFI\xfb", 4, "a qcow2 disk image"},
 		{"#!", 2, "a script"},
+		{"MZ", 2, "an EFI or MS-DOS program without Linux's boot header"},
 		{"!<arch>", 7, "an ar archive or package"},
 		{"\xd0\x0d\xfe\xed", 4, "a device tree"},
 	};
@@ -164,8 +168,6 @@ static const char *known_other(const struct image_head *h)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (h->len >= known[i].len && memcmp(h->bytes, known[i].bytes, known[i].len) == 0)
 			return known[i].what;
-	if (h->len > 0x206 && memcmp(h->bytes + 0x202, "HdrS", 4) == 0)
-		return "a bzImage, which this version cannot start";
 	while (text < h->len &&
 	       ((h->bytes[text] >= 0x20 && h->bytes[text] < 0x7f) || h->bytes[text] == '\n' ||
 		h->bytes[text] == '\r' || h->bytes[text] == '\t'))
@@ -193,6 +195,9 @@ int image_load(const struct load_request *req, struct vcpu_entry *entry, struct 
 	}
 	if (req->kind == CATNAP_IMAGE_FLAT)
 		return load_flat(req, entry, err);
+	if (req->kind == CATNAP_IMAGE_BZIMAGE ||
+	    (req->kind == CATNAP_IMAGE_AUTO && bzimage_is(&head)))
+		return load_bzimage(req, &head, entry, err);
 	mb = multiboot_find(&head, &offset);
 	if (mb && (mb->flags & MULTIBOOT_HAS_ADDRESSES) && req->kind == CATNAP_IMAGE_MULTIBOOT)
 		return load_multiboot_kludge(req, &head, entry, err);

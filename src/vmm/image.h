@@ -7,6 +7,7 @@
 #ifndef VMM_IMAGE_H
 #define VMM_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,8 +16,9 @@
 #include "vmm/memory.h"
 
 struct image {
-	const char *name; /* for messages */
-	int fd;		  /* -1: data */
+	const char *what; /* for messages: "initramfs"; NULL: "kernel" */
+	const char *name;
+	int fd; /* -1: data */
 	const uint8_t *data;
 	uint64_t size;
 };
@@ -26,11 +28,16 @@ struct load_request {
 	const struct image *image;
 	const struct memory *memory;
 	const char *cmdline;
-	enum catnap_image_kind kind; /* CATNAP_IMAGE_AUTO: whatever it turns out to be */
+	enum catnap_image_kind kind;   /* CATNAP_IMAGE_AUTO: whatever it turns out to be */
+	const char *linux_cmdline;     /* added to cmdline if the image is Linux; may be NULL */
+	const struct image *initramfs; /* NULL: none */
+	const struct acpi *acpi;       /* NULL: none */
+	const void *dtb;	       /* NULL: none */
+	size_t dtb_len;
 };
 
-/* 0 or -errno with a sentence that names the file. */
-int image_open(struct image *img, const char *path, struct kvm_error *err);
+/* 0 or -errno with a sentence that names the file. @what: as in struct image. */
+int image_open(struct image *img, const char *what, const char *path, struct kvm_error *err);
 void image_close(struct image *img);
 /* Reads exactly @len bytes at @offset: 0, -ENODATA (the image is shorter), or -errno. */
 int image_read(const struct image *img, uint64_t offset, void *buf, uint64_t len);
@@ -54,6 +61,16 @@ int load_elf(const struct load_request *req, const struct image_head *head,
 int load_multiboot_kludge(const struct load_request *req, const struct image_head *head,
 			  struct vcpu_entry *entry, struct kvm_error *err);
 int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err);
+/* bzImage: is it one, or something that was one? */
+bool bzimage_is(const struct image_head *head);
+int load_bzimage(const struct load_request *req, const struct image_head *head,
+		 struct vcpu_entry *entry, struct kvm_error *err);
+
+/* A piece of the memory map. */
+struct load_range {
+	uint64_t start, len;
+	uint32_t type; /* 1 memory, 2 reserved */
+};
 
 /* Where the image's parts lie in guest memory, so that nothing else is put there. */
 #define LOAD_EXTENTS 64
@@ -71,14 +88,23 @@ uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint
 
 /* The GDT and task state that protected-mode entries start with, at the start of a boot page. */
 #define LOAD_GDT_SIZE 0x28
-void load_gdt(void *page);
+void load_gdt(void *page, bool code64);
+
+/* load_parts.c: what goes along with an image. */
+/* The command line for Linux, in memory that the caller frees; NULL: no memory. */
+char *load_linux_cmdline(const struct load_request *req);
+/* The initramfs as high as it can be below @limit and below the hole; a length of 0 if there is
+ * none. */
+int load_initramfs(const struct load_request *req, struct load_map *map, uint64_t limit,
+		   struct load_range *where, struct kvm_error *err);
+/*
+ * What a PC's firmware leaves between 0xe0000 and 1 MiB: the ACPI tables, and code for a reset at
+ * the reset vector. Returns the RSDP's address; 0 if there are no tables or the image is there.
+ */
+uint64_t load_firmware(const struct load_request *req, struct load_map *map);
 
 /* A PC's memory map. */
-struct load_range {
-	uint64_t start, len;
-	uint32_t type; /* 1 memory, 2 reserved */
-};
-#define LOAD_RANGES 5
+#define LOAD_RANGES 5 /* all but the last are always there */
 unsigned int load_memory_map(const struct memory *m, struct load_range *ranges);
 
 /* Multiboot 1: the header in the first 8 KiB; NULL: none. */
@@ -96,5 +122,10 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 		   struct vcpu_entry *entry, struct kvm_error *err);
 int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 	     struct vcpu_entry *entry, struct kvm_error *err);
+
+/* Linux's 64-bit entry. @header: the setup header of a bzImage, NULL for a vmlinux. */
+struct setup_header;
+int linux_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
+	       const struct setup_header *header, struct vcpu_entry *entry, struct kvm_error *err);
 
 #endif

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ELF images, 32- and 64-bit: the segments go to their physical addresses. Started by their PVH
- * note (Xen public headers, elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY) or else by their Multiboot header.
+ * note (Xen public headers, elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY), by their Multiboot header, or by
+ * Linux's 64-bit entry.
  */
 #include <elf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vmm/image.h"
 
 #define PVH_NOTE_TYPE 18
 #define NOTES_MAX     65536
+/* Where 64-bit Linux is mapped (Documentation/arch/x86/x86_64/mm.rst): nothing else lies there. */
+#define LINUX_TEXT UINT64_C(0xffffffff80000000)
 
 /* Both classes in one form. */
 struct elf {
@@ -145,45 +149,105 @@ static int find_pvh(const struct load_request *req, const struct segment *s, uin
 	return 0;
 }
 
+/* What was found on the way through the segments. */
+struct found {
+	struct load_map map;
+	bool has_pvh, is_linux;
+	uint64_t pvh;
+	uint64_t entry; /* physical */
+};
+
+/* The entry is a virtual address where it starts with paging off; Linux's is a physical one. */
+static void find_entry(const struct elf *e, const struct segment *s, struct found *f)
+{
+	if (!f->is_linux && e->entry >= s->vaddr && e->entry - s->vaddr < s->memsz)
+		f->entry = s->paddr + (e->entry - s->vaddr);
+	if (e->is64 && s->vaddr >= LINUX_TEXT && e->entry >= s->paddr &&
+	    e->entry - s->paddr < s->memsz) {
+		f->entry = e->entry;
+		f->is_linux = true;
+	}
+}
+
+static int load_segments(const struct load_request *req, const struct elf *e, struct found *f,
+			 struct kvm_error *err)
+{
+	f->entry = e->entry;
+	for (uint16_t i = 0; i < e->phnum; i++) {
+		struct segment s = {0};
+		int ret = read_segment(req, e, i, &s, err);
+
+		if (ret == 0 && s.type == PT_LOAD)
+			ret = load_segment(req, &s, i, &f->map, err);
+		if (ret < 0)
+			return ret;
+		if (s.type == PT_NOTE && !f->has_pvh)
+			f->has_pvh = find_pvh(req, &s, &f->pvh);
+		if (s.type == PT_LOAD)
+			find_entry(e, &s, f);
+	}
+	if (!f->map.count)
+		return image_bad(req->image, err, "an ELF file with nothing to load");
+	return 0;
+}
+
+static int start_linux(const struct load_request *req, const struct elf *e, struct found *f,
+		       struct vcpu_entry *entry, struct kvm_error *err)
+{
+	if (!e->is64)
+		return image_bad(req->image, err, "a 32-bit ELF file, without a 64-bit entry");
+	if (!memory_at(req->memory, f->entry, 1))
+		return image_bad(req->image, err, "the entry 0x%llx lies outside guest memory",
+				 (unsigned long long)f->entry);
+	return linux_boot(req, &f->map, f->entry, NULL, entry, err);
+}
+
+/* In this order, unless one is asked for; with a device tree, Linux's own entry, which can carry
+ * it. */
+static int start(const struct load_request *req, const struct image_head *head, const struct elf *e,
+		 struct found *f, struct vcpu_entry *entry, struct kvm_error *err)
+{
+	const struct multiboot_header *mb;
+	uint32_t offset;
+
+	if (req->kind == CATNAP_IMAGE_LINUX64 ||
+	    (req->kind == CATNAP_IMAGE_AUTO && f->is_linux && req->dtb))
+		return start_linux(req, e, f, entry, err);
+	if (f->has_pvh && req->kind != CATNAP_IMAGE_MULTIBOOT)
+		return pvh_boot(req, &f->map, f->pvh, entry, err);
+	if (req->kind == CATNAP_IMAGE_PVH)
+		return image_bad(req->image, err, "an ELF file without a PVH entry");
+	mb = multiboot_find(head, &offset);
+	if (mb) {
+		int ret = multiboot_check(req, mb, err);
+
+		return ret < 0 ? ret : multiboot_boot(req, &f->map, f->entry, entry, err);
+	}
+	if (req->kind == CATNAP_IMAGE_AUTO && f->is_linux)
+		return start_linux(req, e, f, entry, err);
+	return image_bad(req->image, err, "an ELF file without a PVH entry or a Multiboot header");
+}
+
 int load_elf(const struct load_request *req, const struct image_head *head,
 	     struct vcpu_entry *entry, struct kvm_error *err)
 {
-	const struct multiboot_header *mb;
-	struct load_map map = {.count = 0};
-	uint64_t pvh = 0, mb_entry;
-	bool has_pvh = false;
-	uint32_t offset;
+	struct load_request r = *req;
+	struct found f = {.map = {.count = 0}};
+	char *cmdline = NULL;
 	struct elf e = {0};
 	int ret = read_header(req, head, &e, err);
 
+	if (ret == 0)
+		ret = load_segments(req, &e, &f, err);
 	if (ret < 0)
 		return ret;
-	mb_entry = e.entry;
-	for (uint16_t i = 0; i < e.phnum; i++) {
-		struct segment s = {0};
-
-		ret = read_segment(req, &e, i, &s, err);
-		if (ret == 0 && s.type == PT_LOAD)
-			ret = load_segment(req, &s, i, &map, err);
-		if (ret < 0)
-			return ret;
-		if (s.type == PT_NOTE && !has_pvh)
-			has_pvh = find_pvh(req, &s, &pvh);
-		/* The entry is a virtual address; Multiboot starts without paging. */
-		if (s.type == PT_LOAD && e.entry >= s.vaddr && e.entry - s.vaddr < s.memsz)
-			mb_entry = s.paddr + (e.entry - s.vaddr);
+	if (f.is_linux || req->kind == CATNAP_IMAGE_LINUX64) {
+		cmdline = load_linux_cmdline(req);
+		if (!cmdline)
+			return -ENOMEM;
+		r.cmdline = cmdline;
 	}
-	if (!map.count)
-		return image_bad(req->image, err, "an ELF file with nothing to load");
-	if (has_pvh && req->kind != CATNAP_IMAGE_MULTIBOOT)
-		return pvh_boot(req, &map, pvh, entry, err);
-	mb = multiboot_find(head, &offset);
-	if (mb && req->kind != CATNAP_IMAGE_PVH) {
-		ret = multiboot_check(req, mb, err);
-		return ret < 0 ? ret : multiboot_boot(req, &map, mb_entry, entry, err);
-	}
-	return image_bad(req->image, err,
-			 req->kind == CATNAP_IMAGE_PVH
-				 ? "an ELF file without a PVH entry"
-				 : "an ELF file without a PVH entry or a Multiboot header");
+	ret = start(&r, head, &e, &f, entry, err);
+	free(cmdline);
+	return ret;
 }

@@ -13,8 +13,11 @@
 int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err)
 {
 	void *to = memory_at(req->memory, FLAT_ADDRESS, req->image->size);
+	struct load_map map = {.count = 0};
 	int ret;
 
+	if (req->initramfs)
+		return image_bad(req->initramfs, err, "a flat image takes none");
 	if (!to)
 		return image_bad(
 			req->image, err,
@@ -24,6 +27,8 @@ int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct k
 	ret = image_read(req->image, 0, to, req->image->size);
 	if (ret < 0)
 		return image_bad(req->image, err, "%s", strerror(-ret));
+	load_map_add(&map, FLAT_ADDRESS, req->image->size);
+	load_firmware(req, &map);
 	*entry = (struct vcpu_entry){
 		.mode = VCPU_ENTRY_REAL, .rip = FLAT_ADDRESS, .rsp = FLAT_ADDRESS};
 	return 0;

@@ -15,6 +15,7 @@
 
 #define INFO_MEMORY  0x001u
 #define INFO_CMDLINE 0x004u
+#define INFO_MODS    0x008u
 #define INFO_MMAP    0x040u
 #define INFO_LOADER  0x200u
 
@@ -34,9 +35,15 @@ struct multiboot_mmap {
 } __attribute__((packed));
 _Static_assert(sizeof(struct multiboot_mmap) == 24, "Multiboot 1, section 3.3");
 
+struct multiboot_module {
+	uint32_t start, end, string, reserved;
+};
+_Static_assert(sizeof(struct multiboot_module) == 16, "Multiboot 1, section 3.3");
+
 struct multiboot_page {
 	uint8_t gdt[LOAD_GDT_SIZE];
 	struct multiboot_info info;
+	struct multiboot_module module;
 	struct multiboot_mmap map[LOAD_RANGES];
 	char loader[16];
 	char cmdline[];
@@ -76,10 +83,14 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 	/* As boot loaders do: the image's name is the first word. */
 	size_t cmdline = strlen(req->image->name) + 1 + strlen(req->cmdline) + 1;
 	size_t size = sizeof(struct multiboot_page) + cmdline;
-	uint64_t at = load_map_place(map, req->memory, size), upper = req->memory->regions[0].size;
-	struct load_range ranges[LOAD_RANGES];
+	uint64_t at, upper = req->memory->regions[0].size;
+	struct load_range ranges[LOAD_RANGES], module;
 	struct multiboot_page *p;
 	unsigned int n;
+	int ret;
+
+	load_firmware(req, map);
+	at = load_map_place(map, req->memory, size);
 
 	if (rip > UINT32_MAX || !memory_at(req->memory, rip, 1))
 		return image_bad(req->image, err,
@@ -88,8 +99,11 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 	if (!at)
 		return image_bad(req->image, err,
 				 "no room for %zu bytes of boot information below 640 KiB", size);
+	ret = load_initramfs(req, map, UINT32_MAX, &module, err);
+	if (ret < 0)
+		return ret;
 	p = memory_at(req->memory, at, size);
-	load_gdt(p->gdt);
+	load_gdt(p->gdt, false);
 	n = load_memory_map(req->memory, ranges);
 	for (unsigned int i = 0; i < n; i++)
 		p->map[i] =
@@ -104,6 +118,15 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 		.mmap_addr = (uint32_t)(at + offsetof(struct multiboot_page, map)),
 		.boot_loader_name = (uint32_t)(at + offsetof(struct multiboot_page, loader)),
 	};
+	if (module.len) {
+		p->info.flags |= INFO_MODS;
+		p->info.mods_count = 1;
+		p->info.mods_addr = (uint32_t)(at + offsetof(struct multiboot_page, module));
+		p->module.start = (uint32_t)module.start;
+		p->module.end = (uint32_t)(module.start + module.len);
+		/* Its string is empty: the end of the command line. */
+		p->module.string = p->info.cmdline + (uint32_t)cmdline - 1;
+	}
 	snprintf(p->loader, sizeof(p->loader), "catnap");
 	snprintf(p->cmdline, cmdline, "%s%s%s", req->image->name, *req->cmdline ? " " : "",
 		 req->cmdline);

@@ -15,6 +15,9 @@
 #define MEMORY_REGIONS	  2
 #define MEMORY_LOW_END	  UINT64_C(0x9fc00)  /* conventional memory, as a PC's BIOS reports it */
 #define MEMORY_EXTENDED	  UINT64_C(0x100000) /* where memory goes on */
+/* Four pages that KVM needs for itself on Intel; the guest is told that they are taken. */
+#define MEMORY_KVM_START UINT64_C(0xfeffc000)
+#define MEMORY_KVM_SIZE	 UINT64_C(0x4000)
 
 struct memory_region {
 	uint64_t gpa, size;

@@ -10,10 +10,9 @@
 
 #include "vmm/vm.h"
 
-#define IDENTITY_MAP 0xfeffc000u /* four pages for KVM's own use on Intel, above all memory */
-#define PROBE_PAGE   UINT64_C(0x1000)
-#define MEMORY_MIN   (UINT64_C(1) << 20)
-#define MEMORY_MAX   (UINT64_C(1) << 46)
+#define PROBE_PAGE UINT64_C(0x1000)
+#define MEMORY_MIN (UINT64_C(1) << 20)
+#define MEMORY_MAX (UINT64_C(1) << 46)
 
 /* The sentence of this thread's last failed create. */
 static _Thread_local struct kvm_error create_error;
@@ -54,11 +53,15 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 			 (unsigned long long)c->memory_size);
 	else if (c->irqchip > CATNAP_IRQCHIP_KERNEL)
 		what = "irqchip: not one that is known";
-	else if (c->image_kind > CATNAP_IMAGE_FLAT)
+	else if (c->image_kind > CATNAP_IMAGE_LINUX64)
 		what = "image_kind: not one that is known";
 	else if (!c->kernel_path == !c->kernel_data)
 		what = c->kernel_path ? "kernel: either a path or data, not both"
 				      : "no kernel given";
+	else if (c->initramfs_path && c->initramfs_data)
+		what = "initramfs: either a path or data, not both";
+	else if (c->hw > CATNAP_HW_FDT)
+		what = "hw: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)
@@ -135,15 +138,7 @@ static void level_eoi(void *ctx, uint8_t vector)
 
 static void com1_irq(void *ctx, bool level)
 {
-	struct catnap_vm *vm = ctx;
-
-	if (vm->host.irqchip_user) {
-		ioapic_set_pin(&vm->ioapic, SERIAL_COM1_IRQ, level);
-	} else {
-		struct kvm_irq_level irq = {.irq = SERIAL_COM1_IRQ, .level = level};
-
-		ioctl(vm->kvm.vm_fd, KVM_IRQ_LINE, &irq);
-	}
+	vm_set_pin(ctx, SERIAL_COM1_IRQ, level);
 }
 
 static void control_event(void *ctx, enum control_event event, uint32_t value)
@@ -190,6 +185,9 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 			 (unsigned int)vm->cfg.debug_exit_port);
 		return ret;
 	}
+	ret = hardware_add(vm, err);
+	if (ret < 0)
+		return ret;
 	if (vm->host.irqchip_user) {
 		ret = ioapic_init(&vm->ioapic, &vm->lapics);
 		if (ret < 0)
@@ -213,7 +211,7 @@ static int set_kernel_halt_poll(struct catnap_vm *vm, const struct catnap_halt_p
 
 static int make_irqchip(struct catnap_vm *vm, struct kvm_error *err)
 {
-	uint64_t identity = IDENTITY_MAP;
+	uint64_t identity = MEMORY_KVM_START;
 	const char *what = "KVM_SET_IDENTITY_MAP_ADDR";
 	int ret;
 
@@ -226,7 +224,7 @@ static int make_irqchip(struct catnap_vm *vm, struct kvm_error *err)
 	if (ioctl(vm->kvm.vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
 		goto fail;
 	what = "KVM_SET_TSS_ADDR";
-	if (ioctl(vm->kvm.vm_fd, KVM_SET_TSS_ADDR, IDENTITY_MAP + 0x1000) < 0)
+	if (ioctl(vm->kvm.vm_fd, KVM_SET_TSS_ADDR, MEMORY_KVM_START + 0x1000) < 0)
 		goto fail;
 	if (vm->host.irqchip_user)
 		return vcpu_filter_msrs(&vm->host, err);
@@ -289,22 +287,44 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 {
 	struct load_request req = {.memory = &vm->memory,
 				   .cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
+				   .linux_cmdline = vm->cfg.linux_cmdline,
 				   .kind = (enum catnap_image_kind)vm->cfg.image_kind};
 	struct image img = {.name = "(memory)",
 			    .fd = -1,
 			    .data = vm->cfg.kernel_data,
 			    .size = vm->cfg.kernel_size};
+	struct image initramfs = {.what = "initramfs",
+				  .name = "(memory)",
+				  .fd = -1,
+				  .data = vm->cfg.initramfs_data,
+				  .size = vm->cfg.initramfs_size};
 	struct vcpu_entry entry;
 	int ret;
 
 	if (vm->cfg.kernel_path) {
-		ret = image_open(&img, vm->cfg.kernel_path, err);
+		ret = image_open(&img, "kernel", vm->cfg.kernel_path, err);
 		if (ret < 0)
 			return ret;
 	}
 	req.image = &img;
+	if (vm->cfg.initramfs_path) {
+		ret = image_open(&initramfs, "initramfs", vm->cfg.initramfs_path, err);
+		if (ret < 0) {
+			image_close(&img);
+			return ret;
+		}
+	}
+	if (vm->cfg.initramfs_path || vm->cfg.initramfs_data)
+		req.initramfs = &initramfs;
+	if (vm->cfg.hw == CATNAP_HW_ACPI) {
+		req.acpi = &vm->acpi;
+	} else {
+		req.dtb = vm->dtb;
+		req.dtb_len = vm->dtb_len;
+	}
 	ret = image_load(&req, &entry, err);
 	image_close(&img);
+	image_close(&initramfs);
 	return ret < 0 ? ret : vcpu_set_entry(vm->vcpus[0], &entry, err);
 }
 
@@ -332,6 +352,7 @@ static void fill_host(struct catnap_vm *vm)
 		/* KVM's own APIC has it; ours where probe() sees the MSR's writes. */
 		.tsc_deadline = !vm->host.irqchip_user,
 		.poll_control = true,
+		.realtime = vm->cfg.realtime,
 	};
 	vm->lapics.wake = lapic_wake;
 	vm->lapics.eoi = level_eoi;
@@ -347,11 +368,14 @@ static void probe(struct catnap_vm *vm)
 	if (!vm->host.irqchip_user)
 		return;
 	ret = vcpu_probe_tsc_deadline(&vm->host, PROBE_PAGE);
-	vm->host.cpuid.tsc_deadline = ret == 1;
-	if (ret == 1)
+	/* The deadline is in TSC ticks: ours have to be that, too. */
+	vm->host.cpuid.tsc_deadline = ret == 1 && vm->clock.tsc;
+	if (vm->host.cpuid.tsc_deadline)
 		return;
 	snprintf(text, sizeof(text), "the APIC timer has no TSC deadline mode: %s",
-		 ret == 0 ? "this KVM keeps writes of its MSR to itself" : strerror(-ret));
+		 ret == 1   ? "this host's TSC is not invariant"
+		 : ret == 0 ? "this KVM keeps writes of its MSR to itself"
+			    : strerror(-ret));
 	host_log(vm, CATNAP_LOG_INFO, text);
 }
 
@@ -395,16 +419,17 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	}
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
 	fill_host(vm);
-	/* The MSR filter before memory: each waits for an SRCU grace period, and only the first is quick. */
-	ret = make_irqchip(vm, err);
+	ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
 	if (ret == 0)
-		ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
+		ret = make_irqchip(vm, err);
 	if (ret == 0)
 		probe(vm);
 	if (ret == 0)
 		ret = make_devices(vm, err);
 	if (ret == 0)
 		ret = make_vcpus(vm, err);
+	if (ret == 0)
+		ret = hardware_describe(vm, err);
 	if (ret == 0)
 		ret = load(vm, err);
 	return ret;
@@ -441,8 +466,9 @@ int catnap_vm_create(const struct catnap_vm_config *cfg, struct catnap_vm **out)
 		return ret;
 	}
 	/* The caller's memory is the caller's again. */
-	vm->cfg.kernel_path = vm->cfg.cmdline = NULL;
-	vm->cfg.kernel_data = NULL;
+	vm->cfg.kernel_path = vm->cfg.cmdline = vm->cfg.linux_cmdline = NULL;
+	vm->cfg.initramfs_path = NULL;
+	vm->cfg.kernel_data = vm->cfg.initramfs_data = NULL;
 	vm->cfg.vcpu_affinity = NULL;
 	*out = vm;
 	return 0;
@@ -467,6 +493,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)
 		serial_destroy(&vm->com1);
+	hardware_fini(vm);
 	kvm_close(&vm->kvm);
 	memory_fini(&vm->memory);
 	if (vm->end_fd >= 0)

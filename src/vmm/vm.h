@@ -11,8 +11,11 @@
 #include "devices/bus.h"
 #include "devices/control.h"
 #include "devices/ioapic.h"
+#include "devices/power.h"
+#include "devices/pvpanic.h"
 #include "devices/serial.h"
 #include "vcpu/vcpu.h"
+#include "vmm/acpi.h"
 #include "vmm/image.h"
 #include "vmm/memory.h"
 
@@ -29,12 +32,17 @@ struct catnap_vm {
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
 	int32_t affinity[CATNAP_MAX_VCPUS];
+	struct acpi acpi;
+	void *dtb;
+	size_t dtb_len;
 	int end_fd; /* eventfd: readable once the VM has ended */
 
 	/* Devices lock themselves. */
 	struct serial com1;
 	struct ioapic ioapic;
 	struct control control;
+	struct power power;
+	struct pvpanic pvpanic;
 	bool com1_made, ioapic_made, locks_made;
 
 	/* Under the lock. */
@@ -46,6 +54,14 @@ struct catnap_vm {
 	struct catnap_exit exit;
 	struct kvm_error error; /* of the last call that failed */
 };
+
+/* hardware.c: the devices by which a guest finds and switches its machine, and their descriptions.
+ */
+int hardware_add(struct catnap_vm *vm, struct kvm_error *err);
+int hardware_describe(struct catnap_vm *vm, struct kvm_error *err);
+void hardware_fini(struct catnap_vm *vm);
+/* Drives an input pin of the I/O APIC, whoever has it. Any thread. */
+void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level);
 
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);

@@ -141,7 +141,6 @@ static void elf_image(struct elf_image *e, bool is64)
 				.phentsize = is64 ? 56 : 32,
 				.phnum = 3,
 				.data_encoding = ELFDATA2LSB,
-				.entry = TEXT + 0x40,
 				.len = 0x1000};
 	for (int i = 0; i < TEXT_LEN; i++)
 		e->bytes[e->len + (size_t)i] = (uint8_t)(i | 1);
@@ -150,6 +149,7 @@ static void elf_image(struct elf_image *e, bool is64)
 	e->ph[0].paddr = TEXT;
 	e->ph[0].vaddr = is64 ? VIRTUAL + TEXT : 0xc0000000 + TEXT;
 	e->ph[0].filesz = e->ph[0].memsz = TEXT_LEN;
+	e->entry = e->ph[0].vaddr + 0x40; /* virtual: not Linux */
 	e->len += TEXT_LEN;
 	memset(e->bytes + e->len, 0xda, DATA_LEN);
 	e->ph[1].type = PT_LOAD;
@@ -305,8 +305,8 @@ static void test_pvh(void **state)
 		check_place(text, strlen(cmdline) + 1);
 		assert_string_equal((char *)at(&m, text), cmdline);
 		map = word(&m, info + 40, 8);
-		assert_int_equal(word(&m, info + 48, 4), 4);
-		check_place(map, 4 * 24);
+		assert_int_equal(word(&m, info + 48, 4), 5);
+		check_place(map, 5 * 24);
 		assert_int_equal(word(&m, map, 8), 0);
 		assert_int_equal(word(&m, map + 8, 8), MEMORY_LOW_END);
 		assert_int_equal(word(&m, map + 16, 4), 1);
@@ -314,9 +314,11 @@ static void test_pvh(void **state)
 		assert_int_equal(word(&m, map + 40, 4), 2);
 		assert_int_equal(word(&m, map + 48, 8), MIB);
 		assert_int_equal(word(&m, map + 56, 8), LOW - MIB);
-		assert_int_equal(word(&m, map + 72, 8), MEMORY_HOLE_END);
-		assert_int_equal(word(&m, map + 80, 8), HIGH);
-		assert_int_equal(word(&m, map + 88, 4), 1);
+		assert_int_equal(word(&m, map + 72, 8), MEMORY_KVM_START);
+		assert_int_equal(word(&m, map + 88, 4), 2);
+		assert_int_equal(word(&m, map + 96, 8), MEMORY_HOLE_END);
+		assert_int_equal(word(&m, map + 104, 8), HIGH);
+		assert_int_equal(word(&m, map + 112, 4), 1);
 		/* The GDT that the segments were loaded from. */
 		assert_int_equal(m.entry.gdt_limit, 39);
 		assert_int_equal(word(&m, m.entry.gdt_base + 16, 8), 0x00cf9b000000ffff);
@@ -345,7 +347,7 @@ static void check_multiboot(struct machine *m, uint64_t rip, const char *cmdline
 		assert_true(word(m, map, 4) >= 20);
 		if (i == 0)
 			assert_int_equal(word(m, map + 12, 8), MEMORY_LOW_END);
-		if (i == 3)
+		if (i == 4)
 			assert_int_equal(word(m, map + 4, 8), MEMORY_HOLE_END);
 	}
 	assert_int_equal(map, end);

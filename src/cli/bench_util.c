@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists of measurements. */
+/* Lists of measurements, the clock, and how a run says that it failed. */
+#include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cli/bench.h"
 
@@ -38,4 +40,27 @@ uint64_t series_quantile(struct series *s, double q)
 		return 0;
 	qsort(s->v, s->n, sizeof(*s->v), compare);
 	return s->v[(size_t)(q * (double)(s->n - 1) + 0.5)];
+}
+
+uint64_t bench_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int bench_fail(struct bench_run *run, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(run->error, sizeof(run->error), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+bool cell_same_condition(const struct cell *a, const struct cell *b)
+{
+	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random;
 }

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `catnap run`: what concerns Linux guests: their own halt polling, and the descriptions of
+ * hardware. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "cli/run.h"
+
+/* -- --guest-halt-poll ------------------------------------------------------------------------ */
+
+void guest_halt_poll_init(struct guest_halt_poll *g)
+{
+	g->mode = GUEST_POLL_FORCE;
+	g->ns = g->grow = g->grow_start = g->shrink = GUEST_POLL_UNSET;
+	g->allow_shrink = -1;
+}
+
+int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_halt_poll *g)
+{
+	static const struct opt_word modes[] = {{"off", GUEST_POLL_OFF},
+						{"force", GUEST_POLL_FORCE},
+						{"realtime", GUEST_POLL_REALTIME},
+						{NULL, 0}};
+	static const struct opt_word switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
+#define KEY(member) .offset = offsetof(struct guest_halt_poll, member)
+#define MAX	    .max = GUEST_POLL_UNSET - 1
+	static const struct opt_field keys[] = {
+		{.name = "mode", .type = OPT_WORD, KEY(mode), .words = modes},
+		{.name = "ns", .type = OPT_TIME32, KEY(ns), MAX},
+		{.name = "grow", .type = OPT_U32, KEY(grow), MAX},
+		{.name = "grow-start", .type = OPT_TIME32, KEY(grow_start), MAX},
+		{.name = "shrink", .type = OPT_U32, KEY(shrink), MAX},
+		{.name = "allow-shrink", .type = OPT_WORD, KEY(allow_shrink), .words = switches},
+		{.name = NULL},
+	};
+#undef KEY
+#undef MAX
+
+	guest_halt_poll_init(g);
+	if (opt_keys(o, arg, keys, g))
+		return -EINVAL;
+	if (g->mode == GUEST_POLL_OFF && strchr(arg->text, ','))
+		return opt_fail(o, arg, "has parameters for what is off: expected off alone");
+	return 0;
+}
+
+static void add(FILE *f, const char *name, uint32_t value)
+{
+	if (value != GUEST_POLL_UNSET)
+		fprintf(f, " haltpoll.guest_halt_poll_%s=%u", name, value);
+}
+
+char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	/* With the hint the driver loads by itself. */
+	if (g->mode == GUEST_POLL_FORCE)
+		fputs("cpuidle_haltpoll.force=Y", f);
+	if (g->mode != GUEST_POLL_OFF) {
+		add(f, "ns", g->ns);
+		add(f, "grow", g->grow);
+		add(f, "grow_start", g->grow_start);
+		add(f, "shrink", g->shrink);
+		if (g->allow_shrink >= 0)
+			fprintf(f, " haltpoll.guest_halt_poll_allow_shrink=%c",
+				g->allow_shrink ? 'Y' : 'N');
+	}
+	if (fclose(f) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+/* -- --dump-acpi, --dump-dtb ------------------------------------------------------------------ */
+
+static int write_file(int dir, const char *name, const void *data, size_t len)
+{
+	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), ret = 0;
+	const char *p = data;
+
+	if (fd < 0)
+		return -errno;
+	while (len && ret == 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno != EINTR)
+			ret = -errno;
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		}
+	}
+	if (close(fd) < 0 && ret == 0)
+		ret = -errno;
+	return ret;
+}
+
+static int failed(const char *option, const char *path, const char *name, int ret)
+{
+	fprintf(stderr, "catnap run: --%s: %s%s%s: %s\n", option, path, name ? "/" : "",
+		name ? name : "", strerror(-ret));
+	return CMD_ERROR;
+}
+
+/* DSDT becomes dsdt.dat, as acpixtract writes them and iasl -d wants them. */
+static void file_name(char out[16], const char *table)
+{
+	size_t n = 0;
+
+	for (; table[n] && n < 8; n++)
+		out[n] = (char)(table[n] >= 'A' && table[n] <= 'Z' ? table[n] | 0x20 : table[n]);
+	memcpy(out + n, ".dat", 5);
+}
+
+static int dump_acpi(struct catnap_vm *vm, const char *path)
+{
+	const char *table;
+	const void *data;
+	int dir, ret = 0;
+	char name[16];
+	size_t len;
+
+	if (mkdir(path, 0777) < 0 && errno != EEXIST)
+		return failed("dump-acpi", path, NULL, -errno);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return failed("dump-acpi", path, NULL, -errno);
+	for (uint32_t i = 0; ret == 0 && catnap_vm_get_acpi_table(vm, i, &table, &data, &len) == 0;
+	     i++) {
+		file_name(name, table);
+		ret = write_file(dir, name, data, len);
+	}
+	close(dir);
+	return ret < 0 ? failed("dump-acpi", path, name, ret) : CMD_OK;
+}
+
+int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg)
+{
+	int status = CMD_OK, ret;
+	const void *data;
+	size_t len;
+
+	if (cfg->dump_acpi)
+		status = dump_acpi(vm, cfg->dump_acpi);
+	if (status == CMD_OK && cfg->dump_dtb) {
+		catnap_vm_get_device_tree(vm, &data, &len);
+		ret = write_file(AT_FDCWD, cfg->dump_dtb, data, len);
+		if (ret < 0)
+			status = failed("dump-dtb", cfg->dump_dtb, NULL, ret);
+	}
+	return status;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Power: the sleep control and status registers of hardware-reduced ACPI (ACPI 6.5, 4.8.3.7), as
+ * two I/O ports and as two words of MMIO (for device trees' syscon-poweroff), and the power button,
+ * which is an edge on an interrupt line. Any thread; there is no state but one atomic byte.
+ */
+#ifndef DEVICES_POWER_H
+#define DEVICES_POWER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/bus.h"
+
+#define POWER_CONTROL_PORT 0x600
+#define POWER_STATUS_PORT  0x601
+#define POWER_MMIO_BASE	   UINT64_C(0xfef00000)
+#define POWER_MMIO_SIZE	   UINT64_C(0x1000)
+#define POWER_BUTTON_GSI   9
+/* What \_S5 says, and the control byte that goes with it: SLP_TYP and SLP_EN. */
+#define POWER_S5	 5
+#define POWER_S5_CONTROL (POWER_S5 << 2 | 0x20)
+
+struct power {
+	void (*off)(void *ctx);		       /* on the vCPU's thread that wrote */
+	void (*button)(void *ctx, bool level); /* drives the interrupt line */
+	void *ctx;
+	_Atomic uint8_t status;
+};
+
+/* Adds the registers. 0, or -EEXIST: the ports are taken. */
+int power_add(struct power *p, struct bus *pio, struct bus *mmio);
+/* Any thread: presses and releases the button. */
+void power_press(struct power *p);
+
+#endif

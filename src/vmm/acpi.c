@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ACPI tables: RSDP, XSDT, FADT, MADT (ACPI 6.5, 5.2), in one block for ACPI_BASE. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/ioapic.h"
+#include "devices/lapic.h"
+#include "devices/power.h"
+#include "vmm/acpi.h"
+
+#define OEM_ID	     "CATNAP"
+#define OEM_TABLE_ID "CATNAPVM"
+#define CREATOR_ID   "CTNP"
+#define REVISION     1
+
+/* The last sixteen bytes are the reset vector's. */
+#define ACPI_MAX (ACPI_SIZE - 16)
+
+#define RESET_PORT  0xcf9
+#define RESET_VALUE 0x06
+
+struct rsdp {
+	char signature[8];
+	uint8_t checksum;
+	char oem_id[6];
+	uint8_t revision;
+	uint32_t rsdt;
+	uint32_t length;
+	uint64_t xsdt;
+	uint8_t extended_checksum;
+	uint8_t reserved[3];
+} __attribute__((packed));
+_Static_assert(sizeof(struct rsdp) == 36, "ACPI 6.5, table 5.3");
+#define RSDP_V1_SIZE 20
+
+struct header {
+	char signature[4];
+	uint32_t length;
+	uint8_t revision, checksum;
+	char oem_id[6], oem_table_id[8];
+	uint32_t oem_revision;
+	char creator_id[4];
+	uint32_t creator_revision;
+} __attribute__((packed));
+_Static_assert(sizeof(struct header) == 36, "ACPI 6.5, table 5.4");
+
+/* Generic address structure. */
+struct gas {
+	uint8_t space, width, offset, access;
+	uint64_t address;
+} __attribute__((packed));
+#define GAS_IO_BYTE(port) ((struct gas){.space = 1, .width = 8, .access = 1, .address = (port)})
+
+struct fadt {
+	struct header h;
+	uint32_t facs, dsdt;
+	uint8_t model, profile;
+	uint16_t sci;
+	uint8_t fixed_hardware[61]; /* of a machine that is not hardware-reduced: 0 */
+	uint16_t boot_arch;
+	uint8_t reserved;
+	uint32_t flags;
+	struct gas reset;
+	uint8_t reset_value;
+	uint16_t arm_boot_arch;
+	uint8_t minor;
+	uint64_t x_facs, x_dsdt;
+	struct gas x_fixed_hardware[8];
+	struct gas sleep_control, sleep_status;
+	char hypervisor[8];
+} __attribute__((packed));
+_Static_assert(offsetof(struct fadt, boot_arch) == 109, "ACPI 6.5, table 5.9");
+_Static_assert(offsetof(struct fadt, x_dsdt) == 140, "ACPI 6.5, table 5.9");
+_Static_assert(sizeof(struct fadt) == 276, "ACPI 6.5, table 5.9");
+
+#define FADT_REVISION 6
+#define FADT_MINOR    5
+
+#define BOOT_NO_VGA	(1u << 2)
+#define BOOT_NO_RTC	(1u << 5)
+#define FADT_WBINVD	(1u << 0)
+#define FADT_NO_PWR_FIX (1u << 4) /* the power button is a device */
+#define FADT_NO_SLP_FIX (1u << 5) /* and a sleep button would be one */
+#define FADT_RESET	(1u << 10)
+#define FADT_HEADLESS	(1u << 12)
+#define FADT_HW_REDUCED (1u << 20)
+
+struct madt {
+	struct header h;
+	uint32_t lapic_address, flags;
+} __attribute__((packed));
+#define MADT_REVISION 5
+
+struct madt_lapic {
+	uint8_t type, len, uid, id;
+	uint32_t flags;
+} __attribute__((packed));
+
+struct madt_ioapic {
+	uint8_t type, len, id, reserved;
+	uint32_t address, gsi_base;
+} __attribute__((packed));
+
+struct madt_lapic_nmi {
+	uint8_t type, len, uid;
+	uint16_t flags;
+	uint8_t lint;
+} __attribute__((packed));
+
+struct madt_x2apic {
+	uint8_t type, len;
+	uint16_t reserved;
+	uint32_t id, flags, uid;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct madt_lapic) == 8 && sizeof(struct madt_ioapic) == 12 &&
+		       sizeof(struct madt_lapic_nmi) == 6 && sizeof(struct madt_x2apic) == 16,
+	       "ACPI 6.5, 5.2.12");
+
+enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_LAPIC_NMI = 4, MADT_X2APIC = 9 };
+#define MADT_ENABLED   1u
+#define ALL_PROCESSORS 0xff
+#define XAPIC_IDS      255u
+
+static uint8_t checksum(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint8_t sum = 0;
+
+	while (len--)
+		sum = (uint8_t)(sum + *p++);
+	return (uint8_t)-sum;
+}
+
+/* Room for a table of @len bytes, at a multiple of 16; NULL: none. */
+static void *add_table(struct acpi *acpi, const char *name, size_t len)
+{
+	size_t at = (acpi->len + 15) & ~(size_t)15;
+	struct acpi_table *t = &acpi->tables[acpi->count];
+
+	if (acpi->count == ACPI_TABLES || at > ACPI_MAX || len > ACPI_MAX - at)
+		return NULL;
+	acpi->len = at + len;
+	acpi->count++;
+	memcpy(t->name, name, sizeof(t->name) - 1);
+	t->offset = (uint32_t)at;
+	t->len = (uint32_t)len;
+	return acpi->bytes + at;
+}
+
+static uint64_t address(const struct acpi *acpi, const void *table)
+{
+	return ACPI_BASE + (uint64_t)((const uint8_t *)table - acpi->bytes);
+}
+
+static void finish(struct header *h, const char *signature, uint8_t revision, size_t len)
+{
+	memcpy(h->signature, signature, sizeof(h->signature));
+	h->length = (uint32_t)len;
+	h->revision = revision;
+	memcpy(h->oem_id, OEM_ID, sizeof(h->oem_id));
+	memcpy(h->oem_table_id, OEM_TABLE_ID, sizeof(h->oem_table_id));
+	h->oem_revision = REVISION;
+	memcpy(h->creator_id, CREATOR_ID, sizeof(h->creator_id));
+	h->creator_revision = REVISION;
+	h->checksum = checksum(h, len);
+}
+
+static struct header *add_dsdt(struct acpi *acpi, const struct acpi_config *cfg)
+{
+	uint8_t aml[4096];
+	int len = dsdt_build(cfg, aml, sizeof(aml));
+	struct header *h;
+
+	if (len < 0)
+		return NULL;
+	h = add_table(acpi, "DSDT", sizeof(*h) + (size_t)len);
+	if (!h)
+		return NULL;
+	memcpy(h + 1, aml, (size_t)len);
+	finish(h, "DSDT", 2, sizeof(*h) + (size_t)len);
+	return h;
+}
+
+static struct header *add_fadt(struct acpi *acpi, const struct header *dsdt)
+{
+	struct fadt *f = add_table(acpi, "FACP", sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->x_dsdt = address(acpi, dsdt);
+	f->boot_arch = BOOT_NO_VGA | BOOT_NO_RTC;
+	f->flags = FADT_WBINVD | FADT_NO_PWR_FIX | FADT_NO_SLP_FIX | FADT_RESET | FADT_HEADLESS |
+		   FADT_HW_REDUCED;
+	f->reset = GAS_IO_BYTE(RESET_PORT);
+	f->reset_value = RESET_VALUE;
+	f->minor = FADT_MINOR;
+	f->sleep_control = GAS_IO_BYTE(POWER_CONTROL_PORT);
+	f->sleep_status = GAS_IO_BYTE(POWER_STATUS_PORT);
+	memcpy(f->hypervisor, "CATNAP\0", sizeof(f->hypervisor));
+	finish(&f->h, "FACP", FADT_REVISION, sizeof(*f));
+	return &f->h;
+}
+
+/* Ids that fit in 8 bits have the old form: software without x2APIC looks for nothing else. */
+static uint8_t *add_processors(uint8_t *p, uint32_t vcpus)
+{
+	for (uint32_t i = 0; i < vcpus; i++) {
+		if (i < XAPIC_IDS) {
+			struct madt_lapic e = {MADT_LAPIC, sizeof(e), (uint8_t)i, (uint8_t)i,
+					       MADT_ENABLED};
+
+			memcpy(p, &e, sizeof(e));
+			p += sizeof(e);
+		} else {
+			struct madt_x2apic e = {MADT_X2APIC, sizeof(e), 0, i, MADT_ENABLED, i};
+
+			memcpy(p, &e, sizeof(e));
+			p += sizeof(e);
+		}
+	}
+	return p;
+}
+
+/* Pins and interrupt numbers are the same, ISA ones too: there is nothing to override. */
+static struct header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
+{
+	uint32_t large = cfg->vcpus > XAPIC_IDS ? cfg->vcpus - XAPIC_IDS : 0;
+	size_t len = sizeof(struct madt) + sizeof(struct madt_ioapic) +
+		     sizeof(struct madt_lapic_nmi) +
+		     (cfg->vcpus - large) * sizeof(struct madt_lapic) +
+		     large * sizeof(struct madt_x2apic);
+	struct madt_ioapic ioapic = {
+		MADT_IOAPIC, sizeof(ioapic), 0, 0, (uint32_t)IOAPIC_MMIO_BASE, 0};
+	struct madt_lapic_nmi nmi = {MADT_LAPIC_NMI, sizeof(nmi), ALL_PROCESSORS, 0, 1};
+	struct madt *m = add_table(acpi, "APIC", len);
+	uint8_t *p;
+
+	if (!m)
+		return NULL;
+	m->lapic_address = (uint32_t)LAPIC_MMIO_BASE;
+	p = add_processors((uint8_t *)(m + 1), cfg->vcpus);
+	memcpy(p, &ioapic, sizeof(ioapic));
+	memcpy(p + sizeof(ioapic), &nmi, sizeof(nmi));
+	finish(&m->h, "APIC", MADT_REVISION, len);
+	return &m->h;
+}
+
+static struct header *add_xsdt(struct acpi *acpi, struct header *const *tables, size_t n)
+{
+	struct header *h = add_table(acpi, "XSDT", sizeof(*h) + n * sizeof(uint64_t));
+
+	if (!h)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t at = address(acpi, tables[i]);
+
+		memcpy((uint8_t *)(h + 1) + i * sizeof(at), &at, sizeof(at));
+	}
+	finish(h, "XSDT", 1, sizeof(*h) + n * sizeof(uint64_t));
+	return h;
+}
+
+static int build(const struct acpi_config *cfg, struct acpi *acpi)
+{
+	/* First, so that it lies at ACPI_BASE. */
+	struct rsdp *r = add_table(acpi, "RSDP", sizeof(*r));
+	struct header *listed[2], *dsdt = add_dsdt(acpi, cfg), *xsdt;
+
+	if (!r || !dsdt)
+		return -ENOSPC;
+	listed[0] = add_fadt(acpi, dsdt);
+	listed[1] = add_madt(acpi, cfg);
+	if (!listed[0] || !listed[1])
+		return -ENOSPC;
+	xsdt = add_xsdt(acpi, listed, 2);
+	if (!xsdt)
+		return -ENOSPC;
+	memcpy(r->signature, "RSD PTR ", sizeof(r->signature));
+	memcpy(r->oem_id, OEM_ID, sizeof(r->oem_id));
+	r->revision = 2;
+	r->length = sizeof(*r);
+	r->xsdt = address(acpi, xsdt);
+	r->checksum = checksum(r, RSDP_V1_SIZE);
+	r->extended_checksum = checksum(r, sizeof(*r));
+	acpi->rsdp = address(acpi, r);
+	return 0;
+}
+
+int acpi_build(const struct acpi_config *cfg, struct acpi *acpi)
+{
+	int ret;
+
+	memset(acpi, 0, sizeof(*acpi));
+	acpi->bytes = calloc(1, ACPI_SIZE);
+	if (!acpi->bytes)
+		return -ENOMEM;
+	ret = build(cfg, acpi);
+	if (ret < 0)
+		acpi_free(acpi);
+	return ret;
+}
+
+void acpi_free(struct acpi *acpi)
+{
+	free(acpi->bytes);
+	memset(acpi, 0, sizeof(*acpi));
+}

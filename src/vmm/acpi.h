@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine as ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no PM timer, no SCI, no
+ * fixed events; sleep registers instead, and a Generic Event Device for the power button.
+ */
+#ifndef VMM_ACPI_H
+#define VMM_ACPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* In the BIOS area, where the RSDP is searched for, at multiples of 16 (5.2.5.1). */
+#define ACPI_BASE UINT64_C(0xe0000)
+#define ACPI_SIZE UINT64_C(0x20000)
+
+#define ACPI_TABLES 8
+
+/* What the tables describe. */
+struct acpi_config {
+	uint32_t vcpus;
+};
+
+struct acpi_table {
+	char name[5];
+	uint32_t offset, len;
+};
+
+struct acpi {
+	uint8_t *bytes;			       /* ACPI_SIZE, for ACPI_BASE */
+	size_t len;			       /* of them, in use */
+	uint64_t rsdp;			       /* guest-physical */
+	struct acpi_table tables[ACPI_TABLES]; /* the RSDP is "RSDP" */
+	unsigned int count;
+};
+
+/* 0, -ENOMEM, or -ENOSPC: more than fits. */
+int acpi_build(const struct acpi_config *cfg, struct acpi *acpi);
+void acpi_free(struct acpi *acpi);
+/* dsdt.c: the DSDT's AML, without a header, into at most @size bytes. Its length, or -ENOSPC. */
+int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size);
+
+#endif

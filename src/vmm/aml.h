@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ACPI Machine Language, as much of it as the DSDT needs (ACPI 6.5, chapter 20). Terms are appended
+ *to a buffer in the order of the grammar; what has a length is opened and closed:
+ *
+ *	aml_device(a, "COM1");
+ *	aml_name(a, "_UID");
+ *	aml_integer(a, 1);
+ *	aml_close(a);
+ *
+ * One that becomes too long, or too deep, sets failed and stays harmless: to be looked at once, at
+ *the end.
+ */
+#ifndef VMM_AML_H
+#define VMM_AML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AML_DEPTH 16
+
+struct aml {
+	uint8_t *bytes;
+	size_t len, size;
+	size_t open[AML_DEPTH]; /* where the PkgLength of each open term goes */
+	unsigned int depth;
+	bool failed;
+};
+
+/* Resource descriptors (6.4), collected before they become a buffer. */
+struct aml_resources {
+	uint8_t bytes[256];
+	size_t len;
+	bool failed;
+};
+
+void aml_init(struct aml *a, void *buffer, size_t size);
+/* Ends the innermost open term. */
+void aml_close(struct aml *a);
+
+/* Terms with a length; each is to be closed. Names are of four characters, "\\" and "." make paths.
+ */
+void aml_scope(struct aml *a, const char *path);
+void aml_device(struct aml *a, const char *name);
+void aml_method(struct aml *a, const char *name, unsigned int args, bool serialized);
+void aml_package(struct aml *a, uint8_t elements);
+/* If (argument @arg == @value) { */
+void aml_if_arg_is(struct aml *a, unsigned int arg, uint64_t value);
+
+/* Name (@name, ... the term that follows ...) */
+void aml_name(struct aml *a, const char *path);
+void aml_integer(struct aml *a, uint64_t value);
+void aml_string(struct aml *a, const char *text);
+/* "PNP0501" as the integer that _HID takes. */
+void aml_eisa_id(struct aml *a, const char *id);
+void aml_path(struct aml *a, const char *path);
+void aml_arg(struct aml *a, unsigned int arg);
+void aml_notify(struct aml *a, const char *path, uint8_t value);
+/* Return (... the term that follows ...) */
+void aml_return(struct aml *a);
+/* Store (... argument @arg ..., @path) */
+void aml_store_arg(struct aml *a, unsigned int arg, const char *path);
+/* An I/O region of @len bytes, and one field of 8 bits at its start. */
+void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len);
+void aml_resource_template(struct aml *a, const struct aml_resources *r);
+
+void aml_res_io(struct aml_resources *r, uint16_t port, uint8_t len);
+void aml_res_interrupt(struct aml_resources *r, uint32_t gsi, bool edge, bool shared);
+
+#endif

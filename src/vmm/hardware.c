@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The machine around the vCPUs as its guest is told of it, and the devices that exist because of
+ * that. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/devtree.h"
+#include "vmm/vm.h"
+
+void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level)
+{
+	if (vm->host.irqchip_user) {
+		ioapic_set_pin(&vm->ioapic, pin, level);
+	} else {
+		struct kvm_irq_level irq = {.irq = pin, .level = level};
+
+		ioctl(vm->kvm.vm_fd, KVM_IRQ_LINE, &irq);
+	}
+}
+
+static void power_off(void *ctx)
+{
+	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_POWEROFF};
+
+	vm_end(ctx, &e);
+}
+
+static void power_button(void *ctx, bool level)
+{
+	vm_set_pin(ctx, POWER_BUTTON_GSI, level);
+}
+
+static void panicked(void *ctx, uint8_t events)
+{
+	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_PANIC};
+	struct catnap_vm *vm = ctx;
+
+	if (events & PVPANIC_PANICKED)
+		vm_end(vm, &e);
+	else
+		vm->host.log(vm, CATNAP_LOG_WARN,
+			     "the guest panicked, and goes on with its crash kernel");
+}
+
+int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
+{
+	int ret;
+
+	vm->power.off = power_off;
+	vm->power.button = power_button;
+	vm->pvpanic.event = panicked;
+	vm->power.ctx = vm->pvpanic.ctx = vm;
+	ret = power_add(&vm->power, &vm->pio, &vm->mmio);
+	if (ret == 0)
+		ret = pvpanic_add(&vm->pvpanic, &vm->pio, &vm->mmio);
+	if (ret < 0)
+		snprintf(err->text, sizeof(err->text),
+			 "debug_exit_port: 0x%x belongs to another device",
+			 (unsigned int)vm->cfg.debug_exit_port);
+	return ret;
+}
+
+int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
+{
+	const struct acpi_config acpi = {.vcpus = vm->cfg.vcpus};
+	const struct load_request cmdline = {.cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
+					     .linux_cmdline = vm->cfg.linux_cmdline};
+	struct devtree_config tree = {.vcpus = vm->cfg.vcpus, .memory = &vm->memory};
+	char *bootargs = load_linux_cmdline(&cmdline);
+	int ret;
+
+	if (!bootargs)
+		return -ENOMEM;
+	tree.cmdline = bootargs;
+	ret = acpi_build(&acpi, &vm->acpi);
+	if (ret == 0)
+		ret = devtree_build(&tree, &vm->dtb, &vm->dtb_len);
+	free(bootargs);
+	if (ret == -ENOSPC)
+		snprintf(err->text, sizeof(err->text),
+			 "the description of %u vCPUs does not fit in its place", vm->cfg.vcpus);
+	return ret;
+}
+
+void hardware_fini(struct catnap_vm *vm)
+{
+	acpi_free(&vm->acpi);
+	free(vm->dtb);
+	vm->dtb = NULL;
+}
+
+int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,
+			     const void **data, size_t *len)
+{
+	const struct acpi_table *t = &vm->acpi.tables[index];
+
+	if (index >= vm->acpi.count)
+		return -ENOENT;
+	*name = t->name;
+	*data = vm->acpi.bytes + t->offset;
+	*len = t->len;
+	return 0;
+}
+
+int catnap_vm_get_device_tree(struct catnap_vm *vm, const void **data, size_t *len)
+{
+	*data = vm->dtb;
+	*len = vm->dtb_len;
+	return 0;
+}
+
+/* Somebody in the guest listens to the button when its interrupt is not masked. */
+static bool button_armed(struct catnap_vm *vm)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+
+	if (vm->host.irqchip_user)
+		return ioapic_pin_enabled(&vm->ioapic, POWER_BUTTON_GSI);
+	return ioctl(vm->kvm.vm_fd, KVM_GET_IRQCHIP, &chip) == 0 &&
+	       !chip.chip.ioapic.redirtbl[POWER_BUTTON_GSI].fields.mask;
+}
+
+int catnap_vm_power_button(struct catnap_vm *vm)
+{
+	bool runs;
+
+	pthread_mutex_lock(&vm->lock);
+	runs = vm->started && !vm->ended;
+	pthread_mutex_unlock(&vm->lock);
+	if (!runs || !button_armed(vm)) {
+		snprintf(vm->error.text, sizeof(vm->error.text),
+			 runs ? "the guest does not listen to the power button"
+			      : "the VM does not run");
+		return runs ? -ENXIO : -EINVAL;
+	}
+	power_press(&vm->power);
+	return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What goes along with an image, whatever its format: command line, initramfs, and what firmware
+ * leaves. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/acpi.h"
+#include "vmm/image.h"
+
+#define PAGE	     UINT64_C(4096)
+#define RESET_VECTOR UINT64_C(0xffff0)
+
+char *load_linux_cmdline(const struct load_request *req)
+{
+	const char *more = req->linux_cmdline ? req->linux_cmdline : "";
+	size_t size = strlen(req->cmdline) + 1 + strlen(more) + 1;
+	char *all = malloc(size);
+
+	if (all)
+		snprintf(all, size, "%s%s%s", req->cmdline, *req->cmdline && *more ? " " : "",
+			 more);
+	return all;
+}
+
+/* The highest place of @len bytes, page-aligned, that ends at or below @end and is free; 0: none.
+ */
+static uint64_t highest(const struct load_map *map, uint64_t end, uint64_t len)
+{
+	uint64_t at;
+
+again:
+	if (end < len + MEMORY_EXTENDED)
+		return 0;
+	at = (end - len) & ~(PAGE - 1);
+	if (at < MEMORY_EXTENDED)
+		return 0;
+	for (unsigned int i = 0; i < map->count; i++)
+		if (at < map->extents[i].end && map->extents[i].start < at + len) {
+			end = map->extents[i].start;
+			goto again;
+		}
+	return at;
+}
+
+int load_initramfs(const struct load_request *req, struct load_map *map, uint64_t limit,
+		   struct load_range *where, struct kvm_error *err)
+{
+	const struct image *img = req->initramfs;
+	uint64_t end = req->memory->regions[0].size, at;
+	int ret;
+
+	*where = (struct load_range){0};
+	if (!img)
+		return 0;
+	if (!img->size)
+		return image_bad(img, err, "the file is empty");
+	if (end > limit)
+		end = limit;
+	at = img->size <= end ? highest(map, end, img->size) : 0;
+	if (!at || !memory_at(req->memory, at, img->size))
+		return image_bad(img, err,
+				 "%llu KiB find no room beside the kernel in %llu MiB of memory",
+				 (unsigned long long)(img->size >> 10),
+				 (unsigned long long)(req->memory->size >> 20));
+	ret = load_map_add(map, at, img->size);
+	if (ret == 0)
+		ret = image_read(img, 0, memory_at(req->memory, at, img->size), img->size);
+	if (ret < 0) {
+		image_bad(img, err, "%s", strerror(-ret));
+		return ret;
+	}
+	where->start = at;
+	where->len = img->size;
+	return 0;
+}
+
+/*
+ * Where a processor begins after reset, and where Linux jumps to when it knows no other way to
+ * restart: on a hardware-reduced machine it believes in EFI's runtime services, and next in the
+ * BIOS.
+ */
+static const uint8_t reset_code[] = {
+	0xb0, 0xfe, /* mov $0xfe, %al */
+	0xe6, 0x64, /* out %al, $0x64: pulse the reset line */
+	0xf4,	    /* hlt */
+	0xeb, 0xfd, /* jmp to the hlt */
+};
+
+uint64_t load_firmware(const struct load_request *req, struct load_map *map)
+{
+	uint8_t *area = memory_at(req->memory, ACPI_BASE, ACPI_SIZE);
+
+	if (!area || load_map_add(map, ACPI_BASE, ACPI_SIZE) < 0)
+		return 0;
+	memcpy(area + (RESET_VECTOR - ACPI_BASE), reset_code, sizeof(reset_code));
+	if (!req->acpi)
+		return 0;
+	memcpy(area, req->acpi->bytes, req->acpi->len);
+	return req->acpi->rsdp;
+}
