@@ -89,7 +89,7 @@ probe()
 {
 	seconds=$1 words=$2
 	shift 2
-	guest "$seconds" /guest/probe.elf -m 16M --debug-exit 0xf4 -c "$words exit=244 tsc_khz=1000000" "$@"
+	guest "$seconds" /guest/probe.elf -m 16M --debug-exit 0xf4 -c "$words exit=244 tsc_khz=3000000" "$@"
 }
 
 # What a Linux guest reported: result: KEY=...
