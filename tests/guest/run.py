@@ -84,13 +84,15 @@ def user():
 
 def memory_map(g, pattern):
     ram = 0
-    last = 0
+    last = end = 0
     for base, length, kind in re.findall(pattern, g.out, re.M):
         base, length = int(base.replace(" ", ""), 16), int(length.replace(" ", ""), 16)
         g.expect(base >= last, "the memory map is out of order or overlaps")
         last = base + length
-        ram += length if int(kind) == 1 else 0
-    return ram, last
+        if int(kind) == 1:
+            ram += length
+            end = last
+    return ram, end
 
 
 @case
