@@ -428,8 +428,8 @@ static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 
 static void close_io(struct run_io *io)
 {
-	if (io->log && io->log != stderr)
-		fclose(io->log);
+	if (io->log_file)
+		fclose(io->log_file);
 	if (io->stats && io->stats != stdout)
 		fclose(io->stats);
 	if (io->serial_out > STDERR_FILENO)
@@ -502,8 +502,7 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 
 static int run(const struct run_cfg *cfg)
 {
-	struct run_io io = {
-		.log = stderr, .serial_out = -1, .serial_in = -1, .stop_fd = -1, .trace_fd = -1};
+	struct run_io io = {.serial_out = -1, .serial_in = -1, .stop_fd = -1, .trace_fd = -1};
 	struct logger logger;
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
@@ -511,12 +510,13 @@ static int run(const struct run_cfg *cfg)
 	int status = CMD_OK, ret;
 
 	if (cfg->log_file) {
-		io.log = fopen(cfg->log_file, "ae");
-		if (!io.log)
+		io.log_file = fopen(cfg->log_file, "ae");
+		if (!io.log_file)
 			return cannot_open("log-file", cfg->log_file);
-		setvbuf(io.log, NULL, _IOLBF, 0);
+		setvbuf(io.log_file, NULL, _IOLBF, 0);
 	}
-	logger = (struct logger){io.log, (enum catnap_log_level)cfg->log_level};
+	logger = (struct logger){io.log_file ? io.log_file : stderr,
+				 (enum catnap_log_level)cfg->log_level};
 	if (cfg->halt_trace) {
 		io.trace_fd = open_output("halt-trace", cfg->halt_trace, O_APPEND, &io.trace_made);
 		if (io.trace_fd < 0)

@@ -60,7 +60,7 @@ struct run_cfg {
 
 /* Everything that is open while the VM runs. */
 struct run_io {
-	FILE *log;
+	FILE *log_file; /* NULL: standard error */
 	int serial_out; /* -1: lost */
 	int serial_in;	/* -1: none */
 	int stop_fd;	/* eventfd: readable once the VM is to end, whoever takes its output */

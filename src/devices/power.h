@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Power: the sleep control and status registers of hardware-reduced ACPI (ACPI 6.5, 4.8.3.7), as
- * two I/O ports and as two words of MMIO (for device trees' syscon-poweroff), and the power button,
- * which is an edge on an interrupt line. Any thread; there is no state but one atomic byte.
+ * two I/O ports and as two words of MMIO (for device trees' syscon-poweroff); the power button,
+ * which is an edge on an interrupt line; and the PM timer (4.8.3.3), which no table mentions: Linux
+ * with a device tree is told of it on its command line, to hold its APIC timer against. Any thread;
+ * there is no state but one atomic byte.
  */
 #ifndef DEVICES_POWER_H
 #define DEVICES_POWER_H
@@ -14,6 +16,7 @@
 
 #define POWER_CONTROL_PORT 0x600
 #define POWER_STATUS_PORT  0x601
+#define POWER_TIMER_PORT   0x608
 #define POWER_MMIO_BASE	   UINT64_C(0xfef00000)
 #define POWER_MMIO_SIZE	   UINT64_C(0x1000)
 #define POWER_BUTTON_GSI   9

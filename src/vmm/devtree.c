@@ -148,16 +148,19 @@ static void power(struct tree *t)
 	CELLS(t, "phandle", PHANDLE_POWER);
 	end(t);
 
+	begin_at(t, "pvpanic", PVPANIC_MMIO_BASE);
+	string(t, "compatible", "qemu,pvpanic-mmio");
+	reg64(t, PVPANIC_MMIO_BASE, PVPANIC_MMIO_SIZE);
+	end(t);
+}
+
+static void poweroff(struct tree *t)
+{
 	begin(t, "poweroff");
 	string(t, "compatible", "syscon-poweroff");
 	CELLS(t, "regmap", PHANDLE_POWER);
 	CELLS(t, "offset", 0);
 	CELLS(t, "value", POWER_S5_CONTROL);
-	end(t);
-
-	begin_at(t, "pvpanic", PVPANIC_MMIO_BASE);
-	string(t, "compatible", "qemu,pvpanic-mmio");
-	reg64(t, PVPANIC_MMIO_BASE, PVPANIC_MMIO_SIZE);
 	end(t);
 }
 
@@ -185,6 +188,8 @@ static void isa(struct tree *t)
 
 static void root(struct tree *t, const struct devtree_config *cfg)
 {
+	/* The second is the one whose children Linux makes devices of. */
+	static const char bus[] = "intel,ce4100-cp\0simple-bus";
 	char console[64];
 
 	begin(t, "");
@@ -202,9 +207,10 @@ static void root(struct tree *t, const struct devtree_config *cfg)
 
 	memory(t, cfg->memory);
 	processors(t, cfg->vcpus);
+	poweroff(t);
 
 	begin(t, "soc");
-	string(t, "compatible", "intel,ce4100-cp");
+	note(t, fdt_property(t->fdt, "compatible", bus, sizeof(bus)));
 	CELLS(t, "#address-cells", 2);
 	CELLS(t, "#size-cells", 2);
 	empty(t, "ranges");

@@ -9,6 +9,11 @@
 #include "vmm/devtree.h"
 #include "vmm/vm.h"
 
+/* On the command line of kernels with a device tree. */
+#define STRING(x)   #x
+#define VALUE_OF(x) STRING(x)
+#define FDT_CMDLINE "acpi=off pmtmr=" VALUE_OF(POWER_TIMER_PORT)
+
 void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level)
 {
 	if (vm->host.irqchip_user) {
@@ -65,12 +70,23 @@ int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
 int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 {
 	const struct acpi_config acpi = {.vcpus = vm->cfg.vcpus};
-	const struct load_request cmdline = {.cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
-					     .linux_cmdline = vm->cfg.linux_cmdline};
+	struct load_request cmdline = {.cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : ""};
 	struct devtree_config tree = {.vcpus = vm->cfg.vcpus, .memory = &vm->memory};
-	char *bootargs = load_linux_cmdline(&cmdline);
+	bool fdt = vm->cfg.hw == CATNAP_HW_FDT;
+	char *bootargs;
 	int ret;
 
+	/*
+	 * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there
+	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
+	 */
+	if (asprintf(&vm->linux_args, "%s%s%s", vm->cfg.linux_cmdline ? vm->cfg.linux_cmdline : "",
+		     vm->cfg.linux_cmdline && fdt ? " " : "", fdt ? FDT_CMDLINE : "") < 0) {
+		vm->linux_args = NULL;
+		return -ENOMEM;
+	}
+	cmdline.linux_cmdline = vm->linux_args;
+	bootargs = load_linux_cmdline(&cmdline);
 	if (!bootargs)
 		return -ENOMEM;
 	tree.cmdline = bootargs;
@@ -88,7 +104,9 @@ void hardware_fini(struct catnap_vm *vm)
 {
 	acpi_free(&vm->acpi);
 	free(vm->dtb);
+	free(vm->linux_args);
 	vm->dtb = NULL;
+	vm->linux_args = NULL;
 }
 
 int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,

@@ -287,7 +287,7 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 {
 	struct load_request req = {.memory = &vm->memory,
 				   .cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
-				   .linux_cmdline = vm->cfg.linux_cmdline,
+				   .linux_cmdline = vm->linux_args,
 				   .kind = (enum catnap_image_kind)vm->cfg.image_kind};
 	struct image img = {.name = "(memory)",
 			    .fd = -1,

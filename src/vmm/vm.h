@@ -35,7 +35,8 @@ struct catnap_vm {
 	struct acpi acpi;
 	void *dtb;
 	size_t dtb_len;
-	int end_fd; /* eventfd: readable once the VM has ended */
+	char *linux_args; /* added to the command line of Linux images */
+	int end_fd;	  /* eventfd: readable once the VM has ended */
 
 	/* Devices lock themselves. */
 	struct serial com1;

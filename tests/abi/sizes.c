@@ -68,6 +68,12 @@ int main(void)
 	FIELD(catnap_vm_config, serial_ctx);
 	FIELD(catnap_vm_config, log);
 	FIELD(catnap_vm_config, log_ctx);
+	FIELD(catnap_vm_config, initramfs_path);
+	FIELD(catnap_vm_config, initramfs_data);
+	FIELD(catnap_vm_config, initramfs_size);
+	FIELD(catnap_vm_config, linux_cmdline);
+	FIELD(catnap_vm_config, hw);
+	FIELD(catnap_vm_config, realtime);
 	STRUCT(catnap_exit);
 	FIELD(catnap_exit, size);
 	FIELD(catnap_exit, reason);

@@ -45,6 +45,10 @@ static void check_entry(const struct memory *m, const struct vcpu_entry *e)
 		check(e->rip == 0x7c00);
 		return;
 	}
+	if (e->mode == VCPU_ENTRY_LONG) { /* fuzz_linux.c looks closer */
+		check(memory_at(m, e->rsi, 4096) && memory_at(m, e->cr3, 6 * 4096));
+		return;
+	}
 	check(e->mode == VCPU_ENTRY_PROTECTED);
 	check(e->rip <= UINT32_MAX);
 	check(e->gdt_base >= 0x1000 && e->gdt_base + e->gdt_limit < MEMORY_LOW_END);

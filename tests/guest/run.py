@@ -85,8 +85,7 @@ def user():
 def memory_map(g, pattern):
     """How much memory there is, and where it ends; what is reserved may lie above it."""
     ram = 0
-    last = 0
-    end = 0
+    last = end = 0
     for base, length, kind in re.findall(pattern, g.out, re.M):
         base, length = int(base.replace(" ", ""), 16), int(length.replace(" ", ""), 16)
         g.expect(base >= last, "the memory map is out of order or overlaps")

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The descriptions of hardware, as the compilers of their languages see them: test_hardware.py CATNAP"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CATNAP = os.path.abspath(sys.argv.pop(1))
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def run(*cmd, cwd=None):
+    return subprocess.run(cmd, capture_output=True, text=True, check=False, cwd=cwd,
+                          stdin=subprocess.DEVNULL, timeout=60)
+
+
+@unittest.skipUnless(KVM, "no /dev/kvm")
+class Hardware(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+
+    def dump(self, *args):
+        p = run(CATNAP, "run", "--dump-acpi", "acpi", "--dump-dtb", "dtb", *args, cwd=self.dir)
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "", ""))
+
+    @unittest.skipUnless(shutil.which("iasl"), "iasl is not installed")
+    def test_iasl(self):
+        for cpus in ("1", "64"):
+            self.dump("--cpus", cpus)
+            folder = os.path.join(self.dir, "acpi")
+            names = {n[:4] for n in os.listdir(folder) if n.endswith(".dat")}
+            self.assertEqual(names, {"rsdp", "xsdt", "facp", "apic", "dsdt"})
+            for name in sorted(names - {"rsdp"}):
+                p = run("iasl", "-d", name + ".dat", cwd=folder)
+                self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
+                self.assertNotRegex(p.stdout + p.stderr, r"(?i)warning|error|invalid")
+                p = run("iasl", "-oa", "-p", "again", name + ".dsl", cwd=folder)
+                self.assertRegex(p.stdout, r"0 Errors, 0 Warnings, 0 Remarks", p.stdout + p.stderr)
+                # And it means the same.
+                with open(os.path.join(folder, name + ".dat"), "rb") as f:
+                    ours = f.read()
+                with open(os.path.join(folder, "again.aml"), "rb") as f:
+                    theirs = f.read()
+                self.assertEqual(len(ours), len(theirs), name)
+                self.assertEqual(ours[36:], theirs[36:], name)
+
+    @unittest.skipUnless(shutil.which("dtc"), "dtc is not installed")
+    def test_dtc(self):
+        for args in ((), ("--cpus", "64", "--hw", "fdt", "-m", "4G")):
+            if args and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 5 << 30:
+                continue
+            self.dump(*args)
+            p = run("dtc", "-I", "dtb", "-O", "dts", "-o", "dts", "dtb", cwd=self.dir)
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+
+    def test_nowhere(self):
+        for option, word in (("--dump-acpi", "none/none"), ("--dump-dtb", "none/none")):
+            p = run(CATNAP, "run", option, word, cwd=self.dir)
+            self.assertEqual(p.returncode, 1)
+            self.assertIn(f"{option}: {word}: No such file or directory", p.stderr)
+
+
+class Options(unittest.TestCase):
+    def wrong(self, *args, words):
+        p = run(CATNAP, "run", "kernel", *args)
+        self.assertEqual(p.returncode, 2)
+        for word in words:
+            self.assertIn(word, p.stderr)
+
+    def test_options(self):
+        self.wrong("--hw", "pc", words=["--hw", "pc", "acpi"])
+        self.wrong("--guest-halt-poll", "on", words=["--guest-halt-poll", "force"])
+        self.wrong("--guest-halt-poll", "off,ns=1us", words=["--guest-halt-poll", "off"])
+        self.wrong("--guest-halt-poll", "force,ns=5s", words=["ns", "5s"])
+        self.wrong("--guest-halt-poll", "force,allow-shrink=Y", words=["allow-shrink", "on"])
+
+
+if __name__ == "__main__":
+    unittest.main()
