@@ -440,6 +440,23 @@ static void close_io(struct run_io *io)
 		close(io->stop_fd);
 }
 
+/*
+ * A terminal can be stopped between poll(2) and write(2), which then blocks; and not to block is a
+ * property of the open description, which others share. So: a description of our own, where it can
+ * be had.
+ */
+static int own_terminal(int fd)
+{
+	char path[32];
+	int own;
+
+	if (!isatty(fd))
+		return fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return own >= 0 ? own : fd;
+}
+
 /* Opens the rest of what is written to. */
 static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
@@ -448,7 +465,7 @@ static int open_io(const struct run_cfg *cfg, struct run_io *io)
 		if (io->serial_out < 0)
 			return CMD_ERROR;
 	} else if (cfg->serial == SERIAL_STDIO) {
-		io->serial_out = STDOUT_FILENO;
+		io->serial_out = own_terminal(STDOUT_FILENO);
 		io->serial_in = STDIN_FILENO;
 	}
 	if (cfg->stats) {
