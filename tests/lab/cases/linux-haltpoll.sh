@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: the guest's haltpoll driver: on, off, its parameters, what it saves
 # needs: linux
-# limit: 400
+# limit: 600
 needs_option --initramfs --guest-halt-poll
 
 # The driver's default and the option's are not the same here: each parameter must arrive.
@@ -15,13 +15,20 @@ for irqchip in user kernel; do
 	for mode in force realtime off; do
 		want="haltpoll haltpoll"
 		[ $mode != off ] || want="none"
-		linux 100 run=report,pipe rounds=2000 --cpus 2 --irqchip $irqchip --guest-halt-poll $mode
+		# A round takes milliseconds in the lab: a window that is longer than that, from the start.
+		poll=$mode
+		[ $mode = off ] || poll=$mode,ns=200ms,grow-start=200ms
+		# What booting and ending take is not the exchange's.
+		linux 60 run=report --cpus 2 --irqchip $irqchip --guest-halt-poll $poll
+		before=$(stat_sum halt_exits)
+		linux 60 "run=report,pipe rounds=500" --cpus 2 --irqchip $irqchip --guest-halt-poll $poll
 		healthy "$irqchip, $mode: to its end" 2
 		case "$(value idle_driver) $(value idle_governor)" in
 		"$want"*) ok "$irqchip, $mode: driver and governor" ;;
 		*) not_ok "$irqchip, $mode: $(value idle_driver) $(value idle_governor)" ;;
 		esac
-		ipis=$(value pipe_ipis) halts=$(stat_sum halt_exits)
+		ipis=$(value pipe_ipis) halts=$(($(stat_sum halt_exits) - before))
+		[ $halts -ge 0 ] || halts=0
 		note "$irqchip, $mode: $(value pipe_rounds) rounds, $ipis IPIs (RES $(value pipe_res)," \
 			"CAL $(value pipe_cal)), $halts HLT exits, $(value pipe_round_ns) ns a round"
 		eval "ipis_$mode=$ipis halts_$mode=$halts"
@@ -31,9 +38,11 @@ for irqchip in user kernel; do
 			is "$mode: vCPUs whose guest has switched host polling off" "$off" $want
 		fi
 	done
-	verdict "$irqchip: guest polling saves 9 of 10 IPIs" [ $((ipis_force * 10)) -le $ipis_off ]
+	between "$irqchip: guest polling saves 9 of 10 IPIs, of $ipis_off" "$ipis_force" 0 $((ipis_off / 10))
+	# KVM's own count is not in catnap's statistics.
 	[ $irqchip = kernel ] ||
-		verdict "$irqchip: guest polling saves 9 of 10 HLT exits" [ $((halts_force * 10)) -le $halts_off ]
+		between "$irqchip: guest polling saves 9 of 10 HLT exits, of $halts_off" "$halts_force" 0 \
+			$((halts_off / 10))
 done
 
 linux 60 run=report,offline --cpus 4 --guest-halt-poll force
