@@ -41,11 +41,25 @@ enum halter_state {
 
 /* Work bits that belong to the engine; the rest is CATNAP_WORK_USER. */
 #define HALTER_WORK_SOURCES (UINT32_C(1) << 31) /* the list of eventfds has changed */
+#define HALTER_WORK_TASKS   (UINT32_C(1) << 30) /* tasks were posted */
+
+/*
+ * Something to be run on the owner's thread; part of the poster's structure, which must outlive its
+ * run. Zeroed but for run before it is first posted.
+ */
+struct halter_task {
+	void (*run)(struct halter_task *task);
+	struct halter_task *next; /* the halter's, while it is posted */
+	_Atomic bool posted;
+};
 
 struct catnap_halter {
 	/* The line that wakers and the owner share. */
 	_Alignas(64) _Atomic uint32_t state;
 	_Atomic uint32_t pending;
+	/* Posted and not yet run, the latest first. Pushed by anybody, taken as a whole by the
+	 * owner after HALTER_WORK_TASKS. */
+	struct halter_task *_Atomic tasks;
 	/* The owner sleeps in its ring and IORING_OP_FUTEX_WAIT is not there: wake by this eventfd.
 	 * Written by the owner before it publishes SLEEPING; -1: wake by futex. */
 	_Atomic int wake_fd;
@@ -143,6 +157,23 @@ int halter_sync(struct catnap_halter *h);
 /* Owner: deals with changed sources and with completions. Returns how many eventfds fired, or
  * -errno. */
 int halter_reap(struct catnap_halter *h);
+
+/*
+ * Any thread: task->run() will be called on the owner's thread, when it next looks at its work.
+ * Posting a task again before it has begun to run changes nothing: it runs once, and sees all that
+ * was written before each of the posts. A task may post itself.
+ */
+void halter_post(struct catnap_halter *h, struct halter_task *task);
+/* Owner: runs what was posted, in the order in which it was; to be called when HALTER_WORK_TASKS
+ * was among the bits that halter_take() gave. */
+void halter_run_tasks(struct catnap_halter *h);
+
+/*
+ * The halter whose owner the calling thread is, so that devices find the ring of whoever runs them;
+ * NULL on a thread that has none. Set once by the thread itself.
+ */
+struct catnap_halter *halter_self(void);
+void halter_set_self(struct catnap_halter *h);
 
 /* Any thread. */
 int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The owner's io_uring: eventfds are armed in it as multishot polls, and a halt sleeps in it while
- * anything is armed. Made when the first source is added, by the owner's thread (completions are
- * delivered to the thread that submits). Set up with default flags: a completion then also ends
- * KVM_RUN.
+ * The owner's io_uring: eventfds are armed in it as multishot polls, requests of the owner's (disk
+ * reads and the like) are submitted to it, and a halt sleeps in it while anything may complete.
+ * Made when it is first needed, by the owner's thread (completions are delivered to the thread that
+ * submits). Set up with default flags: a completion then also ends KVM_RUN.
  *
  * Owner only, except ring_add() and ring_del(), which change the list of wanted sources under the
  * lock; the owner brings the ring in line with it in ring_sync().
@@ -28,16 +28,26 @@ struct ring_source {
 	uint32_t serial; /* owner: which arming; stale completions are told apart by it */
 };
 
+/*
+ * A request of the owner's own, part of the caller's structure, which stays until done() has run:
+ * on the owner's thread, in ring_reap(), once for each request. @res as in io_uring_enter(2).
+ */
+struct ring_req {
+	void (*done)(struct ring_req *req, int res);
+};
+
 struct ring {
 	pthread_mutex_t lock;
 	struct ring_source sources[RING_SOURCES];
 	struct io_uring uring;
 	bool made;
-	bool futex_ok;	  /* IORING_OP_FUTEX_WAIT works here */
-	bool futex_armed; /* a futex request is in the ring */
-	bool wake_armed;  /* the wake eventfd's poll is in the ring */
-	int wake_fd;	  /* -1 unless futex_ok is false */
-	uint32_t armed;	  /* sources armed */
+	bool futex_ok;	    /* IORING_OP_FUTEX_WAIT works here */
+	bool futex_armed;   /* a futex request is in the ring */
+	bool wake_armed;    /* the wake eventfd's poll is in the ring */
+	int wake_fd;	    /* -1 unless futex_ok is false */
+	uint32_t armed;	    /* sources armed */
+	uint32_t inflight;  /* requests submitted, or queued to be, and not done */
+	uint64_t completed; /* requests done since the ring was made */
 };
 
 int ring_init(struct ring *r);
@@ -47,18 +57,34 @@ int ring_add(struct ring *r, int fd);
 int ring_del(struct ring *r, int fd);
 /* Owner: makes the ring if need be and (dis)arms sources. @no_futex: use the eventfd fallback. */
 int ring_sync(struct ring *r, bool no_futex);
-/* Owner: consumes completions; calls fired() for each source that did. Returns how many, or -errno.
- */
+/* Owner: consumes completions; calls fired() for each source that did, and done() of each request.
+ * Returns how many, or -errno. What done() queues is submitted before it returns. */
 int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
+/*
+ * Owner: an entry for a request. Fill it with an io_uring_prep_*() function, and then give it to
+ * ring_queue(), before anything else is done with the ring. NULL if there is no ring to be had
+ * (@err: -errno of io_uring_setup) or no room (-EBUSY, which passes).
+ */
+struct io_uring_sqe *ring_get(struct ring *r, int *err);
+/* Owner: @req is that entry's. It is submitted by the next ring_flush(), or before. */
+void ring_queue(struct ring *r, struct io_uring_sqe *sqe, struct ring_req *req);
+/* Owner: submits what was queued; one system call, none if nothing was. 0 or -errno; -EBUSY,
+ * -EAGAIN: the kernel is short of something, flush again after the next reap. */
+int ring_flush(struct ring *r);
+/* Owner: is there something to flush? */
+static inline bool ring_unflushed(const struct ring *r)
+{
+	return r->inflight && io_uring_sq_ready(&r->uring) != 0;
+}
 /* Owner: anything that may complete? Then sleep here and not on the plain futex. */
 static inline bool ring_active(const struct ring *r)
 {
-	return r->armed != 0;
+	return (r->armed | r->inflight) != 0;
 }
 /* Owner: has anything completed? Reads memory only. */
 static inline bool ring_ready(const struct ring *r)
 {
-	return r->armed && io_uring_cq_ready(&r->uring) != 0;
+	return ring_active(r) && io_uring_cq_ready(&r->uring) != 0;
 }
 /*
  * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX:

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A split virtqueue, the device's side (virtio 1.2, section 2.7), with indirect descriptors
+ *(2.7.5.3) and the event index (2.7.7, 2.7.10). All checks of what a driver writes are in here:
+ *
+ *	while ((ret = vq_pop(q, &chain)) > 0) {
+ *		... read from chain.iov[0 .. out), write to chain.iov[out .. out + in) ...
+ *		vq_push(q, &chain, bytes_written);
+ *	}
+ *	if (vq_publish(q))
+ *		interrupt;
+ *
+ * pop and push need not be in order, nor in one go: a chain that was popped is in flight until it
+ *is pushed. A malformed ring makes the queue broken: pop returns an error, then and ever after,
+ *until the queue is reset; chains in flight may still be pushed.
+ *
+ * The lock is for those who use the queue: it is held around every function here but the setup
+ *ones. It is uncontended where a queue belongs to one vCPU, which is the common case, and it is
+ *what lets any vCPU that kicks process the queue at once, on its own ring.
+ */
+#ifndef DEVICES_VIRTIO_QUEUE_H
+#define DEVICES_VIRTIO_QUEUE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "devices/dma.h"
+
+#define VQ_SIZE_MAX 256 /* what is offered; a driver may choose any power of two up to it */
+
+struct vq_desc; /* the three rings, as the driver lays them out; see queue.c */
+struct vq_avail;
+struct vq_used;
+
+struct virtqueue {
+	pthread_mutex_t lock;
+
+	/* Set by the driver through the transport while the queue is not enabled. */
+	uint16_t size;				/* 0: not there */
+	uint64_t desc_gpa, avail_gpa, used_gpa; /* driver area: avail; device area: used */
+
+	/* Constant while enabled. */
+	bool enabled;
+	bool indirect, event_idx; /* negotiated */
+	const struct dma *dma;
+	struct vq_desc *desc;
+	struct vq_avail *avail;
+	struct vq_used *used;
+
+	/* Under the lock. */
+	bool broken;
+	bool kicks_wanted;   /* what vq_kicks() was last told */
+	uint16_t next_avail; /* the next entry of the available ring to look at */
+	uint16_t next_used;  /* the next entry of the used ring to fill */
+	uint16_t published;  /* used->idx as the driver sees it */
+	uint16_t inflight;   /* popped and not pushed; at most size */
+};
+
+/* A descriptor chain: @out buffers to read from, then @in buffers to write to. */
+struct vq_chain {
+	uint16_t head; /* names it in the used ring */
+	uint16_t out, in;
+	uint32_t out_len, in_len; /* bytes in all; a chain has at most 2^32 - 1 of each */
+	/* The caller's, for max entries. A longer chain is malformed: whoever makes devices offers
+	 * a seg_max that fits. */
+	struct iovec *iov;
+	uint16_t max;
+};
+
+/* 0 or -errno of pthread_mutex_init(). */
+int vq_init(struct virtqueue *q, const struct dma *dma);
+void vq_fini(struct virtqueue *q);
+/* Back to the state after vq_init(). Nothing may be in flight. */
+void vq_reset(struct virtqueue *q);
+/*
+ * The driver is done with the setup. -EINVAL: size 0, above VQ_SIZE_MAX or no power of two; a ring
+ * that is misaligned (16, 2, 4 bytes) or not wholly in memory. The queue is then as before.
+ */
+int vq_enable(struct virtqueue *q, bool indirect, bool event_idx);
+
+/*
+ * Takes the next chain. 1: there is one; 0: none; -EPROTO: the queue is broken (an index that is
+ * ahead by more than the size, a descriptor out of range, a loop, a buffer outside memory or of
+ * length 0, a readable buffer after a writable one, an indirect table where none may be or of the
+ * wrong size, more than size chains in flight).
+ */
+int vq_pop(struct virtqueue *q, struct vq_chain *chain);
+/* Gives the last popped chain back, as if it had not been popped. Nothing popped since. */
+void vq_unpop(struct virtqueue *q);
+/* The chain is done, @written bytes of its in buffers were written. The driver sees it after
+ * vq_publish(). */
+void vq_push(struct virtqueue *q, uint16_t head, uint32_t written);
+/* Shows the driver what was pushed. True: it wants an interrupt for that. */
+bool vq_publish(struct virtqueue *q);
+/*
+ * Asks the driver for kicks, or to leave them be (it may kick all the same). After asking for them
+ * returns true if there are chains that it added before it could see the request: pop again.
+ */
+bool vq_kicks(struct virtqueue *q, bool wanted);
+/* Are there chains that wait to be popped? May be wrong about a broken queue. */
+bool vq_waiting(const struct virtqueue *q);
+
+/* Copying between a chain's buffers, or any iovecs, and bytes of ours: from @offset, at most @len.
+ * Return how many bytes were copied. */
+size_t iov_read(const struct iovec *iov, unsigned int count, size_t offset, void *to, size_t len);
+size_t iov_write(const struct iovec *iov, unsigned int count, size_t offset, const void *from,
+		 size_t len);
+
+#endif

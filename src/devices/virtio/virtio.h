@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtio device as its transport sees it, and a transport as the device sees it (virtio 1.2,
+ * sections 2.1 to 2.6 and 3). A device model (blk.h, net.h, ...) begins with a struct virtio_device
+ * and fills in its ops; a transport (mmio.h, pci.h) owns registers and interrupts, and calls the
+ * virtio_* functions below. Version 1 only: no legacy interface.
+ *
+ * Who runs what. Registers are accessed on any vCPU's thread. A kick is processed at once on the
+ * thread that made it, and what it submits goes into the ring of that thread's halter
+ * (halter_self()): so the vCPU that waits for I/O reaps its own completion. With an I/O thread
+ * (`io` set) kicks are posted to it instead. Input that no kick brings (a packet, a connection) is
+ * armed in the ring of one halter, the device's home, and handled on its thread.
+ *
+ * Locks: device lock (status, features, configuration), then queue lock; never two queues' locks at
+ * once unless the device says in which order. Interrupts may be raised with either held.
+ *
+ * Reset at any moment: virtio_set_status(0) stops the device (no new request is begun), waits until
+ * all requests in flight are done - reaping the waiting thread's own ring meanwhile, so that two
+ * vCPUs that reset two devices cannot wait for each other - and only then are the queues forgotten:
+ * nothing writes to the guest's memory after a reset has completed.
+ */
+#ifndef DEVICES_VIRTIO_VIRTIO_H
+#define DEVICES_VIRTIO_VIRTIO_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/dma.h"
+#include "devices/virtio/queue.h"
+#include "poll/halter.h"
+
+/* Device status (2.1). */
+#define VIRTIO_STATUS_ACKNOWLEDGE 1u
+#define VIRTIO_STATUS_DRIVER	  2u
+#define VIRTIO_STATUS_DRIVER_OK	  4u
+#define VIRTIO_STATUS_FEATURES_OK 8u
+#define VIRTIO_STATUS_NEEDS_RESET 64u
+#define VIRTIO_STATUS_FAILED	  128u
+
+/* Feature bits that every device offers (6). */
+#define VIRTIO_F_INDIRECT_DESC	 28
+#define VIRTIO_F_EVENT_IDX	 29
+#define VIRTIO_F_VERSION_1	 32
+#define VIRTIO_F_ACCESS_PLATFORM 33 /* not offered */
+
+struct virtio_device;
+
+struct virtio_ops {
+	/* Device configuration, lock held; [offset, offset + len) is within config_len. NULL: a
+	 * copy of the config bytes is read, writes are ignored. */
+	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len);
+	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data,
+			     uint32_t len);
+	/* DRIVER_OK: features are agreed on, the enabled queues may be used from now on. Lock held.
+	 */
+	void (*start)(struct virtio_device *dev);
+	/* The driver has added to queue @index, or may have. On a halter's thread; no lock held;
+	 * not called between stop and the next start. */
+	void (*kick)(struct virtio_device *dev, unsigned int index);
+	/* Begin no new request, and cancel what would not end by itself (a read of a console).
+	 * Those in flight count in dev->inflight. Lock not held. Any halter's thread. */
+	void (*stop)(struct virtio_device *dev);
+	/* After stop, nothing in flight: forget what the driver has set. Lock held. */
+	void (*reset)(struct virtio_device *dev);
+};
+
+/* What a transport does for its device. Any thread; locks may be held. */
+struct virtio_transport_ops {
+	void (*interrupt_queue)(void *transport, unsigned int index);
+	void (*interrupt_config)(void *transport);
+};
+
+struct virtio_queue_state {
+	struct virtqueue vq;
+	struct virtio_device *dev;
+	unsigned int index;
+	uint16_t size_max;	      /* offered */
+	struct halter_task kick_task; /* a kick on its way to the I/O thread */
+};
+
+#define VIRTIO_QUEUES_MAX \
+	66 /* a network device with 32 pairs and the control queue, and to spare */
+
+struct virtio_device {
+	/* Constant once made. */
+	const struct virtio_ops *ops;
+	const char *name; /* for messages: "disk root.img" */
+	uint16_t id;	  /* 5: the device types */
+	uint64_t offered; /* features */
+	uint32_t config_len;
+	void *config; /* config_len bytes, little-endian, as the driver sees them */
+	unsigned int queue_count;
+	struct virtio_queue_state *queues;
+	const struct dma *dma;
+	struct catnap_halter *home; /* where input is waited for; a vCPU's or the I/O thread's */
+	struct catnap_halter *io;   /* the I/O thread's; NULL: whoever kicks does the work */
+	const struct virtio_transport_ops *transport_ops;
+	void *transport;
+	void (*log)(void *ctx, const char *message); /* rate-limited by the core */
+	void *log_ctx;
+
+	/* Under the lock, but may be read without it where said. */
+	pthread_mutex_t lock;
+	pthread_cond_t idle;	     /* inflight has become 0 */
+	_Atomic uint8_t status;	     /* any thread reads */
+	_Atomic uint64_t features;   /* agreed on; constant after FEATURES_OK */
+	_Atomic uint32_t generation; /* of the configuration (2.5) */
+
+	_Atomic bool running;	   /* between start and stop; read with a queue's lock held */
+	_Atomic uint32_t inflight; /* requests that use guest memory; any thread */
+	_Atomic uint64_t faults;   /* what the driver did wrong, for statistics */
+};
+
+/* Makes the core of a device; ops, id, offered, config, queue_count and the sizes are set before.
+ * 0 or -ENOMEM. */
+int virtio_init(struct virtio_device *dev, uint16_t queue_size);
+/* All threads have gone, nothing is in flight. */
+void virtio_fini(struct virtio_device *dev);
+
+/* ---- for transports; any vCPU's thread ---- */
+
+uint32_t virtio_features_offered(struct virtio_device *dev, uint32_t select);
+/* Ignored once FEATURES_OK is set. */
+void virtio_features_accept(struct virtio_device *dev, uint32_t select, uint32_t bits);
+/*
+ * The driver writes the status register. 0 resets, and returns when the reset is complete.
+ * FEATURES_OK is taken only if the features can be served; DRIVER_OK starts the device. Bits are
+ * never cleared but by reset.
+ */
+void virtio_set_status(struct virtio_device *dev, uint8_t status);
+static inline uint8_t virtio_status(struct virtio_device *dev)
+{
+	return atomic_load_explicit(&dev->status, memory_order_acquire);
+}
+/* Configuration space; what lies outside reads as zeroes and ignores writes. */
+void virtio_config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len);
+void virtio_config_write(struct virtio_device *dev, uint32_t offset, const void *data,
+			 uint32_t len);
+/* NULL: no such queue. Its setup fields are written by virtio_queue_set_*; reading needs no lock.
+ */
+struct virtio_queue_state *virtio_queue(struct virtio_device *dev, unsigned int index);
+/* All ignored (and counted) if the queue is enabled or does not exist, or after DRIVER_OK. */
+enum virtio_ring_part { VIRTIO_RING_DESC, VIRTIO_RING_AVAIL, VIRTIO_RING_USED };
+void virtio_queue_set_size(struct virtio_device *dev, unsigned int index, uint16_t size);
+void virtio_queue_set_addr(struct virtio_device *dev, unsigned int index,
+			   enum virtio_ring_part part, bool high, uint32_t half);
+/* A queue that cannot be enabled as set up makes the device need a reset. */
+void virtio_queue_enable(struct virtio_device *dev, unsigned int index);
+/* The doorbell of queue @index. Does nothing unless the device runs. */
+void virtio_kick(struct virtio_device *dev, unsigned int index);
+
+/* ---- for devices ---- */
+
+static inline bool virtio_has(const struct virtio_device *dev, unsigned int bit)
+{
+	return atomic_load_explicit(&dev->features, memory_order_relaxed) >> bit & 1;
+}
+/* Queue lock held: publishes what was pushed to the queue, and interrupts if the driver wants it.
+ */
+void virtio_publish(struct virtio_device *dev, unsigned int index);
+/* A request that uses guest memory begins (queue lock held, device running) and ends (any lock but
+ * the device's; any thread). */
+void virtio_request_begin(struct virtio_device *dev);
+void virtio_request_end(struct virtio_device *dev);
+/* The configuration has changed; lock held. Raises the generation and interrupts. */
+void virtio_config_changed(struct virtio_device *dev);
+/* The driver has done what it must not: NEEDS_RESET, one message, an interrupt. Any thread; not
+ * with the device's lock held. */
+void virtio_broken(struct virtio_device *dev, const char *what);
+
+#endif
