@@ -236,9 +236,12 @@ static const struct opt_def options[] = {
 		 "CONFIG_OF by its 64-bit entry.",
 	 .def = "acpi"},
 	{.f = {.name = "guest-halt-poll", .type = OPT_CALL, .set = set_guest_halt_poll},
-	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off]",
+	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off,"
+		 "host=off|break-even]",
 	 .help = "Linux's own halt polling (cpuidle-haltpoll): force, by its command line; "
-		 "realtime, by telling it that each vCPU has a processor of its own.",
+		 "realtime, by telling it that each vCPU has a processor of its own. "
+		 "host=break-even: once the guest has given up, the host polls on, for as long as "
+		 "one sleep is worth.",
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
@@ -344,6 +347,9 @@ static int check(struct opts *o, struct run_cfg *cfg)
 				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
 				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
 	}
+	if (cfg->guest_poll.host && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+		return opts_fail(o, "--guest-halt-poll: host: with --irqchip kernel the halts are "
+				    "KVM's: expected --irqchip user");
 	if (cfg->halt_trace && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
 		return opts_fail(o, "--halt-trace: with --irqchip kernel the halts are KVM's: "
 				    "expected --irqchip user");
@@ -452,6 +458,7 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->initramfs_path = cfg->initramfs;
 	vc->hw = (uint32_t)cfg->hw;
 	vc->realtime = cfg->guest_poll.mode == GUEST_POLL_REALTIME;
+	vc->poll_after_guest = (uint32_t)cfg->guest_poll.host;
 	if (!cfg->kernel) {
 		/* Nothing will run; a VM has an image. */
 		vc->kernel_data = "";

@@ -30,6 +30,7 @@ struct guest_halt_poll {
 	int mode;
 	uint32_t ns, grow, grow_start, shrink;
 	int allow_shrink; /* -1: unset */
+	int host;	  /* 1: the host polls for the break-even time after the guest gave up */
 };
 
 struct run_cfg {
