@@ -59,6 +59,12 @@ enum catnap_hw {
 		1, /**< a flattened device tree; bzImage and vmlinux by their 64-bit entry only */
 };
 
+/** What virtio devices are found behind. */
+enum catnap_transport {
+	CATNAP_TRANSPORT_PCI = 0,  /**< virtio-pci on a PCI root bus */
+	CATNAP_TRANSPORT_MMIO = 1, /**< virtio-mmio; there is no PCI bus */
+};
+
 enum catnap_log_level { CATNAP_LOG_ERROR, CATNAP_LOG_WARN, CATNAP_LOG_INFO, CATNAP_LOG_DEBUG };
 
 struct catnap_vm_config {
@@ -113,6 +119,7 @@ struct catnap_vm_config {
 	 * 0: the kernel's rule, it sleeps at once. irqchip user only.
 	 */
 	uint32_t poll_after_guest;
+	uint32_t transport; /**< enum catnap_transport */
 };
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */

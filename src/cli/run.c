@@ -172,6 +172,12 @@ static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *
 	return guest_halt_poll_set(o, arg, &cfg->guest_poll);
 }
 
+static const struct opt_word transports[] = {
+	{"pci", CATNAP_TRANSPORT_PCI},
+	{"mmio", CATNAP_TRANSPORT_MMIO},
+	{NULL, 0},
+};
+
 static const struct opt_word hardware[] = {
 	{"acpi", CATNAP_HW_ACPI}, {"fdt", CATNAP_HW_FDT}, {NULL, 0}};
 static const struct opt_word irqchips[] = {
@@ -235,6 +241,10 @@ static const struct opt_def options[] = {
 	 .help = "How the guest finds its hardware: ACPI tables, or a device tree, for Linux with "
 		 "CONFIG_OF by its 64-bit entry.",
 	 .def = "acpi"},
+	{.f = {.name = "transport", .type = OPT_WORD, .offset = AT(transport), .words = transports},
+	 .form = "pci|mmio",
+	 .help = "How virtio devices are attached: to a PCI bus, or by virtio-mmio, without one.",
+	 .def = "pci"},
 	{.f = {.name = "guest-halt-poll", .type = OPT_CALL, .set = set_guest_halt_poll},
 	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off,"
 		 "host=off|break-even]",
@@ -457,6 +467,7 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->cmdline = cfg->cmdline;
 	vc->initramfs_path = cfg->initramfs;
 	vc->hw = (uint32_t)cfg->hw;
+	vc->transport = (uint32_t)cfg->transport;
 	vc->realtime = cfg->guest_poll.mode == GUEST_POLL_REALTIME;
 	vc->poll_after_guest = (uint32_t)cfg->guest_poll.host;
 	if (!cfg->kernel) {

@@ -36,7 +36,7 @@ struct guest_halt_poll {
 struct run_cfg {
 	const char *kernel, *cmdline; /* kernel NULL: only dump_acpi, dump_dtb are wanted */
 	const char *initramfs, *dump_acpi, *dump_dtb;
-	int hw;
+	int hw, transport;
 	struct guest_halt_poll guest_poll;
 	uint32_t cpus;
 	int32_t affinity[CATNAP_MAX_VCPUS];

@@ -62,6 +62,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 		what = "initramfs: either a path or data, not both";
 	else if (c->hw > CATNAP_HW_FDT)
 		what = "hw: not one that is known";
+	else if (c->transport > CATNAP_TRANSPORT_MMIO)
+		what = "transport: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
@@ -188,6 +190,8 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 		return ret;
 	}
 	ret = hardware_add(vm, err);
+	if (ret == 0)
+		ret = pci_add(vm, err);
 	if (ret < 0)
 		return ret;
 	if (vm->host.irqchip_user) {
@@ -503,6 +507,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)
 		serial_destroy(&vm->com1);
+	pci_fini(vm);
 	hardware_fini(vm);
 	kvm_close(&vm->kvm);
 	memory_fini(&vm->memory);
