@@ -112,6 +112,13 @@ struct catnap_vm_config {
 	 * paravirtual spinlocks and TLB flushes.
 	 */
 	uint32_t realtime;
+	/**
+	 * Not 0: a vCPU whose guest polls by itself, and has therefore switched off its host's
+	 * polling (MSR_KVM_POLL_CONTROL), is still polled for when it halts, but for no longer than
+	 * one sleep is worth (50 us), and no longer than halt_poll allows (policy off: not at all).
+	 * 0: the kernel's rule, it sleeps at once. irqchip user only.
+	 */
+	uint32_t poll_after_guest;
 	uint32_t transport; /**< enum catnap_transport */
 };
 
@@ -226,6 +233,10 @@ struct catnap_vcpu_stats {
 	uint64_t unclaimed;   /**< accesses that no device answered */
 	uint64_t cpu_ns;      /**< processor time of the vCPU's thread */
 	uint64_t tsc_offset;  /**< guest TSC minus host TSC */
+	/** Halts that were polled for though the guest had switched polling off (poll_after_guest).
+	 * They are part of halt.halt_attempted_poll. */
+	uint64_t after_guest_attempted;
+	uint64_t after_guest_successful; /**< of those, the ones that did not sleep */
 };
 
 /** -EINVAL: no such vCPU, or size. Any time between create and destroy. */
