@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "devices/dma.h"
-#include "devices/virtio/queue.h"
+#include "devices/virtio/virtio.h"
 
 #define F_NEXT	   1
 #define F_WRITE	   2
@@ -145,5 +145,62 @@ static inline uint64_t driver_avail_event(const struct driver *d)
 {
 	return d->used + 4 + 8u * d->size;
 }
+
+/* A transport that counts. */
+struct fake_transport {
+	_Atomic unsigned int queue[VIRTIO_QUEUES_MAX], config;
+};
+
+static inline void fake_interrupt_queue(void *transport, unsigned int index)
+{
+	struct fake_transport *t = transport;
+
+	atomic_fetch_add(&t->queue[index], 1);
+}
+
+static inline void fake_interrupt_config(void *transport)
+{
+	struct fake_transport *t = transport;
+
+	atomic_fetch_add(&t->config, 1);
+}
+
+static const struct virtio_transport_ops fake_transport_ops = {fake_interrupt_queue,
+							       fake_interrupt_config};
+
+/* What a driver does with a device, in the order of 3.1.1: up to FEATURES_OK ... */
+static inline bool driver_negotiate(struct virtio_device *dev, uint64_t features)
+{
+	virtio_set_status(dev, 0);
+	virtio_set_status(dev, VIRTIO_STATUS_ACKNOWLEDGE);
+	virtio_set_status(dev, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
+	virtio_features_accept(dev, 0, (uint32_t)features);
+	virtio_features_accept(dev, 1, (uint32_t)(features >> 32));
+	virtio_set_status(dev, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+				       VIRTIO_STATUS_FEATURES_OK);
+	return virtio_status(dev) & VIRTIO_STATUS_FEATURES_OK;
+}
+
+/* ... a queue ... */
+static inline void driver_enable(struct virtio_device *dev, unsigned int index,
+				 const struct driver *d)
+{
+	virtio_queue_set_size(dev, index, d->size);
+	virtio_queue_set_addr(dev, index, VIRTIO_RING_DESC, false, (uint32_t)d->desc);
+	virtio_queue_set_addr(dev, index, VIRTIO_RING_DESC, true, (uint32_t)(d->desc >> 32));
+	virtio_queue_set_addr(dev, index, VIRTIO_RING_AVAIL, false, (uint32_t)d->avail);
+	virtio_queue_set_addr(dev, index, VIRTIO_RING_AVAIL, true, (uint32_t)(d->avail >> 32));
+	virtio_queue_set_addr(dev, index, VIRTIO_RING_USED, false, (uint32_t)d->used);
+	virtio_queue_set_addr(dev, index, VIRTIO_RING_USED, true, (uint32_t)(d->used >> 32));
+	virtio_queue_enable(dev, index);
+}
+
+/* ... and off. */
+static inline void driver_ok(struct virtio_device *dev)
+{
+	virtio_set_status(dev, virtio_status(dev) | VIRTIO_STATUS_DRIVER_OK);
+}
+
+#define FEATURE(bit) (UINT64_C(1) << (bit))
 
 #endif
