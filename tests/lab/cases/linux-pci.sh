@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# title: stock Debian kernels find the PCI bus, by ACPI and by ports, and have nothing to complain about
-# needs: stock-6.1 stock-6.12
+# title: the PCI bus: stock Debian kernels by ACPI, ours by a device tree; and nothing to complain about
+# needs: stock-6.1 stock-6.12 linux
 # limit: 400
 # memory: 2048
 needs_option --transport
@@ -45,7 +45,10 @@ for kernel in 6.1 6.12; do
 	is "$kernel: nothing failed" "$(grep -i '^dm: .*\(pci\|ecam\|mmconfig\)' $out | grep -v pci=nocrs |
 		grep -i 'fail\|not reserved\|bug\|error\|can.t')" ""
 done
-boot "6.12, ports only" "pci=nommconf" -k /guest/stock-6.12/vmlinuz -i /guest/stock-6.12/initramfs &&
-	said "ports: probing finds the bus" 'PCI host bridge to bus 0000:00'
+# With a device tree x86 Linux goes by the ports.
+boot "device tree" "" -k /guest/bzImage -i /guest/initramfs --hw fdt && {
+	verdict "device tree: the host bridge is there" grep -q '^dev 0000:00:00.0 0x1b36 0x0008 0x060000' $out
+	said "device tree: by the ports" 'PCI: Using configuration type 1'
+}
 boot "6.12, no PCI" "" -k /guest/stock-6.12/vmlinuz -i /guest/stock-6.12/initramfs --transport mmio &&
 	is "--transport mmio: no bus" "$(grep -c '^dm: .*host bridge to bus' $out)" 0
