@@ -82,6 +82,10 @@ class Options(unittest.TestCase):
         self.wrong("--guest-halt-poll", "off,ns=1us", words=["--guest-halt-poll", "off"])
         self.wrong("--guest-halt-poll", "force,ns=5s", words=["ns", "5s"])
         self.wrong("--guest-halt-poll", "force,allow-shrink=Y", words=["allow-shrink", "on"])
+        self.wrong("--guest-halt-poll", "force,host=always", words=["host", "always", "break-even"])
+        self.wrong("--guest-halt-poll", "off,host=break-even", words=["--guest-halt-poll", "off"])
+        self.wrong("--guest-halt-poll", "force,host=break-even", "--irqchip", "kernel",
+                   words=["--guest-halt-poll", "host", "--irqchip user"])
 
 
 if __name__ == "__main__":
