@@ -12,11 +12,13 @@
 #include "devices/pci/bus.h"
 #include "devices/virtio/pci.h"
 
-#define QUEUES	   3
-#define QUEUE_MAX  8
-#define GUEST_SIZE 0x4000u
-#define STATUS	   20
-#define CHAIN_MAX  4
+#define QUEUES		3
+#define QUEUE_MAX	8
+#define GUEST_SIZE	0x4000u
+#define STATUS		20
+#define CHAIN_MAX	4
+#define RINGS(queue)	(0x400u * (queue)) /* as start() places them */
+#define MSIX_CAPABILITY 0x40u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,6 +38,7 @@ struct vm {
 	struct dma dma;
 	uint8_t *guest;
 	uint8_t config[12];
+	unsigned int window; /* where its capability is */
 	/* Chains that were taken and are not done. */
 	struct {
 		uint16_t head, queue;
@@ -178,6 +181,9 @@ static void make(struct vm *vm)
 	check(pci_bus_init(&vm->pci, &vm->pio, &vm->mmio) == 0);
 	check(virtio_pci_init(&vm->t, &vm->dev, on_message, vm) == 0);
 	check(pci_bus_plug(&vm->pci, &vm->t.function) == 1);
+	check(vm->t.function.config[MSIX_CAPABILITY] == 0x11);
+	vm->window = vm->t.function.cap_last;
+	check(vm->t.function.config[vm->window + 3] == 5);
 }
 
 /* A queue as a driver would set it up, at a place of its own; and the device is on. */
@@ -201,6 +207,66 @@ static void start(struct vm *vm, uint64_t bar)
 		access_to(vm, &vm->mmio, bar + 28, true, 1, 2);
 	}
 	access_to(vm, &vm->mmio, bar + STATUS, true, 15, 1);
+}
+
+/* A chain of one or two descriptors, one of them perhaps an indirect table, is available. */
+static void offer(struct vm *vm, unsigned int queue, uint8_t how)
+{
+	uint8_t *rings = vm->guest + RINGS(queue);
+	uint16_t head = how & 3, idx;
+
+	for (uint16_t i = 0; i < 2; i++) {
+		uint64_t addr = 0x1000 + 0x100u * how;
+		uint32_t len = 1 + (how & 0x7fu);
+		uint16_t flags = i ? 2 : (uint16_t)(1 | (how >> 6 & 2)), next = (head + 1) & 7;
+
+		if (i && (how & 0x40)) {
+			flags = 4;
+			len = 16;
+		}
+		memcpy(rings + 16 * ((head + i) & 7), &addr, 8);
+		memcpy(rings + 16 * ((head + i) & 7) + 8, &len, 4);
+		memcpy(rings + 16 * ((head + i) & 7) + 12, &flags, 2);
+		memcpy(rings + 16 * ((head + i) & 7) + 14, &next, 2);
+	}
+	memcpy(&idx, rings + 0x102, 2);
+	memcpy(rings + 0x104 + 2 * (idx % QUEUE_MAX), &head, 2);
+	idx++;
+	memcpy(rings + 0x102, &idx, 2);
+}
+
+/* What a driver does rather than what is possible: rare by chance. */
+static void drive(struct vm *vm, uint64_t config, uint64_t bar, uint64_t table, uint8_t how,
+		  uint8_t what)
+{
+	unsigned int queue = how % QUEUES;
+
+	switch (how >> 2 & 7) {
+	case 0:
+		start(vm, bar);
+		break;
+	case 1:
+		virtio_config_changed(&vm->dev);
+		break;
+	case 2:
+	case 3:
+		offer(vm, queue, what);
+		access_to(vm, &vm->mmio, bar + VIRTIO_PCI_NOTIFY + 4 * queue, true, 0, 2);
+		break;
+	case 4: /* interrupts */
+		access_to(vm, &vm->mmio, config + 4, true, 6, 2);
+		access_to(vm, &vm->mmio, config + MSIX_CAPABILITY + 2, true, 0x8000, 2);
+		access_to(vm, &vm->mmio, table + 16 * queue, true, 0xfee00000, 8);
+		access_to(vm, &vm->mmio, table + 16 * queue + 8, true, what, 8);
+		break;
+	default: /* the window: where to, and there */
+		access_to(vm, &vm->mmio, config + vm->window + 4, true, how >> 6 & 2, 1);
+		access_to(vm, &vm->mmio, config + vm->window + 8, true,
+			  (how & 1 ? VIRTIO_PCI_NOTIFY : 0) + (what & 0x3cu), 4);
+		access_to(vm, &vm->mmio, config + vm->window + 12, true, 1u << (what & 3), 4);
+		access_to(vm, &vm->mmio, config + vm->window + 16, what & 0x80, what, 4);
+		break;
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -245,11 +311,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			finish(&vm);
 			continue;
 		default:
-			if (op & 8)
-				start(&vm, bar);
-			else
-				virtio_config_changed(&vm.dev);
+			len = (unsigned int)take(&data, &size, 1);
+			drive(&vm, config, bar, table, (uint8_t)len,
+			      (uint8_t)take(&data, &size, 1));
 			status = virtio_status(&vm.dev);
+			check_all(&vm, status);
 			continue;
 		}
 		access_to(&vm, &vm.mmio, addr, write, write ? take(&data, &size, len) : 0, len);
