@@ -16,18 +16,19 @@ $(value guest_halt_poll_allow_shrink)" "150000 3 20000 4 N"
 # end only, so from them what a boot without an exchange takes is subtracted.
 exchange()
 {
-	trace=
-	[ $1 = kernel ] || trace="--halt-trace /tmp/trace"
+	trace="--halt-trace /tmp/trace" rounds=1000
+	# So many that a boot, which takes some hundreds more or less each time, does not matter.
+	[ $1 = user ] || trace='' rounds=4000
 	if [ $1 = kernel ]; then
 		linux 60 run=report --cpus 2 --irqchip $1 --guest-halt-poll $2
 		before=$(stat_sum halt_exits)
 	fi
 	# shellcheck disable=SC2086
-	guest_start 120 -k /guest/bzImage -i /guest/initramfs --cpus 2 --irqchip $1 --guest-halt-poll $2 $trace \
-		-c "console=ttyS0 quiet run=report,pipe rounds=1000 settle=4"
+	guest_start 180 -k /guest/bzImage -i /guest/initramfs --cpus 2 --irqchip $1 --guest-halt-poll $2 $trace \
+		-c "console=ttyS0 quiet run=report,pipe rounds=$rounds settle=4"
 	begin=0 end=0
 	wait_for 60 'pipe_begin=' && sleep 2 && [ $1 = user ] && begin=$(wc -l </tmp/trace)
-	wait_for 90 'pipe_end=' && sleep 2 && [ $1 = user ] && end=$(wc -l </tmp/trace)
+	wait_for 120 'pipe_end=' && sleep 2 && [ $1 = user ] && end=$(wc -l </tmp/trace)
 	guest_end
 	tr -d '\r' <$out >$out.text
 	cp $out.text $out
