@@ -261,7 +261,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	halt.waited = r.waited;
 	halt.valid = r.valid;
 	halt.allowed = allowed;
-	policy_end(&h->policy, &halt);
+	policy_end(&h->policy, &halt, halt.halt_ns);
 
 	r.cause = *cause;
 	if (!r.attempted)
