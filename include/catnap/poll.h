@@ -160,6 +160,8 @@ struct catnap_halt_stats {
 	uint64_t window_ns;    /**< present window; CATNAP_WINDOW_FOREVER for policy always */
 	uint32_t poll_allowed; /**< 0: switched off by catnap_halter_set_poll_allowed() */
 	uint32_t reserved;
+	/* Added later. */
+	uint64_t price_ns; /**< the measured price of a sleep: from wake to running; 0: not yet */
 };
 
 /* ---------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ int main(void)
 	FIELD(catnap_halt_stats, futex_wakes);
 	FIELD(catnap_halt_stats, window_ns);
 	FIELD(catnap_halt_stats, poll_allowed);
+	FIELD(catnap_halt_stats, price_ns);
 	STRUCT(catnap_halter_config);
 	FIELD(catnap_halter_config, size);
 	FIELD(catnap_halter_config, flags);
