@@ -158,6 +158,11 @@ int halter_sync(struct catnap_halter *h);
  * -errno. */
 int halter_reap(struct catnap_halter *h);
 
+/* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
+ * now may still be running when the removal returns. */
+int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch);
+int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch);
+
 /*
  * Any thread: task->run() will be called on the owner's thread, when it next looks at its work.
  * Posting a task again before it has begun to run changes nothing: it runs once, and sees all that
