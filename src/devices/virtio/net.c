@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Network device: its life and its two paths. The control queue is in net_ctrl.c.
+ *
+ * Receiving. How long the next packet is shows only when it has been read, and with segmentation
+ * offload it may take 64 KiB, or 17 of the buffers that a driver typically gives. So it is read
+ * into the first chain, with a spill buffer of ours behind it: a short packet goes straight to
+ * where it belongs, and what spilled is copied into further chains. If there are not enough of
+ * them, the packet is kept, whole, in the spill buffer until there are.
+ *
+ * Sending. The header is copied out and checked for what the standard says of it; that it fits the
+ * packet is for the kernel to check against bytes that the guest can no longer change.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/virtio/net_impl.h"
+
+static const uint64_t features =
+	UINT64_C(1) << VIRTIO_NET_F_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM |
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS | UINT64_C(1) << VIRTIO_NET_F_MAC |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4 |
+	UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN |
+	UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF | UINT64_C(1) << VIRTIO_NET_F_STATUS |
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ;
+
+static struct net *to_net(struct virtio_device *dev)
+{
+	return (struct net *)((char *)dev - offsetof(struct net, dev));
+}
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* -- to the guest ----------------------------------------------------------------------------- */
+
+/* The packet's first @kept bytes are in the first chain, all others in the spill buffer, at the
+ * same offset less the chain's length. Moves everything there, as it was read. */
+static void keep_whole(struct net_pair *p, const struct vq_chain *first, size_t len)
+{
+	size_t kept = len < first->in_len ? len : first->in_len;
+
+	memmove(p->spill + kept, p->spill, len - kept);
+	iov_read(first->iov + first->out, first->in, 0, p->spill, kept);
+	p->held = len;
+}
+
+/*
+ * Gives a packet of @len bytes to the driver: @done bytes are in the first chain already, the rest
+ * is at @rest. 1; 0: there are not enough chains, those that were popped are back; -errno.
+ */
+static int spread(struct net_pair *p, struct vq_chain *first, size_t len, size_t done,
+		  const uint8_t *rest)
+{
+	struct virtqueue *vq = &p->rx->vq;
+	uint16_t heads[VQ_SIZE_MAX];
+	uint32_t written[VQ_SIZE_MAX];
+	unsigned int used = 1;
+	size_t left = len - done;
+	uint16_t buffers;
+
+	if (done < first->in_len) {
+		size_t n = iov_write(first->iov + first->out, first->in, done, rest, left);
+
+		rest += n;
+		left -= n;
+		done += n;
+	}
+	heads[0] = first->head;
+	written[0] = (uint32_t)done;
+	while (left) {
+		struct vq_chain more = {.iov = p->more, .max = NET_CHAIN_MAX};
+		int ret = used < VQ_SIZE_MAX ? vq_pop(vq, &more) : 0;
+		size_t n;
+
+		if (ret <= 0) {
+			/* The last chains first; the first one is the caller's. */
+			while (--used)
+				vq_unpop(vq);
+			return ret;
+		}
+		n = iov_write(more.iov + more.out, more.in, 0, rest, left);
+		if (n == 0)
+			return -EPROTO;
+		heads[used] = more.head;
+		written[used++] = (uint32_t)n;
+		rest += n;
+		left -= n;
+	}
+	buffers = (uint16_t)used;
+	iov_write(first->iov + first->out, first->in, offsetof(struct net_hdr, num_buffers),
+		  &buffers, sizeof(buffers));
+	for (unsigned int i = 0; i < used; i++)
+		vq_push(vq, heads[i], written[i]);
+	count(&p->rx_packets, 1);
+	count(&p->rx_bytes, len - sizeof(struct net_hdr));
+	return 1;
+}
+
+/* What receive_one() found. */
+enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN };
+
+static void drop_input(struct net_pair *p)
+{
+	p->held = 0;
+	count(&p->rx_dropped, 1);
+}
+
+static enum rx receive_one(struct net *net, struct net_pair *p)
+{
+	struct virtqueue *vq = &p->rx->vq;
+	struct vq_chain first = {.iov = p->iov, .max = NET_CHAIN_MAX};
+	bool mergeable = virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF);
+	size_t len = p->held, done = 0;
+	int ret = vq_pop(vq, &first);
+
+	if (ret <= 0)
+		return ret ? RX_BROKEN : RX_STARVED;
+	if (first.in_len < sizeof(struct net_hdr))
+		return RX_BROKEN;
+	if (!len) {
+		struct iovec *iov = first.iov + first.out;
+		ssize_t n;
+
+		iov[first.in].iov_base = p->spill;
+		iov[first.in].iov_len = sizeof(p->spill);
+		n = readv(p->fd, iov, first.in + 1);
+		if (n < (ssize_t)sizeof(struct net_hdr)) {
+			vq_unpop(vq);
+			/* Once in an error state it is left alone until the next event. */
+			return RX_EMPTY;
+		}
+		len = (size_t)n;
+		done = len < first.in_len ? len : first.in_len;
+	}
+	if (len > NET_SPILL || (len > first.in_len && !mergeable)) {
+		vq_unpop(vq);
+		drop_input(p);
+		return RX_DONE;
+	}
+	ret = spread(p, &first, len, done, p->spill);
+	if (ret > 0) {
+		p->held = 0;
+		return RX_DONE;
+	}
+	if (ret < 0)
+		return RX_BROKEN;
+	if (!p->held)
+		keep_whole(p, &first, len);
+	vq_unpop(vq);
+	return RX_STARVED;
+}
+
+/* Reads until there is nothing more, or no buffer. Any halter's thread. */
+static void receive(struct net *net, struct net_pair *p)
+{
+	struct virtqueue *vq = &p->rx->vq;
+	unsigned int batch = 0;
+	enum rx what = RX_DONE;
+
+	pthread_mutex_lock(&vq->lock);
+	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken ||
+	    !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
+		pthread_mutex_unlock(&vq->lock);
+		return;
+	}
+	while (what == RX_DONE && batch++ < NET_BATCH) {
+		what = receive_one(net, p);
+		if (what == RX_STARVED) {
+			if (vq_kicks(vq, true))
+				what = RX_DONE; /* it has just added some */
+			else
+				count(&p->rx_starved, 1);
+		}
+	}
+	if (what == RX_EMPTY)
+		vq_kicks(vq, false);
+	virtio_publish(&net->dev, p->rx->index);
+	pthread_mutex_unlock(&vq->lock);
+	if (what == RX_BROKEN)
+		virtio_broken(&net->dev, "the receive queue is malformed");
+	/* Others on this thread want their turn, the guest among them. */
+	if (what == RX_DONE)
+		halter_post(p->home, &p->rx_task);
+}
+
+static void rx_ready(struct ring_watch *watch, uint32_t events)
+{
+	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, rx_watch));
+
+	receive(p->net, p);
+}
+
+static void rx_again(struct halter_task *task)
+{
+	struct net_pair *p = (void *)((char *)task - offsetof(struct net_pair, rx_task));
+
+	receive(p->net, p);
+}
+
+/* -- from the guest --------------------------------------------------------------------------- */
+
+/* What the standard allows in a header (5.1.6.2); little-endian as all of it. */
+static bool header_is_sane(const struct net_hdr *h, size_t payload)
+{
+	uint8_t gso = h->gso_type & (uint8_t)~NET_HDR_GSO_ECN;
+
+	if (h->flags & ~NET_HDR_NEEDS_CSUM)
+		return false;
+	if (h->flags & NET_HDR_NEEDS_CSUM &&
+	    (uint32_t)h->csum_start + h->csum_offset + 2u > payload)
+		return false;
+	if (gso == NET_HDR_GSO_NONE)
+		return h->gso_type == NET_HDR_GSO_NONE;
+	return (gso == NET_HDR_GSO_TCPV4 || gso == NET_HDR_GSO_TCPV6) && h->gso_size &&
+	       h->flags & NET_HDR_NEEDS_CSUM;
+}
+
+/* Sends one packet. 0: it is done with, sent or not; -EAGAIN: not now. */
+static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
+{
+	struct iovec *iov = chain->iov, *end = chain->iov + chain->out;
+	size_t skip = sizeof(struct net_hdr), len;
+	struct net_hdr h;
+	ssize_t n;
+
+	if (iov_read(iov, chain->out, 0, &h, sizeof(h)) < sizeof(h))
+		goto drop;
+	len = chain->out_len - sizeof(h);
+	if (len < NET_ETH_HLEN || len > NET_PACKET_MAX || !header_is_sane(&h, len))
+		goto drop;
+	if (!atomic_load_explicit(&net->link_up, memory_order_relaxed))
+		goto drop;
+	h.num_buffers = 0;
+	while (iov < end && skip >= iov->iov_len)
+		skip -= iov++->iov_len;
+	iov->iov_base = (char *)iov->iov_base + skip;
+	iov->iov_len -= skip;
+	/* iov[-1] is either the header's own place, which is done with, or one kept free. */
+	iov--;
+	iov->iov_base = &h;
+	iov->iov_len = sizeof(h);
+	do {
+		n = writev(p->fd, iov, (int)(end - iov));
+	} while (n < 0 && errno == EINTR);
+	if (n >= 0) {
+		count(&p->tx_packets, 1);
+		count(&p->tx_bytes, len);
+		return 0;
+	}
+	if (errno == EAGAIN)
+		return -EAGAIN;
+drop:
+	count(&p->tx_dropped, 1);
+	return 0;
+}
+
+static void transmit(struct net *net, struct net_pair *p)
+{
+	struct virtqueue *vq = &p->tx->vq;
+	unsigned int batch = 0;
+	bool again = false, blocked = false;
+	int ret;
+
+	pthread_mutex_lock(&vq->lock);
+	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken || p->tx_blocked) {
+		pthread_mutex_unlock(&vq->lock);
+		return;
+	}
+	vq_kicks(vq, false);
+	do {
+		struct vq_chain chain = {.iov = p->tx_iov + 1, .max = NET_CHAIN_MAX};
+
+		ret = vq_pop(vq, &chain);
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret <= 0)
+			break;
+		if (send_one(net, p, &chain) == -EAGAIN) {
+			vq_unpop(vq);
+			blocked = true;
+			break;
+		}
+		vq_push(vq, chain.head, 0);
+		again = ++batch == NET_BATCH;
+	} while (!again);
+	if (blocked) {
+		p->tx_blocked = true;
+		count(&p->tx_blocks, 1);
+	}
+	virtio_publish(&net->dev, p->tx->index);
+	pthread_mutex_unlock(&vq->lock);
+	if (ret < 0)
+		virtio_broken(&net->dev, "the transmit queue is malformed");
+	/* A watch that cannot be had (no place left in the ring) must not stop the queue for ever:
+	 * the home tries again, after all else that it has to do. */
+	if (blocked && halter_watch(p->home, p->fd, POLLOUT, &p->tx_watch) < 0) {
+		pthread_mutex_lock(&vq->lock);
+		p->tx_blocked = false;
+		pthread_mutex_unlock(&vq->lock);
+		again = true;
+	}
+	if (again)
+		halter_post(p->home, &p->tx_task);
+}
+
+static void tx_ready(struct ring_watch *watch, uint32_t events)
+{
+	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, tx_watch));
+
+	halter_unwatch(p->home, p->fd, watch);
+	pthread_mutex_lock(&p->tx->vq.lock);
+	p->tx_blocked = false;
+	pthread_mutex_unlock(&p->tx->vq.lock);
+	transmit(p->net, p);
+}
+
+static void tx_again(struct halter_task *task)
+{
+	struct net_pair *p = (void *)((char *)task - offsetof(struct net_pair, tx_task));
+
+	transmit(p->net, p);
+}
+
+/* -- the device ------------------------------------------------------------------------------- */
+
+int net_set_offloads(struct net *net, uint64_t guest)
+{
+	uint32_t offloads = 0;
+
+	if (guest >> VIRTIO_NET_F_GUEST_CSUM & 1)
+		offloads |= NET_OFFLOAD_CSUM;
+	if (guest >> VIRTIO_NET_F_GUEST_TSO4 & 1)
+		offloads |= NET_OFFLOAD_TSO4;
+	if (guest >> VIRTIO_NET_F_GUEST_TSO6 & 1)
+		offloads |= NET_OFFLOAD_TSO6;
+	if (guest >> VIRTIO_NET_F_GUEST_ECN & 1)
+		offloads |= NET_OFFLOAD_ECN;
+	/* Segments that are not checked cannot be: the checksum is what is left to be done. */
+	if (!(offloads & NET_OFFLOAD_CSUM))
+		offloads = 0;
+	return net->backend.set_offload ? net->backend.set_offload(net->backend.ctx, offloads) : 0;
+}
+
+int net_set_pairs(struct net *net, unsigned int pairs)
+{
+	int ret = net->backend.set_pairs ? net->backend.set_pairs(net->backend.ctx, pairs) : 0;
+
+	if (ret < 0)
+		return ret;
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		/* A poll of a TAP's queue that was not attached is deaf for ever: a new one. */
+		halter_unwatch(p->home, p->fd, &p->rx_watch);
+		if (i >= pairs)
+			continue;
+		ret = halter_watch(p->home, p->fd, POLLIN, &p->rx_watch);
+		if (ret < 0)
+			return ret;
+		halter_post(p->home, &p->rx_task);
+	}
+	return 0;
+}
+
+static void start(struct virtio_device *dev)
+{
+	struct net *net = to_net(dev);
+
+	net_set_offloads(net, atomic_load(&dev->features));
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		pthread_mutex_lock(&p->rx->vq.lock);
+		/* What came before the driver may be in a form that it has not agreed to. */
+		for (int n = 0; n < 65536; n++)
+			if (read(p->fd, p->spill, sizeof(p->spill)) <= 0)
+				break;
+		p->held = 0;
+		pthread_mutex_unlock(&p->rx->vq.lock);
+	}
+	net_set_pairs(net, 1);
+}
+
+static void kick(struct virtio_device *dev, unsigned int index)
+{
+	struct net *net = to_net(dev);
+
+	if (index == net_ctrl_index(net))
+		net_control(net);
+	else if (index >= 2 * net->pair_count)
+		return;
+	else if (index & 1)
+		transmit(net, &net->pairs[index / 2]);
+	else
+		receive(net, &net->pairs[index / 2]);
+}
+
+static void stop(struct virtio_device *dev)
+{
+	/* Who holds a queue's lock is done with it; whoever comes later sees that nothing runs. */
+	for (unsigned int i = 0; i < dev->queue_count; i++) {
+		pthread_mutex_lock(&dev->queues[i].vq.lock);
+		pthread_mutex_unlock(&dev->queues[i].vq.lock);
+	}
+}
+
+static void reset(struct virtio_device *dev)
+{
+	struct net *net = to_net(dev);
+
+	net_set_offloads(net, 0);
+	if (net->backend.set_pairs)
+		net->backend.set_pairs(net->backend.ctx, 1);
+}
+
+static const struct virtio_ops net_ops = {
+	.start = start, .kick = kick, .stop = stop, .reset = reset};
+
+int net_create(const struct net_config *cfg, struct net **out)
+{
+	struct net *net;
+	int ret = -ENOMEM;
+
+	if (cfg->pairs < 1 || cfg->pairs > NET_PAIRS_MAX)
+		return -EINVAL;
+	net = calloc(1, sizeof(*net));
+	if (!net)
+		return -ENOMEM;
+	net->pair_count = cfg->pairs;
+	net->backend = cfg->backend;
+	net->dev.queue_count = 2 * cfg->pairs + 1;
+	net->pairs = calloc(cfg->pairs, sizeof(*net->pairs));
+	net->dev.queues = calloc(net->dev.queue_count, sizeof(*net->dev.queues));
+	net->name = strdup(cfg->name ? cfg->name : "net");
+	if (!net->pairs || !net->dev.queues || !net->name)
+		goto fail;
+	memcpy(net->config.mac, cfg->mac, sizeof(cfg->mac));
+	net->config.status = NET_STATUS_LINK_UP;
+	net->config.max_pairs = (uint16_t)cfg->pairs;
+	net->config.mtu = cfg->mtu;
+	atomic_init(&net->link_up, true);
+	net->dev.ops = &net_ops;
+	net->dev.name = net->name;
+	net->dev.id = 1;
+	net->dev.offered = features;
+	if (cfg->pairs > 1)
+		net->dev.offered |= UINT64_C(1) << VIRTIO_NET_F_MQ;
+	if (cfg->mtu)
+		net->dev.offered |= UINT64_C(1) << VIRTIO_NET_F_MTU;
+	net->dev.config = &net->config;
+	net->dev.config_len = sizeof(net->config);
+	net->dev.dma = cfg->dma;
+	net->dev.log = cfg->log;
+	net->dev.log_ctx = cfg->log_ctx;
+	ret = virtio_init(&net->dev, VQ_SIZE_MAX);
+	if (ret < 0)
+		goto fail;
+	for (unsigned int i = 0; i < cfg->pairs; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		p->net = net;
+		p->fd = cfg->fds[i];
+		p->rx = &net->dev.queues[2 * i];
+		p->tx = &net->dev.queues[2 * i + 1];
+		p->rx_watch.ready = rx_ready;
+		p->tx_watch.ready = tx_ready;
+		p->rx_task.run = rx_again;
+		p->tx_task.run = tx_again;
+	}
+	*out = net;
+	return 0;
+fail:
+	free(net->name);
+	free(net->dev.queues);
+	free(net->pairs);
+	free(net);
+	return ret;
+}
+
+void net_destroy(struct net **netp)
+{
+	struct net *net = *netp;
+
+	if (!net)
+		return;
+	*netp = NULL;
+	virtio_fini(&net->dev);
+	free(net->name);
+	free(net->dev.queues);
+	free(net->pairs);
+	free(net);
+}
+
+struct virtio_device *net_device(struct net *net)
+{
+	return &net->dev;
+}
+
+void net_attach(struct net *net, struct catnap_halter *const *homes)
+{
+	net->dev.home = homes[0];
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		net->pairs[i].home = homes[i];
+}
+
+void net_set_link(struct net *net, bool up)
+{
+	pthread_mutex_lock(&net->dev.lock);
+	if (atomic_exchange(&net->link_up, up) != up) {
+		net->config.status = up ? NET_STATUS_LINK_UP : 0;
+		virtio_config_changed(&net->dev);
+		for (unsigned int i = 0; up && i < net->pair_count; i++)
+			halter_post(net->pairs[i].home, &net->pairs[i].rx_task);
+	}
+	pthread_mutex_unlock(&net->dev.lock);
+}
+
+void net_get_counters(struct net *net, struct net_counters *c)
+{
+	memset(c, 0, sizeof(*c));
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		c->rx_packets += atomic_load_explicit(&p->rx_packets, memory_order_relaxed);
+		c->rx_bytes += atomic_load_explicit(&p->rx_bytes, memory_order_relaxed);
+		c->rx_dropped += atomic_load_explicit(&p->rx_dropped, memory_order_relaxed);
+		c->rx_starved += atomic_load_explicit(&p->rx_starved, memory_order_relaxed);
+		c->tx_packets += atomic_load_explicit(&p->tx_packets, memory_order_relaxed);
+		c->tx_bytes += atomic_load_explicit(&p->tx_bytes, memory_order_relaxed);
+		c->tx_dropped += atomic_load_explicit(&p->tx_dropped, memory_order_relaxed);
+		c->tx_blocked += atomic_load_explicit(&p->tx_blocks, memory_order_relaxed);
+	}
+}
