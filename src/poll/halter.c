@@ -75,7 +75,7 @@ enum look { LOOK_NOTHING, LOOK_WOKEN, LOOK_AGAIN };
 static int sync_sources(struct catnap_halter *h)
 {
 	atomic_fetch_and(&h->pending, ~HALTER_WORK_SOURCES);
-	return ring_sync(&h->ring, h->flags & CATNAP_HALTER_NO_RING_FUTEX);
+	return ring_sync(&h->ring);
 }
 
 static enum look look_closer(struct catnap_halter *h, uint32_t bits, int *cause)
@@ -89,6 +89,7 @@ static enum look look_closer(struct catnap_halter *h, uint32_t bits, int *cause)
 		return h->error < 0 ? LOOK_WOKEN : LOOK_AGAIN;
 	}
 	if (ring_ready(&h->ring)) {
+		uint64_t done = h->ring.completed;
 		int n = ring_reap(&h->ring, h->on_eventfd, h->ctx);
 
 		/* None: completions of the ring's own. They are no work, but one of them may have
@@ -97,7 +98,7 @@ static enum look look_closer(struct catnap_halter *h, uint32_t bits, int *cause)
 		if (n == 0)
 			return LOOK_AGAIN;
 		h->error = n < 0 ? n : 0;
-		*cause = CATNAP_CAUSE_EVENTFD;
+		*cause = h->ring.completed != done ? CATNAP_CAUSE_IO : CATNAP_CAUSE_EVENTFD;
 		return LOOK_WOKEN;
 	}
 	return LOOK_NOTHING;
@@ -108,7 +109,7 @@ static inline enum look look(struct catnap_halter *h, int *cause)
 {
 	uint32_t bits = atomic_load_explicit(&h->pending, memory_order_relaxed);
 
-	if (__builtin_expect(!bits && !h->ring.armed, 1))
+	if (__builtin_expect(!bits && !ring_active(&h->ring), 1))
 		return LOOK_NOTHING;
 	return look_closer(h, bits, cause);
 }
@@ -217,7 +218,12 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	uint64_t start, now, window_ns, window, end;
 	int ret = 0;
 
-	query.inflight = h->ring.armed;
+	if (ring_unflushed(&h->ring)) {
+		ret = ring_flush(&h->ring);
+		if (ret < 0)
+			return ret;
+	}
+	query.inflight = h->ring.armed + h->ring.inflight;
 	start = now = clock_now(&h->clock);
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;
@@ -304,8 +310,9 @@ int halter_reap(struct catnap_halter *h)
 
 	if (ret < 0)
 		return ret;
-	if (!ring_ready(&h->ring))
-		return 0;
+	ret = ring_flush(&h->ring);
+	if (ret < 0 || !ring_ready(&h->ring))
+		return ret;
 	return ring_reap(&h->ring, h->on_eventfd, h->ctx);
 }
 
@@ -327,6 +334,66 @@ int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *wat
 	return ret;
 }
 
+int halter_drain(struct catnap_halter *h)
+{
+	int ret = 0;
+
+	while (h->ring.inflight && ret >= 0) {
+		ret = ring_wait(&h->ring);
+		if (ret == 0)
+			ret = ring_reap(&h->ring, h->on_eventfd, h->ctx);
+	}
+	return ret < 0 ? ret : 0;
+}
+
+/* -- tasks ------------------------------------------------------------------------------------ */
+
+void halter_post(struct catnap_halter *h, struct halter_task *task)
+{
+	struct halter_task *head;
+
+	/* If it is posted already, this exchange comes before the one with which it stops being so,
+	 * and what was written before it is seen by the run that follows. */
+	if (atomic_exchange(&task->posted, true))
+		return;
+	head = atomic_load_explicit(&h->tasks, memory_order_relaxed);
+	do {
+		task->next = head;
+	} while (!atomic_compare_exchange_weak(&h->tasks, &head, task));
+	halter_wake(h, HALTER_WORK_TASKS);
+}
+
+void halter_run_tasks(struct catnap_halter *h)
+{
+	struct halter_task *task = atomic_exchange(&h->tasks, NULL), *list = NULL;
+
+	while (task) {
+		struct halter_task *next = task->next;
+
+		task->next = list;
+		list = task;
+		task = next;
+	}
+	while (list) {
+		task = list;
+		list = task->next; /* it may be posted again from here on */
+		atomic_exchange(&task->posted, false);
+		task->run(task);
+	}
+}
+
+static _Thread_local struct catnap_halter *self;
+
+struct catnap_halter *halter_self(void)
+{
+	return self;
+}
+
+void halter_set_self(struct catnap_halter *h)
+{
+	self = h;
+}
+
 int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 		const struct clock *clock)
 {
@@ -335,7 +402,7 @@ int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 	if (ret < 0)
 		return ret;
 	memset(h, 0, sizeof(*h));
-	ret = ring_init(&h->ring);
+	ret = ring_init(&h->ring, cfg->flags & CATNAP_HALTER_NO_RING_FUTEX);
 	if (ret < 0)
 		return ret;
 	h->clock = *clock;

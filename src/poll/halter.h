@@ -154,9 +154,16 @@ int halter_park(struct catnap_halter *h);
 
 /* Owner: deals with changed sources. 0 or -errno. */
 int halter_sync(struct catnap_halter *h);
-/* Owner: deals with changed sources and with completions. Returns how many eventfds fired, or
- * -errno. */
+/* Owner: deals with changed sources, submits requests that were queued, and deals with completions.
+ * Returns how many sources fired and requests were done, or -errno. */
 int halter_reap(struct catnap_halter *h);
+/* Owner: is there anything for halter_reap() to do with requests and completions? */
+static inline bool halter_reapable(const struct catnap_halter *h)
+{
+	return ring_unflushed(&h->ring) || ring_ready(&h->ring);
+}
+/* Owner: waits until no request is in flight. 0 or -errno. */
+int halter_drain(struct catnap_halter *h);
 
 /* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
  * now may still be running when the removal returns. */

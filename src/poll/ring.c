@@ -25,17 +25,19 @@
 #define RING_ENTRIES	     64
 #define RING_CQ_ENTRIES	     256
 
-/* user_data: what completed, and of which arming. */
-enum ring_tag { TAG_SOURCE = 1, TAG_FUTEX, TAG_WAKE, TAG_CANCEL };
+/* user_data: what completed, and of which arming; a request's is its address, whose first byte is 0
+ * in any user space. */
+enum ring_tag { TAG_REQUEST, TAG_SOURCE, TAG_FUTEX, TAG_WAKE, TAG_CANCEL };
 
 static uint64_t tag(enum ring_tag what, uint32_t serial, uint32_t index)
 {
 	return (uint64_t)what << 56 | (uint64_t)(serial & 0xffffffu) << 32 | index;
 }
 
-int ring_init(struct ring *r)
+int ring_init(struct ring *r, bool no_futex)
 {
 	memset(r, 0, sizeof(*r));
+	r->no_futex = no_futex;
 	r->wake_fd = -1;
 	for (int i = 0; i < RING_SOURCES; i++)
 		r->sources[i].fd = -1;
@@ -115,7 +117,7 @@ int ring_del(struct ring *r, int fd)
 	return ring_del_watch(r, fd, NULL);
 }
 
-static int make(struct ring *r, bool no_futex)
+static int make(struct ring *r)
 {
 	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE, .cq_entries = RING_CQ_ENTRIES};
 	struct io_uring_probe *probe;
@@ -130,7 +132,7 @@ static int make(struct ring *r, bool no_futex)
 	 * process had one thread is not found by wakes once it has two: the first pthread_create()
 	 * gives the process its own futex hash, and what waits in the common one stays there.
 	 */
-	r->futex_ok = !no_futex && !__libc_single_threaded && probe &&
+	r->futex_ok = !r->no_futex && !__libc_single_threaded && probe &&
 		      io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
 	io_uring_free_probe(probe);
 	if (!r->futex_ok) {
@@ -194,12 +196,12 @@ static int sync_source(struct ring *r, uint32_t i)
 	return ret;
 }
 
-int ring_sync(struct ring *r, bool no_futex)
+int ring_sync(struct ring *r)
 {
 	int ret = 0;
 
 	if (!r->made) {
-		ret = make(r, no_futex);
+		ret = make(r);
 		if (ret < 0)
 			return ret;
 	}
@@ -215,6 +217,59 @@ int ring_sync(struct ring *r, bool no_futex)
 		} while (ret == -EINTR || (ret > 0 && io_uring_sq_ready(&r->uring)));
 	}
 	return ret < 0 ? ret : 0;
+}
+
+struct io_uring_sqe *ring_get(struct ring *r, int *err)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!r->made) {
+		*err = make(r);
+		if (*err < 0)
+			return NULL;
+	}
+	sqe = get_sqe(r);
+	if (!sqe)
+		*err = -EBUSY;
+	return sqe;
+}
+
+void ring_queue(struct ring *r, struct io_uring_sqe *sqe, struct ring_req *req)
+{
+	sqe->user_data = (uint64_t)(uintptr_t)req; /* TAG_REQUEST */
+	r->inflight++;
+}
+
+int ring_flush(struct ring *r)
+{
+	int ret;
+
+	if (!ring_unflushed(r))
+		return 0;
+	ret = io_uring_submit(&r->uring);
+	if (ret == -EINTR || ret == -EAGAIN || ret == -EBUSY)
+		return 0;
+	return ret < 0 ? ret : 0;
+}
+
+int ring_wait(struct ring *r)
+{
+	struct __kernel_timespec ts = {.tv_nsec = 100 * 1000 * 1000};
+	struct io_uring_cqe *cqe;
+	int ret = io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, &ts, NULL);
+
+	if (ret == -ETIME || ret == -EINTR || ret == -EAGAIN || ret == -EBUSY)
+		return 0;
+	return ret < 0 ? ret : 0;
+}
+
+static void request_completed(struct ring *r, const struct io_uring_cqe *cqe)
+{
+	struct ring_req *req = (struct ring_req *)(uintptr_t)cqe->user_data;
+
+	r->inflight--;
+	r->completed++;
+	req->done(req, cqe->res);
 }
 
 static void drain(int fd)
@@ -272,6 +327,10 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 
 		io_uring_cqe_seen(&r->uring, cqe);
 		switch ((enum ring_tag)(c.user_data >> 56)) {
+		case TAG_REQUEST:
+			request_completed(r, &c);
+			count++;
+			break;
 		case TAG_SOURCE:
 			ret = source_completed(r, &c, &fd, &watch);
 			break;
@@ -296,8 +355,9 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 				fired(ctx, fd);
 		}
 	}
+	/* What had to be armed again, and what done() has queued. */
 	if (io_uring_sq_ready(&r->uring))
-		io_uring_submit(&r->uring); /* what had to be armed again */
+		io_uring_submit(&r->uring);
 	return count;
 }
 

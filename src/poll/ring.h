@@ -42,7 +42,9 @@ struct ring_source {
 
 /*
  * A request of the owner's own, part of the caller's structure, which stays until done() has run:
- * on the owner's thread, in ring_reap(), once for each request. @res as in io_uring_enter(2).
+ * on the owner's thread, in ring_reap(), once for each request. @res as in io_uring_enter(2). It
+ * must be one that ends by itself: who pauses or ends the owner waits for it. (What may take for
+ * ever, such as a packet, is waited for as a source.)
  */
 struct ring_req {
 	void (*done)(struct ring_req *req, int res);
@@ -53,6 +55,7 @@ struct ring {
 	struct ring_source sources[RING_SOURCES];
 	struct io_uring uring;
 	bool made;
+	bool no_futex;	    /* use the eventfd fallback in any case; constant */
 	bool futex_ok;	    /* IORING_OP_FUTEX_WAIT works here */
 	bool futex_armed;   /* a futex request is in the ring */
 	bool wake_armed;    /* the wake eventfd's poll is in the ring */
@@ -62,7 +65,7 @@ struct ring {
 	uint64_t completed; /* requests done since the ring was made */
 };
 
-int ring_init(struct ring *r);
+int ring_init(struct ring *r, bool no_futex);
 void ring_fini(struct ring *r);
 /* Any thread; 0, -EEXIST, -ENOSPC, -EBADF / -ENOENT. The owner must then be told to ring_sync(). */
 int ring_add(struct ring *r, int fd);
@@ -71,8 +74,8 @@ int ring_del(struct ring *r, int fd);
  * which also tell those watches apart. */
 int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *watch);
 int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch);
-/* Owner: makes the ring if need be and (dis)arms sources. @no_futex: use the eventfd fallback. */
-int ring_sync(struct ring *r, bool no_futex);
+/* Owner: makes the ring if need be and (dis)arms sources. 0 or -errno. */
+int ring_sync(struct ring *r);
 /* Owner: consumes completions; calls fired() for each source that did, and done() of each request.
  * Returns how many, or -errno. What done() queues is submitted before it returns. */
 int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
@@ -84,9 +87,11 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
 struct io_uring_sqe *ring_get(struct ring *r, int *err);
 /* Owner: @req is that entry's. It is submitted by the next ring_flush(), or before. */
 void ring_queue(struct ring *r, struct io_uring_sqe *sqe, struct ring_req *req);
-/* Owner: submits what was queued; one system call, none if nothing was. 0 or -errno; -EBUSY,
- * -EAGAIN: the kernel is short of something, flush again after the next reap. */
+/* Owner: submits what was queued; one system call, none if nothing was. 0 or -errno; 0, too, when
+ * the kernel is short of something: what is left is submitted with the next. */
 int ring_flush(struct ring *r);
+/* Owner: waits until something has completed, 100 ms at most. 0 or -errno. */
+int ring_wait(struct ring *r);
 /* Owner: is there something to flush? */
 static inline bool ring_unflushed(const struct ring *r)
 {

@@ -24,6 +24,13 @@
 
 #include "vcpu/vcpu.h"
 
+/*
+ * A completion ends KVM_RUN, but not if its task work runs between the last look at the ring and
+ * KVM_RUN: there is no way to close that gap of some 100 ns without a system call. So while
+ * anything may complete the guest is left after this time at the latest, to look again.
+ */
+#define RING_BOUND_NS 1000000
+
 /* What the kick's handler reaches of the vCPU that runs on this thread. */
 static _Thread_local struct vcpu *volatile current_vcpu;
 
@@ -148,6 +155,12 @@ void vcpu_fini(struct vcpu *v)
 
 /* -- the thread ------------------------------------------------------------------------------- */
 
+static void check_ring(struct vcpu *v, int ret)
+{
+	if (ret < 0)
+		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "io_uring of a vCPU");
+}
+
 static void take_work(struct vcpu *v, uint32_t work)
 {
 	if (work & VCPU_WORK_STOP)
@@ -177,15 +190,16 @@ static void take_work(struct vcpu *v, uint32_t work)
 		if ((events & LAPIC_EVENT_NMI) && v->life == VCPU_RUNNABLE)
 			v->nmi_pending = true;
 	}
-	if (work & VCPU_WORK_PAUSE)
-		v->host->paused(v->host->ctx, v);
+	if (work & HALTER_WORK_TASKS)
+		halter_run_tasks(&v->halter);
 	if (work & HALTER_WORK_SOURCES) {
-		int ret;
-
 		atomic_fetch_or(&v->halter.pending, HALTER_WORK_SOURCES);
-		ret = halter_reap(&v->halter);
-		if (ret < 0)
-			vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "io_uring of a vCPU");
+		check_ring(v, halter_reap(&v->halter));
+	}
+	/* Last: requests that the rest has begun end before it stands still. */
+	if (work & VCPU_WORK_PAUSE) {
+		check_ring(v, halter_drain(&v->halter));
+		v->host->paused(v->host->ctx, v);
 	}
 }
 
@@ -196,6 +210,9 @@ static enum vcpu_next enter(struct vcpu *v)
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
 	if (v->host->irqchip_user && vcpu_prepare_entry(v))
 		return VCPU_CONTINUE;
+	if (ring_active(&v->halter.ring))
+		vcpu_arm_timer(v, clock_add(clock_now(v->host->clock),
+					    clock_ns_to_ticks(v->host->clock, RING_BOUND_NS)));
 	if (!halter_enter(&v->halter))
 		return VCPU_CONTINUE;
 	ret = ioctl(v->fd, KVM_RUN, 0);
@@ -224,9 +241,9 @@ static void run(struct vcpu *v)
 			take_work(v, work);
 		if (v->leaving)
 			break;
+		if (halter_reapable(&v->halter))
+			check_ring(v, halter_reap(&v->halter));
 		if (v->host->irqchip_user) {
-			if (ring_ready(&v->halter.ring))
-				halter_reap(&v->halter);
 			if (lapic_deadline(&v->lapic) != UINT64_MAX)
 				lapic_timer_run(&v->lapic, clock_now(v->host->clock));
 			if (v->life == VCPU_WAIT_SIPI || (v->halted && !vcpu_can_wake(v))) {
@@ -258,8 +275,13 @@ static void *thread(void *arg)
 	sigaddset(&set, v->host->kick_signal);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
+	halter_set_self(&v->halter);
+
 	run(v);
 
+	/* Nothing may write to guest memory when this thread is gone. */
+	halter_drain(&v->halter);
+	halter_set_self(NULL);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	atomic_store_explicit(&v->tid, 0, memory_order_release);
 	vcpu_fini_timer(v);

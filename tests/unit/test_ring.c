@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -33,7 +34,7 @@ static struct ring ring;
 static int set_up(void **state)
 {
 	memset(fired, 0, sizeof(fired));
-	return ring_init(&ring);
+	return ring_init(&ring, false);
 }
 
 static int tear_down(void **state)
@@ -92,10 +93,10 @@ static void there_is_room_for_64_and_deleting_makes_room(void **state)
 		assert_int_equal(ring_add(&ring, fds[RING_SOURCES]), -ENOSPC);
 		/* Armed or not, whoever deletes one may add another. */
 		if (round)
-			assert_int_equal(ring_sync(&ring, false), 0);
+			assert_int_equal(ring_sync(&ring), 0);
 		assert_int_equal(ring_del(&ring, fds[7]), 0);
 		assert_int_equal(ring_add(&ring, fds[RING_SOURCES]), 0);
-		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_sync(&ring), 0);
 		assert_int_equal(ring.armed, RING_SOURCES);
 		memset(fired, 0, sizeof(fired));
 		for (int i = 0; i <= RING_SOURCES; i++)
@@ -109,7 +110,7 @@ static void there_is_room_for_64_and_deleting_makes_room(void **state)
 			if (i != 7)
 				assert_int_equal(ring_del(&ring, fds[i]), 0);
 		}
-		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_sync(&ring), 0);
 		assert_int_equal(ring.armed, 0);
 	}
 	for (int i = 0; i <= RING_SOURCES; i++)
@@ -122,7 +123,7 @@ static void a_source_fires_each_time(void **state)
 
 	assert_int_equal(ring_add(&ring, fd), 0);
 	assert_int_equal(reap(), 0); /* before there is a ring at all */
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	assert_false(ring_ready(&ring));
 	for (int i = 1; i <= 1000; i++) {
 		ring_it(fd);
@@ -140,7 +141,7 @@ static void one_that_was_signalled_before_fires_when_armed(void **state)
 
 	ring_it(fd);
 	assert_int_equal(ring_add(&ring, fd), 0);
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	assert_int_equal(reap(), 1);
 	close(fd);
 }
@@ -152,7 +153,7 @@ static void it_is_armed_again_after_an_overflow(void **state)
 	uint64_t n;
 
 	assert_int_equal(ring_add(&ring, fd), 0);
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < 2000; i++) {
 			ring_it(fd);
@@ -177,12 +178,12 @@ static void a_deleted_one_fires_no_more(void **state)
 
 	assert_int_equal(ring_add(&ring, a), 0);
 	assert_int_equal(ring_add(&ring, b), 0);
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	/* Its completion is there already, and the ring does not know yet that it was deleted. */
 	ring_it(a);
 	assert_int_equal(ring_del(&ring, a), 0);
 	assert_int_equal(reap(), 0);
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	assert_int_equal(ring.armed, 1);
 	ring_it(a);
 	assert_int_equal(reap(), 0);
@@ -201,16 +202,16 @@ static void a_number_that_is_used_again_is_another_source(void **state)
 		int fd = event(), other, copy;
 
 		assert_int_equal(ring_add(&ring, fd), 0);
-		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_sync(&ring), 0);
 		copy = dup(fd); /* keeps the old file alive, and able to fire */
 		assert_int_equal(ring_del(&ring, fd), 0);
 		close(fd);
 		if (synced)
-			assert_int_equal(ring_sync(&ring, false), 0);
+			assert_int_equal(ring_sync(&ring), 0);
 		other = event();
 		assert_int_equal(other, fd);
 		assert_int_equal(ring_add(&ring, other), 0);
-		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_sync(&ring), 0);
 		assert_int_equal(ring.armed, 1);
 		memset(fired, 0, sizeof(fired));
 		ring_it(copy);
@@ -219,7 +220,7 @@ static void a_number_that_is_used_again_is_another_source(void **state)
 		assert_int_equal(reap(), 1);
 		assert_int_equal(fired[other], 1);
 		assert_int_equal(ring_del(&ring, other), 0);
-		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_sync(&ring), 0);
 		close(other);
 		close(copy);
 	}
@@ -230,23 +231,23 @@ static void a_closed_one_harms_nobody(void **state)
 	int never = event(), later = event(), good = event();
 
 	assert_int_equal(ring_add(&ring, good), 0);
-	assert_int_equal(ring_sync(&ring, false), 0); /* the ring's own file is open from here on */
+	assert_int_equal(ring_sync(&ring), 0); /* the ring's own file is open from here on */
 	assert_int_equal(ring_add(&ring, never), 0);
 	assert_int_equal(ring_add(&ring, later), 0);
 	close(never);
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	close(later);
 	assert_int_equal(reap(), 0);
 	for (int i = 1; i < 10; i++) {
 		ring_it(good);
 		assert_int_equal(reap(), 1);
 		assert_int_equal(fired[good], i);
-		assert_int_equal(ring_sync(&ring, false), 0);
+		assert_int_equal(ring_sync(&ring), 0);
 	}
 	assert_int_equal(fired[never] + fired[later], 0);
 	assert_int_equal(ring_del(&ring, never), 0);
 	assert_int_equal(ring_del(&ring, later), 0);
-	assert_int_equal(ring_sync(&ring, false), 0);
+	assert_int_equal(ring_sync(&ring), 0);
 	while (reap() > 0)
 		;
 	assert_int_equal(ring.armed, 1);
@@ -291,7 +292,8 @@ static void sleeps(bool no_futex)
 	bool submits;
 
 	assert_int_equal(ring_add(&ring, fd), 0);
-	assert_int_equal(ring_sync(&ring, no_futex), 0);
+	ring.no_futex = no_futex;
+	assert_int_equal(ring_sync(&ring), 0);
 	if (no_futex)
 		assert_true(!ring.futex_ok && ring.wake_fd >= 0);
 	for (int i = 0; i < 3; i++) {
@@ -331,8 +333,8 @@ static void sleeps_on_a_futex_in_the_ring(void **state)
 	later(&l, fd); /* one thread is enough for a process to have had two */
 	pthread_join(l.thread, NULL);
 	close(fd);
-	assert_int_equal(ring_init(&probe), 0);
-	assert_int_equal(ring_sync(&probe, false), 0);
+	assert_int_equal(ring_init(&probe, false), 0);
+	assert_int_equal(ring_sync(&probe), 0);
 	if (!probe.futex_ok) {
 		ring_fini(&probe);
 		skip(); /* before Linux 6.7 */
@@ -352,6 +354,118 @@ static void sleeps_on_an_eventfd_in_the_ring(void **state)
 	sleeps(true);
 }
 
+/* -- requests of the owner's own -------------------------------------------------------------- */
+
+struct request {
+	struct ring_req req; /* first: done() gets back to the whole */
+	int done, res;
+	struct request *then; /* queued by done() */
+};
+
+static void request_nop(struct request *q);
+
+static void request_done(struct ring_req *req, int res)
+{
+	struct request *q = (struct request *)req;
+
+	q->done++;
+	q->res = res;
+	if (q->then)
+		request_nop(q->then);
+}
+
+static void request_nop(struct request *q)
+{
+	int err = 0;
+	struct io_uring_sqe *sqe = ring_get(&ring, &err);
+
+	assert_non_null(sqe);
+	q->req.done = request_done;
+	io_uring_prep_nop(sqe);
+	ring_queue(&ring, sqe, &q->req);
+}
+
+static void a_request_is_done_once(void **state)
+{
+	struct request q = {0};
+
+	assert_false(ring_active(&ring));
+	request_nop(&q);
+	assert_true(ring_active(&ring));
+	assert_true(ring_unflushed(&ring));
+	assert_int_equal(ring_flush(&ring), 0);
+	assert_false(ring_unflushed(&ring));
+	assert_true(ring_ready(&ring));
+	assert_int_equal(reap(), 1);
+	assert_int_equal(q.done, 1);
+	assert_int_equal(q.res, 0);
+	assert_false(ring_active(&ring));
+	assert_int_equal(ring.completed, 1);
+}
+
+/* More than the submission and the completion queue hold, with nothing reaped in between. */
+static void more_requests_than_the_queues_hold_are_all_done(void **state)
+{
+	static struct request q[1000];
+
+	memset(q, 0, sizeof(q));
+	for (int i = 0; i < 1000; i++)
+		request_nop(&q[i]);
+	assert_int_equal(ring_flush(&ring), 0);
+	assert_int_equal(ring.inflight, 1000);
+	while (ring.inflight) {
+		assert_true(ring_ready(&ring));
+		assert_true(reap() > 0);
+	}
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(q[i].done, 1);
+}
+
+/* What a completion begins is submitted by the reap that ran it. */
+static void a_request_that_done_begins_is_submitted(void **state)
+{
+	struct request b = {0}, a = {.then = &b};
+
+	request_nop(&a);
+	assert_int_equal(ring_flush(&ring), 0);
+	while (ring.inflight)
+		reap();
+	assert_int_equal(a.done, 1);
+	assert_int_equal(b.done, 1);
+}
+
+/* Requests and sources side by side; and a request that has to be waited for. */
+static void requests_and_sources_do_not_disturb_each_other(void **state)
+{
+	struct request q = {.req.done = request_done};
+	int fd = event(), slow = event(), err = 0;
+	struct io_uring_sqe *sqe;
+	uint64_t value = 0;
+
+	assert_int_equal(fcntl(slow, F_SETFL, 0), 0); /* blocking: the read waits in the kernel */
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	sqe = ring_get(&ring, &err);
+	assert_non_null(sqe);
+	io_uring_prep_read(sqe, slow, &value, sizeof(value), 0);
+	ring_queue(&ring, sqe, &q.req);
+	assert_int_equal(ring_flush(&ring), 0);
+	ring_it(fd);
+	assert_int_equal(ring_wait(&ring), 0);
+	assert_int_equal(reap(), 1);
+	assert_int_equal(fired[fd], 1);
+	assert_int_equal(q.done, 0);
+	ring_it(slow);
+	assert_int_equal(ring_wait(&ring), 0);
+	assert_int_equal(reap(), 1);
+	assert_int_equal(q.done, 1);
+	assert_int_equal(q.res, 8);
+	assert_int_equal(value, 1);
+	assert_int_equal(ring.inflight, 0);
+	close(fd);
+	close(slow);
+}
+
 int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -366,6 +480,10 @@ int main(void)
 		RING_TEST(a_closed_one_harms_nobody),
 		RING_TEST(sleeps_on_a_futex_in_the_ring),
 		RING_TEST(sleeps_on_an_eventfd_in_the_ring),
+		RING_TEST(a_request_is_done_once),
+		RING_TEST(more_requests_than_the_queues_hold_are_all_done),
+		RING_TEST(a_request_that_done_begins_is_submitted),
+		RING_TEST(requests_and_sources_do_not_disturb_each_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
