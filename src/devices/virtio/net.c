@@ -5,8 +5,7 @@
  * Receiving. How long the next packet is shows only when it has been read, and with segmentation
  * offload it may take 64 KiB, or 17 of the buffers that a driver typically gives. So it is read
  * into the first chain, with a spill buffer of ours behind it: a short packet goes straight to
- * where it belongs, and what spilled is copied into further chains. If there are not enough of
- * them, the packet is kept, whole, in the spill buffer until there are.
+ * where it belongs, and what spilled is copied into further chains, at once or when there are some.
  *
  * Sending. The header is copied out and checked for what the standard says of it; that it fits the
  * packet is for the kernel to check against bytes that the guest can no longer change.
@@ -40,121 +39,93 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 /* -- to the guest ----------------------------------------------------------------------------- */
 
-/* The packet's first @kept bytes are in the first chain, all others in the spill buffer, at the
- * same offset less the chain's length. Moves everything there, as it was read. */
-static void keep_whole(struct net_pair *p, const struct vq_chain *first, size_t len)
-{
-	size_t kept = len < first->in_len ? len : first->in_len;
-
-	memmove(p->spill + kept, p->spill, len - kept);
-	iov_read(first->iov + first->out, first->in, 0, p->spill, kept);
-	p->held = len;
-}
-
 /*
- * Gives a packet of @len bytes to the driver: @done bytes are in the first chain already, the rest
- * is at @rest. 1; 0: there are not enough chains, those that were popped are back; -errno.
+ * Gives the packet in hand to the driver: the first p->rest bytes are where they belong, the others
+ * wait in the spill buffer. 1; 0: there are not enough chains yet; -errno.
  */
-static int spread(struct net_pair *p, struct vq_chain *first, size_t len, size_t done,
-		  const uint8_t *rest)
+static int spread(struct net_pair *p)
 {
 	struct virtqueue *vq = &p->rx->vq;
-	uint16_t heads[VQ_SIZE_MAX];
-	uint32_t written[VQ_SIZE_MAX];
-	unsigned int used = 1;
-	size_t left = len - done;
 	uint16_t buffers;
 
-	if (done < first->in_len) {
-		size_t n = iov_write(first->iov + first->out, first->in, done, rest, left);
-
-		rest += n;
-		left -= n;
-		done += n;
-	}
-	heads[0] = first->head;
-	written[0] = (uint32_t)done;
-	while (left) {
+	while (p->rest < p->len) {
 		struct vq_chain more = {.iov = p->more, .max = NET_CHAIN_MAX};
-		int ret = used < VQ_SIZE_MAX ? vq_pop(vq, &more) : 0;
+		int ret = p->used < VQ_SIZE_MAX ? vq_pop(vq, &more) : -EPROTO;
 		size_t n;
 
-		if (ret <= 0) {
-			/* The last chains first; the first one is the caller's. */
-			while (--used)
-				vq_unpop(vq);
+		if (ret <= 0)
 			return ret;
-		}
-		n = iov_write(more.iov + more.out, more.in, 0, rest, left);
+		n = iov_write(more.iov + more.out, more.in, 0, p->spill + p->rest - p->direct,
+			      p->len - p->rest);
+		/* With more chains than it has entries, or chains that take nothing, a queue has no
+		 * end. */
 		if (n == 0)
 			return -EPROTO;
-		heads[used] = more.head;
-		written[used++] = (uint32_t)n;
-		rest += n;
-		left -= n;
+		p->heads[p->used] = more.head;
+		p->written[p->used++] = (uint32_t)n;
+		p->rest += n;
 	}
-	buffers = (uint16_t)used;
-	iov_write(first->iov + first->out, first->in, offsetof(struct net_hdr, num_buffers),
+	buffers = (uint16_t)p->used;
+	iov_write(p->first.iov + p->first.out, p->first.in, offsetof(struct net_hdr, num_buffers),
 		  &buffers, sizeof(buffers));
-	for (unsigned int i = 0; i < used; i++)
-		vq_push(vq, heads[i], written[i]);
+	for (unsigned int i = 0; i < p->used; i++)
+		vq_push(vq, p->heads[i], p->written[i]);
+	p->used = 0;
 	count(&p->rx_packets, 1);
-	count(&p->rx_bytes, len - sizeof(struct net_hdr));
+	count(&p->rx_bytes, p->len - sizeof(struct net_hdr));
 	return 1;
 }
 
 /* What receive_one() found. */
 enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN };
 
-static void drop_input(struct net_pair *p)
+/* Reads a packet: into the first chain, and what does not fit into the spill buffer. */
+static enum rx read_packet(struct net *net, struct net_pair *p)
 {
-	p->held = 0;
-	count(&p->rx_dropped, 1);
+	struct virtqueue *vq = &p->rx->vq;
+	struct iovec *iov;
+	ssize_t n;
+	int ret;
+
+	p->first = (struct vq_chain){.iov = p->iov, .max = NET_CHAIN_MAX};
+	ret = vq_pop(vq, &p->first);
+	if (ret <= 0)
+		return ret ? RX_BROKEN : RX_STARVED;
+	if (p->first.in_len < sizeof(struct net_hdr))
+		return RX_BROKEN;
+	iov = p->first.iov + p->first.out;
+	iov[p->first.in].iov_base = p->spill;
+	iov[p->first.in].iov_len = sizeof(p->spill);
+	n = readv(p->fd, iov, p->first.in + 1);
+	if (n < (ssize_t)sizeof(struct net_hdr)) {
+		vq_unpop(vq);
+		return RX_EMPTY; /* an error, too: what it was shows at the next event */
+	}
+	p->len = (size_t)n;
+	p->direct = p->len < p->first.in_len ? p->len : p->first.in_len;
+	if (p->direct < p->len && !virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF)) {
+		vq_unpop(vq);
+		count(&p->rx_dropped, 1);
+		return RX_DONE;
+	}
+	p->rest = p->direct;
+	p->heads[0] = p->first.head;
+	p->written[0] = (uint32_t)p->direct;
+	p->used = 1;
+	return RX_DONE;
 }
 
 static enum rx receive_one(struct net *net, struct net_pair *p)
 {
-	struct virtqueue *vq = &p->rx->vq;
-	struct vq_chain first = {.iov = p->iov, .max = NET_CHAIN_MAX};
-	bool mergeable = virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF);
-	size_t len = p->held, done = 0;
-	int ret = vq_pop(vq, &first);
+	enum rx what = RX_DONE;
+	int ret;
 
-	if (ret <= 0)
-		return ret ? RX_BROKEN : RX_STARVED;
-	if (first.in_len < sizeof(struct net_hdr))
-		return RX_BROKEN;
-	if (!len) {
-		struct iovec *iov = first.iov + first.out;
-		ssize_t n;
-
-		iov[first.in].iov_base = p->spill;
-		iov[first.in].iov_len = sizeof(p->spill);
-		n = readv(p->fd, iov, first.in + 1);
-		if (n < (ssize_t)sizeof(struct net_hdr)) {
-			vq_unpop(vq);
-			/* Once in an error state it is left alone until the next event. */
-			return RX_EMPTY;
-		}
-		len = (size_t)n;
-		done = len < first.in_len ? len : first.in_len;
-	}
-	if (len > NET_SPILL || (len > first.in_len && !mergeable)) {
-		vq_unpop(vq);
-		drop_input(p);
-		return RX_DONE;
-	}
-	ret = spread(p, &first, len, done, p->spill);
-	if (ret > 0) {
-		p->held = 0;
-		return RX_DONE;
-	}
-	if (ret < 0)
-		return RX_BROKEN;
-	if (!p->held)
-		keep_whole(p, &first, len);
-	vq_unpop(vq);
-	return RX_STARVED;
+	if (!p->used)
+		what = read_packet(net, p);
+	if (what != RX_DONE || !p->used)
+		return what;
+	ret = spread(p);
+	return ret > 0 ? RX_DONE : ret == 0 ? RX_STARVED : RX_BROKEN;
 }
 
 /* Reads until there is nothing more, or no buffer. Any halter's thread. */
@@ -181,6 +152,8 @@ static void receive(struct net *net, struct net_pair *p)
 	}
 	if (what == RX_EMPTY)
 		vq_kicks(vq, false);
+	if (what == RX_BROKEN)
+		vq->broken = true;
 	virtio_publish(&net->dev, p->rx->index);
 	pthread_mutex_unlock(&vq->lock);
 	if (what == RX_BROKEN)
@@ -382,7 +355,7 @@ static void start(struct virtio_device *dev)
 		for (int n = 0; n < 65536; n++)
 			if (read(p->fd, p->spill, sizeof(p->spill)) <= 0)
 				break;
-		p->held = 0;
+		p->used = 0;
 		pthread_mutex_unlock(&p->rx->vq.lock);
 	}
 	net_set_pairs(net, 1);

@@ -68,10 +68,18 @@ struct net_pair {
 	struct ring_watch rx_watch, tx_watch;
 	struct halter_task rx_task, tx_task;
 
-	/* Under the receive queue's lock. */
-	size_t held;			     /* bytes of a packet in spill that waits for buffers */
-	struct iovec iov[NET_CHAIN_MAX + 1]; /* the first chain, and the spill buffer */
-	struct iovec more[NET_CHAIN_MAX];    /* a further one */
+	/*
+	 * Under the receive queue's lock. The packet in hand, if used is not 0: of its len bytes,
+	 * header included, direct are in the first chain, rest are given out, and all but the
+	 * direct ones came to the spill buffer.
+	 */
+	unsigned int used; /* chains, popped and not pushed yet */
+	size_t len, direct, rest;
+	struct vq_chain first;
+	uint16_t heads[VQ_SIZE_MAX];
+	uint32_t written[VQ_SIZE_MAX];
+	struct iovec iov[NET_CHAIN_MAX + 1]; /* the first chain's, and the spill buffer */
+	struct iovec more[NET_CHAIN_MAX];    /* a further one's */
 	uint8_t spill[NET_SPILL];
 
 	/* Under the transmit queue's lock. */
