@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A split virtqueue, the device's side (virtio 1.2, section 2.7), with indirect descriptors
- *(2.7.5.3) and the event index (2.7.7, 2.7.10). All checks of what a driver writes are in here:
+ * (2.7.5.3) and the event index (2.7.7, 2.7.10). All checks of what a driver writes are in here:
  *
  *	while ((ret = vq_pop(q, &chain)) > 0) {
  *		... read from chain.iov[0 .. out), write to chain.iov[out .. out + in) ...
@@ -11,12 +11,12 @@
  *		interrupt;
  *
  * pop and push need not be in order, nor in one go: a chain that was popped is in flight until it
- *is pushed. A malformed ring makes the queue broken: pop returns an error, then and ever after,
- *until the queue is reset; chains in flight may still be pushed.
+ * is pushed. A malformed ring makes the queue broken: pop returns an error, then and ever after,
+ * until the queue is reset; chains in flight may still be pushed.
  *
  * The lock is for those who use the queue: it is held around every function here but the setup
- *ones. It is uncontended where a queue belongs to one vCPU, which is the common case, and it is
- *what lets any vCPU that kicks process the queue at once, on its own ring.
+ * ones. It is uncontended where a queue belongs to one vCPU, which is the common case, and it is
+ * what lets any vCPU that kicks process the queue at once, on its own ring.
  */
 #ifndef DEVICES_VIRTIO_QUEUE_H
 #define DEVICES_VIRTIO_QUEUE_H
@@ -56,6 +56,10 @@ struct virtqueue {
 	uint16_t next_used;  /* the next entry of the used ring to fill */
 	uint16_t published;  /* used->idx as the driver sees it */
 	uint16_t inflight;   /* popped and not pushed; at most size */
+	uint16_t last_head;  /* of the last popped chain */
+	/* Heads in flight, a bit each: a head names one request at a time. */
+	uint64_t busy[VQ_SIZE_MAX / 64];
+	const char *fault; /* what broke the queue, a static string; NULL: it is not broken */
 };
 
 /* A descriptor chain: @out buffers to read from, then @in buffers to write to. */
@@ -84,7 +88,8 @@ int vq_enable(struct virtqueue *q, bool indirect, bool event_idx);
  * Takes the next chain. 1: there is one; 0: none; -EPROTO: the queue is broken (an index that is
  * ahead by more than the size, a descriptor out of range, a loop, a buffer outside memory or of
  * length 0, a readable buffer after a writable one, an indirect table where none may be or of the
- * wrong size, more than size chains in flight).
+ * wrong size, more than size chains in flight, a head that is in flight already). q->fault says
+ * which. Nothing was taken then.
  */
 int vq_pop(struct virtqueue *q, struct vq_chain *chain);
 /* Gives the last popped chain back, as if it had not been popped. Nothing popped since. */
