@@ -375,15 +375,6 @@ static void kick(struct virtio_device *dev, unsigned int index)
 		receive(net, &net->pairs[index / 2]);
 }
 
-static void stop(struct virtio_device *dev)
-{
-	/* Who holds a queue's lock is done with it; whoever comes later sees that nothing runs. */
-	for (unsigned int i = 0; i < dev->queue_count; i++) {
-		pthread_mutex_lock(&dev->queues[i].vq.lock);
-		pthread_mutex_unlock(&dev->queues[i].vq.lock);
-	}
-}
-
 static void reset(struct virtio_device *dev)
 {
 	struct net *net = to_net(dev);
@@ -393,8 +384,7 @@ static void reset(struct virtio_device *dev)
 		net->backend.set_pairs(net->backend.ctx, 1);
 }
 
-static const struct virtio_ops net_ops = {
-	.start = start, .kick = kick, .stop = stop, .reset = reset};
+static const struct virtio_ops net_ops = {.start = start, .kick = kick, .reset = reset};
 
 int net_create(const struct net_config *cfg, struct net **out)
 {
@@ -410,9 +400,8 @@ int net_create(const struct net_config *cfg, struct net **out)
 	net->backend = cfg->backend;
 	net->dev.queue_count = 2 * cfg->pairs + 1;
 	net->pairs = calloc(cfg->pairs, sizeof(*net->pairs));
-	net->dev.queues = calloc(net->dev.queue_count, sizeof(*net->dev.queues));
 	net->name = strdup(cfg->name ? cfg->name : "net");
-	if (!net->pairs || !net->dev.queues || !net->name)
+	if (!net->pairs || !net->name)
 		goto fail;
 	memcpy(net->config.mac, cfg->mac, sizeof(cfg->mac));
 	net->config.status = NET_STATUS_LINK_UP;
@@ -451,7 +440,6 @@ int net_create(const struct net_config *cfg, struct net **out)
 	return 0;
 fail:
 	free(net->name);
-	free(net->dev.queues);
 	free(net->pairs);
 	free(net);
 	return ret;
@@ -466,7 +454,6 @@ void net_destroy(struct net **netp)
 	*netp = NULL;
 	virtio_fini(&net->dev);
 	free(net->name);
-	free(net->dev.queues);
 	free(net->pairs);
 	free(net);
 }

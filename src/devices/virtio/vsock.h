@@ -31,10 +31,10 @@ struct vsock_config {
 };
 
 struct vsock_counters {
-	uint64_t connections;		/* that came about, from either side */
-	uint64_t refused;		/* that did not */
-	uint64_t rx_bytes, tx_bytes;	/* to and from the guest */
-	uint64_t credit_violations;	/* connections cut because the guest sent too much */
+	uint64_t connections;	     /* that came about, from either side */
+	uint64_t refused;	     /* that did not */
+	uint64_t rx_bytes, tx_bytes; /* to and from the guest */
+	uint64_t credit_violations;  /* connections cut because the guest sent too much */
 };
 
 struct vsock;
