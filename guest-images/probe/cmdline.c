@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 const char *const workload_names[WORKLOADS] = {
-	"none", "event", "timer", "ipi", "idle", "start", "memory", "cpus",
+	"none", "event", "timer", "ipi", "idle", "start", "memory", "cpus", "blk", "echo",
 };
 
 static const struct {
@@ -27,6 +27,9 @@ static const struct {
 	{"cpus", offsetof(struct params, cpus)},
 	{"print", offsetof(struct params, print)},
 	{"exit", offsetof(struct params, exit_port)},
+	{"ecam", offsetof(struct params, ecam)},
+	{"window", offsetof(struct params, window)},
+	{"blk_id", offsetof(struct params, blk_id)},
 };
 
 static int is_end(char c)

@@ -16,6 +16,8 @@ enum workload {
 	WORKLOAD_START,
 	WORKLOAD_MEMORY,
 	WORKLOAD_CPUS,
+	WORKLOAD_BLK,
+	WORKLOAD_ECHO,
 	WORKLOADS
 };
 
@@ -35,6 +37,9 @@ struct params {
 	uint64_t cpus;
 	uint64_t print;
 	uint64_t exit_port; /* 0: none */
+	uint64_t ecam;	    /* 0: configuration space by ports */
+	uint64_t window;    /* for BARs that nobody has placed */
+	uint64_t blk_id;    /* blk: ask for the disk's id, which takes no I/O */
 	int xapic;
 };
 

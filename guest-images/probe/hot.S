@@ -169,6 +169,22 @@ shot_handler_xapic:
 	ret
 
 	/*
+	 * uint64_t io_shot(uint64_t doorbell, uint32_t value, uint64_t *before): as shot, but what
+	 * brings the interrupt is a 16-bit write to a device's doorbell. The handlers are the same.
+	 */
+	.globl	io_shot
+	.balign	64
+io_shot:
+	push	%rbp
+	push	%rdx
+	mov	%rsp, %rbp
+	rdtsc
+	mov	%si, (%rdi)
+	mov	%rax, %r8
+	mov	%rdx, %r9
+	halt
+
+	/*
 	 * ap_loop: where the other processors stay. The IPI handler's first instruction sends the
 	 * reply.
 	 */

@@ -14,6 +14,7 @@ void idle_loop_x2apic(void);
 void idle_loop_xapic(void);
 uint64_t shot_x2apic(uint32_t msr, uint32_t low, uint32_t high, uint64_t *before);
 uint64_t shot_xapic(uint32_t address, uint32_t low, uint32_t high, uint64_t *before);
+uint64_t io_shot(uint64_t doorbell, uint32_t value, uint64_t *before);
 void ap_loop_x2apic(void);
 void ap_loop_xapic(void);
 

@@ -10,6 +10,8 @@
  *	0x100000  the image, its page tables and the boot processor's stack (below 64 KiB in all)
  *	0x200000  samples, 8 bytes each, PROBE_SAMPLES_GPA; never cleared
  *	0x300000  AP stacks, 1 KiB each; never cleared
+ *	0x340000  virtqueues, a page each
+ *	0x348000  what disk requests and packets are read to and from
  *
  * So 4 MiB of memory are enough.
  */
@@ -24,6 +26,8 @@
 #define AP_STACKS     0x300000
 #define AP_STACK_SIZE 1024
 #define CPUS_MAX      255
+#define VIRTIO_QUEUES 0x340000
+#define VIRTIO_DATA   0x348000
 
 #define SHARED_MAGIC	 0
 #define SHARED_ABI	 4

@@ -6,7 +6,9 @@
 #include "apic.h"
 #include "cmdline.h"
 #include "hot.h"
+#include "io.h"
 #include "layout.h"
+#include "pci.h"
 #include "probe.h"
 #include "serial.h"
 #include "x86.h"
@@ -43,6 +45,7 @@ static struct params params = {
 	.seed = 1,
 	.cpus = 1,
 	.print = 1,
+	.window = 0xc0000000,
 };
 
 static volatile struct probe_shared *const shared = (void *)(uintptr_t)PROBE_SHARED_GPA;
@@ -328,6 +331,34 @@ static uint64_t run_cpus(void)
 	return answered;
 }
 
+static void run_io(void)
+{
+	const struct io_request req = {
+		.samples = samples,
+		.count = params.samples,
+		.warmup = params.warmup,
+		.seed = params.seed,
+		.apic_id = boot_apic_id,
+		.vector = PROBE_VECTOR_IO,
+		.id = params.blk_id != 0,
+	};
+	const char *wrong;
+
+	if (!params.tsc_khz)
+		params.tsc_khz = cpuid_tsc_khz();
+	if (!params.tsc_khz)
+		fail("no TSC frequency: give tsc_khz=");
+	idt_set(PROBE_VECTOR_IO, apic_x2 ? shot_handler_x2apic : shot_handler_xapic);
+	pci_init(params.ecam, params.window);
+	recorded = params.samples;
+	if (params.workload == WORKLOAD_BLK)
+		wrong = io_blk(&req);
+	else
+		wrong = io_echo(&req, &shared->handled, &shared->stop, &recorded);
+	if (wrong)
+		fail(wrong);
+}
+
 static void print_samples(void)
 {
 	uint64_t i;
@@ -385,6 +416,10 @@ _Noreturn void main(const char *line)
 		break;
 	case WORKLOAD_CPUS:
 		cpus = run_cpus();
+		break;
+	case WORKLOAD_BLK:
+	case WORKLOAD_ECHO:
+		run_io();
 		break;
 	case WORKLOAD_START:
 	case WORKLOAD_NONE:

@@ -4,7 +4,7 @@
  * lines of text on the serial port. One header for both sides; no includes beyond <stdint.h>.
  *
  * Command line (space separated key=value; numbers are decimal):
- *   workload=event|timer|ipi|idle|start|memory|cpus
+ *   workload=event|timer|ipi|idle|start|memory|cpus|blk|echo
  *   samples=N      how many samples to record after warmup=N unrecorded ones (at most
  * PROBE_SAMPLES_MAX) gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between
  * round trips (halted, on the APIC timer; 0: none) random=0|1     gaps are uniformly random in
@@ -15,6 +15,14 @@
  * (default 1) apic=x2apic|xapic   (default x2apic where CPUID has it) pv_eoi=0|1     with x2APIC:
  * end interrupts by KVM's paravirtual EOI (default 0) exit=N         the I/O port to write the exit
  * value to at the end (isa-debug-exit convention); without it the guest stops by a triple fault
+ *   blk: reads of 4 KiB from random places of the first virtio disk on PCI, one at a time; a sample
+ *   is the time from the doorbell to the interrupt's handler. blk_id=1: asks for the disk's id
+ *   instead, which takes no I/O: what is left is the guest's own share and the device's exits.
+ *   echo: sends each packet from the first virtio network device back as it came, until stop is
+ *   found set after one; a sample is the guest's share: from the receive interrupt's handler to the
+ *   transmit doorbell.
+ *   ecam=N         blk, echo: the address of PCI's configuration space; 0: by ports (default 0)
+ *   window=N       blk, echo: where to place BARs that nobody has placed (default 0xc0000000)
  * Unknown keys are ignored, so that a VMM may append its own.
  *
  * Text on COM1 (0x3f8, no interrupts), each line ends with \n; the very first letter is written by
@@ -40,6 +48,7 @@
 #define PROBE_VECTOR_TIMER 0x42u
 #define PROBE_VECTOR_IPI   0x43u
 #define PROBE_VECTOR_REPLY 0x44u
+#define PROBE_VECTOR_IO	   0x45u
 
 /*
  * The shared page. The guest writes all but stop; the host polls. Each word that changes while

@@ -40,4 +40,17 @@ check 'a processor too few' 35 'probe: error cpu 1 does not start' 1 "$pvh" 'wor
 check 'no workload' 35 'probe: error no workload= that is known' 1 "$pvh" 'workload=tea'
 check 'too many samples' 35 'probe: error too many samples' 1 "$pvh" \
 	"workload=timer samples=100001 $clock"
+
+# A disk behind an I/O thread, found by ECAM on microvm and by ports on q35.
+disk=$(mktemp) || exit 1
+trap 'rm -f "$disk"' EXIT
+truncate -s 1M "$disk"
+set -- -object iothread,id=io -drive "if=none,id=d,file=$disk,format=raw" \
+	-device virtio-blk-pci,drive=d,iothread=io
+check 'disk' 33 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $clock" \
+	-M microvm,pcie=on "$@"
+check 'the id of a disk' 33 's [0-9]+' 5 "$pvh" "workload=blk blk_id=1 samples=5 $clock" \
+	-M q35 "$@"
+check 'no disk' 35 'probe: error no virtio disk on the PCI bus' 1 "$pvh" \
+	"workload=blk samples=5 $clock" -M q35
 exit $failed

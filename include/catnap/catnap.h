@@ -59,6 +59,12 @@ enum catnap_hw {
 		1, /**< a flattened device tree; bzImage and vmlinux by their 64-bit entry only */
 };
 
+/** What virtio devices are found behind. */
+enum catnap_transport {
+	CATNAP_TRANSPORT_PCI = 0,  /**< virtio-pci on a PCI root bus */
+	CATNAP_TRANSPORT_MMIO = 1, /**< virtio-mmio; there is no PCI bus */
+};
+
 enum catnap_log_level { CATNAP_LOG_ERROR, CATNAP_LOG_WARN, CATNAP_LOG_INFO, CATNAP_LOG_DEBUG };
 
 struct catnap_vm_config {
@@ -106,6 +112,14 @@ struct catnap_vm_config {
 	 * paravirtual spinlocks and TLB flushes.
 	 */
 	uint32_t realtime;
+	/**
+	 * Not 0: a vCPU whose guest polls by itself, and has therefore switched off its host's
+	 * polling (MSR_KVM_POLL_CONTROL), is still polled for when it halts, but for no longer than
+	 * one sleep is worth (50 us), and no longer than halt_poll allows (policy off: not at all).
+	 * 0: the kernel's rule, it sleeps at once. irqchip user only.
+	 */
+	uint32_t poll_after_guest;
+	uint32_t transport; /**< enum catnap_transport */
 };
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */
@@ -219,6 +233,10 @@ struct catnap_vcpu_stats {
 	uint64_t unclaimed;   /**< accesses that no device answered */
 	uint64_t cpu_ns;      /**< processor time of the vCPU's thread */
 	uint64_t tsc_offset;  /**< guest TSC minus host TSC */
+	/** Halts that were polled for though the guest had switched polling off (poll_after_guest).
+	 * They are part of halt.halt_attempted_poll. */
+	uint64_t after_guest_attempted;
+	uint64_t after_guest_successful; /**< of those, the ones that did not sleep */
 };
 
 /** -EINVAL: no such vCPU, or size. Any time between create and destroy. */

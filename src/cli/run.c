@@ -2,7 +2,6 @@
 /* `catnap run`: launches a microVM and stays until it ends. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,15 +139,28 @@ static int set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
 
+	cfg->serial_path = NULL;
 	if (strcmp(arg->text, "stdio") == 0) {
-		cfg->serial = SERIAL_STDIO;
+		cfg->serial = PORT_STDIO;
 	} else if (strcmp(arg->text, "null") == 0) {
-		cfg->serial = SERIAL_NULL;
+		cfg->serial = PORT_NULL;
+	} else if (strcmp(arg->text, "pty") == 0) {
+		cfg->serial = PORT_PTY;
 	} else if (strncmp(arg->text, "file=", 5) == 0 && arg->text[5]) {
-		cfg->serial = SERIAL_FILE;
+		cfg->serial = PORT_FILE;
 		cfg->serial_path = arg->text + 5;
+	} else if (strncmp(arg->text, "socket=", 7) == 0 && arg->text[7]) {
+		cfg->serial = PORT_SOCKET;
+		cfg->serial_path = arg->text + 7;
+		if (strlen(cfg->serial_path) > PORT_SOCKET_PATH)
+			return opt_fail(o, arg,
+					"is too long for a socket: expected a path of at most %zu "
+					"bytes",
+					PORT_SOCKET_PATH);
 	} else {
-		return opt_fail(o, arg, "is not known: expected stdio, null or file=PATH");
+		return opt_fail(o, arg,
+				"is not known: expected stdio, null, pty, file=PATH or "
+				"socket=PATH");
 	}
 	return 0;
 }
@@ -159,6 +171,12 @@ static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *
 
 	return guest_halt_poll_set(o, arg, &cfg->guest_poll);
 }
+
+static const struct opt_word transports[] = {
+	{"pci", CATNAP_TRANSPORT_PCI},
+	{"mmio", CATNAP_TRANSPORT_MMIO},
+	{NULL, 0},
+};
 
 static const struct opt_word hardware[] = {
 	{"acpi", CATNAP_HW_ACPI}, {"fdt", CATNAP_HW_FDT}, {NULL, 0}};
@@ -223,10 +241,17 @@ static const struct opt_def options[] = {
 	 .help = "How the guest finds its hardware: ACPI tables, or a device tree, for Linux with "
 		 "CONFIG_OF by its 64-bit entry.",
 	 .def = "acpi"},
+	{.f = {.name = "transport", .type = OPT_WORD, .offset = AT(transport), .words = transports},
+	 .form = "pci|mmio",
+	 .help = "How virtio devices are attached: to a PCI bus, or by virtio-mmio, without one.",
+	 .def = "pci"},
 	{.f = {.name = "guest-halt-poll", .type = OPT_CALL, .set = set_guest_halt_poll},
-	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off]",
+	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off,"
+		 "host=off|break-even]",
 	 .help = "Linux's own halt polling (cpuidle-haltpoll): force, by its command line; "
-		 "realtime, by telling it that each vCPU has a processor of its own.",
+		 "realtime, by telling it that each vCPU has a processor of its own. "
+		 "host=break-even: once the guest has given up, the host polls on, for as long as "
+		 "one sleep is worth.",
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
@@ -236,8 +261,10 @@ static const struct opt_def options[] = {
 	 .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2",
 	 .repeat = true},
 	{.f = {.name = "serial", .type = OPT_CALL, .set = set_serial},
-	 .form = "stdio|null|file=PATH",
-	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps.",
+	 .form = "stdio|null|pty|file=PATH|socket=PATH",
+	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps. pty: "
+		 "a pseudo-terminal, whose name is printed; socket: a Unix socket, for one client "
+		 "at a time.",
 	 .def = "stdio"},
 	{.f = {.name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff},
 	 .form = "PORT",
@@ -296,42 +323,6 @@ static const struct opt_command command = {
 
 /* -- running ---------------------------------------------------------------------------------- */
 
-/* What a descriptor that poll(2) calls writable takes without blocking; at most PIPE_BUF. */
-#define OUTPUT_CHUNK 512
-
-/* Waits until output is taken. False: it is not, and the VM is to end. */
-static bool wait_writable(const struct run_io *io)
-{
-	struct pollfd p[2] = {{.fd = io->serial_out, .events = POLLOUT},
-			      {.fd = io->stop_fd, .events = POLLIN}};
-
-	while (poll(p, 2, -1) < 0)
-		if (errno != EINTR)
-			return true;
-	return p[0].revents;
-}
-
-static void serial_output(void *ctx, const void *data, size_t len)
-{
-	const struct run_io *io = ctx;
-	const char *p = data;
-
-	while (len) {
-		ssize_t n;
-
-		/* A vCPU that blocks in write(2) could not be stopped. */
-		if (!wait_writable(io))
-			return;
-		n = write(io->serial_out, p, len < OUTPUT_CHUNK ? len : OUTPUT_CHUNK);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (n <= 0)
-			return; /* nobody reads it: lost, as on a wire */
-		p += n;
-		len -= (size_t)n;
-	}
-}
-
 struct logger {
 	FILE *out;
 	enum catnap_log_level level;
@@ -366,6 +357,9 @@ static int check(struct opts *o, struct run_cfg *cfg)
 				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
 				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
 	}
+	if (cfg->guest_poll.host && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+		return opts_fail(o, "--guest-halt-poll: host: with --irqchip kernel the halts are "
+				    "KVM's: expected --irqchip user");
 	if (cfg->halt_trace && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
 		return opts_fail(o, "--halt-trace: with --irqchip kernel the halts are KVM's: "
 				    "expected --irqchip user");
@@ -406,11 +400,9 @@ static void empty(int fd)
 		errno = 0;
 }
 
-static void empty_outputs(const struct run_cfg *cfg, const struct run_io *io)
+static void empty_outputs(const struct run_io *io)
 {
 	empty(io->trace_fd);
-	if (cfg->serial == SERIAL_FILE)
-		empty(io->serial_out);
 	if (io->stats && io->stats != stdout)
 		empty(fileno(io->stats));
 }
@@ -420,8 +412,7 @@ static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 {
 	if (io->trace_made && cfg->halt_trace)
 		unlink(cfg->halt_trace);
-	if (io->serial_made && cfg->serial_path)
-		unlink(cfg->serial_path);
+	port_undo(&io->port);
 	if (io->stats_made && cfg->stats)
 		unlink(cfg->stats);
 }
@@ -432,42 +423,19 @@ static void close_io(struct run_io *io)
 		fclose(io->log_file);
 	if (io->stats && io->stats != stdout)
 		fclose(io->stats);
-	if (io->serial_out > STDERR_FILENO)
-		close(io->serial_out);
+	port_close(&io->port);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
 	if (io->stop_fd >= 0)
 		close(io->stop_fd);
 }
 
-/*
- * A terminal can be stopped between poll(2) and write(2), which then blocks; and not to block is a
- * property of the open description, which others share. So: a description of our own, where it can
- * be had.
- */
-static int own_terminal(int fd)
-{
-	char path[32];
-	int own;
-
-	if (!isatty(fd))
-		return fd;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return own >= 0 ? own : fd;
-}
-
 /* Opens the rest of what is written to. */
 static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
-	if (cfg->serial == SERIAL_FILE) {
-		io->serial_out = open_output("serial", cfg->serial_path, 0, &io->serial_made);
-		if (io->serial_out < 0)
-			return CMD_ERROR;
-	} else if (cfg->serial == SERIAL_STDIO) {
-		io->serial_out = own_terminal(STDOUT_FILENO);
-		io->serial_in = STDIN_FILENO;
-	}
+	/* Where nothing will run, nobody is to be waited for. */
+	if (cfg->kernel && port_open(&io->port, io->stop_fd) < 0)
+		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
 
@@ -499,7 +467,9 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->cmdline = cfg->cmdline;
 	vc->initramfs_path = cfg->initramfs;
 	vc->hw = (uint32_t)cfg->hw;
+	vc->transport = (uint32_t)cfg->transport;
 	vc->realtime = cfg->guest_poll.mode == GUEST_POLL_REALTIME;
+	vc->poll_after_guest = (uint32_t)cfg->guest_poll.host;
 	if (!cfg->kernel) {
 		/* Nothing will run; a VM has an image. */
 		vc->kernel_data = "";
@@ -511,21 +481,22 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->debug_exit_port = cfg->debug_exit == UINT32_MAX ? -1 : (int32_t)cfg->debug_exit;
 	vc->vcpu_affinity = cfg->pinned ? cfg->affinity : NULL;
 	vc->halt_trace_fd = io->trace_fd;
-	vc->serial_output = cfg->serial == SERIAL_NULL ? NULL : serial_output;
-	vc->serial_ctx = io;
+	vc->serial_output = cfg->serial == PORT_NULL ? NULL : port_output;
+	vc->serial_ctx = &io->port;
 	vc->log = log_message;
 	vc->log_ctx = logger;
 }
 
 static int run(const struct run_cfg *cfg)
 {
-	struct run_io io = {.serial_out = -1, .serial_in = -1, .stop_fd = -1, .trace_fd = -1};
+	struct run_io io = {.stop_fd = -1, .trace_fd = -1};
 	struct logger logger;
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
 	char *linux_cmdline = NULL;
 	int status = CMD_OK, ret;
 
+	port_init(&io.port, cfg->serial, cfg->serial_path);
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)
@@ -563,7 +534,8 @@ static int run(const struct run_cfg *cfg)
 		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
 			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
 						&cfg->vcpu_halt_poll[i].params);
-		empty_outputs(cfg, &io);
+		empty_outputs(&io);
+		port_start(&io.port);
 		status = run_loop(vm, cfg, &io);
 	} else {
 		remove_outputs(cfg, &io);

@@ -9,6 +9,7 @@
 
 #include <catnap/catnap.h>
 #include "cli/opts.h"
+#include "cli/port.h"
 
 /* Exit statuses of `catnap run` beyond those of every command; interface documented in
  * catnap-run(1). */
@@ -21,8 +22,6 @@ enum {
 	RUN_SIGNAL = 128, /* + the signal's number */
 };
 
-enum run_serial { SERIAL_STDIO, SERIAL_NULL, SERIAL_FILE };
-
 /* --guest-halt-poll: Linux's own, by the command line and CPUID. */
 enum guest_poll_mode { GUEST_POLL_OFF, GUEST_POLL_FORCE, GUEST_POLL_REALTIME };
 #define GUEST_POLL_UNSET UINT32_MAX /* left to the guest */
@@ -31,12 +30,13 @@ struct guest_halt_poll {
 	int mode;
 	uint32_t ns, grow, grow_start, shrink;
 	int allow_shrink; /* -1: unset */
+	int host;	  /* 1: the host polls for the break-even time after the guest gave up */
 };
 
 struct run_cfg {
 	const char *kernel, *cmdline; /* kernel NULL: only dump_acpi, dump_dtb are wanted */
 	const char *initramfs, *dump_acpi, *dump_dtb;
-	int hw;
+	int hw, transport;
 	struct guest_halt_poll guest_poll;
 	uint32_t cpus;
 	int32_t affinity[CATNAP_MAX_VCPUS];
@@ -54,19 +54,18 @@ struct run_cfg {
 	const char *stats, *halt_trace, *log_file;
 	int log_level;
 	bool verbose;
-	enum run_serial serial;
+	enum port_kind serial;
 	const char *serial_path;
 };
 
 /* Everything that is open while the VM runs. */
 struct run_io {
-	FILE *log_file; /* NULL: standard error */
-	int serial_out; /* -1: lost */
-	int serial_in;	/* -1: none */
-	int stop_fd;	/* eventfd: readable once the VM is to end, whoever takes its output */
+	FILE *log_file;	  /* NULL: standard error */
+	struct port port; /* the serial port's other end */
+	int stop_fd;	  /* eventfd: readable once the VM is to end, whoever takes its output */
 	FILE *stats;
 	int trace_fd;
-	bool serial_made, stats_made, trace_made; /* the files were not there before */
+	bool stats_made, trace_made; /* the files were not there before */
 };
 
 /* run_linux.c */
@@ -78,7 +77,7 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g);
 int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
-int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_io *io);
+int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);
 
 /* stats_json.c: all statistics of @vm as one JSON document. 0, or -1 with errno set. */
 int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *exit,

@@ -18,6 +18,7 @@ void guest_halt_poll_init(struct guest_halt_poll *g)
 	g->mode = GUEST_POLL_FORCE;
 	g->ns = g->grow = g->grow_start = g->shrink = GUEST_POLL_UNSET;
 	g->allow_shrink = -1;
+	g->host = 0;
 }
 
 int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_halt_poll *g)
@@ -26,6 +27,7 @@ int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_
 						{"force", GUEST_POLL_FORCE},
 						{"realtime", GUEST_POLL_REALTIME},
 						{NULL, 0}};
+	static const struct opt_word hosts[] = {{"off", 0}, {"break-even", 1}, {NULL, 0}};
 	static const struct opt_word switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
 #define KEY(member) .offset = offsetof(struct guest_halt_poll, member)
 #define MAX	    .max = GUEST_POLL_UNSET - 1
@@ -36,6 +38,7 @@ int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_
 		{.name = "grow-start", .type = OPT_TIME32, KEY(grow_start), MAX},
 		{.name = "shrink", .type = OPT_U32, KEY(shrink), MAX},
 		{.name = "allow-shrink", .type = OPT_WORD, KEY(allow_shrink), .words = switches},
+		{.name = "host", .type = OPT_WORD, KEY(host), .words = hosts},
 		{.name = NULL},
 	};
 #undef KEY
@@ -49,10 +52,15 @@ int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_
 	return 0;
 }
 
+static const char *between(FILE *f)
+{
+	return ftell(f) > 0 ? " " : "";
+}
+
 static void add(FILE *f, const char *name, uint32_t value)
 {
 	if (value != GUEST_POLL_UNSET)
-		fprintf(f, " haltpoll.guest_halt_poll_%s=%u", name, value);
+		fprintf(f, "%shaltpoll.guest_halt_poll_%s=%u", between(f), name, value);
 }
 
 char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
@@ -63,7 +71,7 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
 
 	if (!f)
 		return NULL;
-	/* With the hint the driver loads by itself. */
+	/* Each with a blank before it, but the first. With the hint the driver loads by itself. */
 	if (g->mode == GUEST_POLL_FORCE)
 		fputs("cpuidle_haltpoll.force=Y", f);
 	if (g->mode != GUEST_POLL_OFF) {
@@ -72,7 +80,7 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
 		add(f, "grow_start", g->grow_start);
 		add(f, "shrink", g->shrink);
 		if (g->allow_shrink >= 0)
-			fprintf(f, " haltpoll.guest_halt_poll_allow_shrink=%c",
+			fprintf(f, "%shaltpoll.guest_halt_poll_allow_shrink=%c", between(f),
 				g->allow_shrink ? 'Y' : 'N');
 	}
 	if (fclose(f) != 0) {

@@ -15,18 +15,19 @@
 #include "cli/run.h"
 #include "cli/terminal.h"
 
-#define ESCAPE_KEY     0x01 /* Ctrl-A */
-#define INPUT_RETRY_MS 2    /* the guest reads its FIFO at its own speed */
+#define ESCAPE_KEY 0x01 /* Ctrl-A */
+/* The guest reads its FIFO at its own speed. */
+#define INPUT_RETRY_MS	   1
+#define INPUT_RETRY_MAX_MS 128
 
 struct loop {
 	struct catnap_vm *vm;
-	const struct run_io *io;
+	struct run_io *io;
 	struct terminal term;
 	bool escaped;
-	bool quit;  /* Ctrl-A x */
-	bool asked; /* the guest was asked to power off */
-	uint8_t input[4096];
-	size_t used, given; /* of input: read, and taken by the guest */
+	bool quit;    /* Ctrl-A x */
+	bool asked;   /* the guest was asked to power off */
+	int retry_ms; /* until the guest is asked again to take input */
 };
 
 static uint64_t now_ns(void)
@@ -37,7 +38,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void escape(struct loop *l, uint8_t key, size_t *kept)
+/* @kept: where the key goes if it is the guest's. */
+static uint8_t *escape(struct loop *l, uint8_t key, uint8_t *kept)
 {
 	l->escaped = false;
 	switch (key) {
@@ -50,58 +52,65 @@ static void escape(struct loop *l, uint8_t key, size_t *kept)
 				"Ctrl-A Ctrl-A  send Ctrl-A\n");
 		break;
 	case ESCAPE_KEY:
-		l->input[(*kept)++] = ESCAPE_KEY;
+		*kept++ = ESCAPE_KEY;
 		break;
 	}
+	return kept;
 }
 
-/* Takes the escape sequences out, on a terminal only: a pipe's bytes are all the guest's. */
-static void filter(struct loop *l, size_t n)
+/* Takes the escape sequences out of what was read, on a terminal only: a pipe's bytes are all the
+ * guest's. */
+static void filter(struct loop *l, struct port *p, size_t before)
 {
-	size_t kept = 0;
+	uint8_t *kept = p->data + before;
 
-	for (size_t i = 0; i < n && l->term.raw; i++) {
-		uint8_t c = l->input[i];
-
+	for (const uint8_t *c = kept, *end = p->data + p->used; c < end; c++) {
 		if (l->escaped)
-			escape(l, c, &kept);
-		else if (c == ESCAPE_KEY)
+			kept = escape(l, *c, kept);
+		else if (*c == ESCAPE_KEY)
 			l->escaped = true;
 		else
-			l->input[kept++] = c;
+			*kept++ = *c;
 	}
-	l->used = l->term.raw ? kept : n;
-	l->given = 0;
+	p->used = (size_t)(kept - p->data);
 }
 
-/* False: no more input will come. */
-static bool read_input(struct loop *l)
+static void take_input(struct loop *l, const struct pollfd fds[PORT_POLLFDS])
 {
-	ssize_t n = read(l->io->serial_in, l->input, sizeof(l->input));
+	struct port *p = &l->io->port;
+	size_t before = port_has_input(p) ? p->used : 0;
 
-	if (n < 0)
-		return errno == EINTR || errno == EAGAIN;
-	if (n == 0)
-		return false;
-	filter(l, (size_t)n);
-	return true;
+	port_dispatch(p, fds);
+	if (l->term.raw && port_has_input(p))
+		filter(l, p, before);
 }
 
+/* The guest takes what its FIFO has room for. While it takes nothing, it is asked less and less
+ * often. */
 static void give_input(struct loop *l)
 {
-	if (l->given < l->used)
-		l->given += catnap_vm_serial_input(l->vm, l->input + l->given, l->used - l->given);
+	struct port *p = &l->io->port;
+	size_t n = 0;
+
+	if (port_has_input(p))
+		n = catnap_vm_serial_input(l->vm, p->data + p->given, p->used - p->given);
+	p->given += n;
+	if (n || !port_has_input(p))
+		l->retry_ms = INPUT_RETRY_MS;
+	else if (l->retry_ms < INPUT_RETRY_MAX_MS)
+		l->retry_ms *= 2;
 }
 
-static int timeout_ms(uint64_t deadline, bool retry)
+/* @retry: -1, or the most. */
+static int timeout_ms(uint64_t deadline, int retry)
 {
 	uint64_t now = now_ns(), ms;
 
 	if (deadline == UINT64_MAX)
-		return retry ? INPUT_RETRY_MS : -1;
+		return retry;
 	ms = deadline > now ? (deadline - now + 999999) / 1000000 : 0;
-	if (retry && ms > INPUT_RETRY_MS)
-		ms = INPUT_RETRY_MS;
+	if (retry >= 0 && ms > (uint64_t)retry)
+		return retry;
 	return ms > 1000000 ? 1000000 : (int)ms;
 }
 
@@ -118,19 +127,22 @@ static bool ask_to_power_off(struct loop *l)
  */
 static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 {
-	bool input = l->io->serial_in >= 0;
+	struct port *port = &l->io->port;
 
 	for (;;) {
-		bool full = l->given < l->used;
-		struct pollfd p[3] = {
+		struct pollfd p[2 + PORT_POLLFDS] = {
 			{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
-			{.fd = input && !full ? l->io->serial_in : -1, .events = POLLIN},
 		};
+		int retry = port_has_input(port) ? l->retry_ms : -1;
 		struct signalfd_siginfo si;
 
-		if (poll(p, 3, timeout_ms(deadline, full)) < 0 && errno != EINTR)
-			return -errno;
+		port_prepare(port, p + 2);
+		if (poll(p, 2 + PORT_POLLFDS, timeout_ms(deadline, retry)) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
 		if (p[0].revents)
 			return 0;
 		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si) &&
@@ -138,8 +150,7 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 			return RUN_SIGNAL + (int)si.ssi_signo;
 		if (deadline != UINT64_MAX && now_ns() >= deadline)
 			return RUN_TIMEOUT;
-		if (p[2].revents)
-			input = read_input(l);
+		take_input(l, p + 2);
 		give_input(l);
 		if (l->quit)
 			return -1;
@@ -168,9 +179,9 @@ static int status_of(const struct catnap_exit *e)
 	return CMD_ERROR;
 }
 
-int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_io *io)
+int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
-	struct loop l = {.vm = vm, .io = io};
+	struct loop l = {.vm = vm, .io = io, .retry_ms = INPUT_RETRY_MS};
 	struct catnap_exit e = {.size = sizeof(e)};
 	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
 	int signals, status, why;
@@ -190,8 +201,8 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, const struct run_i
 		fprintf(stderr, "catnap run: signalfd: %s\n", strerror(errno));
 		return CMD_ERROR;
 	}
-	if (io->serial_in >= 0)
-		terminal_raw(&l.term, io->serial_in);
+	if (io->port.kind == PORT_STDIO)
+		terminal_raw(&l.term, io->port.in);
 	status = catnap_vm_start(vm);
 	if (status < 0) {
 		terminal_restore(&l.term);

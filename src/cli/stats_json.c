@@ -64,6 +64,10 @@ static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool ker
 	catnap_vm_get_stats(vm, i, &s);
 	add_u64(o, "vcpu", i);
 	add_halt(o, &s.halt, kernel);
+	if (!kernel) {
+		add_u64(o, "after_guest_attempted", s.after_guest_attempted);
+		add_u64(o, "after_guest_successful", s.after_guest_successful);
+	}
 	add_u64(o, "exits", s.exits);
 	add_u64(o, "exits_io", s.exits_io);
 	add_u64(o, "exits_mmio", s.exits_mmio);

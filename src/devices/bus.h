@@ -2,6 +2,9 @@
 /*
  * An address space of devices: I/O ports or MMIO. Filled before the vCPUs start, constant
  * afterwards, so that any vCPU may look things up without a lock; devices protect themselves.
+ *
+ * What moves while the guest runs - the BARs of PCI functions - is behind a window: one range, as
+ * constant as the others, whose owner is asked who answers at an address just now.
  */
 #ifndef DEVICES_BUS_H
 #define DEVICES_BUS_H
@@ -21,8 +24,11 @@ struct bus_ops {
 
 struct bus_range {
 	uint64_t base, size;
-	const struct bus_ops *ops;
+	const struct bus_ops *ops; /* NULL: a window */
 	void *dev;
+	/* Of a window: fills @found with the range, not itself a window, that has @addr. False:
+	 * none. Any thread, also while what is behind the window moves. */
+	bool (*find)(void *dev, uint64_t addr, struct bus_range *found);
 };
 
 struct bus {
@@ -32,6 +38,15 @@ struct bus {
 
 /* 0, -ENOSPC, -EEXIST (overlaps another range), -EINVAL (empty or wraps). */
 int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops *ops, void *dev);
+/* The same for a window. */
+int bus_add_window(struct bus *bus, uint64_t base, uint64_t size,
+		   bool (*find)(void *dev, uint64_t addr, struct bus_range *found), void *dev);
+/*
+ * As bus_add(), but ranges that are there already may lie within: an access that is wholly theirs
+ * stays theirs, and this one has the others. -EEXIST: one of them lies only partly within.
+ */
+int bus_add_around(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops *ops,
+		   void *dev);
 /* False: nobody is there; a read then gives all ones, a write is ignored. */
 bool bus_read(const struct bus *bus, uint64_t addr, void *data, unsigned int len);
 bool bus_write(const struct bus *bus, uint64_t addr, const void *data, unsigned int len);

@@ -19,6 +19,7 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define FCR_ENABLE    0x01
 #define FCR_CLEAR_RX  0x02
 #define LCR_DLAB      0x80
+#define MCR_RTS	      0x02
 #define MCR_OUT2      0x08
 #define MCR_LOOP      0x10
 #define MCR_MASK      0x1f
@@ -173,6 +174,8 @@ static void write_register(struct serial *s, unsigned int reg, uint8_t value)
 		break;
 	case REG_MCR:
 		s->mcr = value & MCR_MASK;
+		if (!(value & MCR_LOOP) && (value & MCR_RTS))
+			s->uses_rts = true;
 		break;
 	case REG_SCR:
 		s->scr = value;
@@ -219,13 +222,23 @@ bool serial_write_many(struct serial *s, const void *data, size_t len)
 	return plain;
 }
 
+/*
+ * The other end heeds RTS, as modems do with hardware flow control: Linux lowers it while it has no
+ * room (stty crtscts) and while nobody has the port open. Programs that never touch it get their
+ * input all the same.
+ */
+static bool takes_input(const struct serial *s)
+{
+	return !(s->mcr & MCR_LOOP) && (!s->uses_rts || (s->mcr & MCR_RTS));
+}
+
 size_t serial_input(struct serial *s, const void *data, size_t len)
 {
 	const uint8_t *bytes = data;
 	size_t n = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (!(s->mcr & MCR_LOOP)) {
+	if (takes_input(s)) {
 		while (n < len && s->used < SERIAL_FIFO)
 			push(s, bytes[n++]);
 		update_irq(s);

@@ -30,6 +30,7 @@ struct serial {
 	bool thr_empty_pending; /* the "transmitter empty" interrupt was not yet read from IIR */
 	uint8_t ier, lcr, mcr, scr, fcr, dll, dlm;
 	bool overrun;
+	bool uses_rts; /* RTS was raised once: whoever lowers it wants no input */
 	uint8_t fifo[SERIAL_FIFO];
 	unsigned int head, used;
 };

@@ -1,11 +1,84 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HLT: where the poll engine and the vCPU meet. */
+/*
+ * HLT: where the poll engine and the vCPU meet, and the two sides that may poll: the guest before
+ * it executes HLT, and the host after it. A guest that polls says so by MSR_KVM_POLL_CONTROL (Linux
+ * Documentation/virt/kvm/x86/msr.rst); then the host sleeps at once, or, where it was asked to,
+ * polls for as long as one sleep is worth.
+ */
 #include <errno.h>
+#include <string.h>
 
 #include "vcpu/vcpu.h"
 
+/* What one sleep is worth in time polled, as long as nobody has measured it: `catnap replay` takes
+ * the same. */
+#define SLEEP_PRICE_NS 50000
+
+/* The break-even time: a poll of this length is never worse than twice the best there is. The one
+ * place to change once it is learned. */
+static uint32_t sleep_price_ns(const struct vcpu *v)
+{
+	return SLEEP_PRICE_NS;
+}
+
+void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns)
+{
+	if (p->policy == CATNAP_POLICY_OFF)
+		return;
+	/* The guest has polled already, so what it learned is not the host's to learn again. */
+	if (p->policy == CATNAP_POLICY_ALWAYS || p->max_ns > price_ns)
+		p->max_ns = price_ns;
+	p->policy = CATNAP_POLICY_FIXED;
+}
+
+static bool after_guest(const struct vcpu *v)
+{
+	return v->host->poll_after_guest && !vcpu_poll_allowed(v);
+}
+
+/* Under the lock: what was asked for and what the guest wants become the halter's. */
+static void apply(struct vcpu *v)
+{
+	struct catnap_halt_poll p = v->halt_poll;
+	bool allowed = vcpu_poll_allowed(v);
+
+	if (after_guest(v)) {
+		vcpu_limit_poll(&p, sleep_price_ns(v));
+		allowed = true;
+	}
+	policy_set(&v->halter.policy, &p);
+	atomic_store_explicit(&v->halter.poll_allowed, allowed, memory_order_relaxed);
+}
+
+void vcpu_set_halt_poll(struct vcpu *v, const struct catnap_halt_poll *params)
+{
+	size_t size = params->size < sizeof(*params) ? params->size : sizeof(*params);
+
+	pthread_mutex_lock(&v->poll_lock);
+	memset(&v->halt_poll, 0, sizeof(v->halt_poll));
+	memcpy(&v->halt_poll, params, size);
+	v->halt_poll.size = (uint32_t)size;
+	apply(v);
+	pthread_mutex_unlock(&v->poll_lock);
+}
+
+void vcpu_set_poll_control(struct vcpu *v, uint64_t value)
+{
+	pthread_mutex_lock(&v->poll_lock);
+	atomic_store_explicit(&v->poll_control, value, memory_order_relaxed);
+	apply(v);
+	pthread_mutex_unlock(&v->poll_lock);
+}
+
+static uint64_t own(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
 void vcpu_halt(struct vcpu *v)
 {
+	const struct halt_stats *s = &v->halter.stats;
+	uint64_t attempted = own(&s->attempted), successful = own(&s->successful);
 	int cause = CATNAP_CAUSE_OTHER, ret;
 
 	/* A processor that waits to be started is not halted: nothing to learn, nothing to poll
@@ -16,4 +89,8 @@ void vcpu_halt(struct vcpu *v)
 		ret = halter_halt(&v->halter, lapic_deadline(&v->lapic), &cause);
 	if (ret < 0)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "sleeping in a halted vCPU");
+	if (after_guest(v)) {
+		stat_add(&v->counters.after_guest_attempted, own(&s->attempted) - attempted);
+		stat_add(&v->counters.after_guest_successful, own(&s->successful) - successful);
+	}
 }

@@ -15,9 +15,8 @@
 #define MSR_TSC	       0x10u
 #define MSR_TSC_ADJUST 0x3bu
 
-#define PV_EOI_ENABLE	   UINT64_C(1)
-#define PV_EOI_RESERVED	   UINT64_C(2)
-#define POLL_CONTROL_ALLOW UINT64_C(1)
+#define PV_EOI_ENABLE	UINT64_C(1)
+#define PV_EOI_RESERVED UINT64_C(2)
 
 int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err)
 {
@@ -158,18 +157,16 @@ static int set_pv_eoi(struct vcpu *v, uint64_t value)
 
 static int set_poll_control(struct vcpu *v, uint64_t value)
 {
-	if (value & ~POLL_CONTROL_ALLOW)
+	if (value & ~VCPU_POLL_CONTROL_ALLOW)
 		return -EPERM;
-	v->poll_control = value;
-	atomic_store_explicit(&v->halter.poll_allowed, (uint32_t)(value & POLL_CONTROL_ALLOW),
-			      memory_order_relaxed);
+	vcpu_set_poll_control(v, value);
 	return 0;
 }
 
 void vcpu_reset_msrs(struct vcpu *v)
 {
 	set_pv_eoi(v, 0);
-	set_poll_control(v, POLL_CONTROL_ALLOW);
+	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
 	read_tsc_offset(v);
 }
 
@@ -191,7 +188,7 @@ void vcpu_rdmsr(struct vcpu *v)
 		value = v->pv_eoi_msr;
 		ret = 0;
 	} else if (index == MSR_KVM_POLL_CONTROL) {
-		value = v->poll_control;
+		value = atomic_load_explicit(&v->poll_control, memory_order_relaxed);
 		ret = 0;
 	} else {
 		stat_add(&v->counters.unknown_msr, 1);

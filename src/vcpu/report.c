@@ -45,13 +45,17 @@ static void add_instruction(struct vcpu *v, struct text *t, const struct kvm_reg
 	add(t, "\n");
 }
 
-static void add_registers(struct vcpu *v, struct text *t)
+static void add_registers(struct vcpu *v, struct text *t, uint32_t reason)
 {
 	struct kvm_regs r;
 	struct kvm_sregs s;
 
 	if (ioctl(v->fd, KVM_GET_REGS, &r) < 0 || ioctl(v->fd, KVM_GET_SREGS, &s) < 0)
 		return;
+	/* KVM on AMD: what SVM leaves after a shutdown is undefined, so KVM resets the processor.
+	 */
+	if (reason == CATNAP_EXIT_TRIPLE_FAULT && r.rip == 0xfff0 && s.cs.selector == 0xf000)
+		add(t, "(the registers are those after reset: KVM has not kept the guest's)\n");
 	add(t, "rip %016llx  rflags %08llx  cs %04x  ss %04x  ds %04x\n", r.rip, r.rflags,
 	    s.cs.selector, s.ss.selector, s.ds.selector);
 	add(t, "rax %016llx  rbx %016llx  rcx %016llx  rdx %016llx\n", r.rax, r.rbx, r.rcx, r.rdx);
@@ -77,7 +81,7 @@ void vcpu_end(struct vcpu *v, uint32_t reason, int32_t code, const char *what)
 		add(&t, "\n");
 	}
 	if (reason == CATNAP_EXIT_TRIPLE_FAULT || reason == CATNAP_EXIT_KVM_ERROR)
-		add_registers(v, &t);
+		add_registers(v, &t, reason);
 	v->leaving = true;
 	v->host->end(v->host->ctx, &e);
 }

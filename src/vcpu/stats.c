@@ -79,6 +79,15 @@ void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
 	s->vcpu = v->id;
 	s->halt.size = sizeof(s->halt);
 	halter_get_stats(&v->halter, &s->halt);
+	/* What was asked for, and what the guest wants: not what the halter makes of both. */
+	pthread_mutex_lock(&v->poll_lock);
+	s->halt.policy = v->halt_poll.policy;
+	pthread_mutex_unlock(&v->poll_lock);
+	s->halt.poll_allowed = vcpu_poll_allowed(v);
+	s->after_guest_attempted =
+		atomic_load_explicit(&v->counters.after_guest_attempted, memory_order_relaxed);
+	s->after_guest_successful =
+		atomic_load_explicit(&v->counters.after_guest_successful, memory_order_relaxed);
 	if (!v->host->irqchip_user)
 		vcpu_kernel_stats(v, &s->halt);
 	s->exits = atomic_load_explicit(&v->counters.exits, memory_order_relaxed);

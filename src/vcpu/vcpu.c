@@ -120,6 +120,8 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 		return ret;
 	}
 	v->halter.before_sleep = before_sleep;
+	pthread_mutex_init(&v->poll_lock, NULL);
+	vcpu_set_halt_poll(v, halt_poll);
 	ret = make_vcpu(v, err);
 	if (ret < 0) {
 		vcpu_fini(v);
@@ -151,6 +153,7 @@ void vcpu_fini(struct vcpu *v)
 	v->run = NULL;
 	v->fd = v->stats_fd = -1;
 	halter_fini(&v->halter);
+	pthread_mutex_destroy(&v->poll_lock);
 }
 
 /* -- the thread ------------------------------------------------------------------------------- */

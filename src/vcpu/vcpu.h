@@ -41,6 +41,7 @@ struct vcpu_host {
 	struct serial *com1; /* for string output in one go */
 	struct cpuid_policy cpuid;
 	bool irqchip_user;
+	bool poll_after_guest; /* struct catnap_vm_config's */
 	int kick_signal;
 	/* Guest memory: a host pointer to [gpa, gpa + len), NULL if not all of it is memory. */
 	void *(*memory)(void *ctx, uint64_t gpa, uint64_t len);
@@ -53,6 +54,9 @@ struct vcpu_host {
 	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
 	void *ctx;
 };
+
+/* MSR_KVM_POLL_CONTROL: the host may poll. */
+#define VCPU_POLL_CONTROL_ALLOW UINT64_C(1)
 
 /* How the first vCPU starts. */
 enum vcpu_entry_mode { VCPU_ENTRY_REAL, VCPU_ENTRY_PROTECTED, VCPU_ENTRY_LONG };
@@ -74,6 +78,7 @@ enum vcpu_life { VCPU_RUNNABLE, VCPU_WAIT_SIPI };
 struct vcpu_counters {
 	_Atomic uint64_t exits, io, mmio, msr, hlt, window, signal;
 	_Atomic uint64_t injected, pv_eoi, timer_armed, unclaimed, unknown_msr;
+	_Atomic uint64_t after_guest_attempted, after_guest_successful;
 };
 
 struct vcpu {
@@ -96,7 +101,11 @@ struct vcpu {
 	uint64_t pv_eoi_msr;
 	uint8_t *pv_eoi_flag;
 	bool pv_eoi_set;
-	uint64_t poll_control; /* MSR_KVM_POLL_CONTROL */
+	_Atomic uint64_t poll_control; /* MSR_KVM_POLL_CONTROL; the owner writes it, relaxed */
+	/* Halt polling as it was asked for. The halter has that, or less while the guest polls by
+	 * itself; halt.c brings it there, under the lock, for any thread may ask. */
+	pthread_mutex_t poll_lock;
+	struct catnap_halt_poll halt_poll;
 	/* kernel timer for a deadline that passes while the guest runs; see timer.c */
 	timer_t timer;
 	bool timer_made;
@@ -121,6 +130,8 @@ int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct kvm_er
 /* -errno of pthread_create. @cpu: processor to run on, or -1. */
 int vcpu_start(struct vcpu *v, int cpu);
 void vcpu_join(struct vcpu *v);
+/* Any thread. @params has been checked. */
+void vcpu_set_halt_poll(struct vcpu *v, const struct catnap_halt_poll *params);
 void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *stats);
 
 /* Any thread. */
@@ -152,6 +163,12 @@ int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err);
 void vcpu_rdmsr(struct vcpu *v);
 void vcpu_wrmsr(struct vcpu *v);
 void vcpu_reset_msrs(struct vcpu *v);
+/* Has the guest not switched off its host's polling? Any thread. */
+static inline bool vcpu_poll_allowed(const struct vcpu *v)
+{
+	return atomic_load_explicit(&v->poll_control, memory_order_relaxed) &
+	       VCPU_POLL_CONTROL_ALLOW;
+}
 /* inject.c: before entry, and after exit. */
 int vcpu_prepare_entry(struct vcpu *v);
 void vcpu_after_exit(struct vcpu *v);
@@ -165,6 +182,10 @@ void vcpu_cancel_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
 /* halt.c: HLT until there is something to run for; an AP until it is started. */
 void vcpu_halt(struct vcpu *v);
+/* halt.c, owner: MSR_KVM_POLL_CONTROL becomes @value. */
+void vcpu_set_poll_control(struct vcpu *v, uint64_t value);
+/* halt.c: @p, but not for longer than @price_ns. */
+void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns);
 /* boot.c */
 int vcpu_reset_registers(struct vcpu *v);
 int vcpu_startup(struct vcpu *v, uint8_t vector);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ACPI tables: RSDP, XSDT, FADT, MADT (ACPI 6.5, 5.2), in one block for ACPI_BASE. */
+/* ACPI tables: RSDP, XSDT, FADT, MADT (ACPI 6.5, 5.2) and MCFG, in one block for ACPI_BASE. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
+#include "devices/pci/bus.h"
 #include "devices/power.h"
 #include "vmm/acpi.h"
 
@@ -122,6 +123,17 @@ enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_LAPIC_NMI = 4, MADT_X2APIC = 9 };
 #define MADT_ENABLED   1u
 #define ALL_PROCESSORS 0xff
 #define XAPIC_IDS      255u
+
+/* Where PCI configuration space is: one segment, one bus. */
+struct mcfg {
+	struct header h;
+	uint8_t reserved[8];
+	uint64_t base;
+	uint16_t segment;
+	uint8_t first_bus, last_bus;
+	uint32_t reserved_too;
+} __attribute__((packed));
+_Static_assert(sizeof(struct mcfg) == 60, "PCI Firmware Specification 3.3, table 4-3");
 
 static uint8_t checksum(const void *data, size_t len)
 {
@@ -247,6 +259,17 @@ static struct header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
 	return &m->h;
 }
 
+static struct header *add_mcfg(struct acpi *acpi)
+{
+	struct mcfg *m = add_table(acpi, "MCFG", sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->base = PCI_ECAM_BASE;
+	finish(&m->h, "MCFG", 1, sizeof(*m));
+	return &m->h;
+}
+
 static struct header *add_xsdt(struct acpi *acpi, struct header *const *tables, size_t n)
 {
 	struct header *h = add_table(acpi, "XSDT", sizeof(*h) + n * sizeof(uint64_t));
@@ -266,15 +289,18 @@ static int build(const struct acpi_config *cfg, struct acpi *acpi)
 {
 	/* First, so that it lies at ACPI_BASE. */
 	struct rsdp *r = add_table(acpi, "RSDP", sizeof(*r));
-	struct header *listed[2], *dsdt = add_dsdt(acpi, cfg), *xsdt;
+	struct header *listed[3] = {NULL}, *dsdt = add_dsdt(acpi, cfg), *xsdt;
+	size_t n = cfg->pci ? 3 : 2;
 
 	if (!r || !dsdt)
 		return -ENOSPC;
 	listed[0] = add_fadt(acpi, dsdt);
 	listed[1] = add_madt(acpi, cfg);
-	if (!listed[0] || !listed[1])
+	if (cfg->pci)
+		listed[2] = add_mcfg(acpi);
+	if (!listed[0] || !listed[1] || (cfg->pci && !listed[2]))
 		return -ENOSPC;
-	xsdt = add_xsdt(acpi, listed, 2);
+	xsdt = add_xsdt(acpi, listed, n);
 	if (!xsdt)
 		return -ENOSPC;
 	memcpy(r->signature, "RSD PTR ", sizeof(r->signature));

@@ -19,6 +19,7 @@
 /* What the tables describe. */
 struct acpi_config {
 	uint32_t vcpus;
+	bool pci; /* a root bus: devices/pci/bus.h */
 };
 
 struct acpi_table {

@@ -6,34 +6,37 @@
 #include "vmm/aml.h"
 
 /* 20.3, "AML Byte Stream Byte Values" */
-#define OP_ZERO	      0x00
-#define OP_ONE	      0x01
-#define OP_NAME	      0x08
-#define OP_BYTE	      0x0a
-#define OP_WORD	      0x0b
-#define OP_DWORD      0x0c
-#define OP_STRING     0x0d
-#define OP_QWORD      0x0e
-#define OP_SCOPE      0x10
-#define OP_BUFFER     0x11
-#define OP_PACKAGE    0x12
-#define OP_METHOD     0x14
-#define OP_DUAL_NAME  0x2e
-#define OP_MULTI_NAME 0x2f
-#define OP_EXT	      0x5b
-#define OP_ARG0	      0x68
-#define OP_STORE      0x70
-#define OP_NOTIFY     0x86
-#define OP_EQUAL      0x93
-#define OP_IF	      0xa0
-#define OP_RETURN     0xa4
-#define EXT_REGION    0x80
-#define EXT_FIELD     0x81
-#define EXT_DEVICE    0x82
-#define REGION_IO     0x01
-#define FIELD_BYTES   0x01 /* ByteAcc, NoLock, Preserve */
-#define METHOD_SERIAL 0x08
-#define SEGMENT	      4
+#define OP_ZERO	       0x00
+#define OP_ONE	       0x01
+#define OP_NAME	       0x08
+#define OP_BYTE	       0x0a
+#define OP_WORD	       0x0b
+#define OP_DWORD       0x0c
+#define OP_STRING      0x0d
+#define OP_QWORD       0x0e
+#define OP_SCOPE       0x10
+#define OP_BUFFER      0x11
+#define OP_PACKAGE     0x12
+#define OP_METHOD      0x14
+#define OP_DUAL_NAME   0x2e
+#define OP_MULTI_NAME  0x2f
+#define OP_EXT	       0x5b
+#define OP_ARG0	       0x68
+#define OP_STORE       0x70
+#define OP_NOTIFY      0x86
+#define OP_OR	       0x7d
+#define OP_DWORD_FIELD 0x8a
+#define OP_EQUAL       0x93
+#define OP_IF	       0xa0
+#define OP_ELSE	       0xa1
+#define OP_RETURN      0xa4
+#define EXT_REGION     0x80
+#define EXT_FIELD      0x81
+#define EXT_DEVICE     0x82
+#define REGION_IO      0x01
+#define FIELD_BYTES    0x01 /* ByteAcc, NoLock, Preserve */
+#define METHOD_SERIAL  0x08
+#define SEGMENT	       4
 
 static void put(struct aml *a, const void *data, size_t len)
 {
@@ -172,6 +175,37 @@ void aml_if_arg_is(struct aml *a, unsigned int arg, uint64_t value)
 	aml_integer(a, value);
 }
 
+static void put_buffer(struct aml *a, const void *bytes, size_t len)
+{
+	put8(a, OP_BUFFER);
+	open_term(a);
+	aml_integer(a, len);
+	put(a, bytes, len);
+	aml_close(a);
+}
+
+void aml_if_arg_is_buffer(struct aml *a, unsigned int arg, const void *bytes, size_t len)
+{
+	put8(a, OP_IF);
+	open_term(a);
+	put8(a, OP_EQUAL);
+	aml_arg(a, arg);
+	put_buffer(a, bytes, len);
+}
+
+void aml_if_path(struct aml *a, const char *path)
+{
+	put8(a, OP_IF);
+	open_term(a);
+	aml_path(a, path);
+}
+
+void aml_else(struct aml *a)
+{
+	put8(a, OP_ELSE);
+	open_term(a);
+}
+
 void aml_name(struct aml *a, const char *path)
 {
 	put8(a, OP_NAME);
@@ -243,6 +277,29 @@ void aml_store_arg(struct aml *a, unsigned int arg, const char *path)
 	aml_path(a, path);
 }
 
+void aml_store_integer(struct aml *a, uint64_t value, const char *path)
+{
+	put8(a, OP_STORE);
+	aml_integer(a, value);
+	aml_path(a, path);
+}
+
+void aml_or(struct aml *a, const char *path, uint64_t value)
+{
+	put8(a, OP_OR);
+	aml_path(a, path);
+	aml_integer(a, value);
+	aml_path(a, path);
+}
+
+void aml_dword_field(struct aml *a, unsigned int arg, uint8_t offset, const char *name)
+{
+	put8(a, OP_DWORD_FIELD);
+	aml_arg(a, arg);
+	aml_integer(a, offset);
+	aml_path(a, name);
+}
+
 void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len)
 {
 	put8(a, OP_EXT);
@@ -293,6 +350,41 @@ void aml_res_io(struct aml_resources *r, uint16_t port, uint8_t len)
 		0x47, 1,  (uint8_t)port, (uint8_t)(port >> 8), (uint8_t)port, (uint8_t)(port >> 8),
 		1,    len};
 
+	add_resource(r, d, sizeof(d));
+}
+
+void aml_res_memory(struct aml_resources *r, uint32_t base, uint32_t size)
+{
+	/* 6.4.3.4: fixed, writable */
+	uint8_t d[12] = {0x86, 9, 0, 1};
+
+	memcpy(d + 4, &base, 4);
+	memcpy(d + 8, &size, 4);
+	add_resource(r, d, sizeof(d));
+}
+
+/* 6.4.3.5, table 6.50: address spaces; a producer whose minimum and maximum are fixed */
+#define SPACE_MEMORY 0
+#define SPACE_BUSES  2
+#define SPACE_FIXED  0x0c
+
+void aml_res_memory_window(struct aml_resources *r, uint32_t base, uint32_t size)
+{
+	/* 6.4.3.5.2: writable, not cacheable; granularity, minimum, maximum, offset, length */
+	uint8_t d[26] = {0x87, 23, 0, SPACE_MEMORY, SPACE_FIXED, 1};
+	const uint32_t words[5] = {0, base, base + (size - 1), 0, size};
+
+	memcpy(d + 6, words, sizeof(words));
+	add_resource(r, d, sizeof(d));
+}
+
+void aml_res_bus_numbers(struct aml_resources *r, uint16_t first, uint16_t last)
+{
+	/* 6.4.3.5.3 */
+	uint8_t d[16] = {0x88, 13, 0, SPACE_BUSES, SPACE_FIXED, 0};
+	const uint16_t words[5] = {0, first, last, 0, (uint16_t)(last - first + 1)};
+
+	memcpy(d + 6, words, sizeof(words));
 	add_resource(r, d, sizeof(d));
 }
 

@@ -47,6 +47,12 @@ void aml_method(struct aml *a, const char *name, unsigned int args, bool seriali
 void aml_package(struct aml *a, uint8_t elements);
 /* If (argument @arg == @value) { */
 void aml_if_arg_is(struct aml *a, unsigned int arg, uint64_t value);
+/* If (argument @arg == Buffer of these @len bytes) { */
+void aml_if_arg_is_buffer(struct aml *a, unsigned int arg, const void *bytes, size_t len);
+/* If (@path) { */
+void aml_if_path(struct aml *a, const char *path);
+/* Else {; after the If was closed */
+void aml_else(struct aml *a);
 
 /* Name (@name, ... the term that follows ...) */
 void aml_name(struct aml *a, const char *path);
@@ -61,11 +67,22 @@ void aml_notify(struct aml *a, const char *path, uint8_t value);
 void aml_return(struct aml *a);
 /* Store (... argument @arg ..., @path) */
 void aml_store_arg(struct aml *a, unsigned int arg, const char *path);
+/* Store (@value, @path) */
+void aml_store_integer(struct aml *a, uint64_t value, const char *path);
+/* Or (@path, @value, @path) */
+void aml_or(struct aml *a, const char *path, uint64_t value);
+/* CreateDWordField (argument @arg, @offset, @name) */
+void aml_dword_field(struct aml *a, unsigned int arg, uint8_t offset, const char *name);
 /* An I/O region of @len bytes, and one field of 8 bits at its start. */
 void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len);
 void aml_resource_template(struct aml *a, const struct aml_resources *r);
 
 void aml_res_io(struct aml_resources *r, uint16_t port, uint8_t len);
+/* A range that the device itself uses. */
+void aml_res_memory(struct aml_resources *r, uint32_t base, uint32_t size);
+/* What a bridge hands on to what is behind it. */
+void aml_res_memory_window(struct aml_resources *r, uint32_t base, uint32_t size);
+void aml_res_bus_numbers(struct aml_resources *r, uint16_t first, uint16_t last);
 void aml_res_interrupt(struct aml_resources *r, uint32_t gsi, bool edge, bool shared);
 
 #endif

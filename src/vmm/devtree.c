@@ -12,6 +12,7 @@
 
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
+#include "devices/pci/bus.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
@@ -21,7 +22,8 @@
 #define PHANDLE_PINS  1	    /* the I/O APIC */
 #define PHANDLE_POWER 2
 #define EDGE_RISING   3
-#define ISA_IO	      1 /* the first cell of an ISA address: I/O space */
+#define PCI_MEMORY    0x02000000 /* the first cell of a PCI address: memory of 32 bits */
+#define ISA_IO	      1		 /* the first cell of an ISA address: I/O space */
 
 /* The first error stays: looked at once, at the end. */
 struct tree {
@@ -186,6 +188,25 @@ static void isa(struct tree *t)
 	end(t);
 }
 
+/*
+ * x86 Linux reads the buses of the node of type pci, and finds the rest by the ports: there are no
+ * interrupt pins to map.
+ */
+static void pci(struct tree *t)
+{
+	const uint32_t window = (uint32_t)PCI_WINDOW_BASE;
+
+	begin_at(t, "pcie", PCI_ECAM_BASE);
+	string(t, "device_type", "pci");
+	string(t, "compatible", "pci-host-ecam-generic");
+	reg64(t, PCI_ECAM_BASE, PCI_ECAM_SIZE);
+	CELLS(t, "bus-range", 0, 0);
+	CELLS(t, "#address-cells", 3);
+	CELLS(t, "#size-cells", 2);
+	CELLS(t, "ranges", PCI_MEMORY, 0, window, 0, window, 0, (uint32_t)PCI_WINDOW_SIZE);
+	end(t);
+}
+
 static void root(struct tree *t, const struct devtree_config *cfg)
 {
 	/* The second is the one whose children Linux makes devices of. */
@@ -217,6 +238,8 @@ static void root(struct tree *t, const struct devtree_config *cfg)
 	interrupt_controllers(t);
 	power(t);
 	isa(t);
+	if (cfg->pci)
+		pci(t);
 	end(t);
 	end(t);
 }

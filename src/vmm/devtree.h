@@ -4,6 +4,7 @@
 #ifndef VMM_DEVTREE_H
 #define VMM_DEVTREE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@ struct devtree_config {
 	uint32_t vcpus;
 	const struct memory *memory;
 	const char *cmdline;
+	bool pci; /* a root bus: devices/pci/bus.h */
 };
 
 /* On success *blob, of *len bytes, is the caller's to free. 0, -ENOMEM, or -ENOSPC: more than fits.

@@ -5,14 +5,17 @@
  */
 #include <errno.h>
 
+#include "devices/pci/bus.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
 #include "vmm/acpi.h"
 #include "vmm/aml.h"
 
-#define NOTIFY_BUTTON 0x80 /* 4.8.3.2: S0 power button pressed */
-#define STATUS_ALL    0xf  /* 6.3.7 _STA: present, enabled, shown, working */
+#define NOTIFY_BUTTON	 0x80 /* 4.8.3.2: S0 power button pressed */
+#define OSC_UNKNOWN_UUID 0x04 /* 6.2.11 _OSC, first word */
+#define OSC_MASKED	 0x10
+#define STATUS_ALL	 0xf /* 6.3.7 _STA: present, enabled, shown, working */
 
 static void resources(struct aml *a, const struct aml_resources *r)
 {
@@ -89,6 +92,69 @@ static void pvpanic_device(struct aml *a)
 	aml_close(a);
 }
 
+/*
+ * PCI Firmware Specification 3.3, 4.5.1: of the features of PCI Express that the guest may ask for
+ * there is none here to hand over.
+ */
+static void osc(struct aml *a)
+{
+	/* 33db4d5b-1ff7-401c-9657-7441c03dd766 */
+	static const uint8_t uuid[16] = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
+					 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
+
+	aml_method(a, "_OSC", 4, true);
+	aml_dword_field(a, 3, 0, "CDW1");
+	aml_dword_field(a, 3, 8, "CDW3");
+	aml_if_arg_is_buffer(a, 0, uuid, sizeof(uuid));
+	aml_if_path(a, "CDW3");
+	aml_or(a, "CDW1", OSC_MASKED);
+	aml_store_integer(a, 0, "CDW3");
+	aml_close(a);
+	aml_close(a);
+	aml_else(a);
+	aml_or(a, "CDW1", OSC_UNKNOWN_UUID);
+	aml_close(a);
+	aml_return(a);
+	aml_arg(a, 3);
+	aml_close(a);
+}
+
+/*
+ * The root bus. No _PRT: functions have no interrupt pins, they send messages. And what reserves
+ * its configuration space, without which Linux would not believe in MCFG.
+ */
+static void pci_root(struct aml *a)
+{
+	struct aml_resources r = {.len = 0}, ecam = {.len = 0};
+
+	aml_res_bus_numbers(&r, 0, 0);
+	aml_res_io(&r, PCI_PORTS_BASE, PCI_PORTS);
+	aml_res_memory_window(&r, (uint32_t)PCI_WINDOW_BASE, (uint32_t)PCI_WINDOW_SIZE);
+	aml_device(a, "PCI0");
+	aml_name(a, "_HID");
+	aml_eisa_id(a, "PNP0A08");
+	aml_name(a, "_CID");
+	aml_eisa_id(a, "PNP0A03");
+	aml_name(a, "_UID");
+	aml_integer(a, 0);
+	aml_name(a, "_SEG");
+	aml_integer(a, 0);
+	aml_name(a, "_BBN");
+	aml_integer(a, 0);
+	resources(a, &r);
+	osc(a);
+	aml_close(a);
+
+	aml_res_memory(&ecam, (uint32_t)PCI_ECAM_BASE, (uint32_t)PCI_ECAM_SIZE);
+	aml_device(a, "ECAM");
+	aml_name(a, "_HID");
+	aml_eisa_id(a, "PNP0C02"); /* motherboard resources */
+	aml_name(a, "_UID");
+	aml_integer(a, 0);
+	resources(a, &ecam);
+	aml_close(a);
+}
+
 int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 {
 	struct aml a;
@@ -98,6 +164,8 @@ int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 	serial_port(&a);
 	power_button(&a);
 	pvpanic_device(&a);
+	if (cfg->pci)
+		pci_root(&a);
 	aml_close(&a);
 	/* 7.4.2: what to write as SLP_TYP to power off; the second is of registers that are not
 	 * here. */

@@ -69,9 +69,10 @@ int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
 
 int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 {
-	const struct acpi_config acpi = {.vcpus = vm->cfg.vcpus};
+	const struct acpi_config acpi = {.vcpus = vm->cfg.vcpus, .pci = vm->pci_made};
 	struct load_request cmdline = {.cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : ""};
-	struct devtree_config tree = {.vcpus = vm->cfg.vcpus, .memory = &vm->memory};
+	struct devtree_config tree = {
+		.vcpus = vm->cfg.vcpus, .memory = &vm->memory, .pci = vm->pci_made};
 	bool fdt = vm->cfg.hw == CATNAP_HW_FDT;
 	char *bootargs;
 	int ret;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/pci/bus.h"
 #include "vmm/image.h"
 
 int image_open(struct image *img, const char *what, const char *path, struct kvm_error *err)
@@ -135,6 +136,9 @@ unsigned int load_memory_map(const struct memory *m, struct load_range *r)
 	if (m->regions[0].size > MEMORY_EXTENDED)
 		r[n++] = (struct load_range){MEMORY_EXTENDED, m->regions[0].size - MEMORY_EXTENDED,
 					     1};
+	/* Linux looks for this one before it has read the ACPI tables. */
+	if (m->pci)
+		r[n++] = (struct load_range){PCI_ECAM_BASE, PCI_ECAM_SIZE, 2};
 	r[n++] = (struct load_range){MEMORY_KVM_START, MEMORY_KVM_SIZE, 2};
 	if (m->count > 1)
 		r[n++] = (struct load_range){m->regions[1].gpa, m->regions[1].size, 1};

@@ -104,7 +104,7 @@ int load_initramfs(const struct load_request *req, struct load_map *map, uint64_
 uint64_t load_firmware(const struct load_request *req, struct load_map *map);
 
 /* A PC's memory map. */
-#define LOAD_RANGES 5 /* all but the last are always there */
+#define LOAD_RANGES 6
 unsigned int load_memory_map(const struct memory *m, struct load_range *ranges);
 
 /* Multiboot 1: the header in the first 8 KiB; NULL: none. */

@@ -6,6 +6,7 @@
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vcpu/kvm.h"
@@ -28,6 +29,7 @@ struct memory {
 	struct memory_region regions[MEMORY_REGIONS];
 	unsigned int count;
 	uint64_t size;
+	bool pci; /* configuration space is in the hole: for the map that guests are given */
 };
 
 /* 0 or -errno with a sentence. */

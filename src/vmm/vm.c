@@ -62,8 +62,12 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 		what = "initramfs: either a path or data, not both";
 	else if (c->hw > CATNAP_HW_FDT)
 		what = "hw: not one that is known";
+	else if (c->transport > CATNAP_TRANSPORT_MMIO)
+		what = "transport: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
+	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
+		what = "poll_after_guest: with irqchip kernel the halts are KVM's";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)
 		what = "debug_exit_port: expected -1 to 65535";
 	else if (c->kick_signal < SIGRTMIN || c->kick_signal > SIGRTMAX)
@@ -186,6 +190,8 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 		return ret;
 	}
 	ret = hardware_add(vm, err);
+	if (ret == 0)
+		ret = pci_add(vm, err);
 	if (ret < 0)
 		return ret;
 	if (vm->host.irqchip_user) {
@@ -338,6 +344,7 @@ static void fill_host(struct catnap_vm *vm)
 		.lapics = &vm->lapics,
 		.com1 = &vm->com1,
 		.irqchip_user = vm->cfg.irqchip == CATNAP_IRQCHIP_USER,
+		.poll_after_guest = vm->cfg.poll_after_guest,
 		.kick_signal = vm->cfg.kick_signal,
 		.memory = host_memory,
 		.end = host_end,
@@ -435,19 +442,26 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	return ret;
 }
 
-int catnap_vm_create(const struct catnap_vm_config *cfg, struct catnap_vm **out)
+/* What callers built against 0.1's first headers have. */
+#define CONFIG_SIZE_MIN offsetof(struct catnap_vm_config, poll_after_guest)
+
+int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **out)
 {
+	struct catnap_vm_config config = {.size = 0}, *cfg = &config;
 	struct kvm_error *err = &create_error;
 	struct catnap_vm *vm;
 	int ret;
 
 	*out = NULL;
 	err->text[0] = '\0';
-	if (cfg->size < sizeof(*cfg)) {
+	if (given->size < CONFIG_SIZE_MIN) {
 		snprintf(err->text, sizeof(err->text),
 			 "the configuration's size is not this library's");
 		return -EINVAL;
 	}
+	/* What an older caller does not know is 0, which changes nothing. */
+	memcpy(cfg, given, given->size < sizeof(*cfg) ? given->size : sizeof(*cfg));
+	cfg->size = sizeof(*cfg);
 	ret = check_config(cfg, err);
 	if (ret < 0)
 		return ret;
@@ -493,6 +507,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)
 		serial_destroy(&vm->com1);
+	pci_fini(vm);
 	hardware_fini(vm);
 	kvm_close(&vm->kvm);
 	memory_fini(&vm->memory);
@@ -516,7 +531,7 @@ int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 		return set_kernel_halt_poll(vm, params); /* KVM has one setting per VM */
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
 		if (vcpu < 0 || (uint32_t)vcpu == i)
-			policy_set(&vm->vcpus[i]->halter.policy, params);
+			vcpu_set_halt_poll(vm->vcpus[i], params);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "devices/bus.h"
 #include "devices/control.h"
 #include "devices/ioapic.h"
+#include "devices/pci/bus.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
@@ -44,7 +45,8 @@ struct catnap_vm {
 	struct control control;
 	struct power power;
 	struct pvpanic pvpanic;
-	bool com1_made, ioapic_made, locks_made;
+	struct pci_bus pci; /* if pci_made */
+	bool com1_made, ioapic_made, pci_made, locks_made;
 
 	/* Under the lock. */
 	pthread_mutex_t lock;
@@ -63,6 +65,12 @@ int hardware_describe(struct catnap_vm *vm, struct kvm_error *err);
 void hardware_fini(struct catnap_vm *vm);
 /* Drives an input pin of the I/O APIC, whoever has it. Any thread. */
 void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level);
+
+/* pci.c: the PCI root bus, if the transport is PCI. */
+int pci_add(struct catnap_vm *vm, struct kvm_error *err);
+void pci_fini(struct catnap_vm *vm);
+/* A message-signalled interrupt, for msix_init(); @vm is the VM. Any thread. */
+void pci_send_message(void *vm, uint64_t address, uint32_t data);
 
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);

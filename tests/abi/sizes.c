@@ -74,6 +74,7 @@ int main(void)
 	FIELD(catnap_vm_config, linux_cmdline);
 	FIELD(catnap_vm_config, hw);
 	FIELD(catnap_vm_config, realtime);
+	FIELD(catnap_vm_config, poll_after_guest);
 	STRUCT(catnap_exit);
 	FIELD(catnap_exit, size);
 	FIELD(catnap_exit, reason);
@@ -92,6 +93,8 @@ int main(void)
 	FIELD(catnap_vcpu_stats, unclaimed);
 	FIELD(catnap_vcpu_stats, cpu_ns);
 	FIELD(catnap_vcpu_stats, tsc_offset);
+	FIELD(catnap_vcpu_stats, after_guest_attempted);
+	FIELD(catnap_vcpu_stats, after_guest_successful);
 	STRUCT(catnap_check);
 	FIELD(catnap_check, name);
 	FIELD(catnap_check, state);

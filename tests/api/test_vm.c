@@ -84,7 +84,7 @@ struct refusal {
 	}
 
 SPOIL(size_0, c->size = 0)
-SPOIL(size_less, c->size -= 1)
+SPOIL(size_less, c->size = offsetof(struct catnap_vm_config, poll_after_guest) - 1)
 SPOIL(no_vcpus, c->vcpus = 0)
 SPOIL(many_vcpus, c->vcpus = CATNAP_MAX_VCPUS + 1)
 SPOIL(little_memory, c->memory_size = 1 << 19)
@@ -99,6 +99,7 @@ SPOIL(bad_poll_size, c->halt_poll.size = 0)
 SPOIL(bad_port, c->debug_exit_port = 0x10000)
 SPOIL(taken_port, c->debug_exit_port = 0x3f8)
 SPOIL(bad_signal, c->kick_signal = SIGKILL)
+SPOIL(not_ours, (c->poll_after_guest = 1, c->irqchip = CATNAP_IRQCHIP_KERNEL))
 SPOIL(no_file, (c->kernel_data = NULL, c->kernel_path = "/nonexistent/kernel"))
 SPOIL(directory, (c->kernel_data = NULL, c->kernel_path = "/"))
 SPOIL(device, (c->kernel_data = NULL, c->kernel_path = "/dev/null"))
@@ -128,6 +129,7 @@ static const struct refusal refusals[] = {
 	{bad_port, -EINVAL, "debug_exit_port"},
 	{taken_port, -EEXIST, "0x3f8"},
 	{bad_signal, -EINVAL, "kick_signal"},
+	{not_ours, -EINVAL, "poll_after_guest"},
 	{no_file, -ENOENT, "/nonexistent/kernel"},
 	{directory, -EISDIR, "kernel /"},
 	{device, -EINVAL, "/dev/null"},
@@ -160,6 +162,20 @@ static void bad_configurations_are_refused_with_a_sentence(void **state)
 		assert_non_null(strstr(said, refusals[i].says));
 		assert_null(strchr(said, '\n'));
 	}
+}
+
+/* Built against headers in which the structure ended earlier: what stands behind it is not its. */
+static void a_smaller_configuration_is_taken(void **state)
+{
+	struct catnap_vm_config cfg;
+	struct guest g;
+
+	guest_config(&g, &cfg, "start");
+	cfg.size = offsetof(struct catnap_vm_config, poll_after_guest);
+	cfg.irqchip = CATNAP_IRQCHIP_KERNEL;
+	cfg.poll_after_guest = 1;
+	assert_int_equal(guest_create(&g, &cfg), 0);
+	catnap_vm_destroy(&g.vm);
 }
 
 static void a_larger_configuration_is_taken(void **state)
@@ -569,6 +585,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_kick_signal_is_the_callers_choice),
 		cmocka_unit_test(bad_configurations_are_refused_with_a_sentence),
+		cmocka_unit_test(a_smaller_configuration_is_taken),
 		cmocka_unit_test(a_larger_configuration_is_taken),
 		cmocka_unit_test(sizes_of_what_is_filled_are_checked),
 		cmocka_unit_test(guest_memory_ends_where_it_ends),

@@ -26,16 +26,18 @@ class Hardware(unittest.TestCase):
         self.dir = folder.name
 
     def dump(self, *args):
+        shutil.rmtree(os.path.join(self.dir, "acpi"), ignore_errors=True)
         p = run(CATNAP, "run", "--dump-acpi", "acpi", "--dump-dtb", "dtb", *args, cwd=self.dir)
         self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "", ""))
 
     @unittest.skipUnless(shutil.which("iasl"), "iasl is not installed")
     def test_iasl(self):
-        for cpus in ("1", "64"):
-            self.dump("--cpus", cpus)
+        for cpus, transport in (("1", "pci"), ("64", "pci"), ("1", "mmio")):
+            self.dump("--cpus", cpus, "--transport", transport)
             folder = os.path.join(self.dir, "acpi")
             names = {n[:4] for n in os.listdir(folder) if n.endswith(".dat")}
-            self.assertEqual(names, {"rsdp", "xsdt", "facp", "apic", "dsdt"})
+            self.assertEqual(names, {"rsdp", "xsdt", "facp", "apic", "dsdt"} |
+                             ({"mcfg"} if transport == "pci" else set()))
             for name in sorted(names - {"rsdp"}):
                 p = run("iasl", "-d", name + ".dat", cwd=folder)
                 self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
@@ -52,8 +54,8 @@ class Hardware(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("dtc"), "dtc is not installed")
     def test_dtc(self):
-        for args in ((), ("--cpus", "64", "--hw", "fdt", "-m", "4G")):
-            if args and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 5 << 30:
+        for args in ((), ("--transport", "mmio"), ("--cpus", "64", "--hw", "fdt", "-m", "4G")):
+            if "4G" in args and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 5 << 30:
                 continue
             self.dump(*args)
             p = run("dtc", "-I", "dtb", "-O", "dts", "-o", "dts", "dtb", cwd=self.dir)
@@ -75,10 +77,15 @@ class Options(unittest.TestCase):
 
     def test_options(self):
         self.wrong("--hw", "pc", words=["--hw", "pc", "acpi"])
+        self.wrong("--transport", "isa", words=["--transport", "isa", "mmio"])
         self.wrong("--guest-halt-poll", "on", words=["--guest-halt-poll", "force"])
         self.wrong("--guest-halt-poll", "off,ns=1us", words=["--guest-halt-poll", "off"])
         self.wrong("--guest-halt-poll", "force,ns=5s", words=["ns", "5s"])
         self.wrong("--guest-halt-poll", "force,allow-shrink=Y", words=["allow-shrink", "on"])
+        self.wrong("--guest-halt-poll", "force,host=always", words=["host", "always", "break-even"])
+        self.wrong("--guest-halt-poll", "off,host=break-even", words=["--guest-halt-poll", "off"])
+        self.wrong("--guest-halt-poll", "force,host=break-even", "--irqchip", "kernel",
+                   words=["--guest-halt-poll", "host", "--irqchip user"])
 
 
 if __name__ == "__main__":

@@ -413,9 +413,8 @@ class Ends(Run):
         self.assertIn(b"--stats", p.stderr.read())
 
 
-@unittest.skipUnless(KVM, "no /dev/kvm")
-class Terminal(Run):
-    """On a terminal: raw while it runs, and as it was afterwards, however it ends."""
+class OnTerminal(Run):
+    """With a terminal of its own."""
 
     def setUp(self):
         super().setUp()
@@ -460,6 +459,11 @@ class Terminal(Run):
         self.ends(p, status)
         self.assertEqual(termios.tcgetattr(self.slave), self.before)
         self.drain()
+
+
+@unittest.skipUnless(KVM, "no /dev/kvm")
+class Terminal(OnTerminal):
+    """On a terminal: raw while it runs, and as it was afterwards, however it ends."""
 
     def is_raw(self):
         mode = termios.tcgetattr(self.slave)
@@ -528,12 +532,12 @@ class Terminal(Run):
             termios.tcflow(self.slave, termios.TCOON)
 
 
-def main():
+def main(module="__main__"):
     global CATNAP, GUESTS
     if len(sys.argv) < 3:
-        sys.exit(__doc__)
+        sys.exit("arguments: CATNAP GUESTS [unittest options]")
     CATNAP, GUESTS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-    program = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False)
+    program = unittest.main(module, argv=[sys.argv[0], *sys.argv[3:]], exit=False)
     if not program.result.wasSuccessful():
         sys.exit(1)
     if not KVM:

@@ -31,6 +31,7 @@ struct port {
 	uint8_t fifo[SERIAL_FIFO];
 	unsigned int used;
 	uint8_t fcr;
+	bool uses_rts;
 };
 
 static void on_output(void *ctx, const void *data, size_t len)
@@ -86,6 +87,8 @@ static void guest_writes(struct port *p, unsigned int reg, uint8_t value)
 	check(p->sent == sent + (reg == DATA && !divisor && !loop));
 	if (reg == DATA && !divisor && loop)
 		push(p, value);
+	if (reg == MCR && (value & 0x12) == 0x02)
+		p->uses_rts = true;
 	if (reg == IIR) {
 		if (((value ^ p->fcr) & 1) || (value & 3) == 3)
 			p->used = 0;
@@ -97,7 +100,7 @@ static void outside_sends(struct port *p, const uint8_t *data, size_t len)
 {
 	size_t took = serial_input(&p->s, data, len);
 
-	if (in(p, MCR) & 0x10)
+	if ((in(p, MCR) & 0x10) || (p->uses_rts && !(in(p, MCR) & 0x02)))
 		check(took == 0);
 	else
 		check(took == (len < SERIAL_FIFO - p->used ? len : SERIAL_FIFO - p->used));

@@ -2,6 +2,13 @@
 /* MSRs: poll control, unknown ones, and those of the local APIC in its two modes. */
 #include "lib/guest.h"
 
+#define TIMER 0x40
+
+static void on_timer(struct frame *f)
+{
+	eoi();
+}
+
 void test(void)
 {
 	uint64_t value;
@@ -44,6 +51,13 @@ void test(void)
 	check(rdmsr_faults(0x840, NULL));
 	check(rdmsr_faults(0x8ff, NULL));
 	check(wrmsr_faults(0x8ff, 0));
+	for (uint64_t i = arg_number("halts", 0); i; i--) {
+		handlers[TIMER] = on_timer;
+		apic_write(APIC_LVT_TIMER, TIMER);
+		apic_write(APIC_TIMER_INIT, 5000000);
+		sti_hlt();
+		cli();
+	}
 	/* The page of registers is not there in x2APIC mode. */
 	check(*(volatile uint32_t *)(uintptr_t)(APIC_BASE + APIC_ID) == UINT32_MAX);
 }

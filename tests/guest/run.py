@@ -257,6 +257,29 @@ def msr():
     g.expect(g.stats["vcpus"][0]["poll_allowed"] is False, "poll_allowed")
 
 
+@case
+def after_guest():
+    """The guest has switched its host's polling off: not polled for, or for the break-even time, as was asked for."""
+    def run(*args, poll="off"):
+        g = Guest("msr.elf", "--halt-poll", "fixed,max=1s", *args, cmdline=f"poll={poll} halts=20")
+        v = g.stats["vcpus"][0]
+        g.expect(v["halt_exits"] >= 20 and v["policy"] == "fixed", "halts")
+        g.expect(v["poll_allowed"] is (poll == "on"), "poll_allowed")
+        return g, v["halt_attempted_poll"], v["after_guest_attempted"], v
+
+    on = ("--guest-halt-poll", "force,host=break-even")
+    g, polled, after, _ = run()
+    g.expect((polled, after) == (0, 0), "polled for, though the guest wants no polling")
+    g, polled, after, v = run(*on)
+    g.expect(polled >= 20 and polled == after, "not polled for after the guest")
+    g.expect(v["window_ns"] == 50000, "for too long")
+    g, polled, after, v = run(*on, "--halt-poll", "fixed,max=20us")
+    g.expect(polled == after >= 20 and v["window_ns"] == 20000, "for longer than --halt-poll allows")
+    # A guest that lets its host poll is polled for as ever.
+    g, polled, after, v = run(*on, poll="on")
+    g.expect(polled >= 20 and after == 0 and v["window_ns"] == 1000000000, "not polled for")
+
+
 # -- ends --
 
 

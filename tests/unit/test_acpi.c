@@ -124,6 +124,24 @@ static void test_madt(void **state)
 	}
 }
 
+static void test_mcfg(void **state)
+{
+	const struct acpi_config cfg = {.vcpus = 1, .pci = true};
+	const uint8_t *x, *m;
+	struct acpi a;
+
+	assert_int_equal(acpi_build(&cfg, &a), 0);
+	x = xsdt(&a);
+	assert_int_equal(number(x + 4, 4), 36 + 3 * 8);
+	m = table(&a, number(x + 52, 8), "MCFG");
+	assert_int_equal(number(m + 4, 4), 60);
+	assert_int_equal(number(m + 36, 8), 0);
+	assert_int_equal(number(m + 44, 8), 0xe0000000);
+	/* segment 0, buses 0 to 0 */
+	assert_int_equal(number(m + 52, 8), 0);
+	acpi_free(&a);
+}
+
 static bool contains(const struct acpi *a, const void *bytes, size_t len)
 {
 	return memmem(a->bytes, a->len, bytes, len) != NULL;
@@ -152,6 +170,30 @@ static void test_dsdt(void **state)
 	assert_true(contains(&a, "\xa0\x0c\x93\x68\x0a\x09\x86PWRB\x0a\x80", 13));
 	/* Otherwise ACPI's idle driver would win over the guest's halt polling. */
 	assert_false(contains(&a, "ACPI0007", 8));
+	acpi_free(&a);
+}
+
+static void test_dsdt_pci(void **state)
+{
+	struct acpi_config cfg = {.vcpus = 1, .pci = true};
+	struct acpi a;
+
+	assert_int_equal(acpi_build(&cfg, &a), 0);
+	/* The bridge, bus numbers, the window, and the reservation of configuration space */
+	assert_true(contains(&a, "\x08_HID\x0c\x41\xd0\x0a\x08", 10));
+	assert_true(contains(&a, "\x08_CID\x0c\x41\xd0\x0a\x03", 10));
+	assert_true(contains(&a, "\x88\x0d\x00\x02\x0c\0\0\0\0\0\0\0\0\0\x01\0", 16));
+	assert_true(contains(&a,
+			     "\x87\x17\x00\x00\x0c\x01\0\0\0\0\0\0\0\xd0\xff\xff\xff\xdf"
+			     "\0\0\0\0\0\0\0\x10",
+			     26));
+	assert_true(contains(&a, "\x08_HID\x0c\x41\xd0\x0c\x02", 10));
+	assert_true(contains(&a, "\x86\x09\x00\x01\x00\x00\x00\xe0\x00\x00\x10\x00", 12));
+	acpi_free(&a);
+	cfg.pci = false;
+	assert_int_equal(acpi_build(&cfg, &a), 0);
+	assert_false(contains(&a, "PCI0", 4));
+	assert_false(contains(&a, "MCFG", 4));
 	acpi_free(&a);
 }
 
@@ -262,6 +304,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fadt),  cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_mcfg),  cmocka_unit_test(test_dsdt_pci),
 		cmocka_unit_test(test_dsdt),  cmocka_unit_test(test_integers),
 		cmocka_unit_test(test_paths), cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_full),

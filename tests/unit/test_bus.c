@@ -120,6 +120,69 @@ static void test_unclaimed(void **state)
 	assert_int_equal(d.reads + d.writes, 0);
 }
 
+static void test_around(void **state)
+{
+	struct bus bus = {.count = 0};
+	struct device inner = {0}, outer = {0};
+	uint8_t buf[8] = {0};
+
+	assert_int_equal(bus_add(&bus, 0x101, 2, &ops, &inner), 0);
+	assert_int_equal(bus_add_around(&bus, 0x102, 4, &ops, &outer), -EEXIST);
+	assert_int_equal(bus_add_around(&bus, 0x100, 8, &ops, &outer), 0);
+	/* And not the other way round. */
+	assert_int_equal(bus_add(&bus, 0x104, 1, &ops, &inner), -EEXIST);
+	assert_true(bus_write(&bus, 0x101, buf, 2));
+	assert_int_equal(inner.writes, 1);
+	assert_int_equal(inner.offset, 0);
+	/* Not wholly inside: the outer one's. */
+	assert_true(bus_write(&bus, 0x102, buf, 2));
+	assert_true(bus_read(&bus, 0x100, buf, 4));
+	assert_int_equal(outer.reads + outer.writes, 2);
+	assert_int_equal(outer.offset, 0);
+	assert_false(bus_write(&bus, 0x107, buf, 2));
+	assert_int_equal(inner.reads + inner.writes, 1);
+}
+
+struct window {
+	struct bus_range range;
+	unsigned int asked;
+};
+
+static bool window_find(void *dev, uint64_t addr, struct bus_range *found)
+{
+	struct window *w = dev;
+
+	w->asked++;
+	if (addr < w->range.base || addr - w->range.base >= w->range.size)
+		return false;
+	*found = w->range;
+	return true;
+}
+
+static void test_window(void **state)
+{
+	struct bus bus = {.count = 0};
+	struct device d = {0};
+	struct window w = {.range = {.base = 0x2010, .size = 0x10, .ops = &ops, .dev = &d}};
+	uint8_t buf[8] = {0};
+
+	assert_int_equal(bus_add_window(&bus, 0x2000, 0x1000, window_find, &w), 0);
+	assert_int_equal(bus_add(&bus, 0x2fff, 1, &ops, &d), -EEXIST);
+	assert_true(bus_write(&bus, 0x2014, buf, 4));
+	assert_int_equal(d.offset, 4);
+	assert_false(bus_write(&bus, 0x201e, buf, 4));
+	assert_false(bus_read(&bus, 0x2020, buf, 4));
+	assert_int_equal(buf[3], 0xff);
+	/* It moves; what sticks out of the window is not seen. */
+	w.range.base = 0x2ff8;
+	assert_false(bus_write(&bus, 0x2014, buf, 4));
+	assert_true(bus_write(&bus, 0x2ff8, buf, 8));
+	assert_false(bus_write(&bus, 0x2ffc, buf, 8));
+	assert_false(bus_write(&bus, 0x3000, buf, 4));
+	assert_int_equal(d.writes, 2);
+	assert_int_equal(w.asked, 5);
+}
+
 /* ---- the control ports ---- */
 
 struct seen {
@@ -220,6 +283,8 @@ int main(void)
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_access),
 		cmocka_unit_test(test_unclaimed),
+		cmocka_unit_test(test_around),
+		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_debug_exit),
 		cmocka_unit_test(test_debug_exit_taken),

@@ -33,7 +33,7 @@ static int compatible(const void *fdt, const char *what)
 
 static void *build(uint32_t vcpus, const struct memory *m, const char *cmdline)
 {
-	const struct devtree_config cfg = {vcpus, m, cmdline};
+	const struct devtree_config cfg = {vcpus, m, cmdline, .pci = true};
 	void *fdt = NULL;
 	size_t len = 0;
 
@@ -100,6 +100,28 @@ static void test_interrupts(void **state)
 	free(fdt);
 }
 
+static void test_pci(void **state)
+{
+	static const uint32_t ranges[] = {0x02000000, 0, 0xd0000000, 0, 0xd0000000, 0, 0x10000000};
+	const struct memory m = {.regions = {{0, 1 << 20, NULL}}, .count = 1};
+	const struct devtree_config without = {1, &m, "", .pci = false};
+	void *fdt = build(1, &m, "");
+	int node = compatible(fdt, "pci-host-ecam-generic"), len;
+	size_t size;
+
+	assert_string_equal(fdt_getprop(fdt, node, "device_type", &len), "pci");
+	assert_int_equal(cell(fdt, node, "reg", 1), 0xe0000000);
+	assert_int_equal(cell(fdt, node, "reg", 3), 0x100000);
+	assert_int_equal(cell(fdt, node, "bus-range", 0), 0);
+	assert_int_equal(cell(fdt, node, "bus-range", 1), 0);
+	for (int i = 0; i < 7; i++)
+		assert_int_equal(cell(fdt, node, "ranges", i), ranges[i]);
+	free(fdt);
+	assert_int_equal(devtree_build(&without, &fdt, &size), 0);
+	assert_true(fdt_node_offset_by_compatible(fdt, -1, "pci-host-ecam-generic") < 0);
+	free(fdt);
+}
+
 static void test_large(void **state)
 {
 	const struct memory m = {.regions = {{0, 1 << 20, NULL}}, .count = 1};
@@ -121,6 +143,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_pci),
 		cmocka_unit_test(test_large),
 	};
 

@@ -184,6 +184,28 @@ static void test_input_full(void **state)
 
 /* 8.4: in loopback the receiver can overrun; reading LSR clears the mark; the FIFO keeps the first.
  */
+static void test_flow_control(void **state)
+{
+	struct port p;
+
+	setup(&p);
+	/* 8.6: RTS is MCR bit 1. A program that never raises it is no reason to hold input. */
+	assert_int_equal(serial_input(&p.s, "a", 1), 1);
+	/* Looped back, the line shows nothing of it. */
+	out(&p, MCR, 0x12);
+	out(&p, MCR, 0x01);
+	assert_int_equal(serial_input(&p.s, "b", 1), 1);
+	out(&p, MCR, 0x03);
+	assert_int_equal(serial_input(&p.s, "c", 1), 1);
+	out(&p, MCR, 0x01);
+	assert_int_equal(serial_input(&p.s, "d", 1), 0);
+	out(&p, MCR, 0x03);
+	assert_int_equal(serial_input(&p.s, "d", 1), 1);
+	for (const char *c = "abcd"; *c; c++)
+		assert_int_equal(in(&p, DATA), *c);
+	serial_destroy(&p.s);
+}
+
 static void test_overrun(void **state)
 {
 	struct port p;
@@ -366,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_scratch_and_modem),
 		cmocka_unit_test(test_fifo),
 		cmocka_unit_test(test_input_full),
+		cmocka_unit_test(test_flow_control),
 		cmocka_unit_test(test_overrun),
 		cmocka_unit_test(test_receive_interrupt),
 		cmocka_unit_test(test_transmit_interrupt),

@@ -54,15 +54,19 @@ struct virtio_ops {
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data,
 			     uint32_t len);
 	/* DRIVER_OK: features are agreed on, the enabled queues may be used from now on. Lock held.
-	 */
+	 * The device does not run yet; when it does, each queue is kicked once, so that what the
+	 * driver has added before is found. NULL: nothing to do. */
 	void (*start)(struct virtio_device *dev);
-	/* The driver has added to queue @index, or may have. On a halter's thread; no lock held;
-	 * not called between stop and the next start. */
+	/* The driver has added to queue @index, or may have (one that is not enabled has nothing to
+	 * pop). On a halter's thread, if the VM has any; no lock held.
+	 * May still be under way when the device stops: with the queue's lock taken it looks at
+	 * dev->running, and begins requests only if that is set. */
 	void (*kick)(struct virtio_device *dev, unsigned int index);
-	/* Begin no new request, and cancel what would not end by itself (a read of a console).
-	 * Those in flight count in dev->inflight. Lock not held. Any halter's thread. */
+	/* The device runs no more. Cancel what would not end by itself (a read of a console).
+	 * Requests in flight count in dev->inflight, and are waited for. Lock not held. Any
+	 * halter's thread; may not wait for another. NULL: nothing to do. */
 	void (*stop)(struct virtio_device *dev);
-	/* After stop, nothing in flight: forget what the driver has set. Lock held. */
+	/* Nothing is in flight: forget what the driver has set. Lock held. NULL: nothing. */
 	void (*reset)(struct virtio_device *dev);
 };
 
@@ -98,23 +102,32 @@ struct virtio_device {
 	struct catnap_halter *io;   /* the I/O thread's; NULL: whoever kicks does the work */
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
-	void (*log)(void *ctx, const char *message); /* rate-limited by the core */
+	void (*log)(void *ctx, const char *message); /* see virtio_log() */
 	void *log_ctx;
 
 	/* Under the lock, but may be read without it where said. */
 	pthread_mutex_t lock;
-	pthread_cond_t idle;	     /* inflight has become 0 */
+	bool features_beyond;	     /* a feature bit above 63 was accepted */
 	_Atomic uint8_t status;	     /* any thread reads */
 	_Atomic uint64_t features;   /* agreed on; constant after FEATURES_OK */
 	_Atomic uint32_t generation; /* of the configuration (2.5) */
 
 	_Atomic bool running;	   /* between start and stop; read with a queue's lock held */
+	_Atomic bool resetting;	   /* a reset is under way; written under the lock */
 	_Atomic uint32_t inflight; /* requests that use guest memory; any thread */
 	_Atomic uint64_t faults;   /* what the driver did wrong, for statistics */
+	_Atomic uint64_t log_next; /* no message before this time, ns */
+
+	pthread_mutex_t idle_lock; /* of idle alone; the last to be taken */
+	pthread_cond_t idle;	   /* inflight has become 0, or a reset is complete */
 };
 
-/* Makes the core of a device; ops, id, offered, config, queue_count and the sizes are set before.
- * 0 or -ENOMEM. */
+/*
+ * Makes the core of a device; ops, name, id, offered, config, queue_count and dma are set before,
+ * on zeroed memory; transport, home, io and log before the vCPUs run. Offers the features that
+ * every device does. 0, -ENOMEM, or -EINVAL: queue_count, or @queue_size is no power of two up to
+ * VQ_SIZE_MAX.
+ */
 int virtio_init(struct virtio_device *dev, uint16_t queue_size);
 /* All threads have gone, nothing is in flight. */
 void virtio_fini(struct virtio_device *dev);
@@ -146,8 +159,11 @@ enum virtio_ring_part { VIRTIO_RING_DESC, VIRTIO_RING_AVAIL, VIRTIO_RING_USED };
 void virtio_queue_set_size(struct virtio_device *dev, unsigned int index, uint16_t size);
 void virtio_queue_set_addr(struct virtio_device *dev, unsigned int index,
 			   enum virtio_ring_part part, bool high, uint32_t half);
-/* A queue that cannot be enabled as set up makes the device need a reset. */
+/* A queue that cannot be enabled as set up, or before FEATURES_OK, makes the device need a reset.
+ */
 void virtio_queue_enable(struct virtio_device *dev, unsigned int index);
+/* As after reset; ignored after DRIVER_OK. (Drivers that fail half way do so.) */
+void virtio_queue_disable(struct virtio_device *dev, unsigned int index);
 /* The doorbell of queue @index. Does nothing unless the device runs. */
 void virtio_kick(struct virtio_device *dev, unsigned int index);
 
@@ -160,14 +176,18 @@ static inline bool virtio_has(const struct virtio_device *dev, unsigned int bit)
 /* Queue lock held: publishes what was pushed to the queue, and interrupts if the driver wants it.
  */
 void virtio_publish(struct virtio_device *dev, unsigned int index);
-/* A request that uses guest memory begins (queue lock held, device running) and ends (any lock but
- * the device's; any thread). */
+/* A request that uses guest memory begins (queue lock held, device running) and ends (any thread,
+ * any lock; the device must not be touched on its behalf afterwards). */
 void virtio_request_begin(struct virtio_device *dev);
 void virtio_request_end(struct virtio_device *dev);
 /* The configuration has changed; lock held. Raises the generation and interrupts. */
 void virtio_config_changed(struct virtio_device *dev);
-/* The driver has done what it must not: NEEDS_RESET, one message, an interrupt. Any thread; not
- * with the device's lock held. */
+/* The driver has done what it must not: NEEDS_RESET, one message, an interrupt. Any thread, any
+ * lock; within the time in which a reset would wait: a queue's lock held, or a request in flight.
+ */
 void virtio_broken(struct virtio_device *dev, const char *what);
+/* A message with the device's name before it; one a second, the rest is lost. Any thread. */
+void virtio_log(struct virtio_device *dev, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -51,3 +51,18 @@ is "a CPU that is off does not poll: host polling is on again" "$(grep -c '"poll
 linux 60 run=report,offline,online --cpus 4 --guest-halt-poll force
 healthy "CPUs go off and on" 4
 is "host polling is off again" "$(grep -c '"poll_allowed": *false' $stats)" 4
+
+# The guest gives up after 10 us; then the host polls for as long as one sleep is worth.
+for host in off break-even; do
+	linux 60 "run=report,pipe rounds=100" --cpus 2 --guest-halt-poll force,ns=10us,grow-start=10us,host=$host
+	healthy "host=$host" 2
+	is "host=$host: the guest wants no host polling" "$(grep -c '"poll_allowed": *false' $stats)" 2
+	polled=$(stat_sum after_guest_attempted)
+	note "host=$host: $(stat_sum halt_exits) halts, $polled polled for after the guest," \
+		"$(stat_sum after_guest_successful) of them with success"
+	if [ $host = off ]; then
+		is "host=$host: not polled for" $polled 0
+	else
+		between "host=$host: polled for" $polled 1 1000000
+	fi
+done

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The workloads with devices: blk and echo (probe.h). Both take the time with the same loop as the
+ * others (io_shot in hot.S), so that hardly more than the doorbell, the halt and the handler's
+ * first instruction is measured.
+ */
+#ifndef PROBE_IO_H
+#define PROBE_IO_H
+
+#include <stdint.h>
+
+struct io_request {
+	uint64_t *samples;
+	uint64_t count, warmup;
+	uint64_t seed;
+	uint32_t apic_id, vector;
+	int id; /* blk: ask for the id */
+};
+
+/* NULL, or what is wrong. */
+const char *io_blk(const struct io_request *req);
+/* Until stop is set; *recorded: how many samples there are. */
+const char *io_echo(const struct io_request *req, volatile uint32_t *handled,
+		    volatile const uint32_t *stop, uint64_t *recorded);
+
+#endif

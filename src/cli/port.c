@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The serial port's other end: what all kinds have in common, standard input and output, files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/port.h"
+
+/* What a descriptor that poll(2) calls writable takes without blocking; at most PIPE_BUF. */
+#define OUTPUT_CHUNK 512
+
+void port_init(struct port *p, enum port_kind kind, const char *path)
+{
+	memset(p, 0, sizeof(*p));
+	p->kind = kind;
+	p->path = path;
+	p->in = p->out = p->watch = p->listener = p->stop_fd = -1;
+	pthread_mutex_init(&p->lock, NULL);
+}
+
+int port_error(const char *path, int err)
+{
+	fprintf(stderr, "catnap run: --serial: %s: %s\n", path, strerror(err));
+	return -1;
+}
+
+/*
+ * A terminal can be stopped between poll(2) and write(2), which then blocks; and not to block is a
+ * property of the open description, which others share. So: a description of our own, where it can
+ * be had.
+ */
+static int own_terminal(int fd)
+{
+	char path[32];
+	int own;
+
+	if (!isatty(fd))
+		return fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return own >= 0 ? own : fd;
+}
+
+/* A guest's console may show what is nobody else's business. */
+static int file_open(struct port *p)
+{
+	int fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+
+	p->made = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(p->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return port_error(p->path, errno);
+	p->out = fd;
+	return 0;
+}
+
+int port_open(struct port *p, int stop_fd)
+{
+	p->stop_fd = stop_fd;
+	switch (p->kind) {
+	case PORT_STDIO:
+		p->in = STDIN_FILENO;
+		p->out = own_terminal(STDOUT_FILENO);
+		return 0;
+	case PORT_FILE:
+		return file_open(p);
+	case PORT_PTY:
+		return pty_open(p);
+	case PORT_SOCKET:
+		return socket_open(p);
+	case PORT_NULL:
+		break;
+	}
+	return 0;
+}
+
+void port_start(struct port *p)
+{
+	/* Fails for what is not a file. */
+	if (p->kind == PORT_FILE && ftruncate(p->out, 0) < 0)
+		errno = 0;
+	if (p->kind == PORT_PTY)
+		fprintf(stderr, "catnap run: the serial port is %s\n", p->name);
+}
+
+void port_undo(const struct port *p)
+{
+	if (p->kind == PORT_FILE && p->made)
+		unlink(p->path);
+}
+
+void port_close(struct port *p)
+{
+	if (p->kind == PORT_PTY)
+		pty_drain(p);
+	if (p->kind == PORT_SOCKET)
+		socket_close(p);
+	if (p->out > STDERR_FILENO)
+		close(p->out);
+	if (p->watch >= 0)
+		close(p->watch);
+	p->in = p->out = p->watch = -1;
+	free(p->data);
+	p->data = NULL;
+	p->used = p->given = p->size = 0;
+	pthread_mutex_destroy(&p->lock);
+}
+
+/* -- output ----------------------------------------------------------------------------------- */
+
+/* Waits until output is taken. False: it is not, for nobody is there or the VM is to end. */
+static bool wait_writable(const struct port *p)
+{
+	struct pollfd fds[2] = {{.fd = p->out, .events = POLLOUT},
+				{.fd = p->stop_fd, .events = POLLIN}};
+
+	while (poll(fds, 2, -1) < 0)
+		if (errno != EINTR)
+			return true;
+	return fds[0].revents == POLLOUT;
+}
+
+void port_output(void *ctx, const void *data, size_t len)
+{
+	struct port *p = ctx;
+	const char *bytes = data;
+
+	pthread_mutex_lock(&p->lock);
+	/* A vCPU that blocks in write(2) could not be stopped. */
+	while (len && p->out >= 0 && wait_writable(p)) {
+		ssize_t n = write(p->out, bytes, len < OUTPUT_CHUNK ? len : OUTPUT_CHUNK);
+
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n <= 0)
+			break; /* nobody reads it: lost */
+		bytes += n;
+		len -= (size_t)n;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* -- input ------------------------------------------------------------------------------------ */
+
+ssize_t port_read(struct port *p, size_t len)
+{
+	ssize_t n;
+
+	if (p->given == p->used)
+		p->given = p->used = 0;
+	if (p->size - p->used < len) {
+		uint8_t *data = realloc(p->data, p->used + len);
+
+		if (!data) {
+			errno = ENOMEM;
+			return -1;
+		}
+		p->data = data;
+		p->size = p->used + len;
+	}
+	do
+		n = read(p->in, p->data + p->used, len);
+	while (n < 0 && errno == EINTR);
+	if (n > 0)
+		p->used += (size_t)n;
+	return n;
+}
+
+static void stdio_dispatch(struct port *p, const struct pollfd *fd)
+{
+	ssize_t n;
+
+	if (!fd->revents)
+		return;
+	n = port_read(p, PORT_READ);
+	if (n == 0 || (n < 0 && errno != EAGAIN))
+		p->in = -1;
+}
+
+void port_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
+{
+	for (int i = 0; i < PORT_POLLFDS; i++)
+		fds[i] = (struct pollfd){.fd = -1};
+	if (p->kind == PORT_STDIO)
+		fds[0] = (struct pollfd){.fd = port_has_input(p) ? -1 : p->in, .events = POLLIN};
+	else if (p->kind == PORT_PTY)
+		pty_prepare(p, fds);
+	else if (p->kind == PORT_SOCKET)
+		socket_prepare(p, fds);
+}
+
+void port_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])
+{
+	if (p->kind == PORT_STDIO)
+		stdio_dispatch(p, &fds[0]);
+	else if (p->kind == PORT_PTY)
+		pty_dispatch(p, fds);
+	else if (p->kind == PORT_SOCKET)
+		socket_dispatch(p, fds);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the guest's serial port leads (--serial): standard input and output, nowhere, a file, a
+ * pseudo-terminal, a Unix socket.
+ *
+ * Output comes from vCPU threads, one at a time; all else happens on the main thread. Output that
+ * nobody is there to take is lost, as on a wire; who is there and does not read holds the guest,
+ * until it reads, goes away, or the VM is to end (stop_fd). Input is never lost: no more of it is
+ * read than the guest has taken, so the sender waits.
+ */
+#ifndef CLI_PORT_H
+#define CLI_PORT_H
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+enum port_kind { PORT_STDIO, PORT_NULL, PORT_FILE, PORT_PTY, PORT_SOCKET };
+
+/* The longest path of a socket; its address has room for this and a NUL. */
+#define PORT_SOCKET_PATH (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
+
+struct port {
+	enum port_kind kind;
+	const char *path;
+	int stop_fd; /* readable once output is not waited for any more; the caller's */
+	int in;	     /* -1: none, or none any more */
+	int out;     /* -1: none. Changed under lock, by the main thread */
+	bool made;   /* the file was not there before */
+	/* Held while output is written: what is written to is not closed meanwhile. */
+	pthread_mutex_t lock;
+	/* pty: whether somebody has it open, and how it is noticed that somebody opens it */
+	bool attached;
+	int watch;
+	char name[64];
+	/* socket */
+	int listener;
+	bool bound;
+	dev_t dev; /* of the socket's file: what is removed at the end is what was made */
+	ino_t ino;
+	/* Input that was read: [given, used) is still to be taken by the guest. */
+	uint8_t *data;
+	size_t used, given, size;
+};
+
+/* Only sets it up: nothing is opened. */
+void port_init(struct port *p, enum port_kind kind, const char *path);
+/* 0, or -1 after one line on standard error. port_close() must follow either way. */
+int port_open(struct port *p, int stop_fd);
+/* The VM starts: a file is emptied now and not before; the name of a pty is told. */
+void port_start(struct port *p);
+/* Nothing has been started: a file that was not there before goes. */
+void port_undo(const struct port *p);
+/* No vCPU runs any more. Gives a reader of the pty the time to take the last lines. */
+void port_close(struct port *p);
+
+/* struct catnap_vm_config's serial_output; @ctx is the port. */
+void port_output(void *ctx, const void *data, size_t len);
+
+#define PORT_POLLFDS 2
+
+/* What the main thread's poll(2) is to wait for. */
+void port_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
+/* After poll(2): clients come and go, and input is read, to the end of data. */
+void port_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
+
+static inline bool port_has_input(const struct port *p)
+{
+	return p->given < p->used;
+}
+
+/* ---- between port.c, port_pty.c, port_socket.c ---- */
+
+/* What one read(2) asks for: a screenful, and what is read ahead of the guest. */
+#define PORT_READ 4096
+
+/* Reads at most @len bytes of p->in, behind what is there. As read(2); -1 with ENOMEM, too. */
+ssize_t port_read(struct port *p, size_t len);
+/* One line about @path, and -1. */
+int port_error(const char *path, int err);
+
+int pty_open(struct port *p);
+void pty_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
+void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
+void pty_drain(struct port *p);
+
+int socket_open(struct port *p);
+void socket_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
+void socket_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
+void socket_close(struct port *p);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pseudo-terminal as the serial port's other end (pty(7)). Programs open and close it as they
+ * like. While none has it open, the master is hung up, which poll(2) reports all the time: then not
+ * the master is waited for but, with inotify(7), that somebody opens the slave.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/port.h"
+
+#define DRAIN_STEPS   100
+#define DRAIN_STEP_NS 10000000 /* together a second */
+
+int pty_open(struct port *p)
+{
+	struct termios mode;
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), slave = -1;
+
+	p->in = p->out = master;
+	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
+		return port_error("pty", errno);
+	if (ptsname_r(master, p->name, sizeof(p->name)) != 0)
+		return port_error("pty", errno);
+	slave = open(p->name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		return port_error(p->name, errno);
+	/* The guest has a line discipline of its own; programs that set nothing are to see just
+	 * what it sends. */
+	if (tcgetattr(slave, &mode) == 0) {
+		cfmakeraw(&mode);
+		tcsetattr(slave, TCSANOW, &mode);
+	}
+	p->watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (p->watch < 0 || inotify_add_watch(p->watch, p->name, IN_OPEN) < 0) {
+		port_error("inotify", errno);
+		close(slave);
+		return -1;
+	}
+	/* From now on it is hung up, until somebody opens it. */
+	close(slave);
+	return 0;
+}
+
+void pty_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
+{
+	fds[0] = (struct pollfd){.fd = p->attached && !port_has_input(p) ? p->in : -1,
+				 .events = POLLIN};
+	fds[1] = (struct pollfd){.fd = p->watch, .events = POLLIN};
+}
+
+static bool hung_up(const struct port *p)
+{
+	struct pollfd fd = {.fd = p->in, .events = POLLIN};
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & (POLLHUP | POLLIN)) == POLLHUP;
+}
+
+void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])
+{
+	char events[1024];
+
+	if (fds[0].revents & POLLIN) {
+		/* EIO: closed just now. */
+		if (port_read(p, PORT_READ) < 0 && errno == EIO)
+			p->attached = false;
+	} else if (fds[0].revents) {
+		p->attached = false;
+	}
+	/* Who opened it may be gone again, but what it sent is there. */
+	if (fds[1].revents) {
+		while (read(p->watch, events, sizeof(events)) > 0)
+			;
+		p->attached = !hung_up(p);
+	}
+}
+
+/* The master's end takes with it what its reader has not read yet: often the most telling lines. */
+void pty_drain(struct port *p)
+{
+	const struct timespec step = {.tv_nsec = DRAIN_STEP_NS};
+	int slave = -1, left = 0;
+
+	if (p->out < 0 || p->watch < 0 || hung_up(p))
+		return;
+	slave = open(p->name, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (slave < 0)
+		return;
+	for (int i = 0; i < DRAIN_STEPS; i++) {
+		if (ioctl(slave, FIONREAD, &left) < 0 || left == 0)
+			break;
+		nanosleep(&step, NULL);
+	}
+	close(slave);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Unix socket as the serial port's other end (unix(7)): one client at a time; the next one waits
+ * until this one has gone. A client that has sent its last byte may still read.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/port.h"
+
+/* What a client that has gone may leave behind to be given to the guest; more than a socket holds.
+ */
+#define LEGACY (4u << 20)
+
+static int refused(const struct port *p, const char *why)
+{
+	fprintf(stderr, "catnap run: --serial: %s: %s\n", p->path, why);
+	return -1;
+}
+
+/* A socket of that name is there: removes it if nobody listens to it any more. */
+static int remove_stale(const struct port *p, const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, ret;
+
+	if (lstat(p->path, &st) < 0)
+		return errno == ENOENT ? 0 : port_error(p->path, errno);
+	if (!S_ISSOCK(st.st_mode))
+		return refused(p, "exists and is not a socket");
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return port_error(p->path, errno);
+	ret = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
+	close(fd);
+	if (ret == 0 || ret == EAGAIN)
+		return refused(p, "another program listens there");
+	if (ret != ECONNREFUSED)
+		return port_error(p->path, ret);
+	return unlink(p->path) < 0 && errno != ENOENT ? port_error(p->path, errno) : 0;
+}
+
+int socket_open(struct port *p)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+
+	if (strlen(p->path) > PORT_SOCKET_PATH)
+		return port_error(p->path, ENAMETOOLONG);
+	memcpy(addr.sun_path, p->path, strlen(p->path));
+	if (remove_stale(p, &addr) < 0)
+		return -1;
+	p->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	/* Linux makes the file with the mode that the socket itself has: never open to others. */
+	if (p->listener < 0 || fchmod(p->listener, 0600) < 0)
+		return port_error(p->path, errno);
+	if (bind(p->listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return port_error(p->path, errno);
+	if (lstat(p->path, &st) == 0) {
+		p->dev = st.st_dev;
+		p->ino = st.st_ino;
+		p->bound = true;
+	}
+	return listen(p->listener, 1) < 0 ? port_error(p->path, errno) : 0;
+}
+
+void socket_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
+{
+	bool more = p->in >= 0 && !port_has_input(p);
+
+	/* Without POLLIN it still tells that the client has gone. */
+	fds[0] = (struct pollfd){.fd = p->out, .events = more ? POLLIN : 0};
+	fds[1] = (struct pollfd){.fd = p->out >= 0 ? -1 : p->listener, .events = POLLIN};
+}
+
+static void client_gone(struct port *p)
+{
+	int fd;
+
+	/* What it has sent is the guest's, and the next client is not to wait for that. */
+	while (p->in >= 0 && p->used - p->given < LEGACY && port_read(p, PORT_READ) > 0)
+		;
+	pthread_mutex_lock(&p->lock);
+	fd = p->out;
+	p->in = p->out = -1;
+	pthread_mutex_unlock(&p->lock);
+	close(fd);
+}
+
+static void client_came(struct port *p)
+{
+	int fd = accept4(p->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return; /* it has gone again */
+	pthread_mutex_lock(&p->lock);
+	p->in = p->out = fd;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void socket_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])
+{
+	if (fds[0].revents & (POLLHUP | POLLERR)) {
+		client_gone(p);
+	} else if (fds[0].revents & POLLIN) {
+		ssize_t n = port_read(p, PORT_READ);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			p->in = -1; /* its last byte; POLLHUP says when it has gone */
+	}
+	if (fds[1].revents)
+		client_came(p);
+}
+
+void socket_close(struct port *p)
+{
+	struct stat st;
+
+	/* Not what somebody else has put there meanwhile. */
+	if (p->bound && lstat(p->path, &st) == 0 && st.st_dev == p->dev && st.st_ino == p->ino)
+		unlink(p->path);
+	if (p->listener >= 0)
+		close(p->listener);
+	p->listener = -1;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The root bus: which function an access to configuration space or to the window is for. */
+#include <errno.h>
+#include <linux/pci.h>
+#include <string.h>
+
+#include "devices/pci/bus.h"
+
+/* What QEMU's generic PCI Express machines have at 00:00.0: no driver wants it, none dislikes it.
+ */
+#define BRIDGE_VENDOR 0x1b36
+#define BRIDGE_DEVICE 0x0008
+#define BRIDGE_CLASS  0x060000
+
+#define ADDRESS_ENABLE 0x80000000u
+#define ADDRESS_BITS   0x80fffffcu
+#define CONFIG_ADDRESS 0 /* from PCI_PORTS_BASE */
+#define CONFIG_DATA    4
+
+#define ECAM_FUNCTION_SHIFT 12
+#define ECAM_REGISTER_MASK  0xfffu
+
+/* @where: device and function, as in bits 15 to 8 of CONFIG_ADDRESS. NULL: nobody there. */
+static struct pci_function *function_at(struct pci_bus *bus, unsigned int where)
+{
+	unsigned int slot = PCI_SLOT(where);
+
+	return PCI_FUNC(where) == 0 && slot < bus->count ? bus->slots[slot] : NULL;
+}
+
+static void config_read(struct pci_bus *bus, unsigned int where, unsigned int reg, void *data,
+			unsigned int len)
+{
+	struct pci_function *f = function_at(bus, where);
+
+	if (f)
+		pci_function_read(f, reg, data, len);
+	else
+		memset(data, 0xff, len);
+}
+
+static void config_write(struct pci_bus *bus, unsigned int where, unsigned int reg,
+			 const void *data, unsigned int len)
+{
+	struct pci_function *f = function_at(bus, where);
+
+	if (f)
+		pci_function_write(f, reg, data, len);
+}
+
+/* -- ports ------------------------------------------------------------------------------------ */
+
+/* Where CONFIG_DATA leads; false: nowhere, the window is closed or the bus is another. */
+static bool selected(struct pci_bus *bus, uint64_t offset, unsigned int *where, unsigned int *reg)
+{
+	uint32_t address = atomic_load_explicit(&bus->address, memory_order_relaxed);
+
+	if (!(address & ADDRESS_ENABLE) || (address >> 16 & 0xff) != 0)
+		return false;
+	*where = address >> 8 & 0xff;
+	*reg = (address & 0xfc) + (unsigned int)(offset - CONFIG_DATA);
+	return true;
+}
+
+/* CONFIG_ADDRESS is there for accesses of 32 bits only. */
+static void ports_read(void *dev, uint64_t offset, void *data, unsigned int len)
+{
+	struct pci_bus *bus = dev;
+	unsigned int where, reg;
+
+	if (offset == CONFIG_ADDRESS && len == 4) {
+		uint32_t value = atomic_load_explicit(&bus->address, memory_order_relaxed);
+
+		memcpy(data, &value, sizeof(value));
+	} else if (offset >= CONFIG_DATA && selected(bus, offset, &where, &reg)) {
+		config_read(bus, where, reg, data, len);
+	}
+}
+
+static void ports_write(void *dev, uint64_t offset, const void *data, unsigned int len)
+{
+	struct pci_bus *bus = dev;
+	unsigned int where, reg;
+
+	if (offset == CONFIG_ADDRESS && len == 4) {
+		uint32_t value;
+
+		memcpy(&value, data, sizeof(value));
+		atomic_store_explicit(&bus->address, value & ADDRESS_BITS, memory_order_relaxed);
+	} else if (offset >= CONFIG_DATA && selected(bus, offset, &where, &reg)) {
+		config_write(bus, where, reg, data, len);
+	}
+}
+
+static const struct bus_ops ports_ops = {ports_read, ports_write};
+
+/* -- ECAM ------------------------------------------------------------------------------------- */
+
+static void ecam_read(void *dev, uint64_t offset, void *data, unsigned int len)
+{
+	unsigned int reg = (unsigned int)offset & ECAM_REGISTER_MASK;
+
+	if (len <= ECAM_REGISTER_MASK + 1 - reg)
+		config_read(dev, (unsigned int)(offset >> ECAM_FUNCTION_SHIFT), reg, data, len);
+}
+
+static void ecam_write(void *dev, uint64_t offset, const void *data, unsigned int len)
+{
+	unsigned int reg = (unsigned int)offset & ECAM_REGISTER_MASK;
+
+	if (len <= ECAM_REGISTER_MASK + 1 - reg)
+		config_write(dev, (unsigned int)(offset >> ECAM_FUNCTION_SHIFT), reg, data, len);
+}
+
+static const struct bus_ops ecam_ops = {ecam_read, ecam_write};
+
+/* -- the window ------------------------------------------------------------------------------- */
+
+/* A guest may put two BARs at one place: the first one has it. */
+static bool find_bar(void *dev, uint64_t addr, struct bus_range *found)
+{
+	struct pci_bus *bus = dev;
+
+	for (unsigned int i = 0; i < bus->count; i++) {
+		for (unsigned int j = 0; j < PCI_BARS; j++) {
+			const struct pci_bar *b = &bus->slots[i]->bars[j];
+			uint64_t base = atomic_load_explicit(&b->base, memory_order_relaxed);
+
+			if (addr < base || addr - base >= b->size)
+				continue;
+			*found = (struct bus_range){
+				.base = base, .size = b->size, .ops = b->ops, .dev = b->dev};
+			return true;
+		}
+	}
+	return false;
+}
+
+/* -- making ----------------------------------------------------------------------------------- */
+
+int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio)
+{
+	static const struct pci_id bridge = {
+		.vendor = BRIDGE_VENDOR, .device = BRIDGE_DEVICE, .class_code = BRIDGE_CLASS};
+	int ret;
+
+	memset(bus, 0, sizeof(*bus));
+	bus->next = PCI_WINDOW_BASE;
+	ret = pci_function_init(&bus->bridge, &bridge);
+	if (ret < 0)
+		return ret;
+	pci_bus_plug(bus, &bus->bridge);
+	ret = bus_add_around(pio, PCI_PORTS_BASE, PCI_PORTS, &ports_ops, bus);
+	if (ret == 0)
+		ret = bus_add(mmio, PCI_ECAM_BASE, PCI_ECAM_SIZE, &ecam_ops, bus);
+	if (ret == 0)
+		ret = bus_add_window(mmio, PCI_WINDOW_BASE, PCI_WINDOW_SIZE, find_bar, bus);
+	if (ret < 0)
+		pci_bus_fini(bus);
+	return ret;
+}
+
+void pci_bus_fini(struct pci_bus *bus)
+{
+	pci_function_fini(&bus->bridge);
+}
+
+int pci_bus_plug(struct pci_bus *bus, struct pci_function *f)
+{
+	uint64_t next = bus->next, places[PCI_BARS];
+
+	if (bus->count == PCI_SLOTS)
+		return -ENOSPC;
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		uint64_t size = f->bars[i].size;
+
+		/* A page of its own at least: the next may be another driver's. */
+		if (size < 4096)
+			size = size ? 4096 : 0;
+		places[i] = size ? (next + size - 1) & ~(size - 1) : next;
+		if (places[i] + size < places[i] ||
+		    places[i] + size > PCI_WINDOW_BASE + PCI_WINDOW_SIZE)
+			return -ENOSPC;
+		next = places[i] + size;
+	}
+	bus->next = next;
+	for (unsigned int i = 0; i < PCI_BARS; i++)
+		if (f->bars[i].size)
+			pci_function_place_bar(f, i, places[i]);
+	bus->slots[bus->count] = f;
+	return (int)bus->count++;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root bus, number 0: up to 32 devices with function 0 only, the host bridge the first of them.
+ * Configuration space is reached by ECAM (PCI Firmware Specification 3.3, 4.1; PCI Express 5.0,
+ * 7.2.2) and by the ports 0xcf8 and 0xcfc (PCI Local Bus Specification 3.0, 3.2.2.3.2); memory BARs
+ * by one window of the MMIO bus, which asks this one who answers there just now.
+ *
+ * Threads: filled before the vCPUs start. Then any vCPU: the address register and the places of
+ * BARs are atomic words, functions lock themselves, and nothing is locked on the way to a BAR.
+ */
+#ifndef DEVICES_PCI_BUS_H
+#define DEVICES_PCI_BUS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/bus.h"
+#include "devices/pci/function.h"
+
+#define PCI_SLOTS	32
+#define PCI_WINDOW_BASE UINT64_C(0xd0000000) /* for BARs, of 32 bits and of 64 */
+#define PCI_WINDOW_SIZE UINT64_C(0x10000000)
+#define PCI_ECAM_BASE	UINT64_C(0xe0000000)
+#define PCI_ECAM_SIZE	UINT64_C(0x100000) /* one bus */
+#define PCI_PORTS_BASE	0xcf8
+#define PCI_PORTS	8
+
+struct pci_bus {
+	struct pci_function *slots[PCI_SLOTS];
+	unsigned int count;
+	uint64_t next; /* free from here on in the window */
+	struct pci_function bridge;
+	_Atomic uint32_t address; /* CONFIG_ADDRESS */
+};
+
+/*
+ * Makes the bus with its bridge, and puts it on the buses. The ports leave to others what others
+ * have there already: the reset control register is a byte in the middle of CONFIG_ADDRESS. 0 or
+ * -errno.
+ */
+int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio);
+void pci_bus_fini(struct pci_bus *bus);
+/*
+ * The next slot, and places for its BARs, as firmware would find them: a guest that does not
+ * assign addresses finds them assigned and decoded. @f stays the caller's. The slot, or -ENOSPC.
+ */
+int pci_bus_plug(struct pci_bus *bus, struct pci_function *f);
+
+#endif

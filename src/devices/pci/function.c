@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration space of a PCI function: bytes, and for each byte the bits that can change. */
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <string.h>
+
+#include "devices/pci/function.h"
+
+#define COMMAND_BITS (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
+#define CAP_FIRST    0x40u
+#define CAP_ALIGN    4u
+
+static void set16(uint8_t *at, uint16_t value)
+{
+	memcpy(at, &value, sizeof(value));
+}
+
+static void set32(uint8_t *at, uint32_t value)
+{
+	memcpy(at, &value, sizeof(value));
+}
+
+static uint16_t get16(const uint8_t *at)
+{
+	uint16_t value;
+
+	memcpy(&value, at, sizeof(value));
+	return value;
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	uint32_t value;
+
+	memcpy(&value, at, sizeof(value));
+	return value;
+}
+
+static unsigned int bar_register(unsigned int index)
+{
+	return PCI_BASE_ADDRESS_0 + 4 * index;
+}
+
+int pci_function_init(struct pci_function *f, const struct pci_id *id)
+{
+	uint8_t *c = f->config;
+
+	memset(f, 0, sizeof(*f));
+	for (unsigned int i = 0; i < PCI_BARS; i++)
+		atomic_init(&f->bars[i].base, PCI_BAR_OFF);
+	f->cap_end = CAP_FIRST;
+	set16(c + PCI_VENDOR_ID, id->vendor);
+	set16(c + PCI_DEVICE_ID, id->device);
+	c[PCI_REVISION_ID] = id->revision;
+	c[PCI_CLASS_PROG] = (uint8_t)id->class_code;
+	set16(c + PCI_CLASS_DEVICE, (uint16_t)(id->class_code >> 8));
+	set16(c + PCI_SUBSYSTEM_VENDOR_ID, id->subsystem_vendor);
+	set16(c + PCI_SUBSYSTEM_ID, id->subsystem);
+	set16(f->writable + PCI_COMMAND, COMMAND_BITS);
+	/* For software alone: nothing here looks at them. */
+	f->writable[PCI_CACHE_LINE_SIZE] = 0xff;
+	f->writable[PCI_LATENCY_TIMER] = 0xff;
+	f->writable[PCI_INTERRUPT_LINE] = 0xff;
+	return -pthread_mutex_init(&f->lock, NULL);
+}
+
+void pci_function_fini(struct pci_function *f)
+{
+	pthread_mutex_destroy(&f->lock);
+}
+
+int pci_function_add_bar(struct pci_function *f, unsigned int index, uint64_t size, bool wide,
+			 const struct bus_ops *ops, void *dev)
+{
+	uint64_t limit = UINT64_C(1) << (wide ? 62 : 31), rounded = PCI_BAR_MIN, mask;
+	unsigned int reg = bar_register(index);
+	struct pci_bar *b = &f->bars[index];
+
+	if (index >= PCI_BARS || (wide && index + 1 >= PCI_BARS) || !size || size > limit)
+		return -EINVAL;
+	if (b->size || (wide && b[1].size) || (index && b[-1].size && b[-1].wide))
+		return -EINVAL;
+	while (rounded < size)
+		rounded *= 2;
+	b->size = rounded;
+	b->wide = wide;
+	b->ops = ops;
+	b->dev = dev;
+	mask = ~(rounded - 1);
+	set32(f->writable + reg, (uint32_t)mask);
+	f->config[reg] = wide ? PCI_BASE_ADDRESS_MEM_TYPE_64 : PCI_BASE_ADDRESS_MEM_TYPE_32;
+	if (wide)
+		set32(f->writable + reg + 4, (uint32_t)(mask >> 32));
+	return 0;
+}
+
+int pci_function_add_capability(struct pci_function *f, const void *bytes, const void *writable,
+				unsigned int len)
+{
+	unsigned int at = f->cap_end, link = f->cap_last ? f->cap_last + 1 : PCI_CAPABILITY_LIST;
+
+	if (len < 2 || len > PCI_CONFIG_SIZE - at)
+		return -ENOSPC;
+	memcpy(f->config + at, bytes, len);
+	if (writable)
+		memcpy(f->writable + at, writable, len);
+	f->config[at + 1] = 0;
+	set16(f->writable + at, 0);
+	f->config[link] = (uint8_t)at;
+	f->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+	f->cap_last = at;
+	f->cap_end = (at + len + CAP_ALIGN - 1) & ~(CAP_ALIGN - 1);
+	return (int)at;
+}
+
+int pci_function_watch(struct pci_function *f, const struct pci_watch *watch)
+{
+	if (f->watch_count == PCI_WATCHES || watch->len > PCI_WATCHED_SIZE)
+		return -ENOSPC;
+	f->watches[f->watch_count++] = *watch;
+	return 0;
+}
+
+/* Lock held, or nobody else here yet: the header has changed. */
+static void follow_header(struct pci_function *f)
+{
+	uint16_t command = get16(f->config + PCI_COMMAND);
+
+	atomic_store_explicit(&f->master, command & PCI_COMMAND_MASTER, memory_order_relaxed);
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		const uint8_t *reg = f->config + bar_register(i);
+		struct pci_bar *b = &f->bars[i];
+		uint64_t base;
+
+		if (!b->size)
+			continue;
+		base = get32(reg) & PCI_BASE_ADDRESS_MEM_MASK;
+		if (b->wide)
+			base |= (uint64_t)get32(reg + 4) << 32;
+		if (!(command & PCI_COMMAND_MEMORY))
+			base = PCI_BAR_OFF;
+		/* Alone in its word: nothing else is published by it. */
+		atomic_store_explicit(&b->base, base, memory_order_relaxed);
+	}
+}
+
+void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t address)
+{
+	unsigned int reg = bar_register(index);
+
+	for (unsigned int i = 0; i < (f->bars[index].wide ? 8u : 4u); i++)
+		f->config[reg + i] = (uint8_t)((f->config[reg + i] & ~f->writable[reg + i]) |
+					       (uint8_t)(address >> 8 * i & f->writable[reg + i]));
+	f->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
+	follow_header(f);
+}
+
+/* An access, and the part of it that concerns a watch. */
+struct part {
+	const struct pci_watch *watch;
+	uint8_t regs[PCI_WATCHED_SIZE];
+	unsigned int offset, skip, len; /* in the watch, in the data, of both */
+};
+
+static bool overlap(const struct pci_watch *w, unsigned int reg, unsigned int len)
+{
+	return reg < (unsigned int)w->start + w->len && w->start < reg + len;
+}
+
+/* Lock held. */
+static unsigned int find_parts(const struct pci_function *f, unsigned int reg, unsigned int len,
+			       struct part *parts)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < f->watch_count; i++) {
+		const struct pci_watch *w = &f->watches[i];
+		unsigned int first = reg > w->start ? reg : w->start;
+		unsigned int end = reg + len;
+
+		if (!overlap(w, reg, len) || (!w->read && !w->write))
+			continue;
+		if (end > (unsigned int)w->start + w->len)
+			end = (unsigned int)w->start + w->len;
+		parts[n].watch = w;
+		parts[n].offset = first - w->start;
+		parts[n].skip = first - reg;
+		parts[n].len = end - first;
+		memcpy(parts[n].regs, f->config + w->start, w->len);
+		n++;
+	}
+	return n;
+}
+
+static bool in_config(unsigned int reg, unsigned int len)
+{
+	return reg < PCI_CONFIG_SIZE && len <= PCI_CONFIG_SIZE - reg;
+}
+
+void pci_function_read(struct pci_function *f, unsigned int reg, void *data, unsigned int len)
+{
+	struct part parts[PCI_WATCHES];
+	unsigned int n;
+
+	if (!in_config(reg, len)) {
+		memset(data, 0xff, len);
+		return;
+	}
+	pthread_mutex_lock(&f->lock);
+	memcpy(data, f->config + reg, len);
+	n = find_parts(f, reg, len, parts);
+	pthread_mutex_unlock(&f->lock);
+	for (unsigned int i = 0; i < n; i++)
+		if (parts[i].watch->read)
+			parts[i].watch->read(parts[i].watch->ctx, parts[i].regs, parts[i].offset,
+					     (uint8_t *)data + parts[i].skip, parts[i].len);
+}
+
+void pci_function_write(struct pci_function *f, unsigned int reg, const void *data,
+			unsigned int len)
+{
+	const uint8_t *new = data;
+	struct part parts[PCI_WATCHES];
+	unsigned int n;
+
+	if (!in_config(reg, len))
+		return;
+	pthread_mutex_lock(&f->lock);
+	for (unsigned int i = 0; i < len; i++) {
+		uint8_t mask = f->writable[reg + i];
+
+		f->config[reg + i] = (uint8_t)((f->config[reg + i] & ~mask) | (new[i] & mask));
+	}
+	if (reg < PCI_STD_HEADER_SIZEOF)
+		follow_header(f);
+	for (unsigned int i = 0; i < f->watch_count; i++)
+		if (f->watches[i].written && overlap(&f->watches[i], reg, len))
+			f->watches[i].written(f->watches[i].ctx);
+	n = find_parts(f, reg, len, parts);
+	pthread_mutex_unlock(&f->lock);
+	for (unsigned int i = 0; i < n; i++)
+		if (parts[i].watch->write)
+			parts[i].watch->write(parts[i].watch->ctx, parts[i].regs, parts[i].offset,
+					      new + parts[i].skip, parts[i].len);
+}
+
+static const struct pci_bar *bar_at(const struct pci_function *f, unsigned int index,
+				    uint64_t offset, unsigned int len)
+{
+	const struct pci_bar *b = &f->bars[index];
+
+	return index < PCI_BARS && offset < b->size && len <= b->size - offset ? b : NULL;
+}
+
+bool pci_function_bar_read(const struct pci_function *f, unsigned int index, uint64_t offset,
+			   void *data, unsigned int len)
+{
+	const struct pci_bar *b = bar_at(f, index, offset, len);
+
+	memset(data, 0xff, len);
+	if (b)
+		b->ops->read(b->dev, offset, data, len);
+	return b;
+}
+
+bool pci_function_bar_write(const struct pci_function *f, unsigned int index, uint64_t offset,
+			    const void *data, unsigned int len)
+{
+	const struct pci_bar *b = bar_at(f, index, offset, len);
+
+	if (b)
+		b->ops->write(b->dev, offset, data, len);
+	return b;
+}
