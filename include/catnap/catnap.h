@@ -65,6 +65,13 @@ enum catnap_transport {
 	CATNAP_TRANSPORT_MMIO = 1, /**< virtio-mmio; there is no PCI bus */
 };
 
+/** Who runs the devices. */
+enum catnap_io {
+	CATNAP_IO_VCPU = 0, /**< the vCPU that kicks them, on its own ring */
+	CATNAP_IO_THREAD =
+		1, /**< one thread of the VM's, which polls and sleeps as halt_poll says */
+};
+
 enum catnap_log_level { CATNAP_LOG_ERROR, CATNAP_LOG_WARN, CATNAP_LOG_INFO, CATNAP_LOG_DEBUG };
 
 struct catnap_vm_config {
@@ -120,6 +127,8 @@ struct catnap_vm_config {
 	 */
 	uint32_t poll_after_guest;
 	uint32_t transport; /**< enum catnap_transport */
+	uint32_t io;	    /**< enum catnap_io */
+	uint32_t rng;	    /**< not 0: a virtio entropy device */
 };
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */
@@ -207,8 +216,8 @@ CATNAP_API int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t
 
 /**
  * The ACPI table number @index: its name ("DSDT"; "RSDP" is the first), and the bytes, which are
- * the VM's and constant. They are made for every VM, whatever its guest is told. -ENOENT: there are
- * not so many.
+ * the VM's, and constant once no more devices are added. They are made for every VM, whatever its
+ * guest is told. -ENOENT: there are not so many.
  */
 CATNAP_API int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,
 					const void **data, size_t *len);

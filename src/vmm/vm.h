@@ -15,10 +15,24 @@
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
+#include "devices/virtio/mmio.h"
 #include "vcpu/vcpu.h"
 #include "vmm/acpi.h"
 #include "vmm/image.h"
+#include "vmm/io.h"
 #include "vmm/memory.h"
+
+/* On virtio-mmio: as many windows as there are pins. */
+#define VM_VIRTIO_MAX	    16
+#define VM_VIRTIO_MMIO_BASE UINT64_C(0xc0000000)
+
+struct vm_virtio {
+	struct catnap_vm *vm;
+	struct virtio_device *dev;
+	void (*destroy)(struct virtio_device *dev);
+	struct virtio_mmio mmio;
+	struct virtio_mmio_place place;
+};
 
 struct catnap_vm {
 	/* Constant between create and destroy. */
@@ -37,7 +51,13 @@ struct catnap_vm {
 	void *dtb;
 	size_t dtb_len;
 	char *linux_args; /* added to the command line of Linux images */
-	int end_fd;	  /* eventfd: readable once the VM has ended */
+	char *bootargs;	  /* the whole of it, for the device tree */
+	struct load_places places;
+	struct dma dma;
+	struct io_thread *io; /* NULL: vCPUs run the devices */
+	struct vm_virtio *virtio[VM_VIRTIO_MAX];
+	unsigned int virtio_count;
+	int end_fd; /* eventfd: readable once the VM has ended */
 
 	/* Devices lock themselves. */
 	struct serial com1;
@@ -53,7 +73,8 @@ struct catnap_vm {
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
 	bool started, ended, paused;
 	uint32_t running;  /* threads that have not left */
-	uint32_t standing; /* vCPUs that wait in a pause */
+	uint32_t standing; /* threads that wait in a pause */
+	bool io_runs;	   /* the I/O thread is one of them */
 	struct catnap_exit exit;
 	struct kvm_error error; /* of the last call that failed */
 };
@@ -61,6 +82,7 @@ struct catnap_vm {
 /* hardware.c: the devices by which a guest finds and switches its machine, and their descriptions.
  */
 int hardware_add(struct catnap_vm *vm, struct kvm_error *err);
+/* Before load(), and again whenever a device was added, until the VM starts. */
 int hardware_describe(struct catnap_vm *vm, struct kvm_error *err);
 void hardware_fini(struct catnap_vm *vm);
 /* Drives an input pin of the I/O APIC, whoever has it. Any thread. */
@@ -72,6 +94,21 @@ void pci_fini(struct catnap_vm *vm);
 /* A message-signalled interrupt, for msix_init(); @vm is the VM. Any thread. */
 void pci_send_message(void *vm, uint64_t address, uint32_t data);
 
+/* virtio.c */
+void vm_init_virtio(struct catnap_vm *vm);
+/*
+ * Before start: gives @dev, which was made with vm->dma, its transport. On success it is the VM's,
+ * which calls destroy() at its end, when no thread runs any more; on failure it is the caller's.
+ */
+int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
+		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err);
+void vm_fini_virtio(struct catnap_vm *vm);
+
+/* A thread of the VM found that it is to pause: blocks until it may go on. Nothing of it is in
+ * flight. */
+void vm_stand(struct catnap_vm *vm);
+/* @count threads of the VM are about to end, or never began. */
+void vm_left(struct catnap_vm *vm, uint32_t count);
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
 /* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */
