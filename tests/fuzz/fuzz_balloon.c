@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct balloon *b;
 	struct fuzz f = {.data = data,
 			 .size = size,
-			 .v = vdev_make(FUZZ_MEMORY),
+			 .v = fuzz_vdev(),
 			 .features = 0x2e,
 			 .queues = 5,
 			 .host = from_host};
@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vdev_use(f.v, balloon_device(b));
 	balloon_attach(b, &f.v->home);
 	fuzz_run(&f);
+	vdev_again(f.v);
 	balloon_destroy(&b);
-	vdev_free(f.v);
 	return 0;
 }

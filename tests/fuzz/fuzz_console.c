@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct console *c;
 	struct fuzz f = {.data = data,
 			 .size = size,
-			 .v = vdev_make(FUZZ_MEMORY),
+			 .v = fuzz_vdev(),
 			 .features = 5,
 			 .queues = 2,
 			 .host = from_host};
@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vdev_use(f.v, console_device(c));
 	console_attach(c, &f.v->home);
 	fuzz_run(&f);
+	vdev_again(f.v);
 	console_destroy(&c);
-	vdev_free(f.v);
 	return 0;
 }

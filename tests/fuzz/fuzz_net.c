@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct net *net;
 	struct fuzz f = {.data = data,
 			 .size = size,
-			 .v = vdev_make(FUZZ_MEMORY),
+			 .v = fuzz_vdev(),
 			 .queues = 2 * PAIRS + 1,
 			 .host = from_host,
 			 .ctx = theirs};
@@ -56,11 +56,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	net_attach(net, homes);
 	f.features = net_device(net)->offered & 0xfffffff;
 	fuzz_run(&f);
+	vdev_again(f.v);
 	net_get_counters(net, &c);
 	check(c.rx_bytes <= c.rx_packets * NET_SPILL &&
 	      c.tx_bytes <= c.tx_packets * NET_PACKET_MAX);
 	net_destroy(&net);
-	vdev_free(f.v);
 	for (int i = 0; i < PAIRS; i++) {
 		close(ours[i]);
 		close(theirs[i]);

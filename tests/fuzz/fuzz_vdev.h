@@ -35,6 +35,19 @@ struct fuzz {
 	void *ctx;
 };
 
+/* Made once: making a ring takes longer than a run. */
+static inline struct vdev *fuzz_vdev(void)
+{
+	static struct vdev *v;
+
+	if (!v)
+		v = vdev_make(FUZZ_MEMORY);
+	memset(v->g.mem, 0, FUZZ_MEMORY);
+	memset(v->q, 0, sizeof(v->q));
+	memset(v->next_desc, 0, sizeof(v->next_desc));
+	return v;
+}
+
 static inline uint8_t fuzz_u8(struct fuzz *f)
 {
 	if (!f->size)

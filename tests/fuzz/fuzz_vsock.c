@@ -19,11 +19,15 @@ struct host {
 	unsigned int next;
 };
 
-static struct sockaddr_un address(const char *format, const char *path)
+/* Of the device itself, or of the port that the guest connects to. */
+static struct sockaddr_un address(const char *path, bool port)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 
-	snprintf(at.sun_path, sizeof(at.sun_path), format, path, PORT);
+	if (port)
+		snprintf(at.sun_path, sizeof(at.sun_path), "%s_%d", path, PORT);
+	else
+		snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	return at;
 }
 
@@ -78,7 +82,7 @@ static void from_host(struct fuzz *f, void *ctx)
 			keep(h, fd);
 		break;
 	case 1:
-		at = address("%s", h->path);
+		at = address(h->path, false);
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0) {
 			(void)!send(fd, "CONNECT 2\nhello", 10u + fuzz_u8(f) % 6, MSG_NOSIGNAL);
@@ -117,13 +121,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char why[256];
 	struct fuzz f = {.data = data,
 			 .size = size,
-			 .v = vdev_make(FUZZ_MEMORY),
+			 .v = fuzz_vdev(),
 			 .queues = VSOCK_QUEUES,
 			 .host = from_host,
 			 .ctx = &h};
 
 	snprintf(h.path, sizeof(h.path), "/tmp/fuzz-vsock-%d", (int)getpid());
-	at = address("%s_%d", h.path);
+	at = address(h.path, true);
 	unlink(at.sun_path);
 	check(bind(h.listening, (struct sockaddr *)&at, sizeof(at)) == 0);
 	check(listen(h.listening, 8) == 0);
@@ -135,8 +139,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vdev_use(f.v, vsock_device(vs));
 	check(vsock_attach(vs, &f.v->home) == 0);
 	fuzz_run(&f);
+	check(halter_unwatch(&f.v->home, vs->epoll_fd, &vs->watch) == 0);
+	vdev_again(f.v);
 	vsock_destroy(&vs);
-	vdev_free(f.v);
 	for (int i = 0; i < CONNS; i++)
 		if (h.conns[i] >= 0)
 			close(h.conns[i]);

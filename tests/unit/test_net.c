@@ -416,6 +416,14 @@ static void a_full_other_side_is_waited_for(void **state)
 		virtio_kick(b->v->dev, 1);
 	}
 	assert_int_equal(counters(b).tx_blocked, 2);
+	/* The next driver finds it free. */
+	while (recv(b->theirs[0], got, sizeof(got), 0) == 1500)
+		;
+	vdev_start(b->v, 0, 2, 16);
+	at = vdev_alloc(b->v, 1500);
+	vdev_offer1(b->v, 1, at, 1500, false);
+	virtio_kick(b->v->dev, 1);
+	assert_int_equal(used(b, 1), 0);
 }
 
 static void a_malformed_ring_needs_a_reset(void **state)

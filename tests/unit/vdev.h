@@ -62,6 +62,20 @@ static inline void vdev_use(struct vdev *v, struct virtio_device *dev)
 	dev->transport_ops = &vdev_transport;
 }
 
+/* For another device, on the same halter. */
+static inline void vdev_again(struct vdev *v)
+{
+	for (int i = 0; i < 3; i++) { /* what is still posted, and sources that have gone */
+		uint32_t bits = halter_take(&v->home);
+
+		if (bits & HALTER_WORK_TASKS)
+			halter_run_tasks(&v->home);
+		if (bits & HALTER_WORK_SOURCES)
+			atomic_fetch_or(&v->home.pending, HALTER_WORK_SOURCES);
+		halter_reap(&v->home);
+	}
+}
+
 static inline void vdev_free(struct vdev *v)
 {
 	halter_set_self(NULL);

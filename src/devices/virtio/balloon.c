@@ -316,6 +316,11 @@ struct virtio_device *balloon_device(struct balloon *b)
 	return &b->dev;
 }
 
+struct balloon *balloon_of(struct virtio_device *dev)
+{
+	return to_balloon(dev);
+}
+
 void balloon_attach(struct balloon *b, struct catnap_halter *home)
 {
 	b->dev.home = home;

@@ -52,6 +52,7 @@ int balloon_create(const struct balloon_config *cfg, struct balloon **balloon);
 /* All threads that serve it have ended. */
 void balloon_destroy(struct balloon **balloon);
 struct virtio_device *balloon_device(struct balloon *balloon);
+struct balloon *balloon_of(struct virtio_device *dev);
 /* Before the threads start, once. */
 void balloon_attach(struct balloon *balloon, struct catnap_halter *home);
 /* Any thread. @bytes: a multiple of BALLOON_PAGE, or -EINVAL. */

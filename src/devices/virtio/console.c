@@ -294,6 +294,11 @@ struct virtio_device *console_device(struct console *c)
 	return &c->dev;
 }
 
+struct console *console_of(struct virtio_device *dev)
+{
+	return to_console(dev);
+}
+
 void console_attach(struct console *c, struct catnap_halter *home)
 {
 	c->dev.home = home;

@@ -30,6 +30,7 @@ int console_create(const struct console_config *cfg, struct console **console);
 /* All threads that serve it have ended. */
 void console_destroy(struct console **console);
 struct virtio_device *console_device(struct console *console);
+struct console *console_of(struct virtio_device *dev);
 /* Before the threads start, once. */
 void console_attach(struct console *console, struct catnap_halter *home);
 /*

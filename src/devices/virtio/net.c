@@ -382,6 +382,16 @@ static void reset(struct virtio_device *dev)
 	net_set_offloads(net, 0);
 	if (net->backend.set_pairs)
 		net->backend.set_pairs(net->backend.ctx, 1);
+	/* Nobody is to be woken for what no driver takes. */
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		halter_unwatch(p->home, p->fd, &p->rx_watch);
+		halter_unwatch(p->home, p->fd, &p->tx_watch);
+		pthread_mutex_lock(&p->tx->vq.lock);
+		p->tx_blocked = false;
+		pthread_mutex_unlock(&p->tx->vq.lock);
+	}
 }
 
 static const struct virtio_ops net_ops = {.start = start, .kick = kick, .reset = reset};
@@ -453,6 +463,8 @@ void net_destroy(struct net **netp)
 		return;
 	*netp = NULL;
 	virtio_fini(&net->dev);
+	if (net->backend.close)
+		net->backend.close(net->backend.ctx);
 	free(net->name);
 	free(net->pairs);
 	free(net);
@@ -461,6 +473,11 @@ void net_destroy(struct net **netp)
 struct virtio_device *net_device(struct net *net)
 {
 	return &net->dev;
+}
+
+struct net *net_of(struct virtio_device *dev)
+{
+	return to_net(dev);
 }
 
 void net_attach(struct net *net, struct catnap_halter *const *homes)

@@ -22,16 +22,19 @@
 #define NET_OFFLOAD_ECN	 8u
 
 struct net_backend {
-	/* 0 or -errno. Any thread; one call at a time. NULL: nothing to be set. */
+	/* 0 or -errno. Any thread; one call at a time. Each may be NULL. */
 	int (*set_offload)(void *ctx, uint32_t offloads);
 	/* The first @pairs descriptors are in use from now on. */
 	int (*set_pairs)(void *ctx, unsigned int pairs);
+	/* The device is destroyed; not called if it was not made. */
+	void (*close)(void *ctx);
 	void *ctx;
 };
 
 struct net_config {
 	unsigned int pairs; /* 1 to NET_PAIRS_MAX */
-	const int *fds;	    /* one for each pair, O_NONBLOCK; they stay the caller's */
+	const int
+		*fds; /* one for each pair, O_NONBLOCK; they stay the caller's, or the backend's */
 	uint8_t mac[6];
 	uint16_t mtu; /* 0: not told */
 	struct net_backend backend;
@@ -56,6 +59,7 @@ int net_create(const struct net_config *cfg, struct net **net);
 /* All threads that serve it have ended. */
 void net_destroy(struct net **net);
 struct virtio_device *net_device(struct net *net);
+struct net *net_of(struct virtio_device *dev);
 /* Before the threads start, once: @homes[i] will wait for the packets of pair i. */
 void net_attach(struct net *net, struct catnap_halter *const *homes);
 /* Any thread. While the link is down nothing is received, and what is sent is lost. */

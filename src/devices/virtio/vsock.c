@@ -445,6 +445,11 @@ struct virtio_device *vsock_device(struct vsock *vs)
 	return &vs->dev;
 }
 
+struct vsock *vsock_of(struct virtio_device *dev)
+{
+	return to_vsock(dev);
+}
+
 int vsock_attach(struct vsock *vs, struct catnap_halter *home)
 {
 	vs->dev.home = home;

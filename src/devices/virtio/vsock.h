@@ -47,6 +47,7 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **vsock, char *why
 /* All threads that serve it have ended. Removes the socket. */
 void vsock_destroy(struct vsock **vsock);
 struct virtio_device *vsock_device(struct vsock *vsock);
+struct vsock *vsock_of(struct virtio_device *dev);
 /* Before the threads start, once. 0 or -errno of ring_add_watch(). */
 int vsock_attach(struct vsock *vsock, struct catnap_halter *home);
 /* Any thread. */
