@@ -145,6 +145,31 @@ CATNAP_API void catnap_vm_config_init(struct catnap_vm_config *cfg);
  */
 CATNAP_API int catnap_vm_create(const struct catnap_vm_config *cfg, struct catnap_vm **vm);
 
+#define CATNAP_MAX_DISK_QUEUES 16
+
+/** A disk; catnap_disk_init() first, so that what a later version adds has its default. */
+struct catnap_disk {
+	uint32_t size;	   /**< set by catnap_disk_init() */
+	uint32_t queues;   /**< 1 to CATNAP_MAX_DISK_QUEUES; 0: one for each vCPU, up to that */
+	const char *path;  /**< a file, or a block device; a multiple of 512 bytes long */
+	const char *id;	   /**< what the guest reads as its serial, 20 bytes; NULL: nothing */
+	uint32_t readonly; /**< not 0: the guest cannot write, and the image is opened so */
+	uint32_t direct;   /**< not 0: O_DIRECT, around the host's page cache */
+};
+
+/** Defaults: no path, one queue for each vCPU, to be written to, through the page cache. */
+CATNAP_API void catnap_disk_init(struct catnap_disk *disk);
+
+/**
+ * Adds a virtio block device, between create and start; the order is that in which guests count
+ * them. What @disk points to is copied. The image is locked until the VM is destroyed: no other
+ * disk, of this VM or another, can be on it, unless all of them only read.
+ * Errors: -EINVAL (size, queues, id, a path that is none, an image that is empty or not a multiple
+ * of 512 bytes, started already), -EISDIR, -EBUSY (locked), -ENOSPC (16 devices), -ENOMEM, and
+ * those of open(2). catnap_vm_last_error() has the sentence; the VM is as before.
+ */
+CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
+
 /** Starts the vCPU threads. Once. Errors: -EALREADY, -EAGAIN (no thread), -EINVAL (kick signal). */
 CATNAP_API int catnap_vm_start(struct catnap_vm *vm);
 
@@ -251,6 +276,36 @@ struct catnap_vcpu_stats {
 /** -EINVAL: no such vCPU, or size. Any time between create and destroy. */
 CATNAP_API int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu,
 				   struct catnap_vcpu_stats *stats);
+
+/** Statistics of one virtio device. */
+struct catnap_device_stats {
+	uint32_t size;	     /**< set by the caller to sizeof(struct catnap_device_stats) */
+	uint32_t type;	     /**< virtio's number: 2 block, 4 entropy, ... */
+	char name[64];	     /**< "disk root.img" */
+	uint64_t requests;   /**< that the guest has made */
+	uint64_t errors;     /**< of them, those that ended with an error */
+	uint64_t read_bytes; /**< from the device, by the guest */
+	uint64_t written_bytes;
+	uint64_t faults; /**< what its driver did that no driver may do */
+	uint32_t inflight;
+	uint32_t status; /**< the virtio status register */
+};
+
+/** Of the device number @device, in the order in which they were added. -ENOENT: there are not so
+ * many. -EINVAL: size. Any time between create and destroy. */
+CATNAP_API int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,
+					  struct catnap_device_stats *stats);
+
+/** Statistics of the I/O thread. */
+struct catnap_io_stats {
+	uint32_t size; /**< set by the caller to sizeof(struct catnap_io_stats) */
+	uint32_t reserved;
+	struct catnap_halt_stats halt;
+	uint64_t cpu_ns; /**< processor time of the thread */
+};
+
+/** -ENOENT: there is no I/O thread. -EINVAL: size. Any time between create and destroy. */
+CATNAP_API int catnap_vm_get_io_stats(struct catnap_vm *vm, struct catnap_io_stats *stats);
 
 /* What this host offers. */
 

@@ -431,6 +431,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	if (ret == 0 && vm->cfg.io == CATNAP_IO_THREAD)
 		ret = io_init(vm);
 	if (ret == 0)
+		ret = vm_make_virtio(vm, err);
+	if (ret == 0)
 		ret = hardware_describe(vm, err);
 	if (ret == 0)
 		ret = load(vm, err);

@@ -96,6 +96,8 @@ void pci_send_message(void *vm, uint64_t address, uint32_t data);
 
 /* virtio.c */
 void vm_init_virtio(struct catnap_vm *vm);
+/* The devices that the configuration asks for. */
+int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err);
 /*
  * Before start: gives @dev, which was made with vm->dma, its transport. On success it is the VM's,
  * which calls destroy() at its end, when no thread runs any more; on failure it is the caller's.
