@@ -175,6 +175,7 @@ static void serve(struct balloon *b, unsigned int index)
 		ret = vq_pop(vq, &c);
 		if (ret <= 0)
 			break;
+		virtio_count(&b->dev.counters.requests, 1);
 		if (serve_chain(b, index, &c))
 			vq_push(vq, c.head, 0);
 	}
@@ -279,7 +280,7 @@ int balloon_create(const struct balloon_config *cfg, struct balloon **out)
 	b->tasks[BALLOON_REPORT].run = report_again;
 	b->dev.ops = &ops;
 	b->dev.name = "balloon";
-	b->dev.id = 5;
+	b->dev.id = VIRTIO_ID_BALLOON;
 	b->dev.offered =
 		UINT64_C(1) << F_STATS | UINT64_C(1) << F_HINT | UINT64_C(1) << F_REPORTING;
 	if (cfg->deflate_on_oom)

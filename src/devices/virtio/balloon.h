@@ -12,6 +12,8 @@
 
 #include "devices/virtio/virtio.h"
 
+#define VIRTIO_ID_BALLOON 5
+
 #define BALLOON_PAGE 4096u
 
 /* The statistics of 5.5.6.4, by their tags. UINT64_MAX: not told. */

@@ -104,6 +104,8 @@ static void transmit(struct console *c)
 		left -= put_out(c, left);
 		if (c->done < c->chain.out_len)
 			break;
+		virtio_count(&c->dev.counters.requests, 1);
+		virtio_count(&c->dev.counters.written_bytes, c->done);
 		vq_push(vq, c->chain.head, 0);
 		c->in_hand = false;
 	}
@@ -162,13 +164,17 @@ static void receive(struct console *c)
 	pthread_mutex_lock(&vq->lock);
 	while (usable(c, CONSOLE_RX) && has_input(c) && batch++ < INPUT_BATCH) {
 		struct vq_chain chain = {.iov = iov, .max = CONSOLE_BUFFERS};
+		uint32_t n;
 
 		ret = vq_pop(vq, &chain);
 		if (ret == 0 && vq_kicks(vq, true))
 			continue;
 		if (ret <= 0)
 			break;
-		vq_push(vq, chain.head, take_input(c, &chain));
+		n = take_input(c, &chain);
+		virtio_count(&c->dev.counters.requests, 1);
+		virtio_count(&c->dev.counters.read_bytes, n);
+		vq_push(vq, chain.head, n);
 	}
 	virtio_publish(&c->dev, CONSOLE_RX);
 	if (ret < 0)
@@ -255,7 +261,7 @@ int console_create(const struct console_config *cfg, struct console **out)
 	c->tx_task.run = tx_again;
 	c->dev.ops = &ops;
 	c->dev.name = "console";
-	c->dev.id = 3;
+	c->dev.id = VIRTIO_ID_CONSOLE;
 	c->dev.offered = UINT64_C(1) << F_SIZE | UINT64_C(1) << F_EMERGENCY;
 	c->dev.config = &c->config;
 	c->dev.config_len = sizeof(c->config);

@@ -10,6 +10,8 @@
 
 #include "devices/virtio/virtio.h"
 
+#define VIRTIO_ID_CONSOLE 3
+
 #define CONSOLE_INPUT 4096 /* bytes of input that wait for the guest */
 
 struct console_config {

@@ -32,11 +32,6 @@ static struct net *to_net(struct virtio_device *dev)
 	return (struct net *)((char *)dev - offsetof(struct net, dev));
 }
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* -- to the guest ----------------------------------------------------------------------------- */
 
 /*
@@ -71,8 +66,10 @@ static int spread(struct net_pair *p)
 	for (unsigned int i = 0; i < p->used; i++)
 		vq_push(vq, p->heads[i], p->written[i]);
 	p->used = 0;
-	count(&p->rx_packets, 1);
-	count(&p->rx_bytes, p->len - sizeof(struct net_hdr));
+	virtio_count(&p->rx_packets, 1);
+	virtio_count(&p->rx_bytes, p->len - sizeof(struct net_hdr));
+	virtio_count(&p->rx->dev->counters.requests, 1);
+	virtio_count(&p->rx->dev->counters.read_bytes, p->len - sizeof(struct net_hdr));
 	return 1;
 }
 
@@ -105,7 +102,8 @@ static enum rx read_packet(struct net *net, struct net_pair *p)
 	p->direct = p->len < p->first.in_len ? p->len : p->first.in_len;
 	if (p->direct < p->len && !virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF)) {
 		vq_unpop(vq);
-		count(&p->rx_dropped, 1);
+		virtio_count(&p->rx_dropped, 1);
+		virtio_count(&net->dev.counters.errors, 1);
 		return RX_DONE;
 	}
 	p->rest = p->direct;
@@ -147,7 +145,7 @@ static void receive(struct net *net, struct net_pair *p)
 			if (vq_kicks(vq, true))
 				what = RX_DONE; /* it has just added some */
 			else
-				count(&p->rx_starved, 1);
+				virtio_count(&p->rx_starved, 1);
 		}
 	}
 	if (what == RX_EMPTY)
@@ -223,14 +221,17 @@ static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 		n = writev(p->fd, iov, (int)(end - iov));
 	} while (n < 0 && errno == EINTR);
 	if (n >= 0) {
-		count(&p->tx_packets, 1);
-		count(&p->tx_bytes, len);
+		virtio_count(&p->tx_packets, 1);
+		virtio_count(&p->tx_bytes, len);
+		virtio_count(&net->dev.counters.requests, 1);
+		virtio_count(&net->dev.counters.written_bytes, len);
 		return 0;
 	}
 	if (errno == EAGAIN)
 		return -EAGAIN;
 drop:
-	count(&p->tx_dropped, 1);
+	virtio_count(&p->tx_dropped, 1);
+	virtio_count(&net->dev.counters.errors, 1);
 	return 0;
 }
 
@@ -265,7 +266,7 @@ static void transmit(struct net *net, struct net_pair *p)
 	} while (!again);
 	if (blocked) {
 		p->tx_blocked = true;
-		count(&p->tx_blocks, 1);
+		virtio_count(&p->tx_blocks, 1);
 	}
 	virtio_publish(&net->dev, p->tx->index);
 	pthread_mutex_unlock(&vq->lock);
@@ -420,7 +421,7 @@ int net_create(const struct net_config *cfg, struct net **out)
 	atomic_init(&net->link_up, true);
 	net->dev.ops = &net_ops;
 	net->dev.name = net->name;
-	net->dev.id = 1;
+	net->dev.id = VIRTIO_ID_NET;
 	net->dev.offered = features;
 	if (cfg->pairs > 1)
 		net->dev.offered |= UINT64_C(1) << VIRTIO_NET_F_MQ;

@@ -13,6 +13,8 @@
 
 #include "devices/virtio/virtio.h"
 
+#define VIRTIO_ID_NET 1
+
 #define NET_PAIRS_MAX 32
 
 /* Offloads that the other side is to use towards the guest. */

@@ -400,7 +400,7 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	vs->watch.ready = ready;
 	vs->task.run = again;
 	vs->dev.ops = &ops;
-	vs->dev.id = 19;
+	vs->dev.id = VIRTIO_ID_VSOCK;
 	vs->dev.offered = 1; /* stream sockets */
 	vs->dev.config = &vs->cid;
 	vs->dev.config_len = sizeof(vs->cid);

@@ -15,6 +15,8 @@
 
 #include "devices/virtio/virtio.h"
 
+#define VIRTIO_ID_VSOCK 19
+
 #define VSOCK_CONNS_MAX 1024u
 #define VSOCK_CID_HOST	2u
 #define VSOCK_CID_MIN	3u

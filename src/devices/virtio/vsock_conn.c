@@ -117,6 +117,7 @@ static void refuse(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
 	vs->rst[i] = (struct vsock_rst){guest_port, host_port};
 	vs->rst_count++;
 	vs->counters.refused++;
+	virtio_count(&vs->dev.counters.errors, 1);
 }
 
 /* How much more the guest can hold. */
@@ -225,6 +226,7 @@ static void take_data(struct vsock *vs, struct vsock_conn *c, struct iovec *iov,
 		return;
 	}
 	vs->counters.tx_bytes += len;
+	virtio_count(&vs->dev.counters.written_bytes, len);
 	if (c->deaf) {
 		c->came += len;
 		c->taken += len;
@@ -271,6 +273,7 @@ static void connect_to_host(struct vsock *vs, const struct vsock_hdr *h)
 	c->peer_taken = h->fwd_cnt;
 	insert(vs, c);
 	vs->counters.connections++;
+	virtio_count(&vs->dev.counters.requests, 1);
 	want(vs, c, WANT_RESPONSE);
 }
 
@@ -281,6 +284,7 @@ static void accepted(struct vsock *vs, struct vsock_conn *c)
 
 	c->state = CONN_OPEN;
 	vs->counters.connections++;
+	virtio_count(&vs->dev.counters.requests, 1);
 	/* The socket has not been written to: this fits, or the host has gone. */
 	if (send(c->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
 		want(vs, c, WANT_RST);
@@ -358,6 +362,7 @@ static uint32_t read_data(struct vsock *vs, struct vsock_conn *c, struct iovec *
 	if (n > 0) {
 		c->sent += (uint32_t)n;
 		vs->counters.rx_bytes += (uint32_t)n;
+		virtio_count(&vs->dev.counters.read_bytes, (uint32_t)n);
 		if (!credit(c))
 			c->want |= WANT_CREDIT_REQUEST;
 		return (uint32_t)n;
@@ -478,6 +483,7 @@ static void handshake(struct vsock *vs, struct vsock_conn *c)
 	if (!end || !parse_line(line, &port) || !atomic_load(&vs->dev.running) ||
 	    recv(c->fd, line, (size_t)(end + 1 - line), MSG_DONTWAIT) != end + 1 - line) {
 		vs->counters.refused++;
+		virtio_count(&vs->dev.counters.errors, 1);
 		destroy(vs, c);
 		return;
 	}
