@@ -53,6 +53,7 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 			       h->window_ns == CATNAP_WINDOW_FOREVER
 				       ? NULL
 				       : json_object_new_uint64(h->window_ns));
+	add_u64(o, "price_ns", h->price_ns);
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
 }
 

@@ -27,6 +27,7 @@
 #include <catnap/poll.h>
 #include "poll/clock.h"
 #include "poll/policy.h"
+#include "poll/price.h"
 #include "poll/ring.h"
 #include "poll/stats.h"
 #include "poll/trace.h"
@@ -67,6 +68,9 @@ struct catnap_halter {
 	_Atomic uint64_t kicks_sent;
 	_Atomic uint64_t kicks_saved;
 	_Atomic uint64_t futex_wakes;
+	/* When the last wake that has ended a sleep was sent, in ticks; relaxed, a hint: the owner
+	 * believes it if it lies within the sleep. */
+	_Atomic uint64_t wake_sent;
 
 	/* Constant after creation. */
 	_Alignas(64) struct clock clock;
@@ -87,6 +91,7 @@ struct catnap_halter {
 	struct halt_stats stats;
 	struct halt_trace *trace; /* NULL: off */
 	int error;		  /* of the ring, from a look; reported when the halt ends */
+	struct price price;	  /* what a sleep costs here */
 	uint64_t wake_lead;	  /* ticks by which a timed sleep ends early; see halter.c */
 };
 

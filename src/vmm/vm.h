@@ -16,6 +16,7 @@
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
 #include "devices/virtio/mmio.h"
+#include "devices/virtio/pci.h"
 #include "vcpu/vcpu.h"
 #include "vmm/acpi.h"
 #include "vmm/image.h"
@@ -66,6 +67,8 @@ struct catnap_vm {
 	struct power power;
 	struct pvpanic pvpanic;
 	struct pci_bus pci; /* if pci_made */
+	struct virtio_pci *pci_devices[PCI_SLOTS];
+	unsigned int pci_device_count;
 	bool com1_made, ioapic_made, pci_made, locks_made;
 
 	/* Under the lock. */
@@ -91,6 +94,11 @@ void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level);
 /* pci.c: the PCI root bus, if the transport is PCI. */
 int pci_add(struct catnap_vm *vm, struct kvm_error *err);
 void pci_fini(struct catnap_vm *vm);
+/*
+ * Before the vCPUs run: puts @dev, made by virtio_init(), on the bus. It stays the caller's, and
+ * lives longer than the VM's threads. 0, or -errno with a sentence.
+ */
+int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct kvm_error *err);
 /* A message-signalled interrupt, for msix_init(); @vm is the VM. Any thread. */
 void pci_send_message(void *vm, uint64_t address, uint32_t data);
 

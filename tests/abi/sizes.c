@@ -17,6 +17,8 @@ int main(void)
 	FIELD(catnap_halt_poll, grow);
 	FIELD(catnap_halt_poll, grow_start_ns);
 	FIELD(catnap_halt_poll, shrink);
+	FIELD(catnap_halt_poll, bias);
+	FIELD(catnap_halt_poll, price_ns);
 	STRUCT(catnap_halt);
 	FIELD(catnap_halt, halt_ns);
 	FIELD(catnap_halt, waited);
@@ -42,6 +44,7 @@ int main(void)
 	FIELD(catnap_halt_stats, futex_wakes);
 	FIELD(catnap_halt_stats, window_ns);
 	FIELD(catnap_halt_stats, poll_allowed);
+	FIELD(catnap_halt_stats, price_ns);
 	STRUCT(catnap_halter_config);
 	FIELD(catnap_halter_config, size);
 	FIELD(catnap_halter_config, flags);
@@ -129,6 +132,10 @@ int main(void)
 	VALUE(CATNAP_POLICY_KERNEL);
 	VALUE(CATNAP_POLICY_FIXED);
 	VALUE(CATNAP_POLICY_ALWAYS);
+	VALUE(CATNAP_POLICY_ADAPTIVE);
+	VALUE(CATNAP_BIAS_BALANCED);
+	VALUE(CATNAP_BIAS_LATENCY);
+	VALUE(CATNAP_BIAS_POWER);
 	VALUE(CATNAP_CAUSE_IPI);
 	VALUE(CATNAP_CAUSE_TIMER);
 	VALUE(CATNAP_CAUSE_IO);

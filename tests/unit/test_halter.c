@@ -25,7 +25,8 @@
 enum way { PLAIN, RING, RING_NO_FUTEX, WAYS };
 
 static const enum catnap_policy_kind kinds[] = {CATNAP_POLICY_OFF, CATNAP_POLICY_KERNEL,
-						CATNAP_POLICY_FIXED, CATNAP_POLICY_ALWAYS};
+						CATNAP_POLICY_FIXED, CATNAP_POLICY_ALWAYS,
+						CATNAP_POLICY_ADAPTIVE};
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 struct fixture {
