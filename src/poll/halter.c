@@ -341,6 +341,24 @@ int halter_reap(struct catnap_halter *h)
 	return ring_reap(&h->ring, h->on_eventfd, h->ctx);
 }
 
+int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch)
+{
+	int ret = ring_add_watch(&h->ring, fd, events, watch);
+
+	if (ret == 0)
+		halter_wake(h, HALTER_WORK_SOURCES);
+	return ret;
+}
+
+int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch)
+{
+	int ret = ring_del_watch(&h->ring, fd, watch);
+
+	if (ret == 0)
+		halter_wake(h, HALTER_WORK_SOURCES);
+	return ret;
+}
+
 int halter_drain(struct catnap_halter *h)
 {
 	int ret = 0;

@@ -170,6 +170,11 @@ static inline bool halter_reapable(const struct catnap_halter *h)
 /* Owner: waits until no request is in flight. 0 or -errno. */
 int halter_drain(struct catnap_halter *h);
 
+/* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
+ * now may still be running when the removal returns. */
+int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch);
+int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch);
+
 /*
  * Any thread: task->run() will be called on the owner's thread, when it next looks at its work.
  * Posting a task again before it has begun to run changes nothing: it runs once, and sees all that
