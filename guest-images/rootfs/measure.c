@@ -3,7 +3,8 @@
  * Workloads that measure. Under an emulated processor the times mean little; the counts mean the
  * same.
  *
- *     run=pipe    rounds=20000                two processes, on two CPUs, exchange a byte
+ *     run=pipe    rounds=20000 settle=0       two processes, on two CPUs, exchange a byte; asleep
+ *                                             for so many seconds before and after it
  *     run=timer   samples=100000 interval_us=200   each CPU sleeps until the next of its absolute
  * times run=clock   seconds=5                   CLOCK_MONOTONIC never goes back, also from CPU to
  * CPU run=sleep   sleep=10                    one sleep, in seconds
@@ -68,21 +69,28 @@ int ping_pong(void)
 	pin(cpus[0]);
 	/* The first rounds bring both to their CPUs, and the governor's window to its size. */
 	exchange(back[0], there[1], warmup, true);
+	/* Who counts from outside, counts between these two lines: nothing happens around them. */
+	result("pipe_begin", "%ld", rounds);
+	sleep(option_number("settle", 0));
 	res = interrupts("RES");
 	loc = interrupts("LOC");
 	cal = interrupts("CAL");
 	begin = now_ns();
 	if (!exchange(back[0], there[1], rounds, true))
 		complain("pipe: ended early");
-	result("pipe_round_ns", "%lld", (long long)(now_ns() - begin) / rounds);
+	begin = now_ns() - begin;
 	result("pipe_rounds", "%ld", rounds);
 	res = interrupts("RES") - res;
 	cal = interrupts("CAL") - cal;
+	loc = interrupts("LOC") - loc;
+	result("pipe_end", "%ld", rounds);
+	sleep(option_number("settle", 0));
+	result("pipe_round_ns", "%lld", (long long)begin / rounds);
 	/* Linux wakes a CPU by either, as the caches that the two share have it. */
 	result("pipe_ipis", "%ld", res + cal);
 	result("pipe_res", "%ld", res);
 	result("pipe_cal", "%ld", cal);
-	result("pipe_loc", "%ld", interrupts("LOC") - loc);
+	result("pipe_loc", "%ld", loc);
 	close(there[1]);
 	close(back[0]);
 	waitpid(pid, NULL, 0);

@@ -34,11 +34,22 @@ extern "C" {
 
 /** How the length of a poll is chosen. */
 enum catnap_policy_kind {
-	CATNAP_POLICY_OFF = 0,	  /**< never poll: sleep at once */
-	CATNAP_POLICY_KERNEL = 1, /**< the rule of Linux's kvm_vcpu_halt(), to the letter */
-	CATNAP_POLICY_FIXED = 2,  /**< poll for max_ns in every halt */
-	CATNAP_POLICY_ALWAYS = 3, /**< never sleep */
+	CATNAP_POLICY_OFF = 0,	    /**< never poll: sleep at once */
+	CATNAP_POLICY_KERNEL = 1,   /**< the rule of Linux's kvm_vcpu_halt(), to the letter */
+	CATNAP_POLICY_FIXED = 2,    /**< poll for max_ns in every halt */
+	CATNAP_POLICY_ALWAYS = 3,   /**< never sleep */
+	CATNAP_POLICY_ADAPTIVE = 4, /**< learns when to expect a wake-up, weighs it with a sleep */
 };
+
+/** What policy adaptive weighs higher: waking up early, or the processor's time. */
+enum catnap_bias {
+	CATNAP_BIAS_BALANCED = 0, /**< a sleep is worth what it costs */
+	CATNAP_BIAS_LATENCY = 1,  /**< 8 times that, and 300 us at least */
+	CATNAP_BIAS_POWER = 2,	  /**< a quarter of it */
+};
+
+/** A good max_ns for policy adaptive: what it saves it from is not its own mistakes. */
+#define CATNAP_ADAPTIVE_MAX_NS UINT32_C(1000000)
 
 /**
  * Parameters of a policy; names and meanings as Linux's kvm.halt_poll_ns and its companions.
@@ -47,18 +58,24 @@ enum catnap_policy_kind {
 struct catnap_halt_poll {
 	uint32_t size;	 /**< sizeof(struct catnap_halt_poll), set by catnap_halt_poll_init() */
 	uint32_t policy; /**< enum catnap_policy_kind */
-	uint32_t max_ns; /**< the longest poll; 0 switches polling off (kernel, fixed) */
+	uint32_t max_ns; /**< the longest poll; 0: do not poll (kernel, fixed, adaptive) */
 	uint32_t grow;	 /**< factor by which the window grows; 0 keeps it (kernel) */
 	uint32_t grow_start_ns; /**< the first window above 0 (kernel) */
 	uint32_t shrink;	/**< divisor by which the window shrinks; 0 sets it to 0 (kernel) */
+	/* Added later: a caller built before that passes a smaller size and gets the defaults. */
+	uint32_t bias;	   /**< enum catnap_bias (adaptive) */
+	uint32_t price_ns; /**< what a sleep is worth in ns of polling; 0: measured (adaptive) */
 };
 
-/** Defaults: policy kernel, max 200 us, grow 2, grow_start 10 us, shrink 2. Any thread. */
+/**
+ * Defaults: policy kernel, max 200 us, grow 2, grow_start 10 us, shrink 2, bias balanced, price
+ * measured. For policy adaptive set max_ns, too: CATNAP_ADAPTIVE_MAX_NS. Any thread.
+ */
 CATNAP_API void catnap_halt_poll_init(struct catnap_halt_poll *params);
 
 /**
- * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or a size that is not
- * one of this library's. Any thread.
+ * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or bias, or a size that is
+ * none of this library's. Any thread.
  */
 CATNAP_API int catnap_halt_poll_check(const struct catnap_halt_poll *params);
 
@@ -143,6 +160,8 @@ struct catnap_halt_stats {
 	uint64_t window_ns;    /**< present window; CATNAP_WINDOW_FOREVER for policy always */
 	uint32_t poll_allowed; /**< 0: switched off by catnap_halter_set_poll_allowed() */
 	uint32_t reserved;
+	/* Added later. */
+	uint64_t price_ns; /**< the measured price of a sleep: from wake to running; 0: not yet */
 };
 
 /* ---------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 	static const struct {
 		const char *name;
 		uint32_t policy;
-	} policies[] = {{"kernel", CATNAP_POLICY_KERNEL},
+	} policies[] = {{"adaptive", CATNAP_POLICY_ADAPTIVE},
+			{"kernel", CATNAP_POLICY_KERNEL},
 			{"always", CATNAP_POLICY_ALWAYS},
 			{"fixed", CATNAP_POLICY_FIXED},
 			{"off", CATNAP_POLICY_OFF}};
@@ -58,11 +59,13 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 		if (strncmp(how, "user:", 5) != 0 || strcmp(how + 5, policies[i].name) != 0)
 			continue;
 		mode->halt_poll.policy = policies[i].policy;
+		if (policies[i].policy == CATNAP_POLICY_ADAPTIVE)
+			mode->halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
 		return 0;
 	}
 	return opt_fail(o, arg,
-			"is not a mode: expected user:kernel, user:always, user:fixed, user:off or "
-			"kernel:TIME");
+			"is not a mode: expected user:adaptive, user:kernel, user:always, "
+			"user:fixed, user:off or kernel:TIME");
 }
 
 static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
@@ -119,7 +122,8 @@ static const struct opt_def options[] = {
 		 "this time at most; blk, echo: /vcpu, the default of user modes, or /thread, that "
 		 "of "
 		 "kernel modes, runs the devices. May be given several times.",
-	 .def = "all: user:kernel user:always user:fixed user:off kernel:0 kernel:200us",
+	 .def = "all: user:adaptive user:kernel user:always user:fixed user:off kernel:0 "
+		"kernel:200us",
 	 .repeat = true},
 	{.f = {.name = "gap", .type = OPT_CALL, .set = set_gap},
 	 .form = "TIME",
@@ -187,8 +191,9 @@ static const struct opt_command command = {
 
 static int check(struct opts *o, struct bench_cfg *cfg)
 {
-	static const char *const defaults[] = {"user:kernel", "user:always", "user:fixed",
-					       "user:off",    "kernel:0",    "kernel:200us"};
+	static const char *const defaults[] = {"user:adaptive", "user:kernel", "user:always",
+					       "user:fixed",	"user:off",    "kernel:0",
+					       "kernel:200us"};
 	struct opt_arg none = {.option = "mode", .text = ""};
 
 	for (unsigned int i = 0; i < o->n_args; i++) {

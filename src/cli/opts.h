@@ -157,7 +157,10 @@ int opt_fail(struct opts *o, const struct opt_arg *arg, const char *fmt, ...)
  */
 int opts_fail(struct opts *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/** For .set(): policy=...,max=...,grow=...,grow-start=...,shrink=... over what @params holds. */
+/**
+ * For .set(): policy=...,max=...,grow=...,grow-start=...,shrink=...,bias=... over what @params
+ * holds. A default max follows the policy.
+ */
 int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params);
 /**
  * The same with a further key, vcpu=0 to @n_vcpus - 1; *@vcpu becomes -1 without it. The number of

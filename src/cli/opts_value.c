@@ -275,20 +275,37 @@ int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field 
 /* ---- halt polling ---- */
 
 static const struct opt_word policy_words[] = {
-	{"kernel", CATNAP_POLICY_KERNEL},
-	{"fixed", CATNAP_POLICY_FIXED},
-	{"always", CATNAP_POLICY_ALWAYS},
-	{"off", CATNAP_POLICY_OFF},
+	{"adaptive", CATNAP_POLICY_ADAPTIVE}, {"kernel", CATNAP_POLICY_KERNEL},
+	{"fixed", CATNAP_POLICY_FIXED},	      {"always", CATNAP_POLICY_ALWAYS},
+	{"off", CATNAP_POLICY_OFF},	      {NULL, 0},
+};
+
+static const struct opt_word bias_words[] = {
+	{"latency", CATNAP_BIAS_LATENCY},
+	{"balanced", CATNAP_BIAS_BALANCED},
+	{"power", CATNAP_BIAS_POWER},
 	{NULL, 0},
 };
 
 struct halt_poll_keys {
 	struct catnap_halt_poll params;
-	int policy;
+	int policy, bias;
+	uint64_t max_ns; /* not_given: none was given */
 	uint32_t vcpu;
 };
 
 static const uint32_t no_vcpu = UINT32_MAX;
+static const uint64_t not_given = UINT64_MAX;
+
+/* Each policy's own default, since the kernel's is too short for adaptive where sleeping is dear.
+ */
+static uint32_t default_max(uint32_t policy)
+{
+	struct catnap_halt_poll params;
+
+	catnap_halt_poll_init(&params);
+	return policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : params.max_ns;
+}
 
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, int *vcpu)
@@ -296,20 +313,26 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 #define AT(member) offsetof(struct halt_poll_keys, member)
 	struct opt_field keys[] = {
 		{.name = "policy", .type = OPT_WORD, .offset = AT(policy), .words = policy_words},
-		{.name = "max", .type = OPT_TIME32, .offset = AT(params.max_ns)},
+		{.name = "max", .type = OPT_TIME, .offset = AT(max_ns), .max = UINT32_MAX},
 		{.name = "grow", .type = OPT_U32, .offset = AT(params.grow)},
 		{.name = "grow-start", .type = OPT_TIME32, .offset = AT(params.grow_start_ns)},
 		{.name = "shrink", .type = OPT_U32, .offset = AT(params.shrink)},
+		{.name = "bias", .type = OPT_WORD, .offset = AT(bias), .words = bias_words},
 		{.name = NULL},
 		{.name = NULL},
 	};
-	struct halt_poll_keys got = {
-		.params = *params, .policy = (int)params->policy, .vcpu = no_vcpu};
+	const uint32_t before = params->policy;
+	const size_t vcpu_key = sizeof(keys) / sizeof(keys[0]) - 2;
+	struct halt_poll_keys got = {.params = *params,
+				     .policy = (int)params->policy,
+				     .bias = (int)params->bias,
+				     .max_ns = not_given,
+				     .vcpu = no_vcpu};
 
 	/* max 0 would mean the largest u32; a lone vCPU 0 is OPT_U32 of 0 to 0, so checked below.
 	 */
 	if (vcpu)
-		keys[5] = (struct opt_field){
+		keys[vcpu_key] = (struct opt_field){
 			.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1};
 #undef AT
 	if (opt_keys(o, arg, keys, &got))
@@ -321,6 +344,11 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 				 arg->option, got.vcpu, n_vcpus ? n_vcpus - 1 : 0);
 	*params = got.params;
 	params->policy = (uint32_t)got.policy;
+	params->bias = (uint32_t)got.bias;
+	if (got.max_ns != not_given)
+		params->max_ns = (uint32_t)got.max_ns;
+	else if (params->max_ns == default_max(before))
+		params->max_ns = default_max(params->policy);
 	if (vcpu)
 		*vcpu = got.vcpu == no_vcpu ? -1 : (int)got.vcpu;
 	return 0;

@@ -52,13 +52,15 @@ static const struct opt_word formats[] = {
 
 static const struct opt_def options[] = {
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
-	 .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N",
+	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
+		 "bias=latency|balanced|power",
 	 .help = "The policy and its parameters. May be given several times, to compare.",
-	 .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2",
+	 .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2; adaptive,max=1ms,bias=balanced",
 	 .repeat = true},
 	{.f = {.name = "price", .type = OPT_TIME, .offset = AT(price_ns), .max = 10000000000},
 	 .form = "TIME",
-	 .help = "What one sleep is worth in time polled, and the latency it adds.",
+	 .help = "What one sleep is worth in time polled, and the latency it adds. Policy adaptive "
+		 "decides by it.",
 	 .def = "50us"},
 	{.f = {.name = "format", .type = OPT_WORD, .offset = AT(format), .words = formats},
 	 .form = "csv|table|json",

@@ -16,7 +16,11 @@ int sim_create(struct sim *s, const char *label, const struct catnap_halt_poll *
 	       uint64_t price_ns)
 {
 	*s = (struct sim){.label = label, .first = *params, .now = *params, .price_ns = price_ns};
-	return catnap_policy_create(params, &s->policy);
+	/* Nothing can be measured here. 0 would ask for that. */
+	s->now.price_ns = price_ns < 1		  ? 1
+			  : price_ns > UINT32_MAX ? UINT32_MAX
+						  : (uint32_t)price_ns;
+	return catnap_policy_create(&s->now, &s->policy);
 }
 
 void sim_destroy(struct sim *s)

@@ -172,6 +172,8 @@ static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *
 	return guest_halt_poll_set(o, arg, &cfg->guest_poll);
 }
 
+static const struct opt_word io_modes[] = {
+	{"vcpu", CATNAP_IO_VCPU}, {"thread", CATNAP_IO_THREAD}, {NULL, 0}};
 static const struct opt_word transports[] = {
 	{"pci", CATNAP_TRANSPORT_PCI},
 	{"mmio", CATNAP_TRANSPORT_MMIO},
@@ -232,6 +234,33 @@ static const struct opt_def options[] = {
 	 .form = "SIZE",
 	 .help = "The guest's memory, at least 1M.",
 	 .def = "256M"},
+	{.f = {.name = "disk", .type = OPT_CALL, .set = run_set_disk},
+	 .letter = 'd',
+	 .form = "path=PATH[,readonly=on][,direct=on][,id=TEXT][,queues=N]",
+	 .help = "A virtio block device on a file or a block device of the host.",
+	 .repeat = true},
+	{.f = {.name = "net", .type = OPT_CALL, .set = run_set_net},
+	 .letter = 'n',
+	 .form = "tap=NAME[,mac=ADDRESS][,queues=N][,mtu=N]",
+	 .help = "A virtio network device on a TAP interface of the host.",
+	 .repeat = true},
+	{.f = {.name = "vsock", .type = OPT_CALL, .set = run_set_vsock},
+	 .form = "cid=N,socket=PATH",
+	 .help = "Sockets between guest and host: the Unix socket PATH leads to the guest's ports, "
+		 "and the host's port P is the Unix socket PATH_P."},
+	{.f = {.name = "balloon", .type = OPT_CALL, .set = run_set_balloon},
+	 .form = "size=SIZE[,deflate-on-oom=on|off]",
+	 .help = "A virtio balloon: the guest gives so much of its memory back to the host, and "
+		 "reports what is free."},
+	{.f = {.name = "rng", .type = OPT_SWITCH, .offset = AT(rng)},
+	 .form = "on|off",
+	 .help = "A virtio entropy device.",
+	 .def = "on"},
+	{.f = {.name = "io", .type = OPT_WORD, .offset = AT(io), .words = io_modes},
+	 .form = "vcpu|thread",
+	 .help = "Who runs the devices: the vCPUs that use them, or one thread, for guests that "
+		 "compute on all their vCPUs.",
+	 .def = "vcpu"},
 	{.f = {.name = "irqchip", .type = OPT_WORD, .offset = AT(irqchip), .words = irqchips},
 	 .form = "user|kernel",
 	 .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
@@ -254,7 +283,8 @@ static const struct opt_def options[] = {
 		 "one sleep is worth.",
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
-	 .form = "policy=kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N[,vcpu=N]",
+	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
+		 "bias=latency|balanced|power[,vcpu=N]",
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
 		 "With "
 		 "irqchip=kernel, max is given to KVM (off: 0).",
@@ -468,6 +498,8 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->initramfs_path = cfg->initramfs;
 	vc->hw = (uint32_t)cfg->hw;
 	vc->transport = (uint32_t)cfg->transport;
+	vc->io = (uint32_t)cfg->io;
+	vc->rng = cfg->rng;
 	vc->realtime = cfg->guest_poll.mode == GUEST_POLL_REALTIME;
 	vc->poll_after_guest = (uint32_t)cfg->guest_poll.host;
 	if (!cfg->kernel) {
@@ -527,6 +559,8 @@ static int run(const struct run_cfg *cfg)
 	}
 	free(linux_cmdline);
 	if (status == CMD_OK)
+		status = run_add_devices(vm, cfg);
+	if (status == CMD_OK)
 		status = open_io(cfg, &io);
 	if (status == CMD_OK)
 		status = run_dump(vm, cfg);
@@ -553,6 +587,7 @@ int cmd_run(int argc, char **argv)
 		.memory = UINT64_C(256) << 20,
 		.irqchip = CATNAP_IRQCHIP_USER,
 		.debug_exit = UINT32_MAX,
+		.rng = true,
 		.log_level = CATNAP_LOG_WARN,
 	};
 	struct opts o;

@@ -53,6 +53,7 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 			       h->window_ns == CATNAP_WINDOW_FOREVER
 				       ? NULL
 				       : json_object_new_uint64(h->window_ns));
+	add_u64(o, "price_ns", h->price_ns);
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
 }
 
@@ -83,6 +84,41 @@ static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool ker
 	return o;
 }
 
+static struct json_object *devices(struct catnap_vm *vm)
+{
+	struct json_object *list = json_object_new_array();
+	struct catnap_device_stats s = {.size = sizeof(s)};
+
+	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++) {
+		struct json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "name", json_object_new_string(s.name));
+		add_u64(o, "type", s.type);
+		add_u64(o, "requests", s.requests);
+		add_u64(o, "errors", s.errors);
+		add_u64(o, "read_bytes", s.read_bytes);
+		add_u64(o, "written_bytes", s.written_bytes);
+		add_u64(o, "faults", s.faults);
+		add_u64(o, "inflight", s.inflight);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+/* NULL: there is no such thread. */
+static struct json_object *io_thread(struct catnap_vm *vm)
+{
+	struct catnap_io_stats s = {.size = sizeof(s)};
+	struct json_object *o;
+
+	if (catnap_vm_get_io_stats(vm, &s) < 0)
+		return NULL;
+	o = json_object_new_object();
+	add_halt(o, &s.halt, false);
+	add_u64(o, "cpu_ns", s.cpu_ns);
+	return o;
+}
+
 int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
 		FILE *out)
 {
@@ -105,6 +141,9 @@ int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct ca
 	for (uint32_t i = 0; i < cfg->cpus; i++)
 		json_object_array_add(vcpus, vcpu_stats(vm, i, kernel));
 	json_object_object_add(root, "vcpus", vcpus);
+	json_object_object_add(root, "devices", devices(vm));
+	if (cfg->io == CATNAP_IO_THREAD)
+		json_object_object_add(root, "io", io_thread(vm));
 	errno = 0;
 	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
 	if (fflush(out) != 0)

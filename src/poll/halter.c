@@ -53,6 +53,7 @@ void halter_wake_slow(struct catnap_halter *h, uint32_t state)
 
 		if (!atomic_compare_exchange_strong(&h->state, &state, HALTER_VMM))
 			return;
+		atomic_store_explicit(&h->wake_sent, clock_now(&h->clock), memory_order_relaxed);
 		/* Of the sleep that was just ended: before the exchange it might be an earlier
 		 * one's. If the owner has moved on since, it is awake already. */
 		fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
@@ -200,6 +201,10 @@ static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, b
 			if (ret == -ETIMEDOUT) {
 				now = clock_now(&h->clock);
 				learn_lead(h, now > asked ? now - asked : 0);
+				price_add(&h->price,
+					  clock_ticks_to_ns(&h->clock,
+							    now > asked ? now - asked : 0),
+					  true);
 			} else if (ret < 0 && ret != -EAGAIN && ret != -EINTR) {
 				return ret;
 			}
@@ -209,13 +214,29 @@ static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, b
 	}
 }
 
+/* The halt began at @start, was slept through from @poll_ns on, and a wake-up ended it @halt_ns
+ * after its begin: when was that sent? What the sleep has cost is learned, if it is known. */
+static uint64_t learn_price(struct catnap_halter *h, uint64_t start, uint64_t poll_ns,
+			    uint64_t halt_ns)
+{
+	uint64_t sent = atomic_load_explicit(&h->wake_sent, memory_order_relaxed), arrival;
+	bool known;
+
+	arrival = price_arrival(
+		&h->price, poll_ns, halt_ns,
+		sent > start ? (int64_t)clock_ticks_to_ns(&h->clock, sent - start) : -1, &known);
+	if (known)
+		price_add(&h->price, halt_ns - arrival, false);
+	return arrival;
+}
+
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 {
 	bool allowed = atomic_load_explicit(&h->poll_allowed, memory_order_relaxed);
 	struct policy_query query = {.allowed = allowed, .timer_ns = UINT64_MAX};
 	struct halt_record r = {.valid = true};
 	struct catnap_halt halt;
-	uint64_t start, now, window_ns, window, end;
+	uint64_t start, now, window_ns, window, end, arrival_ns;
 	int ret = 0;
 
 	if (ring_unflushed(&h->ring)) {
@@ -224,6 +245,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 			return ret;
 	}
 	query.inflight = h->ring.armed + h->ring.inflight;
+	query.price_ns = price_get(&h->price);
 	start = now = clock_now(&h->clock);
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;
@@ -267,7 +289,10 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	halt.waited = r.waited;
 	halt.valid = r.valid;
 	halt.allowed = allowed;
-	policy_end(&h->policy, &halt);
+	arrival_ns = halt.halt_ns;
+	if (r.waited && *cause != CATNAP_CAUSE_TIMER)
+		arrival_ns = learn_price(h, start, r.poll_ns, halt.halt_ns);
+	policy_end(&h->policy, &halt, arrival_ns);
 
 	r.cause = *cause;
 	if (!r.attempted)
@@ -314,6 +339,24 @@ int halter_reap(struct catnap_halter *h)
 	if (ret < 0 || !ring_ready(&h->ring))
 		return ret;
 	return ring_reap(&h->ring, h->on_eventfd, h->ctx);
+}
+
+int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch)
+{
+	int ret = ring_add_watch(&h->ring, fd, events, watch);
+
+	if (ret == 0)
+		halter_wake(h, HALTER_WORK_SOURCES);
+	return ret;
+}
+
+int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch)
+{
+	int ret = ring_del_watch(&h->ring, fd, watch);
+
+	if (ret == 0)
+		halter_wake(h, HALTER_WORK_SOURCES);
+	return ret;
 }
 
 int halter_drain(struct catnap_halter *h)
@@ -418,6 +461,7 @@ int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats)
 	s.kicks_saved = atomic_load_explicit(&h->kicks_saved, memory_order_relaxed);
 	s.futex_wakes = atomic_load_explicit(&h->futex_wakes, memory_order_relaxed);
 	s.window_ns = policy_window(&h->policy);
+	s.price_ns = price_get(&h->price);
 	s.poll_allowed = atomic_load_explicit(&h->poll_allowed, memory_order_relaxed);
 	if (size > sizeof(s))
 		size = sizeof(s);

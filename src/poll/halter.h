@@ -27,6 +27,7 @@
 #include <catnap/poll.h>
 #include "poll/clock.h"
 #include "poll/policy.h"
+#include "poll/price.h"
 #include "poll/ring.h"
 #include "poll/stats.h"
 #include "poll/trace.h"
@@ -67,6 +68,9 @@ struct catnap_halter {
 	_Atomic uint64_t kicks_sent;
 	_Atomic uint64_t kicks_saved;
 	_Atomic uint64_t futex_wakes;
+	/* When the last wake that has ended a sleep was sent, in ticks; relaxed, a hint: the owner
+	 * believes it if it lies within the sleep. */
+	_Atomic uint64_t wake_sent;
 
 	/* Constant after creation. */
 	_Alignas(64) struct clock clock;
@@ -87,6 +91,7 @@ struct catnap_halter {
 	struct halt_stats stats;
 	struct halt_trace *trace; /* NULL: off */
 	int error;		  /* of the ring, from a look; reported when the halt ends */
+	struct price price;	  /* what a sleep costs here */
 	uint64_t wake_lead;	  /* ticks by which a timed sleep ends early; see halter.c */
 };
 
@@ -164,6 +169,11 @@ static inline bool halter_reapable(const struct catnap_halter *h)
 }
 /* Owner: waits until no request is in flight. 0 or -errno. */
 int halter_drain(struct catnap_halter *h);
+
+/* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
+ * now may still be running when the removal returns. */
+int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch);
+int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch);
 
 /*
  * Any thread: task->run() will be called on the owner's thread, when it next looks at its work.

@@ -10,7 +10,9 @@
  * kernel.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "poll/policy.h"
 
@@ -20,7 +22,7 @@
  */
 struct policy_ops {
 	uint64_t (*begin)(struct catnap_policy *p, const struct policy_query *q);
-	void (*end)(struct catnap_policy *p, const struct catnap_halt *h);
+	void (*end)(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
 	uint64_t (*window)(const struct catnap_policy *p);
 };
 
@@ -70,7 +72,7 @@ static uint32_t kernel_shrink(const struct policy_params *params, uint32_t windo
 	return shrunk < start ? 0 : shrunk;
 }
 
-static void kernel_end(struct catnap_policy *p, const struct catnap_halt *h)
+static void kernel_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns)
 {
 	uint32_t window = param(&p->window_ns);
 	uint32_t max;
@@ -98,7 +100,7 @@ static uint64_t kernel_window(const struct catnap_policy *p)
 
 /* ---- those that learn nothing; the window of `kernel` survives a time under them ---- */
 
-static void learn_nothing(struct catnap_policy *p, const struct catnap_halt *h)
+static void learn_nothing(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns)
 {
 }
 
@@ -132,11 +134,80 @@ static uint64_t always_window(const struct catnap_policy *p)
 	return CATNAP_WINDOW_FOREVER;
 }
 
+/* ---- adaptive: the learner is adaptive.c; here is what is known besides the past ---- */
+
+/* What a sleep costs until it has been measured. */
+#define PRICE_GUESS_NS 50000
+/* After so many halts that the timer has ended, nothing else is expected. */
+#define QUIET_HALTS	 8
+#define LATENCY_PRICE_NS 300000
+
+static uint32_t adaptive_price(const struct catnap_policy *p, const struct policy_query *q)
+{
+	uint32_t given = param(&p->params.price_ns), bias = param(&p->params.bias);
+	uint64_t price = given ? given : q->price_ns ? q->price_ns : PRICE_GUESS_NS;
+
+	if (bias == CATNAP_BIAS_LATENCY) {
+		price *= 8;
+		if (price < LATENCY_PRICE_NS)
+			price = LATENCY_PRICE_NS;
+	} else if (bias == CATNAP_BIAS_POWER) {
+		price = price < 4 ? 1 : price / 4;
+	}
+	return price < UINT32_MAX ? (uint32_t)price : UINT32_MAX;
+}
+
+static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_query *q)
+{
+	uint32_t max = param(&p->params.max_ns), window;
+
+	p->price_now = adaptive_price(p, q);
+	p->timer_ns = q->timer_ns;
+	window = adaptive_begin(&p->adaptive, p->price_now, max);
+	if (q->timer_ns <= p->price_now) {
+		/* To sleep would cost more than to wait for the timer, and make it late. */
+		if (window < q->timer_ns)
+			window = q->timer_ns < max ? (uint32_t)q->timer_ns : max;
+	} else if (q->timer_ns != UINT64_MAX && !q->inflight && p->quiet >= QUIET_HALTS) {
+		window = 0;
+	}
+	adaptive_override(&p->adaptive, window);
+	param_set(&p->adaptive_window_ns, window);
+	return q->allowed ? window : 0;
+}
+
+static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h,
+			    uint64_t arrival_ns)
+{
+	bool timer = h->halt_ns >= p->timer_ns;
+
+	/* Under an invalid halt something else was going on, and while the guest polls for itself
+	 * what we see is what it has left over. */
+	if (!h->allowed || !h->valid)
+		return;
+	if (timer)
+		p->quiet += p->quiet < QUIET_HALTS;
+	else
+		p->quiet = 0;
+	/* A timer is no news: what matters is that nothing else came before it. That says little if
+	 * it was near. */
+	if (!timer || p->timer_ns > p->price_now)
+		adaptive_end(&p->adaptive, arrival_ns, timer);
+	param_set(&p->adaptive_window_ns,
+		  adaptive_begin(&p->adaptive, p->price_now, param(&p->params.max_ns)));
+}
+
+static uint64_t adaptive_op_window(const struct catnap_policy *p)
+{
+	return param(&p->adaptive_window_ns);
+}
+
 static const struct policy_ops kinds[] = {
 	[CATNAP_POLICY_OFF] = {off_begin, learn_nothing, off_window},
 	[CATNAP_POLICY_KERNEL] = {kernel_begin, kernel_end, kernel_window},
 	[CATNAP_POLICY_FIXED] = {fixed_begin, learn_nothing, fixed_window},
 	[CATNAP_POLICY_ALWAYS] = {always_begin, learn_nothing, always_window},
+	[CATNAP_POLICY_ADAPTIVE] = {adaptive_op_begin, adaptive_op_end, adaptive_op_window},
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -152,18 +223,40 @@ static const struct policy_ops *ops(const struct catnap_policy *p)
 
 /* ---- the module's own interface; the parameters have been checked ---- */
 
-void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *params)
+/* What the first version of struct catnap_halt_poll had. */
+#define HALT_POLL_SIZE_1 offsetof(struct catnap_halt_poll, bias)
+
+/* The parameters of a caller that may have been built against an earlier or a later version. */
+static struct catnap_halt_poll known(const struct catnap_halt_poll *params)
 {
+	struct catnap_halt_poll all;
+
+	catnap_halt_poll_init(&all);
+	memcpy(&all, params, params->size < sizeof(all) ? HALT_POLL_SIZE_1 : sizeof(all));
+	return all;
+}
+
+void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *given)
+{
+	const struct catnap_halt_poll all = known(given), *params = &all;
+
 	param_set(&p->params.max_ns, params->max_ns);
 	param_set(&p->params.grow, params->grow);
 	param_set(&p->params.grow_start_ns, params->grow_start_ns);
 	param_set(&p->params.shrink, params->shrink);
+	param_set(&p->params.bias, params->bias);
+	param_set(&p->params.price_ns, params->price_ns);
 	param_set(&p->params.kind, params->policy);
 }
 
 void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params)
 {
 	param_set(&p->window_ns, 0);
+	param_set(&p->adaptive_window_ns, 0);
+	p->quiet = 0;
+	p->price_now = 0;
+	p->timer_ns = UINT64_MAX;
+	adaptive_init(&p->adaptive);
 	policy_set(p, params);
 }
 
@@ -172,9 +265,9 @@ uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q)
 	return ops(p)->begin(p, q);
 }
 
-void policy_end(struct catnap_policy *p, const struct catnap_halt *h)
+void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns)
 {
-	ops(p)->end(p, h);
+	ops(p)->end(p, h, arrival_ns);
 }
 
 uint64_t policy_window(const struct catnap_policy *p)
@@ -193,6 +286,7 @@ void catnap_halt_poll_init(struct catnap_halt_poll *params)
 		.grow = 2,
 		.grow_start_ns = 10000,
 		.shrink = 2,
+		.bias = CATNAP_BIAS_BALANCED,
 	};
 }
 
@@ -200,9 +294,9 @@ int catnap_halt_poll_check(const struct catnap_halt_poll *params)
 {
 	/* A larger one comes from a caller built against a later version; what we know is at its
 	 * front. */
-	if (!params || params->size < sizeof(*params))
+	if (!params || params->size < HALT_POLL_SIZE_1)
 		return -EINVAL;
-	if (params->policy >= N_KINDS)
+	if (params->policy >= N_KINDS || known(params).bias > CATNAP_BIAS_POWER)
 		return -EINVAL;
 	return 0;
 }
@@ -251,7 +345,7 @@ uint64_t catnap_policy_begin(struct catnap_policy *policy, bool allowed)
 
 void catnap_policy_end(struct catnap_policy *policy, const struct catnap_halt *halt)
 {
-	policy_end(policy, halt);
+	policy_end(policy, halt, halt->halt_ns);
 }
 
 uint64_t catnap_policy_window(const struct catnap_policy *policy)

@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 #include <catnap/poll.h>
+#include "poll/adaptive.h"
 
 /* The parameters, as relaxed atomics: each is read when the rule needs it and not before. */
 struct policy_params {
@@ -18,6 +19,8 @@ struct policy_params {
 	_Atomic uint32_t grow;
 	_Atomic uint32_t grow_start_ns;
 	_Atomic uint32_t shrink;
+	_Atomic uint32_t bias;
+	_Atomic uint32_t price_ns;
 };
 
 /* What is known when a halt begins, beyond the past. */
@@ -25,17 +28,28 @@ struct policy_query {
 	bool allowed;	   /* the guest has not switched host polling off */
 	uint64_t timer_ns; /* time to the vCPU's own timer; UINT64_MAX: none is armed */
 	uint32_t inflight; /* requests and event sources that may complete */
+	uint32_t price_ns; /* what a sleep has been measured to cost; 0: not known yet */
 };
 
 struct catnap_policy {
 	struct policy_params params;
 	_Atomic uint32_t window_ns; /* of policy kernel; the owner writes it, anybody may read it */
+
+	/* Of policy adaptive; the owner's but for the window, which anybody may read. */
+	_Atomic uint32_t adaptive_window_ns;
+	uint32_t quiet;	    /* halts in a row that nothing but the timer has ended */
+	uint32_t price_now; /* of the halt under way */
+	uint64_t timer_ns;  /* of the halt under way, as in the query */
+	struct adaptive adaptive;
 };
 
 void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params);
 void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *params);
 uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q);
-void policy_end(struct catnap_policy *p, const struct catnap_halt *h);
+/* @arrival_ns: when the wake-up was sent, after the begin of the halt. If the owner slept that is
+ * less than the whole halt: learning the difference would teach that halts are long because they
+ * are slept through, and so to sleep. */
+void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
 uint64_t policy_window(const struct catnap_policy *p);
 
 #endif

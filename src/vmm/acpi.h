@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/virtio/mmio.h"
+
 /* In the BIOS area, where the RSDP is searched for, at multiples of 16 (5.2.5.1). */
 #define ACPI_BASE UINT64_C(0xe0000)
 #define ACPI_SIZE UINT64_C(0x20000)
@@ -20,6 +22,8 @@
 struct acpi_config {
 	uint32_t vcpus;
 	bool pci; /* a root bus: devices/pci/bus.h */
+	const struct virtio_mmio_place *virtio;
+	unsigned int virtio_count;
 };
 
 struct acpi_table {

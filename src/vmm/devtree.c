@@ -207,6 +207,15 @@ static void pci(struct tree *t)
 	end(t);
 }
 
+static void virtio(struct tree *t, const struct virtio_mmio_place *place)
+{
+	begin_at(t, "virtio", place->base);
+	string(t, "compatible", "virtio,mmio");
+	reg64(t, place->base, VIRTIO_MMIO_SIZE);
+	CELLS(t, "interrupts", place->pin, EDGE_RISING);
+	end(t);
+}
+
 static void root(struct tree *t, const struct devtree_config *cfg)
 {
 	/* The second is the one whose children Linux makes devices of. */
@@ -240,6 +249,8 @@ static void root(struct tree *t, const struct devtree_config *cfg)
 	isa(t);
 	if (cfg->pci)
 		pci(t);
+	for (unsigned int i = 0; i < cfg->virtio_count; i++)
+		virtio(t, &cfg->virtio[i]);
 	end(t);
 	end(t);
 }

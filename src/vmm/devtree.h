@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/virtio/mmio.h"
 #include "vmm/memory.h"
 
 struct devtree_config {
@@ -15,6 +16,8 @@ struct devtree_config {
 	const struct memory *memory;
 	const char *cmdline;
 	bool pci; /* a root bus: devices/pci/bus.h */
+	const struct virtio_mmio_place *virtio;
+	unsigned int virtio_count;
 };
 
 /* On success *blob, of *len bytes, is the caller's to free. 0, -ENOMEM, or -ENOSPC: more than fits.

@@ -155,6 +155,23 @@ static void pci_root(struct aml *a)
 	aml_close(a);
 }
 
+static void virtio(struct aml *a, unsigned int n, const struct virtio_mmio_place *place)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	const char name[] = {'V', 'R', hex[n >> 4 & 15], hex[n & 15], '\0'};
+	struct aml_resources r = {.len = 0};
+
+	aml_res_memory(&r, (uint32_t)place->base, (uint32_t)VIRTIO_MMIO_SIZE);
+	aml_res_interrupt(&r, place->pin, true, false);
+	aml_device(a, name);
+	aml_name(a, "_HID");
+	aml_string(a, "LNRO0005");
+	aml_name(a, "_UID");
+	aml_integer(a, n);
+	resources(a, &r);
+	aml_close(a);
+}
+
 int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 {
 	struct aml a;
@@ -166,6 +183,8 @@ int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 	pvpanic_device(&a);
 	if (cfg->pci)
 		pci_root(&a);
+	for (unsigned int i = 0; i < cfg->virtio_count; i++)
+		virtio(&a, i, &cfg->virtio[i]);
 	aml_close(&a);
 	/* 7.4.2: what to write as SLP_TYP to power off; the second is of registers that are not
 	 * here. */

@@ -67,16 +67,14 @@ int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
 	return ret;
 }
 
-int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
+/* The command line of Linux images, and what of it is ours. Once. */
+static int make_cmdline(struct catnap_vm *vm)
 {
-	const struct acpi_config acpi = {.vcpus = vm->cfg.vcpus, .pci = vm->pci_made};
 	struct load_request cmdline = {.cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : ""};
-	struct devtree_config tree = {
-		.vcpus = vm->cfg.vcpus, .memory = &vm->memory, .pci = vm->pci_made};
 	bool fdt = vm->cfg.hw == CATNAP_HW_FDT;
-	char *bootargs;
-	int ret;
 
+	if (vm->bootargs)
+		return 0;
 	/*
 	 * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there
 	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
@@ -87,17 +85,58 @@ int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 		return -ENOMEM;
 	}
 	cmdline.linux_cmdline = vm->linux_args;
-	bootargs = load_linux_cmdline(&cmdline);
-	if (!bootargs)
-		return -ENOMEM;
-	tree.cmdline = bootargs;
-	ret = acpi_build(&acpi, &vm->acpi);
+	vm->bootargs = load_linux_cmdline(&cmdline);
+	return vm->bootargs ? 0 : -ENOMEM;
+}
+
+/* What the loader has put into guest memory, anew. */
+static int write_again(struct catnap_vm *vm)
+{
+	const struct load_places *p = &vm->places;
+
+	if (p->acpi)
+		memcpy(memory_at(&vm->memory, ACPI_BASE, ACPI_SIZE), vm->acpi.bytes, vm->acpi.len);
+	return p->dtb ? load_linux_dtb(&vm->memory, p, vm->dtb, vm->dtb_len) : 0;
+}
+
+int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
+{
+	struct virtio_mmio_place places[VM_VIRTIO_MAX];
+	const struct acpi_config config = {.vcpus = vm->cfg.vcpus,
+					   .pci = vm->pci_made,
+					   .virtio = places,
+					   .virtio_count = vm->virtio_count};
+	struct devtree_config tree = {.vcpus = vm->cfg.vcpus,
+				      .memory = &vm->memory,
+				      .pci = vm->pci_made,
+				      .virtio = places,
+				      .virtio_count = vm->virtio_count};
+	struct acpi acpi = {.count = 0};
+	size_t dtb_len = 0;
+	void *dtb = NULL;
+	int ret = make_cmdline(vm);
+
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		places[i] = vm->virtio[i]->place;
+	tree.cmdline = vm->bootargs;
 	if (ret == 0)
-		ret = devtree_build(&tree, &vm->dtb, &vm->dtb_len);
-	free(bootargs);
+		ret = acpi_build(&config, &acpi);
+	if (ret == 0)
+		ret = devtree_build(&tree, &dtb, &dtb_len);
+	if (ret == 0) {
+		acpi_free(&vm->acpi);
+		free(vm->dtb);
+		vm->acpi = acpi;
+		vm->dtb = dtb;
+		vm->dtb_len = dtb_len;
+		ret = write_again(vm);
+	} else {
+		acpi_free(&acpi);
+	}
 	if (ret == -ENOSPC)
 		snprintf(err->text, sizeof(err->text),
-			 "the description of %u vCPUs does not fit in its place", vm->cfg.vcpus);
+			 "the description of %u vCPUs and %u devices does not fit in its place",
+			 vm->cfg.vcpus, vm->virtio_count);
 	return ret;
 }
 
@@ -106,8 +145,9 @@ void hardware_fini(struct catnap_vm *vm)
 	acpi_free(&vm->acpi);
 	free(vm->dtb);
 	free(vm->linux_args);
+	free(vm->bootargs);
 	vm->dtb = NULL;
-	vm->linux_args = NULL;
+	vm->linux_args = vm->bootargs = NULL;
 }
 
 int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,

@@ -23,6 +23,13 @@ struct image {
 	uint64_t size;
 };
 
+/* Where things were put that may be written again, until the first vCPU starts. */
+struct load_places {
+	bool acpi;	   /* the tables are at ACPI_BASE */
+	uint64_t dtb;	   /* of the device tree's struct setup_data; 0: there is none */
+	uint32_t dtb_room; /* for the tree */
+};
+
 /* What a loader is given besides the image. */
 struct load_request {
 	const struct image *image;
@@ -34,6 +41,8 @@ struct load_request {
 	const struct acpi *acpi;       /* NULL: none */
 	const void *dtb;	       /* NULL: none */
 	size_t dtb_len;
+	size_t dtb_more;	    /* how much longer it may become */
+	struct load_places *places; /* NULL: nobody wants to know */
 };
 
 /* 0 or -errno with a sentence that names the file. @what: as in struct image. */
@@ -127,5 +136,8 @@ int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 struct setup_header;
 int linux_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 	       const struct setup_header *header, struct vcpu_entry *entry, struct kvm_error *err);
+/* Another device tree in the place of the first. 0, or -ENOSPC. */
+int load_linux_dtb(const struct memory *m, const struct load_places *places, const void *dtb,
+		   size_t len);
 
 #endif

@@ -19,6 +19,34 @@ void vm_tell_rest(struct catnap_vm *vm)
 	(void)n;
 }
 
+/* Under the lock: the I/O thread is the last to go. */
+static void stop_io(struct catnap_vm *vm)
+{
+	if (vm->ended && vm->io_runs && vm->running == 1)
+		halter_wake(&vm->io->halter, IO_WORK_STOP);
+}
+
+void vm_left(struct catnap_vm *vm, uint32_t count)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->running -= count;
+	stop_io(vm);
+	pthread_cond_broadcast(&vm->changed);
+	vm_tell_rest(vm);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_stand(struct catnap_vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->standing++;
+	pthread_cond_broadcast(&vm->changed);
+	while (vm->paused && !vm->ended)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	vm->standing--;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
 {
 	bool first;
@@ -29,6 +57,7 @@ void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
 		vm->exit = *exit;
 		vm->ended = true;
 		vm_tell_rest(vm); /* one that was never started */
+		stop_io(vm);
 		pthread_cond_broadcast(&vm->changed);
 	}
 	pthread_mutex_unlock(&vm->lock);
@@ -53,21 +82,32 @@ int catnap_vm_start(struct catnap_vm *vm)
 		return -EALREADY;
 	}
 	vm->started = true;
-	vm->running = vm->vcpu_count; /* before any of them can leave */
+	vm->io_runs = vm->io;
+	vm->running = vm->vcpu_count + vm->io_runs; /* before any of them can leave */
 	pthread_mutex_unlock(&vm->lock);
 
 	if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user)
 		halt_trace_begin(vm->cfg.halt_trace_fd);
+	if (vm->io) {
+		ret = io_start(vm->io);
+		if (ret < 0) {
+			snprintf(vm->error.text, sizeof(vm->error.text),
+				 "starting the I/O thread: %s", strerror(-ret));
+			pthread_mutex_lock(&vm->lock);
+			vm->io_runs = false;
+			pthread_mutex_unlock(&vm->lock);
+			vm_left(vm, vm->vcpu_count + 1);
+			catnap_vm_stop(vm);
+			return ret;
+		}
+	}
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		ret = vcpu_start(vm->vcpus[i], vm->affinity[i]);
 		if (ret == 0)
 			continue;
 		snprintf(vm->error.text, sizeof(vm->error.text),
 			 "starting the thread of vCPU %u: %s", i, strerror(-ret));
-		pthread_mutex_lock(&vm->lock);
-		vm->running -= vm->vcpu_count - i;
-		vm_tell_rest(vm);
-		pthread_mutex_unlock(&vm->lock);
+		vm_left(vm, vm->vcpu_count - i);
 		catnap_vm_stop(vm);
 		return ret;
 	}
@@ -153,8 +193,10 @@ int catnap_vm_pause(struct catnap_vm *vm)
 	}
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
 		vcpu_wake(vm->vcpus[i], VCPU_WORK_PAUSE);
+	if (vm->io)
+		halter_wake(&vm->io->halter, IO_WORK_PAUSE);
 	pthread_mutex_lock(&vm->lock);
-	while (vm->paused && !vm->ended && vm->standing < vm->vcpu_count)
+	while (vm->paused && !vm->ended && vm->standing < vm->vcpu_count + vm->io_runs)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	ret = vm->ended ? -EINVAL : 0;
 	pthread_mutex_unlock(&vm->lock);

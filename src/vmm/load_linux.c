@@ -80,13 +80,17 @@ static void make_header(struct setup_header *h)
 int linux_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 	       const struct setup_header *header, struct vcpu_entry *entry, struct kvm_error *err)
 {
-	size_t cmdline = strlen(req->cmdline) + 1, dtb = (req->dtb_len + 7) & ~(size_t)7;
-	size_t size = sizeof(struct linux_page) + dtb + cmdline;
+	size_t cmdline = strlen(req->cmdline) + 1, dtb = 0;
 	uint64_t at, rsdp = load_firmware(req, map);
 	struct setup_header *h;
 	struct load_range initrd;
 	struct linux_page *p;
+	size_t size;
 	int ret;
+
+	if (req->dtb)
+		dtb = (req->dtb_len + req->dtb_more + 7) & ~(size_t)7;
+	size = sizeof(struct linux_page) + dtb + cmdline;
 
 	if (!header && cmdline - 1 > CMDLINE_MAX)
 		return image_bad(req->image, err, "the command line has %zu bytes; Linux takes %u",
@@ -119,6 +123,10 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 		p->dtb_head = (struct setup_data){.type = SETUP_DTB, .len = (uint32_t)req->dtb_len};
 		memcpy(p->rest, req->dtb, req->dtb_len);
 		h->setup_data = at + offsetof(struct linux_page, dtb_head);
+		if (req->places) {
+			req->places->dtb = h->setup_data;
+			req->places->dtb_room = (uint32_t)dtb;
+		}
 	}
 	p->params.acpi_rsdp_addr = rsdp;
 	memory_map(&p->params, req->memory);
@@ -130,5 +138,17 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 		.gdt_base = at + offsetof(struct linux_page, gdt),
 		.gdt_limit = LOAD_GDT_SIZE - 1,
 	};
+	return 0;
+}
+
+int load_linux_dtb(const struct memory *m, const struct load_places *places, const void *dtb,
+		   size_t len)
+{
+	struct setup_data *d = memory_at(m, places->dtb, sizeof(*d) + places->dtb_room);
+
+	if (!d || len > places->dtb_room)
+		return -ENOSPC;
+	d->len = (uint32_t)len;
+	memcpy(d->data, dtb, len);
 	return 0;
 }

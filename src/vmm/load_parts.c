@@ -98,5 +98,7 @@ uint64_t load_firmware(const struct load_request *req, struct load_map *map)
 	if (!req->acpi)
 		return 0;
 	memcpy(area, req->acpi->bytes, req->acpi->len);
+	if (req->places)
+		req->places->acpi = true;
 	return req->acpi->rsdp;
 }

@@ -2,6 +2,7 @@
 /* The PCI root bus as a part of the VM: where it is attached, and where its interrupts go. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "vmm/vm.h"
 
@@ -23,8 +24,37 @@ int pci_add(struct catnap_vm *vm, struct kvm_error *err)
 	return ret;
 }
 
+int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct kvm_error *err)
+{
+	struct virtio_pci *t = calloc(1, sizeof(*t));
+	int ret;
+
+	if (!t)
+		return -ENOMEM;
+	ret = virtio_pci_init(t, dev, pci_send_message, vm);
+	if (ret == 0) {
+		ret = pci_bus_plug(&vm->pci, &t->function);
+		if (ret < 0)
+			virtio_pci_fini(t);
+	}
+	if (ret < 0) {
+		free(t);
+		snprintf(err->text, sizeof(err->text), "%s: %s", dev->name,
+			 ret == -ENOSPC ? "the PCI bus is full"
+					: "no PCI device can be made of it");
+		return ret;
+	}
+	vm->pci_devices[vm->pci_device_count++] = t;
+	return 0;
+}
+
 void pci_fini(struct catnap_vm *vm)
 {
+	for (unsigned int i = 0; i < vm->pci_device_count; i++) {
+		virtio_pci_fini(vm->pci_devices[i]);
+		free(vm->pci_devices[i]);
+	}
+	vm->pci_device_count = 0;
 	if (vm->pci_made)
 		pci_bus_fini(&vm->pci);
 }

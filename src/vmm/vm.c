@@ -13,6 +13,8 @@
 #define PROBE_PAGE UINT64_C(0x1000)
 #define MEMORY_MIN (UINT64_C(1) << 20)
 #define MEMORY_MAX (UINT64_C(1) << 46)
+/* Room in the device tree for devices that are added after the image was loaded. */
+#define DTB_MORE (VM_VIRTIO_MAX * 256)
 
 /* The sentence of this thread's last failed create. */
 static _Thread_local struct kvm_error create_error;
@@ -64,6 +66,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 		what = "hw: not one that is known";
 	else if (c->transport > CATNAP_TRANSPORT_MMIO)
 		what = "transport: not one that is known";
+	else if (c->io > CATNAP_IO_THREAD)
+		what = "io: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
@@ -104,26 +108,12 @@ static void host_log(void *ctx, enum catnap_log_level level, const char *message
 
 static void host_paused(void *ctx, struct vcpu *v)
 {
-	struct catnap_vm *vm = ctx;
-
-	pthread_mutex_lock(&vm->lock);
-	vm->standing++;
-	pthread_cond_broadcast(&vm->changed);
-	while (vm->paused && !vm->ended)
-		pthread_cond_wait(&vm->changed, &vm->lock);
-	vm->standing--;
-	pthread_mutex_unlock(&vm->lock);
+	vm_stand(ctx);
 }
 
 static void host_left(void *ctx, struct vcpu *v)
 {
-	struct catnap_vm *vm = ctx;
-
-	pthread_mutex_lock(&vm->lock);
-	vm->running--;
-	pthread_cond_broadcast(&vm->changed);
-	vm_tell_rest(vm);
-	pthread_mutex_unlock(&vm->lock);
+	vm_left(ctx, 1);
 }
 
 static void lapic_wake(void *ctx, uint32_t id, bool ipi)
@@ -205,11 +195,17 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 	return 0;
 }
 
+/* halt_poll_ns as KVM has it by default. */
+#define KVM_POLL_MAX_NS 200000
+
 static int set_kernel_halt_poll(struct catnap_vm *vm, const struct catnap_halt_poll *p)
 {
 	struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL};
 
 	cap.args[0] = p->policy == CATNAP_POLICY_OFF ? 0 : p->max_ns;
+	/* KVM has its own policy: what a better one may be trusted with is too much for it. */
+	if (p->policy == CATNAP_POLICY_ADAPTIVE && p->max_ns > KVM_POLL_MAX_NS)
+		cap.args[0] = KVM_POLL_MAX_NS;
 	if (!vm->kvm.halt_poll)
 		return -ENOTSUP;
 	return ioctl(vm->kvm.vm_fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
@@ -294,6 +290,7 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 	struct load_request req = {.memory = &vm->memory,
 				   .cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
 				   .linux_cmdline = vm->linux_args,
+				   .places = &vm->places,
 				   .kind = (enum catnap_image_kind)vm->cfg.image_kind};
 	struct image img = {.name = "(memory)",
 			    .fd = -1,
@@ -327,6 +324,7 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 	} else {
 		req.dtb = vm->dtb;
 		req.dtb_len = vm->dtb_len;
+		req.dtb_more = DTB_MORE;
 	}
 	ret = image_load(&req, &entry, err);
 	image_close(&img);
@@ -426,6 +424,7 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	}
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
 	fill_host(vm);
+	vm_init_virtio(vm);
 	ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
 	if (ret == 0)
 		ret = make_irqchip(vm, err);
@@ -435,6 +434,10 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 		ret = make_devices(vm, err);
 	if (ret == 0)
 		ret = make_vcpus(vm, err);
+	if (ret == 0 && vm->cfg.io == CATNAP_IO_THREAD)
+		ret = io_init(vm);
+	if (ret == 0)
+		ret = vm_make_virtio(vm, err);
 	if (ret == 0)
 		ret = hardware_describe(vm, err);
 	if (ret == 0)
@@ -503,6 +506,8 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 		free(vm->vcpus[i]);
 	}
 	free(vm->vcpus);
+	io_fini(vm);
+	vm_fini_virtio(vm);
 	if (vm->ioapic_made)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)
@@ -532,6 +537,8 @@ int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
 		if (vcpu < 0 || (uint32_t)vcpu == i)
 			vcpu_set_halt_poll(vm->vcpus[i], params);
+	if (vm->io && vcpu < 0)
+		policy_set(&vm->io->halter.policy, params);
 	return 0;
 }
 

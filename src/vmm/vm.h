@@ -15,10 +15,25 @@
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
+#include "devices/virtio/mmio.h"
+#include "devices/virtio/pci.h"
 #include "vcpu/vcpu.h"
 #include "vmm/acpi.h"
 #include "vmm/image.h"
+#include "vmm/io.h"
 #include "vmm/memory.h"
+
+/* On virtio-mmio: as many windows as there are pins. */
+#define VM_VIRTIO_MAX	    16
+#define VM_VIRTIO_MMIO_BASE UINT64_C(0xc0000000)
+
+struct vm_virtio {
+	struct catnap_vm *vm;
+	struct virtio_device *dev;
+	void (*destroy)(struct virtio_device *dev);
+	struct virtio_mmio mmio;
+	struct virtio_mmio_place place;
+};
 
 struct catnap_vm {
 	/* Constant between create and destroy. */
@@ -37,7 +52,13 @@ struct catnap_vm {
 	void *dtb;
 	size_t dtb_len;
 	char *linux_args; /* added to the command line of Linux images */
-	int end_fd;	  /* eventfd: readable once the VM has ended */
+	char *bootargs;	  /* the whole of it, for the device tree */
+	struct load_places places;
+	struct dma dma;
+	struct io_thread *io; /* NULL: vCPUs run the devices */
+	struct vm_virtio *virtio[VM_VIRTIO_MAX];
+	unsigned int virtio_count;
+	int end_fd; /* eventfd: readable once the VM has ended */
 
 	/* Devices lock themselves. */
 	struct serial com1;
@@ -46,6 +67,8 @@ struct catnap_vm {
 	struct power power;
 	struct pvpanic pvpanic;
 	struct pci_bus pci; /* if pci_made */
+	struct virtio_pci *pci_devices[PCI_SLOTS];
+	unsigned int pci_device_count;
 	bool com1_made, ioapic_made, pci_made, locks_made;
 
 	/* Under the lock. */
@@ -53,7 +76,8 @@ struct catnap_vm {
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
 	bool started, ended, paused;
 	uint32_t running;  /* threads that have not left */
-	uint32_t standing; /* vCPUs that wait in a pause */
+	uint32_t standing; /* threads that wait in a pause */
+	bool io_runs;	   /* the I/O thread is one of them */
 	struct catnap_exit exit;
 	struct kvm_error error; /* of the last call that failed */
 };
@@ -61,6 +85,7 @@ struct catnap_vm {
 /* hardware.c: the devices by which a guest finds and switches its machine, and their descriptions.
  */
 int hardware_add(struct catnap_vm *vm, struct kvm_error *err);
+/* Before load(), and again whenever a device was added, until the VM starts. */
 int hardware_describe(struct catnap_vm *vm, struct kvm_error *err);
 void hardware_fini(struct catnap_vm *vm);
 /* Drives an input pin of the I/O APIC, whoever has it. Any thread. */
@@ -69,9 +94,39 @@ void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level);
 /* pci.c: the PCI root bus, if the transport is PCI. */
 int pci_add(struct catnap_vm *vm, struct kvm_error *err);
 void pci_fini(struct catnap_vm *vm);
+/*
+ * Before the vCPUs run: puts @dev, made by virtio_init(), on the bus. It stays the caller's, and
+ * lives longer than the VM's threads. 0, or -errno with a sentence.
+ */
+int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct kvm_error *err);
 /* A message-signalled interrupt, for msix_init(); @vm is the VM. Any thread. */
 void pci_send_message(void *vm, uint64_t address, uint32_t data);
 
+/* virtio.c */
+void vm_init_virtio(struct catnap_vm *vm);
+/* The devices that the configuration asks for. */
+int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err);
+/*
+ * Before start: gives @dev, which was made with vm->dma, its transport. On success it is the VM's,
+ * which calls destroy() at its end, when no thread runs any more; on failure it is the caller's.
+ */
+int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
+		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err);
+void vm_fini_virtio(struct catnap_vm *vm);
+/* Before a device is added by the public call for @what: is @size, the caller's, at least @least,
+ * and has the VM not been started? 0 or -EINVAL with a sentence. */
+int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
+	       struct kvm_error *err);
+/* The first device with this number of virtio's; NULL: there is none. */
+struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id);
+/* The end of such a call: @err becomes the VM's last error if @ret is one. Returns @ret. */
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err);
+
+/* A thread of the VM found that it is to pause: blocks until it may go on. Nothing of it is in
+ * flight. */
+void vm_stand(struct catnap_vm *vm);
+/* @count threads of the VM are about to end, or never began. */
+void vm_left(struct catnap_vm *vm, uint32_t count);
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
 /* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */

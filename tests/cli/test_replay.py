@@ -138,13 +138,15 @@ class Options(Case):
 
     def test_wrong_halt_poll(self):
         for value, error in (
-                ("adaptive", 'policy: "adaptive" is unknown: expected kernel, fixed, always or off'),
+                ("adaptiv", 'policy: "adaptiv" is unknown: expected adaptive, kernel, fixed, always or '
+                 "off"),
+                ("adaptive,bias=low", 'bias: "low" is unknown: expected latency, balanced or power'),
                 ("kernel,max=4294967296",
                  'max: "4294967296" is out of range: expected 0 to 4294967295 ns'),
                 ("kernel,max=5s", 'max: "5s" is out of range: expected 0 to 4294967295 ns'),
                 ("kernel,grow=2x", 'grow: "2x" is not a number: expected 0 to 4294967295'),
-                ("kernel,bias=latency", '"bias" is an unknown key: expected policy, max, grow, '
-                 "grow-start or shrink"),
+                ("kernel,price=1us", '"price" is an unknown key: expected policy, max, grow, '
+                 "grow-start, shrink or bias"),
                 ("max=1,max=1", 'max: "1" is a second value: expected max once'),
                 ("max=", 'max: "" is empty: expected a value'),
                 ("", '"" is empty: expected policy=...')):

@@ -19,6 +19,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 			abort();  \
 	} while (0)
 
+/* What the first version of struct catnap_halt_poll had. */
+#define HALT_POLL_SIZE_1 24
+
 struct input {
 	const uint8_t *data;
 	size_t left;
@@ -44,7 +47,7 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 	int ok;
 
 	if (what & 1)
-		next.policy = (uint32_t)take(in, 1) % 6;
+		next.policy = (uint32_t)take(in, 1) % 7;
 	if (what & 2)
 		next.max_ns = (uint32_t)take(in, 4);
 	if (what & 4)
@@ -55,12 +58,24 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 		next.shrink = (uint32_t)take(in, what & 128 ? 4 : 1);
 	if (what & 32)
 		next.size = (uint32_t)take(in, 1);
+	if (what & 64) {
+		next.bias = (uint32_t)take(in, 1) % 4;
+		next.price_ns = (uint32_t)take(in, what & 128 ? 4 : 3);
+	}
 	ok = catnap_halt_poll_check(&next) == 0;
-	CHECK(ok == (next.policy <= CATNAP_POLICY_ALWAYS && next.size >= sizeof(next)));
+	CHECK(ok == (next.policy <= CATNAP_POLICY_ADAPTIVE && next.size >= HALT_POLL_SIZE_1 &&
+		     (next.size < sizeof(next) || next.bias <= CATNAP_BIAS_POWER)));
 	CHECK((catnap_policy_set(p, &next) == 0) == ok);
-	if (ok)
+	if (ok) {
+		/* A caller that does not know the later members has their defaults. */
+		if (next.size < sizeof(next)) {
+			next.bias = CATNAP_BIAS_BALANCED;
+			next.price_ns = 0;
+		}
+		next.size = sizeof(next);
 		*params = next;
-	else
+	}
+	if (!ok)
 		CHECK(catnap_policy_window(p) == before);
 }
 
@@ -78,6 +93,9 @@ static void check_begin(const struct catnap_policy *p, const struct catnap_halt_
 		break;
 	case CATNAP_POLICY_FIXED:
 		CHECK(window == params->max_ns);
+		break;
+	case CATNAP_POLICY_ADAPTIVE:
+		CHECK(window <= params->max_ns);
 		break;
 	case CATNAP_POLICY_ALWAYS:
 		CHECK(window == CATNAP_WINDOW_FOREVER);
@@ -114,9 +132,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (in.left > 0) {
 		uint8_t what = (uint8_t)take(&in, 1);
 		bool allowed = !(what & 1);
-		uint64_t poll = catnap_policy_begin(p, allowed), before;
+		struct policy_query q = {.allowed = allowed, .timer_ns = UINT64_MAX};
+		uint64_t poll, before, arrival;
 		struct catnap_halt h = {.allowed = allowed, .valid = !(what & 2)};
 
+		if (what == 0xff) { /* all that a halter may know */
+			q.timer_ns = take(&in, 5);
+			q.inflight = (uint32_t)take(&in, 1) & 1;
+			q.price_ns = (uint32_t)take(&in, 4);
+		}
+		poll = policy_begin(p, &q);
 		check_begin(p, &params, allowed, poll);
 		h.halt_ns = take(&in, what & 4 ? 8 : what & 8 ? 4 : 3);
 		if (what & 16) /* right at the window's edge */
@@ -125,7 +150,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (what & 32)
 			change(p, &params, &in);
 		before = catnap_policy_window(p);
-		catnap_policy_end(p, &h);
+		arrival = what == 0xff ? take(&in, 8) : h.halt_ns;
+		policy_end(p, &h, arrival);
 		check_end(p, &params, &h, before);
 	}
 	catnap_policy_destroy(&p);

@@ -332,11 +332,22 @@ static void halt_poll(void **state)
 		"--halt-poll: max: \"4294967296\" is out of range: expected 0 to 4294967295 ns");
 	refuses("--halt-poll|max=5s",
 		"--halt-poll: max: \"5s\" is out of range: expected 0 to 4294967295 ns");
-	refuses("--halt-poll|adaptive", "--halt-poll: policy: \"adaptive\" is unknown: expected "
-					"kernel, fixed, always or off");
-	refuses("--halt-poll|cpu-max=3",
-		"--halt-poll: \"cpu-max\" is an unknown key: expected policy, "
-		"max, grow, grow-start, shrink or vcpu");
+	refuses("--halt-poll|adaptiv", "--halt-poll: policy: \"adaptiv\" is unknown: expected "
+				       "adaptive, kernel, fixed, always or off");
+	refuses("--halt-poll|tea=3", "--halt-poll: \"tea\" is an unknown key: expected policy, "
+				     "max, grow, grow-start, shrink, bias or vcpu");
+	refuses("--halt-poll|bias=low",
+		"--halt-poll: bias: \"low\" is unknown: expected latency, balanced or power");
+	/* The default of max is the policy's. */
+	takes("--halt-poll|adaptive,bias=power");
+	assert_int_equal(cfg.halt_poll.policy, CATNAP_POLICY_ADAPTIVE);
+	assert_int_equal(cfg.halt_poll.bias, CATNAP_BIAS_POWER);
+	assert_int_equal(cfg.halt_poll.max_ns, CATNAP_ADAPTIVE_MAX_NS);
+	takes("--halt-poll|max=200us,policy=adaptive");
+	assert_int_equal(cfg.halt_poll.max_ns, 200000);
+	takes("--halt-poll|vcpu=0,bias=latency");
+	assert_int_equal(cfg.halt_poll.max_ns, 200000);
+	assert_int_equal(cfg.halt_poll.bias, CATNAP_BIAS_LATENCY);
 	assert_string_equal(opt_policy_name(CATNAP_POLICY_OFF), "off");
 	assert_null(opt_policy_name(99));
 }

@@ -42,7 +42,7 @@ static uint64_t after(uint32_t window, uint64_t halt_ns, struct catnap_halt_poll
 		params.max_ns = 0;
 		policy_set(&p, &params);
 	}
-	policy_end(&p, &h);
+	policy_end(&p, &h, h.halt_ns);
 	return policy_window(&p);
 }
 
@@ -253,9 +253,15 @@ static void parameters_are_checked(void **state)
 	assert_int_equal(catnap_halt_poll_check(&params), 0);
 
 	params = defaults();
-	params.policy = CATNAP_POLICY_ALWAYS + 1;
+	params.policy = CATNAP_POLICY_ADAPTIVE + 1;
 	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
 	params = defaults();
+	params.bias = CATNAP_BIAS_POWER + 1;
+	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
+	/* A caller built against the first version: what it does not have is not looked at. */
+	params.size = offsetof(struct catnap_halt_poll, bias);
+	assert_int_equal(params.size, 24);
+	assert_int_equal(catnap_halt_poll_check(&params), 0);
 	params.size--;
 	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
 	assert_int_equal(catnap_policy_create(&params, &p), -EINVAL);

@@ -19,6 +19,12 @@
 
 #define VIRTIO_MMIO_SIZE UINT64_C(0x1000)
 
+/* Where a guest finds one. */
+struct virtio_mmio_place {
+	uint64_t base;
+	uint32_t pin; /* of the I/O APIC; rising edge */
+};
+
 struct virtio_mmio {
 	/* Constant after virtio_mmio_init(). */
 	struct virtio_device *dev;

@@ -147,7 +147,7 @@ int vq_enable(struct virtqueue *q, bool indirect, bool event_idx)
 
 /* -- taking ----------------------------------------------------------------------------------- */
 
-static int broken(struct virtqueue *q, const char *why)
+int vq_break(struct virtqueue *q, const char *why)
 {
 	q->broken = true;
 	q->fault = why;
@@ -188,16 +188,16 @@ static int add_buffer(struct virtqueue *q, struct vq_chain *c, const struct vq_d
 	void *host;
 
 	if (!write && c->in)
-		return broken(q, "a readable buffer after a writable one");
+		return vq_break(q, "a readable buffer after a writable one");
 	if (count >= c->max)
-		return broken(q, "a chain with too many buffers");
+		return vq_break(q, "a chain with too many buffers");
 	if (!d->len)
-		return broken(q, "a buffer of length 0");
+		return vq_break(q, "a buffer of length 0");
 	if (d->len > UINT32_MAX - *sum)
-		return broken(q, "a chain of more than 4 GiB");
+		return vq_break(q, "a chain of more than 4 GiB");
 	host = dma_at(q->dma, d->addr, d->len);
 	if (!host)
-		return broken(q, "a buffer outside memory");
+		return vq_break(q, "a buffer outside memory");
 	c->iov[count] = (struct iovec){host, d->len};
 	*sum += d->len;
 	if (write)
@@ -220,15 +220,15 @@ static int walk(struct virtqueue *q, struct vq_chain *c, const struct vq_desc *t
 		int ret;
 
 		if (index >= entries)
-			return broken(q, "a descriptor out of range");
+			return vq_break(q, "a descriptor out of range");
 		d = copy_desc(table, index);
 		if (d.flags & DESC_INDIRECT) {
 			if (!indirect)
-				return broken(q, "an indirect table in an indirect table");
+				return vq_break(q, "an indirect table in an indirect table");
 			if (!q->indirect)
-				return broken(q, "an indirect table that was not negotiated");
+				return vq_break(q, "an indirect table that was not negotiated");
 			if (d.flags & DESC_NEXT)
-				return broken(q, "a descriptor after an indirect table");
+				return vq_break(q, "a descriptor after an indirect table");
 			*indirect = d;
 			return 0;
 		}
@@ -237,7 +237,7 @@ static int walk(struct virtqueue *q, struct vq_chain *c, const struct vq_desc *t
 			return ret;
 		index = d.next;
 	}
-	return broken(q, "a loop of descriptors");
+	return vq_break(q, "a loop of descriptors");
 }
 
 static int walk_indirect(struct virtqueue *q, struct vq_chain *c, const struct vq_desc *d)
@@ -245,10 +245,10 @@ static int walk_indirect(struct virtqueue *q, struct vq_chain *c, const struct v
 	const struct vq_desc *table;
 
 	if (!d->len || d->len % sizeof(*d))
-		return broken(q, "an indirect table of the wrong size");
+		return vq_break(q, "an indirect table of the wrong size");
 	table = dma_at(q->dma, d->addr, d->len);
 	if (!table)
-		return broken(q, "an indirect table outside memory");
+		return vq_break(q, "an indirect table outside memory");
 	return walk(q, c, table, d->len / (uint32_t)sizeof(*d), 0, NULL);
 }
 
@@ -268,15 +268,15 @@ int vq_pop(struct virtqueue *q, struct vq_chain *c)
 	if (idx == q->next_avail)
 		return 0;
 	if ((uint16_t)(idx - q->next_avail) > q->size)
-		return broken(q, "an index that is ahead by more than the size");
+		return vq_break(q, "an index that is ahead by more than the size");
 	if (q->inflight == q->size)
-		return broken(q, "more chains than the size");
+		return vq_break(q, "more chains than the size");
 	head = get16(&q->avail->ring[q->next_avail & mask(q)]);
 	if (head >= q->size)
-		return broken(q, "a chain's head out of range");
+		return vq_break(q, "a chain's head out of range");
 	/* Then whoever keeps a table of requests by head may rely on it. */
 	if (busy(q, head))
-		return broken(q, "a chain that is in flight already");
+		return vq_break(q, "a chain that is in flight already");
 	ret = walk(q, c, q->desc, q->size, head, &indirect);
 	if (ret == 0 && indirect.flags)
 		ret = walk_indirect(q, c, &indirect);

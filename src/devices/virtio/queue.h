@@ -97,6 +97,9 @@ void vq_unpop(struct virtqueue *q);
 /* The chain is done, @written bytes of its in buffers were written. The driver sees it after
  * vq_publish(). */
 void vq_push(struct virtqueue *q, uint16_t head, uint32_t written);
+/* The chain that was popped is not what the device's rules ask for: breaks the queue, with a static
+ * string. Returns -EPROTO. */
+int vq_break(struct virtqueue *q, const char *why);
 /* Shows the driver what was pushed. True: it wants an interrupt for that. */
 bool vq_publish(struct virtqueue *q);
 /*

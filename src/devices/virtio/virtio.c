@@ -520,6 +520,15 @@ void virtio_kick(struct virtio_device *dev, unsigned int index)
 		dev->ops->kick(dev, index);
 }
 
+bool virtio_kick_later(struct virtio_device *dev, unsigned int index)
+{
+	struct catnap_halter *self = halter_self();
+
+	if (self)
+		halter_post(self, &dev->queues[index].kick_task);
+	return self;
+}
+
 void virtio_publish(struct virtio_device *dev, unsigned int index)
 {
 	if (vq_publish(&dev->queues[index].vq))

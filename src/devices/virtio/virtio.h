@@ -76,6 +76,17 @@ struct virtio_transport_ops {
 	void (*interrupt_config)(void *transport);
 };
 
+/* What a device has done since it was made. Relaxed; any thread counts, any thread reads. */
+struct virtio_counters {
+	_Atomic uint64_t requests, errors; /* an error is one that the driver was told of */
+	_Atomic uint64_t read_bytes, written_bytes; /* by the driver, of the device */
+};
+
+static inline void virtio_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
 struct virtio_queue_state {
 	struct virtqueue vq;
 	struct virtio_device *dev;
@@ -115,6 +126,7 @@ struct virtio_device {
 	_Atomic bool running;	   /* between start and stop; read with a queue's lock held */
 	_Atomic bool resetting;	   /* a reset is under way; written under the lock */
 	_Atomic uint32_t inflight; /* requests that use guest memory; any thread */
+	struct virtio_counters counters;
 	_Atomic uint64_t faults;   /* what the driver did wrong, for statistics */
 	_Atomic uint64_t log_next; /* no message before this time, ns */
 
@@ -176,6 +188,9 @@ static inline bool virtio_has(const struct virtio_device *dev, unsigned int bit)
 /* Queue lock held: publishes what was pushed to the queue, and interrupts if the driver wants it.
  */
 void virtio_publish(struct virtio_device *dev, unsigned int index);
+/* This kick has taken its turn: another follows when the thread has looked at what else there is.
+ * False: the thread has no halter, go on. */
+bool virtio_kick_later(struct virtio_device *dev, unsigned int index);
 /* A request that uses guest memory begins (queue lock held, device running) and ends (any thread,
  * any lock; the device must not be touched on its behalf afterwards). */
 void virtio_request_begin(struct virtio_device *dev);

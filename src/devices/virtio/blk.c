@@ -1,0 +1,783 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio block device (virtio 1.2, section 5.2).
+ *
+ * A request is a sequence of operations on the image, each decided by what is left to do: what was
+ * read or written short is continued, and so is what has to go through a buffer of ours in pieces.
+ * An operation goes into the ring of the thread that runs the request; where there is none to be
+ * had, it is a plain system call.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/virtio/blk.h"
+
+#define TYPE_BLOCK 2
+
+#define F_SEG_MAX      2
+#define F_RO	       5
+#define F_BLK_SIZE     6
+#define F_FLUSH	       9
+#define F_TOPOLOGY     10
+#define F_CONFIG_WCE   11
+#define F_MQ	       12
+#define F_DISCARD      13
+#define F_WRITE_ZEROES 14
+
+#define T_IN	       0u
+#define T_OUT	       1u
+#define T_FLUSH	       4u
+#define T_GET_ID       8u
+#define T_DISCARD      11u
+#define T_WRITE_ZEROES 13u
+
+#define S_OK	 0
+#define S_IOERR	 1
+#define S_UNSUPP 2
+
+#define SEGMENT_UNMAP 1u
+
+#define QUEUE_SIZE 256
+#define SEG_MAX	   126
+#define BUFFERS	   (SEG_MAX + 2) /* with header and status */
+#define RANGES_MAX 16		 /* of one discard or write zeroes */
+/* A file system takes any length at once; zeroes that have to be written take their time. */
+#define DISCARD_MAX	 0x400000u /* sectors: 2 GiB */
+#define WRITE_ZEROES_MAX 0x8000u   /* 16 MiB */
+
+#define BOUNCE_MAX  (UINT32_C(1) << 20)
+#define PAGE	    4096u
+#define RETRIES_MAX 64 /* of an operation that the kernel asks to repeat */
+
+struct request_header {
+	uint32_t type, reserved;
+	uint64_t sector;
+};
+
+struct range {
+	uint64_t sector;
+	uint32_t sectors, flags;
+};
+
+/* 5.2.4, as far as it is offered. */
+struct config {
+	uint64_t capacity;
+	uint32_t size_max, seg_max;
+	uint16_t cylinders;
+	uint8_t heads, geometry_sectors;
+	uint32_t blk_size;
+	uint8_t physical_block_exp, alignment_offset;
+	uint16_t min_io_size;
+	uint32_t opt_io_size;
+	uint8_t writeback, unused0;
+	uint16_t num_queues;
+	uint32_t max_discard_sectors, max_discard_seg, discard_sector_alignment;
+	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
+	uint8_t write_zeroes_may_unmap, unused1[3];
+};
+
+_Static_assert(sizeof(struct request_header) == 16, "5.2.6");
+_Static_assert(sizeof(struct range) == 16, "5.2.6");
+_Static_assert(sizeof(struct config) == 64 && offsetof(struct config, blk_size) == 20 &&
+		       offsetof(struct config, opt_io_size) == 28 &&
+		       offsetof(struct config, writeback) == 32 &&
+		       offsetof(struct config, num_queues) == 34 &&
+		       offsetof(struct config, max_write_zeroes_sectors) == 48 &&
+		       offsetof(struct config, write_zeroes_may_unmap) == 56,
+	       "5.2.4");
+
+struct blk;
+
+struct request {
+	struct ring_req req; /* first */
+	struct blk *blk;
+	uint8_t *status; /* in guest memory */
+	void *bounce;	 /* NULL: not needed so far */
+	struct iovec bounce_iov;
+	uint64_t offset; /* of what is left to read, write or zero */
+	uint64_t left;
+	struct iovec *iov; /* what is left of the guest's buffers */
+	uint32_t count, type, written;
+	uint16_t head, queue, slot;
+	uint8_t result, retries;
+	uint8_t range, ranges_count; /* which one is under way */
+	bool bounced;		     /* the present operation goes through the bounce buffer */
+	bool zeroing;		     /* the present range is written, not deallocated */
+	bool sync;		     /* what is left is to make it durable */
+	struct range ranges[RANGES_MAX];
+	struct iovec buffers[BUFFERS];
+};
+
+/* Requests are found by the lock's holder; those that are never used cost no memory. */
+struct blk_queue {
+	struct request *requests; /* QUEUE_SIZE */
+	uint16_t free[QUEUE_SIZE], free_count;
+};
+
+struct blk {
+	struct virtio_device dev; /* first */
+	struct blk_image image;
+	bool readonly;
+	char name[64], id[BLK_ID_MAX + 1];
+	struct config config;
+	_Atomic bool write_through;
+	_Atomic bool told_ringless;
+	struct blk_queue queues[BLK_QUEUES_MAX];
+};
+
+/* -- one operation ---------------------------------------------------------------------------- */
+
+enum op_kind { OP_READ, OP_WRITE, OP_SYNC, OP_ALLOCATE };
+
+struct op {
+	enum op_kind kind;
+	int fd, flags;
+	uint64_t offset, len;
+	const struct iovec *iov;
+	unsigned int count;
+};
+
+static const _Alignas(4096) char zeroes[PAGE];
+
+static bool buffers_aligned(const struct blk_image *img, const struct request *r)
+{
+	for (unsigned int i = 0; i < r->count; i++)
+		if (((uintptr_t)r->iov[i].iov_base & (img->mem_align - 1)) ||
+		    (r->iov[i].iov_len & (img->file_align - 1)))
+			return false;
+	return true;
+}
+
+/* Reading and writing. -ENOMEM: no buffer. */
+static int plan_transfer(struct request *r, struct op *op)
+{
+	const struct blk_image *img = &r->blk->image;
+
+	op->offset = r->offset;
+	op->iov = r->iov;
+	op->count = r->count;
+	op->fd = img->fd;
+	r->bounced = false;
+	if ((r->offset | r->left) & (img->file_align - 1)) {
+		op->fd = img->unaligned_fd;
+		return 0;
+	}
+	if (img->mem_align == 1 || buffers_aligned(img, r))
+		return 0;
+	op->len = r->left < BOUNCE_MAX ? r->left : BOUNCE_MAX;
+	/* The first piece is the longest. */
+	if (!r->bounce && posix_memalign(&r->bounce, PAGE, op->len) != 0) {
+		r->bounce = NULL;
+		return -ENOMEM;
+	}
+	if (op->kind == OP_WRITE)
+		iov_read(r->iov, r->count, 0, r->bounce, op->len);
+	r->bounced = true;
+	r->bounce_iov = (struct iovec){r->bounce, op->len};
+	op->iov = &r->bounce_iov;
+	op->count = 1;
+	return 0;
+}
+
+/* A piece of zeroes, for file systems that cannot allocate them; all entries are the same page. */
+static void plan_zeroes(struct request *r, struct op *op)
+{
+	const struct blk_image *img = &r->blk->image;
+	unsigned int n = 0;
+
+	op->kind = OP_WRITE;
+	op->offset = r->offset;
+	op->fd = (r->offset | r->left) & (img->file_align - 1) ? img->unaligned_fd : img->fd;
+	for (uint64_t left = r->left; left && n < BUFFERS; n++) {
+		size_t len = left < PAGE ? left : PAGE;
+
+		r->buffers[n] = (struct iovec){(char *)zeroes, len};
+		left -= len;
+	}
+	op->iov = r->buffers;
+	op->count = n;
+}
+
+static int plan(struct request *r, struct op *op)
+{
+	bool through = atomic_load_explicit(&r->blk->write_through, memory_order_relaxed);
+
+	*op = (struct op){.fd = r->blk->image.fd};
+	if (r->sync || r->type == T_FLUSH) {
+		op->kind = OP_SYNC;
+	} else if (r->type == T_IN) {
+		op->kind = OP_READ;
+		return plan_transfer(r, op);
+	} else if (r->type == T_OUT) {
+		op->kind = OP_WRITE;
+		op->flags = through ? RWF_DSYNC : 0;
+		return plan_transfer(r, op);
+	} else if (r->zeroing) {
+		plan_zeroes(r, op);
+	} else {
+		bool unmap = r->type == T_DISCARD || (r->ranges[r->range].flags & SEGMENT_UNMAP);
+
+		op->kind = OP_ALLOCATE;
+		op->flags =
+			(unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
+		op->offset = r->offset;
+		op->len = r->left;
+	}
+	return 0;
+}
+
+/* Into the ring. False: it has to be done right here. */
+static bool queue_op(struct request *r, struct op *op)
+{
+	struct catnap_halter *self = halter_self();
+	struct io_uring_sqe *sqe;
+	int err = 0;
+
+	if (!self)
+		return false;
+	sqe = ring_get(&self->ring, &err);
+	if (!sqe) {
+		if (err != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
+			virtio_log(&r->blk->dev, "without io_uring, which is slow: %s",
+				   strerror(-err));
+		return false;
+	}
+	switch (op->kind) {
+	case OP_READ:
+		io_uring_prep_readv(sqe, op->fd, op->iov, op->count, op->offset);
+		break;
+	case OP_WRITE:
+		io_uring_prep_writev2(sqe, op->fd, op->iov, op->count, op->offset, op->flags);
+		break;
+	case OP_SYNC:
+		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case OP_ALLOCATE:
+		io_uring_prep_fallocate(sqe, op->fd, op->flags, (off_t)op->offset, (off_t)op->len);
+		break;
+	}
+	ring_queue(&self->ring, sqe, &r->req);
+	return true;
+}
+
+static int do_op(const struct op *op)
+{
+	ssize_t n = -1;
+
+	switch (op->kind) {
+	case OP_READ:
+		n = preadv(op->fd, op->iov, (int)op->count, (off_t)op->offset);
+		break;
+	case OP_WRITE:
+		n = pwritev2(op->fd, op->iov, (int)op->count, (off_t)op->offset, op->flags);
+		break;
+	case OP_SYNC:
+		n = fdatasync(op->fd);
+		break;
+	case OP_ALLOCATE:
+		n = fallocate(op->fd, op->flags, (off_t)op->offset, (off_t)op->len);
+		break;
+	}
+	return n < 0 ? -errno : (int)n;
+}
+
+/* -- the sequence of them --------------------------------------------------------------------- */
+
+static const char *const verbs[] = {[T_IN] = "reading",
+				    [T_OUT] = "writing",
+				    [T_FLUSH] = "flushing",
+				    [T_DISCARD] = "discarding",
+				    [T_WRITE_ZEROES] = "zeroing"};
+
+/* The request is over. Returns true. */
+static bool fail(struct request *r, int err)
+{
+	r->result = S_IOERR;
+	virtio_log(&r->blk->dev, "%s at byte %llu: %s", verbs[r->type],
+		   (unsigned long long)r->offset, strerror(-err));
+	return true;
+}
+
+static void consume(struct request *r, uint64_t n)
+{
+	r->offset += n;
+	r->left -= n;
+	while (n && r->count) {
+		uint64_t len = r->iov->iov_len < n ? r->iov->iov_len : n;
+
+		r->iov->iov_base = (char *)r->iov->iov_base + len;
+		r->iov->iov_len -= len;
+		n -= len;
+		if (r->iov->iov_len)
+			break;
+		r->iov++;
+		r->count--;
+	}
+}
+
+/* The next range that is not empty; false: there is none. */
+static bool next_range(struct request *r)
+{
+	while (r->range < r->ranges_count && !r->ranges[r->range].sectors)
+		r->range++;
+	if (r->range == r->ranges_count)
+		return false;
+	r->offset = r->ranges[r->range].sector * BLK_SECTOR;
+	r->left = (uint64_t)r->ranges[r->range].sectors * BLK_SECTOR;
+	r->zeroing = false;
+	return true;
+}
+
+/* Ranges are done; with write-through they are made durable, too. Returns whether that is all. */
+static bool ranges_done(struct request *r)
+{
+	r->sync = r->type == T_WRITE_ZEROES &&
+		  atomic_load_explicit(&r->blk->write_through, memory_order_relaxed);
+	return !r->sync;
+}
+
+static bool advance_ranges(struct request *r, int res)
+{
+	if (r->zeroing) {
+		r->offset += (uint64_t)res;
+		r->left -= (uint64_t)res;
+		if (r->left)
+			return false;
+	}
+	r->range++;
+	return !next_range(r) && ranges_done(r);
+}
+
+/* An operation has ended with @res: true if the request has. */
+static bool advance(struct request *r, int res)
+{
+	if ((res == -EINTR || res == -EAGAIN) && r->retries++ < RETRIES_MAX)
+		return false;
+	if (r->sync || r->type == T_FLUSH)
+		return res < 0 ? fail(r, res) : true;
+	if (res == -EOPNOTSUPP || res == -ENOSYS) {
+		if (r->type == T_DISCARD) {
+			r->result = S_UNSUPP;
+			return true;
+		}
+		if (r->type == T_WRITE_ZEROES && !r->zeroing) {
+			r->zeroing = true;
+			return false;
+		}
+	}
+	if (res < 0)
+		return fail(r, res);
+	if (r->type == T_DISCARD || (r->type == T_WRITE_ZEROES && !r->zeroing))
+		return advance_ranges(r, 0);
+	/* The image has become shorter than it was. */
+	if (res == 0 || (uint64_t)res > r->left)
+		return fail(r, -ENODATA);
+	r->retries = 0;
+	if (r->type == T_WRITE_ZEROES)
+		return advance_ranges(r, res);
+	if (r->type == T_IN && r->bounced)
+		iov_write(r->iov, r->count, 0, r->bounce, (size_t)res);
+	consume(r, (uint64_t)res);
+	return r->left == 0;
+}
+
+static void release(struct blk_queue *bq, struct request *r)
+{
+	free(r->bounce);
+	r->bounce = NULL;
+	bq->free[bq->free_count++] = r->slot;
+}
+
+static void complete(struct request *r)
+{
+	struct blk *blk = r->blk;
+	struct virtqueue *q = &blk->dev.queues[r->queue].vq;
+	unsigned int index = r->queue;
+
+	if (r->result != S_OK)
+		virtio_count(&blk->dev.counters.errors, 1);
+	__atomic_store_n(r->status, r->result, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&q->lock);
+	vq_push(q, r->head, r->written);
+	virtio_publish(&blk->dev, index);
+	release(&blk->queues[index], r);
+	pthread_mutex_unlock(&q->lock);
+	virtio_request_end(&blk->dev);
+}
+
+/* Goes on with the request until it waits for the ring, or is complete. */
+static void go_on(struct request *r)
+{
+	struct op op;
+	int ret;
+
+	for (;;) {
+		ret = plan(r, &op);
+		if (ret == 0 && queue_op(r, &op))
+			return;
+		if (ret == 0)
+			ret = do_op(&op);
+		if (ret == -ENOMEM ? fail(r, ret) : advance(r, ret))
+			break;
+	}
+	complete(r);
+}
+
+static void on_done(struct ring_req *req, int res)
+{
+	struct request *r = (struct request *)req;
+
+	if (advance(r, res))
+		complete(r);
+	else
+		go_on(r);
+}
+
+/* -- what a request asks for ------------------------------------------------------------------ */
+
+/* Takes @n bytes off the front. */
+static void skip(struct request *r, size_t n)
+{
+	while (n && r->count) {
+		size_t len = r->iov->iov_len < n ? r->iov->iov_len : n;
+
+		r->iov->iov_base = (char *)r->iov->iov_base + len;
+		r->iov->iov_len -= len;
+		n -= len;
+		if (!r->iov->iov_len) {
+			r->iov++;
+			r->count--;
+		}
+	}
+}
+
+static bool in_image(const struct blk *blk, uint64_t sector, uint64_t sectors)
+{
+	return sector <= blk->image.sectors && sectors <= blk->image.sectors - sector;
+}
+
+/* What follows return true if there is something to do; else the result is set. */
+
+static bool parse_transfer(struct request *r, uint64_t sector, uint64_t len)
+{
+	if (len % BLK_SECTOR || !in_image(r->blk, sector, len / BLK_SECTOR) ||
+	    (r->type == T_OUT && r->blk->readonly)) {
+		r->result = S_IOERR;
+		return false;
+	}
+	r->offset = sector * BLK_SECTOR;
+	r->left = len;
+	virtio_count(r->type == T_OUT ? &r->blk->dev.counters.written_bytes
+				      : &r->blk->dev.counters.read_bytes,
+		     len);
+	return len != 0;
+}
+
+/* 5.2.6.2: which flags make a range unsupported. */
+static uint8_t check_range(const struct request *r, const struct range *range)
+{
+	uint32_t flags = r->type == T_WRITE_ZEROES ? SEGMENT_UNMAP : 0;
+	uint32_t most = r->type == T_WRITE_ZEROES ? WRITE_ZEROES_MAX : DISCARD_MAX;
+
+	if (range->flags & ~flags)
+		return S_UNSUPP;
+	return range->sectors > most || !in_image(r->blk, range->sector, range->sectors) ? S_IOERR
+											 : S_OK;
+}
+
+static bool parse_ranges(struct request *r, uint64_t len)
+{
+	struct blk *blk = r->blk;
+
+	r->result = S_UNSUPP;
+	if (r->type == T_DISCARD && !(blk->dev.offered >> F_DISCARD & 1))
+		return false;
+	r->result = S_IOERR;
+	if (blk->readonly || !len || len % sizeof(struct range) || len > sizeof(r->ranges))
+		return false;
+	iov_read(r->iov, r->count, 0, r->ranges, len);
+	r->ranges_count = (uint8_t)(len / sizeof(struct range));
+	r->range = 0;
+	for (unsigned int i = 0; i < r->ranges_count; i++) {
+		r->result = check_range(r, &r->ranges[i]);
+		if (r->result != S_OK)
+			return false;
+	}
+	return next_range(r);
+}
+
+static bool parse(struct request *r, const struct vq_chain *c)
+{
+	uint32_t in_data = c->in_len - 1, out_data = c->out_len - sizeof(struct request_header);
+	struct request_header h;
+
+	iov_read(r->iov, c->out, 0, &h, sizeof(h));
+	r->type = h.type;
+	r->count = c->out;
+	skip(r, sizeof(h));
+	if (h.type == T_IN || h.type == T_GET_ID) {
+		r->iov = r->buffers + c->out;
+		r->count = c->in;
+		if (!--r->iov[c->in - 1].iov_len)
+			r->count--; /* the status had a buffer of its own */
+	}
+	switch (h.type) {
+	case T_IN:
+		return parse_transfer(r, h.sector, in_data);
+	case T_OUT:
+		return parse_transfer(r, h.sector, out_data);
+	case T_FLUSH:
+		return true;
+	case T_GET_ID:
+		/* With no NUL behind it if it is as long as there is room. */
+		iov_write(r->iov, r->count, 0, r->blk->id,
+			  in_data < BLK_ID_MAX ? in_data : BLK_ID_MAX);
+		return false;
+	case T_DISCARD:
+	case T_WRITE_ZEROES:
+		return parse_ranges(r, out_data);
+	default:
+		r->result = S_UNSUPP;
+		return false;
+	}
+}
+
+/* -- queues ----------------------------------------------------------------------------------- */
+
+/* Queue lock held. 1: *@out was taken from the queue, and counts as in flight. */
+static int take(struct blk *blk, unsigned int index, struct request **out, struct vq_chain *c)
+{
+	struct blk_queue *bq = &blk->queues[index];
+	struct virtqueue *q = &blk->dev.queues[index].vq;
+	struct iovec *last;
+	struct request *r;
+	int ret;
+
+	if (!atomic_load(&blk->dev.running) || !bq->free_count)
+		return 0;
+	r = &bq->requests[bq->free[bq->free_count - 1]];
+	*c = (struct vq_chain){.iov = r->buffers, .max = BUFFERS};
+	ret = vq_pop(q, c);
+	if (ret <= 0)
+		return ret;
+	/* There is no place to say what is wrong with it. */
+	if (c->out_len < sizeof(struct request_header) || !c->in_len) {
+		vq_push(q, c->head, 0);
+		return vq_break(q, "a request without header or status");
+	}
+	bq->free_count--;
+	r->req.done = on_done;
+	r->blk = blk;
+	r->slot = bq->free[bq->free_count];
+	r->queue = (uint16_t)index;
+	r->head = c->head;
+	last = &c->iov[c->out + c->in - 1];
+	r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+	r->written = c->in_len; /* up to the status, which is the last byte */
+	r->iov = r->buffers;
+	r->offset = r->left = 0;
+	r->result = S_OK;
+	r->retries = 0;
+	r->zeroing = r->sync = false;
+	virtio_request_begin(&blk->dev);
+	*out = r;
+	return 1;
+}
+
+static void kick(struct virtio_device *dev, unsigned int index)
+{
+	struct blk *blk = (struct blk *)dev;
+	struct virtqueue *q = &dev->queues[index].vq;
+	unsigned int limit = QUEUE_SIZE;
+	struct request *r = NULL;
+	struct vq_chain c;
+	bool more;
+	int ret;
+
+	do {
+		pthread_mutex_lock(&q->lock);
+		ret = take(blk, index, &r, &c);
+		if (ret < 0)
+			virtio_broken(dev, q->fault);
+		more = ret > 0 || (ret == 0 && vq_kicks(q, true));
+		pthread_mutex_unlock(&q->lock);
+		if (ret > 0) {
+			virtio_count(&dev->counters.requests, 1);
+			if (parse(r, &c))
+				go_on(r);
+			else
+				complete(r);
+		}
+		if (more && !--limit) {
+			more = !virtio_kick_later(dev, index);
+			limit = QUEUE_SIZE;
+		}
+	} while (more && atomic_load(&dev->running));
+}
+
+/* -- configuration ---------------------------------------------------------------------------- */
+
+/* 5.2.6.2: without a flush to be had, writes are durable when they complete. */
+static void set_cache(struct blk *blk)
+{
+	bool back = virtio_has(&blk->dev, F_CONFIG_WCE) ? blk->config.writeback
+							: virtio_has(&blk->dev, F_FLUSH);
+
+	atomic_store_explicit(&blk->write_through, !back, memory_order_relaxed);
+}
+
+static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
+{
+	struct blk *blk = (struct blk *)dev;
+	uint32_t at = offsetof(struct config, writeback);
+
+	if (offset > at || at - offset >= len || !virtio_has(dev, F_CONFIG_WCE))
+		return;
+	blk->config.writeback = ((const uint8_t *)data)[at - offset] & 1;
+	set_cache(blk);
+}
+
+static void start(struct virtio_device *dev)
+{
+	set_cache((struct blk *)dev);
+}
+
+static void reset(struct virtio_device *dev)
+{
+	((struct blk *)dev)->config.writeback = 1;
+}
+
+static const struct virtio_ops ops = {
+	.config_write = config_write,
+	.start = start,
+	.kick = kick,
+	.reset = reset,
+};
+
+static uint8_t log2_of(uint32_t ratio)
+{
+	return (uint8_t)__builtin_ctz(ratio ? ratio : 1);
+}
+
+static void fill_config(struct blk *blk, uint16_t queues)
+{
+	const struct blk_image *img = &blk->image;
+	uint32_t min = img->io_min ? img->io_min : img->physical;
+
+	blk->config = (struct config){
+		.capacity = img->sectors,
+		.seg_max = SEG_MAX,
+		.blk_size = img->logical,
+		.physical_block_exp = log2_of(img->physical / img->logical),
+		.min_io_size = (uint16_t)(min / img->logical > UINT16_MAX ? 0 : min / img->logical),
+		.opt_io_size = img->io_opt / img->logical,
+		.writeback = 1,
+		.num_queues = queues,
+		.max_discard_sectors = DISCARD_MAX,
+		.max_discard_seg = RANGES_MAX,
+		.discard_sector_alignment = img->physical / BLK_SECTOR,
+		.max_write_zeroes_sectors = WRITE_ZEROES_MAX,
+		.max_write_zeroes_seg = RANGES_MAX,
+		.write_zeroes_may_unmap = img->discard,
+	};
+	blk->dev.offered = UINT64_C(1) << F_SEG_MAX | UINT64_C(1) << F_BLK_SIZE |
+			   UINT64_C(1) << F_TOPOLOGY | UINT64_C(1) << F_FLUSH;
+	if (queues > 1)
+		blk->dev.offered |= UINT64_C(1) << F_MQ;
+	if (blk->readonly)
+		blk->dev.offered |= UINT64_C(1) << F_RO;
+	else
+		blk->dev.offered |= UINT64_C(1) << F_CONFIG_WCE | UINT64_C(1) << F_WRITE_ZEROES;
+	if (img->discard)
+		blk->dev.offered |= UINT64_C(1) << F_DISCARD;
+}
+
+static int make_queues(struct blk *blk)
+{
+	for (unsigned int i = 0; i < blk->dev.queue_count; i++) {
+		struct blk_queue *bq = &blk->queues[i];
+
+		bq->requests = calloc(QUEUE_SIZE, sizeof(*bq->requests));
+		if (!bq->requests)
+			return -ENOMEM;
+		/* Taken from the end: the first ones are used over and over. */
+		for (uint16_t n = 0; n < QUEUE_SIZE; n++)
+			bq->free[n] = (uint16_t)(QUEUE_SIZE - 1 - n);
+		bq->free_count = QUEUE_SIZE;
+	}
+	return 0;
+}
+
+static void free_blk(struct blk *blk)
+{
+	for (unsigned int i = 0; i < BLK_QUEUES_MAX; i++)
+		free(blk->queues[i].requests);
+	blk_image_close(&blk->image);
+	free(blk);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int blk_create(const struct blk_config *cfg, const struct dma *dma, struct virtio_device **out,
+	       char *why, size_t size)
+{
+	struct blk *blk;
+	int ret;
+
+	if (cfg->queues < 1 || cfg->queues > BLK_QUEUES_MAX) {
+		snprintf(why, size, "disk: queues: %u is out of range: 1 to %u", cfg->queues,
+			 BLK_QUEUES_MAX);
+		return -EINVAL;
+	}
+	if (cfg->id && strlen(cfg->id) > BLK_ID_MAX) {
+		snprintf(why, size, "disk: id: \"%.40s\" has more than %u characters", cfg->id,
+			 BLK_ID_MAX);
+		return -EINVAL;
+	}
+	blk = calloc(1, sizeof(*blk));
+	if (!blk) {
+		snprintf(why, size, "disk: %s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	ret = blk_image_open(&blk->image, cfg, why, size);
+	if (ret < 0) {
+		free(blk);
+		return ret;
+	}
+	blk->readonly = cfg->readonly;
+	snprintf(blk->name, sizeof(blk->name), "disk %s", base_name(cfg->path));
+	snprintf(blk->id, sizeof(blk->id), "%s", cfg->id ? cfg->id : "");
+	blk->dev.ops = &ops;
+	blk->dev.name = blk->name;
+	blk->dev.id = TYPE_BLOCK;
+	blk->dev.config = &blk->config;
+	blk->dev.config_len = offsetof(struct config, unused1) + sizeof(blk->config.unused1);
+	blk->dev.queue_count = cfg->queues;
+	blk->dev.dma = dma;
+	fill_config(blk, cfg->queues);
+	ret = make_queues(blk);
+	if (ret == 0)
+		ret = virtio_init(&blk->dev, QUEUE_SIZE);
+	if (ret < 0) {
+		snprintf(why, size, "disk: %s: %s", cfg->path, strerror(-ret));
+		free_blk(blk);
+		return ret;
+	}
+	*out = &blk->dev;
+	return 0;
+}
+
+void blk_destroy(struct virtio_device *dev)
+{
+	virtio_fini(dev);
+	free_blk((struct blk *)dev);
+}

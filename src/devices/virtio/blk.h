@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio block device (virtio 1.2, section 5.2), on a file or a block device of the host.
+ *
+ * Requests go into the ring of the thread that processes the kick, and complete there; data moves
+ * between the image and the guest's buffers with no copy. Any number of requests are in flight at
+ * once, in any order: the driver orders what it wants ordered by waiting and by flushes.
+ *
+ * Writes are write-back, and a flush is an fdatasync(2), if the driver has taken
+ * VIRTIO_BLK_F_FLUSH; a driver that has not, or has asked for write-through by the configuration,
+ * gets its writes synchronous (RWF_DSYNC). An error of the host is VIRTIO_BLK_S_IOERR, and nothing
+ * else happens.
+ *
+ * blk_image.c opens the image and finds out what it can do; blk.c is the device.
+ */
+#ifndef DEVICES_VIRTIO_BLK_H
+#define DEVICES_VIRTIO_BLK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/virtio/virtio.h"
+
+#define BLK_SECTOR     512u
+#define BLK_QUEUES_MAX 16
+#define BLK_ID_MAX     20 /* the longest id, with no NUL behind it then */
+
+struct blk_config {
+	const char *path;
+	bool readonly;
+	bool direct;	 /* around the host's page cache */
+	const char *id;	 /* what the guest sees as its serial; NULL or "": none */
+	uint16_t queues; /* 1 to BLK_QUEUES_MAX */
+};
+
+struct blk_image {
+	int fd;
+	int unaligned_fd;    /* not direct, for requests that cannot be; fd itself if it is not */
+	uint64_t sectors;    /* of 512 bytes */
+	uint32_t mem_align;  /* of buffers, for fd */
+	uint32_t file_align; /* of offsets and lengths, for fd */
+	uint32_t logical;    /* bytes: the block size that the guest is told */
+	uint32_t physical;
+	uint32_t io_min, io_opt; /* bytes; 0: not known */
+	bool discard;		 /* holes can be punched */
+};
+
+/* Opens, checks and locks the image: 0, or -errno with a sentence without newline in @why. */
+int blk_image_open(struct blk_image *img, const struct blk_config *cfg, char *why, size_t size);
+void blk_image_close(struct blk_image *img);
+
+/* 0 or -errno with a sentence. *@dev is the caller's, for blk_destroy(). Nothing of @cfg is kept.
+ */
+int blk_create(const struct blk_config *cfg, const struct dma *dma, struct virtio_device **dev,
+	       char *why, size_t size);
+void blk_destroy(struct virtio_device *dev);
+
+#endif

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* virtio over PCI: capabilities (4.1.4), registers (4.1.4.3 to 4.1.4.9), interrupts (4.1.5). */
+#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "devices/virtio/pci.h"
+
+#define VENDOR		0x1af4
+#define DEVICE_BASE	0x1040 /* and the device type */
+#define SUBSYSTEM	0x0040 /* from here on: not a transitional device */
+#define REVISION	1
+#define CLASS_OTHER	0x00ff00
+#define CAP_VENDOR	0x09 /* PCI_CAP_ID_VNDR */
+#define NO_VECTOR	VIRTIO_MSI_NO_VECTOR
+#define ISR_QUEUE	1
+#define ISR_CONFIG	2
+#define DEVICE_CFG_MAX	(VIRTIO_PCI_NOTIFY - VIRTIO_PCI_DEVICE)
+#define NOTIFY_MAX	(VIRTIO_PCI_BAR_SIZE - VIRTIO_PCI_NOTIFY)
+#define CFG_WINDOW_DATA offsetof(struct virtio_pci_cfg_cap, pci_cfg_data)
+
+_Static_assert(sizeof(struct virtio_pci_cap) == 16, "virtio 1.2, 4.1.4");
+_Static_assert(sizeof(struct virtio_pci_notify_cap) == 20, "virtio 1.2, 4.1.4.4");
+_Static_assert(sizeof(struct virtio_pci_cfg_cap) == 20, "virtio 1.2, 4.1.4.9");
+_Static_assert(sizeof(struct virtio_pci_cfg_cap) <= PCI_WATCHED_SIZE, "it is watched");
+_Static_assert(sizeof(struct virtio_pci_common_cfg) == 56, "virtio 1.2, 4.1.4.3");
+_Static_assert(VIRTIO_QUEUES_MAX *VIRTIO_PCI_DOORBELL <= NOTIFY_MAX, "all have a doorbell");
+
+/* What kind of device PCI would call it; drivers go by the device id. */
+static uint32_t class_of(uint16_t id)
+{
+	switch (id) {
+	case VIRTIO_ID_NET:
+		return 0x020000; /* Ethernet controller */
+	case VIRTIO_ID_BLOCK:
+		return 0x018000; /* other mass storage */
+	case VIRTIO_ID_CONSOLE:
+	case VIRTIO_ID_VSOCK:
+		return 0x078000; /* other communication */
+	default:
+		return CLASS_OTHER;
+	}
+}
+
+static uint16_t get16(const void *data)
+{
+	uint16_t value;
+
+	memcpy(&value, data, sizeof(value));
+	return value;
+}
+
+static uint32_t get32(const void *data)
+{
+	uint32_t value;
+
+	memcpy(&value, data, sizeof(value));
+	return value;
+}
+
+/* -- interrupts ------------------------------------------------------------------------------- */
+
+/* 4.1.5.1.3: with MSI-X the interrupt status says nothing of queues. */
+static void interrupt_queue(void *transport, unsigned int index)
+{
+	struct virtio_pci *t = transport;
+	uint16_t vector = atomic_load_explicit(&t->queue_vectors[index], memory_order_relaxed);
+
+	if (vector == NO_VECTOR || !msix_raise(&t->msix, vector))
+		atomic_fetch_or_explicit(&t->isr, ISR_QUEUE, memory_order_relaxed);
+}
+
+static void interrupt_config(void *transport)
+{
+	struct virtio_pci *t = transport;
+	uint16_t vector = atomic_load_explicit(&t->config_vector, memory_order_relaxed);
+
+	atomic_fetch_or_explicit(&t->isr, ISR_CONFIG, memory_order_release);
+	if (vector != NO_VECTOR)
+		msix_raise(&t->msix, vector);
+}
+
+static const struct virtio_transport_ops transport_ops = {interrupt_queue, interrupt_config};
+
+/* -- common configuration --------------------------------------------------------------------- */
+
+static uint32_t relaxed32(const _Atomic uint32_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static uint16_t relaxed16(const _Atomic uint16_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static uint16_t selected_queue(const struct virtio_pci *t)
+{
+	return relaxed16(&t->queue_select);
+}
+
+static void read_queue(struct virtio_pci *t, struct virtio_pci_common_cfg *c)
+{
+	uint16_t index = selected_queue(t);
+	struct virtio_queue_state *q = virtio_queue(t->dev, index);
+
+	c->queue_select = index;
+	c->queue_msix_vector = NO_VECTOR;
+	if (!q)
+		return; /* a size of 0: there is no such queue */
+	c->queue_size = q->vq.size;
+	c->queue_msix_vector = relaxed16(&t->queue_vectors[index]);
+	c->queue_enable = q->vq.enabled;
+	c->queue_notify_off = index;
+	c->queue_desc_lo = (uint32_t)q->vq.desc_gpa;
+	c->queue_desc_hi = (uint32_t)(q->vq.desc_gpa >> 32);
+	c->queue_avail_lo = (uint32_t)q->vq.avail_gpa;
+	c->queue_avail_hi = (uint32_t)(q->vq.avail_gpa >> 32);
+	c->queue_used_lo = (uint32_t)q->vq.used_gpa;
+	c->queue_used_hi = (uint32_t)(q->vq.used_gpa >> 32);
+}
+
+/* All of it, whatever is asked for: nothing here is read often, and any width is then right. */
+static void common_read(struct virtio_pci *t, uint64_t offset, void *data, unsigned int len)
+{
+	struct virtio_pci_common_cfg c = {
+		.device_feature_select = relaxed32(&t->device_feature_select),
+		.guest_feature_select = relaxed32(&t->driver_feature_select),
+		.msix_config = relaxed16(&t->config_vector),
+		.num_queues = (uint16_t)t->dev->queue_count,
+		.device_status = virtio_status(t->dev),
+		.config_generation = (uint8_t)atomic_load(&t->dev->generation),
+	};
+	uint64_t features = atomic_load(&t->dev->features);
+
+	memset(data, 0, len);
+	if (offset >= sizeof(c))
+		return;
+	c.device_feature = virtio_features_offered(t->dev, c.device_feature_select);
+	if (c.guest_feature_select < 2)
+		c.guest_feature = (uint32_t)(features >> 32 * c.guest_feature_select);
+	read_queue(t, &c);
+	if (len > sizeof(c) - offset)
+		len = (unsigned int)(sizeof(c) - offset);
+	memcpy(data, (const uint8_t *)&c + offset, len);
+}
+
+static uint16_t legal_vector(const struct virtio_pci *t, uint16_t vector)
+{
+	return vector < t->msix.vectors ? vector : NO_VECTOR;
+}
+
+/* 4.1.4.3: what a driver finds after a reset. The queues are the device's. */
+static void forget(struct virtio_pci *t)
+{
+	atomic_store(&t->device_feature_select, 0);
+	atomic_store(&t->driver_feature_select, 0);
+	atomic_store(&t->queue_select, 0);
+	atomic_store(&t->config_vector, NO_VECTOR);
+	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
+		atomic_store(&t->queue_vectors[i], NO_VECTOR);
+	atomic_store(&t->isr, 0);
+}
+
+/*
+ * A reset is complete when the status reads as 0, so all else is forgotten before; and once more
+ * the interrupts that came of what was still in flight.
+ */
+static void write_status(struct virtio_pci *t, uint8_t status)
+{
+	if (!status)
+		forget(t);
+	virtio_set_status(t->dev, status);
+	if (!status)
+		atomic_store(&t->isr, 0);
+}
+
+static void write_byte(struct virtio_pci *t, unsigned int offset, uint8_t value)
+{
+	if (offset == VIRTIO_PCI_COMMON_STATUS)
+		write_status(t, value);
+}
+
+static void write_half(struct virtio_pci *t, unsigned int offset, uint16_t value)
+{
+	uint16_t index = selected_queue(t);
+
+	switch (offset) {
+	case VIRTIO_PCI_COMMON_MSIX:
+		atomic_store(&t->config_vector, legal_vector(t, value));
+		break;
+	case VIRTIO_PCI_COMMON_Q_SELECT:
+		atomic_store(&t->queue_select, value);
+		break;
+	case VIRTIO_PCI_COMMON_Q_SIZE:
+		virtio_queue_set_size(t->dev, index, value);
+		break;
+	case VIRTIO_PCI_COMMON_Q_MSIX:
+		if (virtio_queue(t->dev, index))
+			atomic_store(&t->queue_vectors[index], legal_vector(t, value));
+		break;
+	case VIRTIO_PCI_COMMON_Q_ENABLE:
+		if (value == 1) /* there is no way back but a reset */
+			virtio_queue_enable(t->dev, index);
+		break;
+	default:
+		break;
+	}
+}
+
+static void write_word(struct virtio_pci *t, unsigned int offset, uint32_t value)
+{
+	uint16_t index = selected_queue(t);
+
+	switch (offset) {
+	case VIRTIO_PCI_COMMON_DFSELECT:
+		atomic_store(&t->device_feature_select, value);
+		break;
+	case VIRTIO_PCI_COMMON_GFSELECT:
+		atomic_store(&t->driver_feature_select, value);
+		break;
+	case VIRTIO_PCI_COMMON_GF:
+		virtio_features_accept(t->dev, relaxed32(&t->driver_feature_select), value);
+		break;
+	case VIRTIO_PCI_COMMON_Q_DESCLO:
+	case VIRTIO_PCI_COMMON_Q_DESCHI:
+		virtio_queue_set_addr(t->dev, index, VIRTIO_RING_DESC,
+				      offset == VIRTIO_PCI_COMMON_Q_DESCHI, value);
+		break;
+	case VIRTIO_PCI_COMMON_Q_AVAILLO:
+	case VIRTIO_PCI_COMMON_Q_AVAILHI:
+		virtio_queue_set_addr(t->dev, index, VIRTIO_RING_AVAIL,
+				      offset == VIRTIO_PCI_COMMON_Q_AVAILHI, value);
+		break;
+	case VIRTIO_PCI_COMMON_Q_USEDLO:
+	case VIRTIO_PCI_COMMON_Q_USEDHI:
+		virtio_queue_set_addr(t->dev, index, VIRTIO_RING_USED,
+				      offset == VIRTIO_PCI_COMMON_Q_USEDHI, value);
+		break;
+	default:
+		break;
+	}
+}
+
+/* 4.1.3.1: each field in its own width, addresses also whole. Anything else is ignored. */
+static void common_write(struct virtio_pci *t, uint64_t offset, const void *data, unsigned int len)
+{
+	unsigned int at = (unsigned int)offset;
+
+	if (len == 1) {
+		write_byte(t, at, *(const uint8_t *)data);
+	} else if (len == 2) {
+		write_half(t, at, get16(data));
+	} else if (len == 4) {
+		write_word(t, at, get32(data));
+	} else if (at >= VIRTIO_PCI_COMMON_Q_DESCLO && at % 8 == 0) {
+		write_word(t, at, get32(data));
+		write_word(t, at + 4, get32((const uint8_t *)data + 4));
+	}
+}
+
+/* -- the BAR ---------------------------------------------------------------------------------- */
+
+static void bar_read(void *ctx, uint64_t offset, void *data, unsigned int len)
+{
+	struct virtio_pci *t = ctx;
+
+	if (offset < VIRTIO_PCI_INTERRUPT) {
+		common_read(t, offset - VIRTIO_PCI_COMMON, data, len);
+		return;
+	}
+	memset(data, 0, len);
+	if (offset == VIRTIO_PCI_INTERRUPT)
+		*(uint8_t *)data = atomic_exchange(&t->isr, 0); /* reading acknowledges */
+	else if (offset >= VIRTIO_PCI_DEVICE && offset < VIRTIO_PCI_NOTIFY)
+		virtio_config_read(t->dev, (uint32_t)offset - VIRTIO_PCI_DEVICE, data, len);
+}
+
+static void bar_write(void *ctx, uint64_t offset, const void *data, unsigned int len)
+{
+	struct virtio_pci *t = ctx;
+
+	if (offset >= VIRTIO_PCI_NOTIFY) {
+		uint64_t index = (offset - VIRTIO_PCI_NOTIFY) / VIRTIO_PCI_DOORBELL;
+
+		if (offset % VIRTIO_PCI_DOORBELL == 0 && index < t->dev->queue_count)
+			virtio_kick(t->dev, (unsigned int)index);
+	} else if (offset >= VIRTIO_PCI_DEVICE) {
+		virtio_config_write(t->dev, (uint32_t)offset - VIRTIO_PCI_DEVICE, data, len);
+	} else if (offset < VIRTIO_PCI_INTERRUPT) {
+		common_write(t, offset - VIRTIO_PCI_COMMON, data, len);
+	}
+}
+
+static const struct bus_ops bar_ops = {bar_read, bar_write};
+
+/* -- the window in configuration space (4.1.4.9) ---------------------------------------------- */
+
+struct target {
+	unsigned int bar;
+	uint32_t offset, len;
+};
+
+/* Does the access [offset, offset + len) of the capability touch the data, and where does that
+ * lead? */
+static bool window_target(const uint8_t *regs, unsigned int offset, unsigned int len,
+			  struct target *to)
+{
+	to->bar = regs[offsetof(struct virtio_pci_cap, bar)];
+	to->offset = get32(regs + offsetof(struct virtio_pci_cap, offset));
+	to->len = get32(regs + offsetof(struct virtio_pci_cap, length));
+	return offset + len > CFG_WINDOW_DATA && (to->len == 1 || to->len == 2 || to->len == 4) &&
+	       to->offset % to->len == 0;
+}
+
+static void window_read(void *ctx, const uint8_t *regs, unsigned int offset, void *data,
+			unsigned int len)
+{
+	struct virtio_pci *t = ctx;
+	uint8_t value[4];
+	struct target to;
+
+	if (!window_target(regs, offset, len, &to) ||
+	    !pci_function_bar_read(&t->function, to.bar, to.offset, value, to.len))
+		return;
+	for (unsigned int i = 0; i < len; i++)
+		if (offset + i >= CFG_WINDOW_DATA && offset + i - CFG_WINDOW_DATA < to.len)
+			((uint8_t *)data)[i] = value[offset + i - CFG_WINDOW_DATA];
+}
+
+static void window_write(void *ctx, const uint8_t *regs, unsigned int offset, const void *data,
+			 unsigned int len)
+{
+	struct virtio_pci *t = ctx;
+	struct target to;
+
+	if (window_target(regs, offset, len, &to))
+		pci_function_bar_write(&t->function, to.bar, to.offset, regs + CFG_WINDOW_DATA,
+				       to.len);
+}
+
+/* -- making ----------------------------------------------------------------------------------- */
+
+static int add_part(struct virtio_pci *t, uint8_t type, uint32_t offset, uint32_t len)
+{
+	const struct virtio_pci_cap cap = {
+		.cap_vndr = CAP_VENDOR,
+		.cap_len = sizeof(cap),
+		.cfg_type = type,
+		.bar = VIRTIO_PCI_BAR,
+		.offset = offset,
+		.length = len,
+	};
+	int at = pci_function_add_capability(&t->function, &cap, NULL, sizeof(cap));
+
+	return at < 0 ? at : 0;
+}
+
+static int add_notify(struct virtio_pci *t)
+{
+	const struct virtio_pci_notify_cap cap = {
+		.cap =
+			{
+				.cap_vndr = CAP_VENDOR,
+				.cap_len = sizeof(cap),
+				.cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
+				.bar = VIRTIO_PCI_BAR,
+				.offset = VIRTIO_PCI_NOTIFY,
+				.length = t->dev->queue_count * VIRTIO_PCI_DOORBELL,
+			},
+		.notify_off_multiplier = VIRTIO_PCI_DOORBELL,
+	};
+	int at = pci_function_add_capability(&t->function, &cap, NULL, sizeof(cap));
+
+	return at < 0 ? at : 0;
+}
+
+static int add_window(struct virtio_pci *t)
+{
+	const struct virtio_pci_cfg_cap cap = {
+		.cap =
+			{
+				.cap_vndr = CAP_VENDOR,
+				.cap_len = sizeof(cap),
+				.cfg_type = VIRTIO_PCI_CAP_PCI_CFG,
+			},
+	};
+	struct virtio_pci_cfg_cap writable = {.cap = {.bar = 0xff}};
+	struct pci_watch watch = {
+		.len = sizeof(cap), .ctx = t, .read = window_read, .write = window_write};
+	int at;
+
+	writable.cap.offset = writable.cap.length = UINT32_MAX;
+	memset(writable.pci_cfg_data, 0xff, sizeof(writable.pci_cfg_data));
+	at = pci_function_add_capability(&t->function, &cap, &writable, sizeof(cap));
+	if (at < 0)
+		return at;
+	watch.start = (uint8_t)at;
+	return pci_function_watch(&t->function, &watch);
+}
+
+static int add_capabilities(struct virtio_pci *t)
+{
+	int ret = add_part(t, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_COMMON,
+			   sizeof(struct virtio_pci_common_cfg));
+
+	if (ret == 0)
+		ret = add_notify(t);
+	if (ret == 0)
+		ret = add_part(t, VIRTIO_PCI_CAP_ISR_CFG, VIRTIO_PCI_INTERRUPT, 1);
+	if (ret == 0 && t->dev->config_len)
+		ret = add_part(t, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_DEVICE, t->dev->config_len);
+	return ret < 0 ? ret : add_window(t);
+}
+
+int virtio_pci_init(struct virtio_pci *t, struct virtio_device *dev,
+		    void (*send)(void *ctx, uint64_t address, uint32_t data), void *ctx)
+{
+	const struct pci_id id = {
+		.vendor = VENDOR,
+		.device = (uint16_t)(DEVICE_BASE + dev->id),
+		.subsystem_vendor = VENDOR,
+		.subsystem = SUBSYSTEM,
+		.revision = REVISION,
+		.class_code = class_of(dev->id),
+	};
+	int ret;
+
+	memset(t, 0, sizeof(*t));
+	if (!dev->queue_count || dev->queue_count > VIRTIO_QUEUES_MAX ||
+	    dev->config_len > DEVICE_CFG_MAX)
+		return -EINVAL;
+	t->dev = dev;
+	forget(t);
+	ret = pci_function_init(&t->function, &id);
+	if (ret < 0)
+		return ret;
+	ret = pci_function_add_bar(&t->function, VIRTIO_PCI_BAR, VIRTIO_PCI_BAR_SIZE, true,
+				   &bar_ops, t);
+	if (ret == 0)
+		ret = msix_init(&t->msix, &t->function, VIRTIO_PCI_MSIX_BAR, dev->queue_count + 1,
+				send, ctx);
+	if (ret == 0)
+		ret = add_capabilities(t);
+	if (ret < 0) {
+		virtio_pci_fini(t);
+		return ret;
+	}
+	dev->transport_ops = &transport_ops;
+	dev->transport = t;
+	return 0;
+}
+
+void virtio_pci_fini(struct virtio_pci *t)
+{
+	msix_fini(&t->msix);
+	pci_function_fini(&t->function);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio over PCI (virtio 1.2, section 4.1): the transport of one device as a PCI function. No
+ * legacy interface, no resetting of single queues; MSI-X with a vector for each queue and one for
+ * the configuration, and no interrupt pin. BAR 0 has the registers, BAR 2 MSI-X:
+ *
+ *	0x0000  common configuration
+ *	0x1000  interrupt status
+ *	0x2000  device configuration
+ *	0x3000  doorbells, 4 bytes each: the address says which queue, the value does not matter
+ *
+ * Threads: registers on any vCPU, interrupts from any thread. The transport's own registers are
+ * atomic words: drivers that race for them get one of the values, as from hardware. No lock is held
+ * while the device is reset, which may take as long as its requests in flight.
+ *
+ * Clearing the bus master bit holds back interrupts; a device that runs still uses its queues.
+ */
+#ifndef DEVICES_VIRTIO_PCI_H
+#define DEVICES_VIRTIO_PCI_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "devices/pci/function.h"
+#include "devices/pci/msix.h"
+#include "devices/virtio/virtio.h"
+
+#define VIRTIO_PCI_BAR	     0
+#define VIRTIO_PCI_MSIX_BAR  2
+#define VIRTIO_PCI_COMMON    0x0000u
+#define VIRTIO_PCI_INTERRUPT 0x1000u
+#define VIRTIO_PCI_DEVICE    0x2000u
+#define VIRTIO_PCI_NOTIFY    0x3000u
+#define VIRTIO_PCI_BAR_SIZE  0x4000u
+#define VIRTIO_PCI_DOORBELL  4u /* notify_off_multiplier */
+
+struct virtio_pci {
+	struct pci_function function; /* for pci_bus_plug() */
+	struct msix msix;
+	struct virtio_device *dev;
+
+	_Atomic uint32_t device_feature_select, driver_feature_select;
+	_Atomic uint16_t queue_select;
+	_Atomic uint16_t config_vector, queue_vectors[VIRTIO_QUEUES_MAX];
+	_Atomic uint8_t isr;
+};
+
+/*
+ * Makes the function for @dev, and becomes its transport. @send: as for msix_init(). @dev is not
+ * otherwise touched before the vCPUs run, and lives longer than @t. 0, -ENOMEM, or -EINVAL: too
+ * many queues, or too large a configuration.
+ */
+int virtio_pci_init(struct virtio_pci *t, struct virtio_device *dev,
+		    void (*send)(void *ctx, uint64_t address, uint32_t data), void *ctx);
+/* All threads have gone. */
+void virtio_pci_fini(struct virtio_pci *t);
+
+#endif

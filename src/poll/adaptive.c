@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The learner of policy `adaptive`; see adaptive.h and docs/policy.md. The constants have been
+ * chosen over many arrival processes, prices and seeds; none of them is sharp.
+ *
+ * Ranges: a histogram's total is at most 128 * 256 plus rounding, so its counts fit 16 bits; the
+ * weighed counts of search() are below 2^29 together and times are below 2^26, so that costs fit 64
+ * bits with room to spare.
+ */
+#include <string.h>
+
+#include "poll/adaptive.h"
+
+/* A histogram forgets by 1/256 with each sample. */
+#define MEMORY_SHIFT 8
+#define WEIGHT_SHIFT 6 /* weights are kept in 1/64 */
+#define WEIGHT_FIRST (64u << WEIGHT_SHIFT)
+
+/* In the weighed sum of three histograms one sample is this. */
+#define SAMPLE (1u << 20)
+/* How many samples the two wider histograms count for beside the context's own. */
+#define PRIOR_ONE 12u
+#define PRIOR_ALL 3u
+/* And half a sample of a halt that is as long as the price: where next to nothing has been longer
+ * than the window, it may as well be the price, and is ready for what comes next. */
+#define PRIOR_PRICE (SAMPLE / 2)
+
+/* The longest window, in prices: a poll that fails there has cost 5 times the optimum. */
+#define LIMIT_PRICES 4u
+/* A halt of up to so many prices is of the middle class. */
+#define MIDDLE_PRICES 8u
+
+/* Context's samples below which each halt searches anew; beyond it every SEARCH_EVERYth does. */
+#define SEARCH_ALWAYS 16u
+#define SEARCH_EVERY  16u
+
+/*
+ * The guard. A fixed window takes over when it has been better by 3.5 prices, net of 1/4 of a price
+ * for each halt that they differ in (so that near ties do not wander there); one halt counts for 2
+ * prices at most. It stays
+ * until the learned windows are better by half a price, or for 64 halts. The histograms keep the
+ * weight of 8 samples.
+ */
+#define GUARD_HALTS  64
+#define KEEP_SAMPLES 8u
+
+enum { CLASS_SHORT, CLASS_MIDDLE, CLASS_LONG };
+
+_Static_assert(sizeof(struct adaptive) <= 4096, "a few KiB");
+
+unsigned int adaptive_bucket(uint64_t ns)
+{
+	unsigned int octave, bucket;
+
+	if (ns < UINT64_C(1) << ADAPTIVE_LOW_BITS)
+		return 0;
+	octave = 63u - (unsigned int)__builtin_clzll(ns);
+	if (octave >= ADAPTIVE_LOW_BITS + ADAPTIVE_OCTAVES)
+		return ADAPTIVE_BUCKETS - 1;
+	bucket = (unsigned int)(ns >> (octave - ADAPTIVE_SUB_BITS)) - (1u << ADAPTIVE_SUB_BITS);
+	return 1 + ((octave - ADAPTIVE_LOW_BITS) << ADAPTIVE_SUB_BITS) + bucket;
+}
+
+uint32_t adaptive_edge(unsigned int bucket)
+{
+	const unsigned int sub = 1u << ADAPTIVE_SUB_BITS;
+
+	if (bucket == 0)
+		return 0;
+	bucket--;
+	return (sub + (bucket & (sub - 1)))
+	       << (ADAPTIVE_LOW_BITS - ADAPTIVE_SUB_BITS + (bucket >> ADAPTIVE_SUB_BITS));
+}
+
+/* ---- histograms ---- */
+
+static uint32_t sample_weight(const struct adaptive_hist *h)
+{
+	return h->weight >> WEIGHT_SHIFT;
+}
+
+static void hist_add(struct adaptive_hist *h, unsigned int bucket)
+{
+	uint32_t weight = sample_weight(h);
+
+	h->n[bucket] = (uint16_t)(h->n[bucket] + weight);
+	h->total += weight;
+	h->weight = (uint16_t)(h->weight + (h->weight >> MEMORY_SHIFT));
+	if (h->weight < 2 * WEIGHT_FIRST)
+		return;
+	h->weight /= 2;
+	h->total = 0;
+	for (unsigned int i = 0; i < ADAPTIVE_BUCKETS; i++) {
+		h->n[i] /= 2;
+		h->total += h->n[i];
+	}
+}
+
+/* Makes what is there count for KEEP_SAMPLES samples at most. */
+static void hist_forget(struct adaptive_hist *h)
+{
+	uint32_t keep = KEEP_SAMPLES * sample_weight(h), total = h->total;
+
+	if (total <= keep)
+		return;
+	h->total = 0;
+	for (unsigned int i = 0; i < ADAPTIVE_BUCKETS; i++) {
+		h->n[i] = (uint16_t)(h->n[i] * keep / total);
+		h->total += h->n[i];
+	}
+}
+
+/* The factor that makes a histogram count for what it has seen, but @samples at most. */
+static uint32_t prior_factor(const struct adaptive_hist *h, uint32_t samples)
+{
+	uint32_t weight = sample_weight(h);
+
+	if (h->total <= samples * weight)
+		return SAMPLE / weight;
+	return (uint32_t)((uint64_t)samples * SAMPLE / h->total);
+}
+
+/*
+ * A window that ends with its bucket is up to 1/8 too long for halts that are all alike: what that
+ * costs is paid each time none comes. So it ends a little (1/8 of the bucket) above the longest
+ * seen in there lately.
+ */
+static void top_add(struct adaptive *a, unsigned int bucket, uint64_t ns)
+{
+	/* The width is a power of two. */
+	uint32_t from = adaptive_edge(bucket), width = adaptive_edge(bucket + 1) - from;
+	uint32_t at = (uint32_t)(((ns - from) << 16) >> __builtin_ctz(width)), top = a->top[bucket];
+
+	a->top[bucket] = (uint16_t)(at > top ? at : top - (top - at) / 256);
+}
+
+static uint32_t top_of(const struct adaptive *a, unsigned int bucket)
+{
+	uint32_t from = adaptive_edge(bucket), to = adaptive_edge(bucket + 1);
+	uint64_t at = a->top[bucket] + 65536 / 8;
+
+	if (at > 65536)
+		return to;
+	return from + (uint32_t)((to - from) * at >> 16);
+}
+
+/* ---- the window ---- */
+
+/* The window of the least expected cost in the present context, up to @limit ns. */
+static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit)
+{
+	const struct adaptive_hist *pair = &a->pair[a->before * ADAPTIVE_CLASSES + a->last];
+	const struct adaptive_hist *one = &a->one[a->last], *all = &a->all;
+	uint32_t f_pair = SAMPLE / sample_weight(pair);
+	uint32_t f_one = prior_factor(one, PRIOR_ONE), f_all = prior_factor(all, PRIOR_ALL);
+	uint64_t longer, polled = 0, best;
+	unsigned int guess = adaptive_bucket(price < limit ? price : limit);
+	unsigned int last = 0;
+	uint32_t window = 0, from = 0;
+
+	longer = (uint64_t)pair->total * f_pair + (uint64_t)one->total * f_one +
+		 (uint64_t)all->total * f_all;
+	/* Nothing is known: polling for the price costs at most twice the optimum. */
+	if (longer < SAMPLE + SAMPLE / 2)
+		return price < limit ? price : limit;
+	longer += PRIOR_PRICE;
+	best = longer * price;
+	for (unsigned int i = 0; i < ADAPTIVE_BUCKETS - 1 && from < limit; i++) {
+		uint32_t to = adaptive_edge(i + 1);
+		uint64_t n, cost;
+
+		n = (uint64_t)pair->n[i] * f_pair + (uint64_t)one->n[i] * f_one +
+		    (uint64_t)all->n[i] * f_all;
+		if (i == guess)
+			n += PRIOR_PRICE;
+		if (to > limit) { /* as if the bucket were evenly filled */
+			n = n * (limit - from) / (to - from);
+			to = limit;
+		}
+		if (n != 0) {
+			longer -= n;
+			polled += n * ((from + to) / 2);
+			cost = polled + longer * (to + price);
+			if (cost < best) {
+				best = cost;
+				window = to;
+				last = i;
+			}
+		}
+		from = to;
+	}
+	if (window == 0)
+		return 0;
+	if (last == guess && a->top[last] == 0 && price < window)
+		return price; /* it is only the guess that has led there */
+	return top_of(a, last) < window ? top_of(a, last) : window;
+}
+
+static uint32_t guard_window(const struct adaptive *a, unsigned int guard)
+{
+	uint32_t window = guard == 0 ? 0 : guard == 1 ? a->price_ns : LIMIT_PRICES * a->price_ns;
+
+	return window < a->limit_ns ? window : a->limit_ns;
+}
+
+static void set_price(struct adaptive *a, uint32_t price, uint32_t limit)
+{
+	if (price == a->price_ns && limit == a->limit_ns)
+		return;
+	/* A price that is measured moves a little all the time: then the windows found are still
+	 * good. Not so if they may be above the limit. */
+	if (limit != a->limit_ns || price > a->price_ns + a->price_ns / 16 ||
+	    price < a->price_ns - a->price_ns / 16) {
+		memset(a->age, 0, sizeof(a->age));
+		a->price_ns = price;
+		a->limit_ns = limit;
+	}
+}
+
+void adaptive_init(struct adaptive *a)
+{
+	memset(a, 0, sizeof(*a));
+	for (unsigned int i = 0; i < ADAPTIVE_CONTEXTS; i++)
+		a->pair[i].weight = WEIGHT_FIRST;
+	for (unsigned int i = 0; i < ADAPTIVE_CLASSES; i++)
+		a->one[i].weight = WEIGHT_FIRST;
+	a->all.weight = WEIGHT_FIRST;
+}
+
+uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
+{
+	unsigned int context = a->before * ADAPTIVE_CLASSES + a->last;
+	uint32_t limit;
+
+	if (price_ns > ADAPTIVE_PRICE_MAX)
+		return a->chosen_ns = a->learned_ns = price_ns < max_ns ? price_ns : max_ns;
+	limit = price_ns * LIMIT_PRICES;
+	set_price(a, price_ns, limit < max_ns ? limit : max_ns);
+	if (a->age[context] == 0) {
+		const struct adaptive_hist *h = &a->pair[context];
+
+		a->window[context] = search(a, a->price_ns, a->limit_ns);
+		a->age[context] = h->total < SEARCH_ALWAYS * sample_weight(h) ? 1 : SEARCH_EVERY;
+	}
+	a->learned_ns = a->window[context];
+	a->chosen_ns = a->left ? guard_window(a, a->guard) : a->learned_ns;
+	/* The price may be a little away from the one that was searched for. */
+	if (a->chosen_ns > max_ns)
+		a->chosen_ns = max_ns;
+	return a->chosen_ns;
+}
+
+/* ---- learning ---- */
+
+static int64_t cost(uint64_t halt, uint32_t window, uint32_t price)
+{
+	return halt <= window ? (int64_t)halt : (int64_t)window + price;
+}
+
+static void forget(struct adaptive *a)
+{
+	for (unsigned int i = 0; i < ADAPTIVE_CONTEXTS; i++)
+		hist_forget(&a->pair[i]);
+	for (unsigned int i = 0; i < ADAPTIVE_CLASSES; i++)
+		hist_forget(&a->one[i]);
+	hist_forget(&a->all);
+	memset(a->age, 0, sizeof(a->age));
+	memset(a->regret, 0, sizeof(a->regret));
+	a->relief = 0;
+}
+
+/* Compares what was done with what could have been done, and hands over if that is time. */
+static void watch(struct adaptive *a, uint64_t halt)
+{
+	const int64_t price = a->price_ns;
+	int64_t mine = cost(halt, a->chosen_ns, a->price_ns), worst = price * 7 / 2;
+	bool changed = false;
+
+	if (a->left) {
+		a->left--;
+		a->relief += mine - cost(halt, a->learned_ns, a->price_ns);
+		if (a->relief < 0)
+			a->relief = 0;
+		if (a->relief > price / 2)
+			a->left = 0;
+	}
+	for (unsigned int i = 0; i < ADAPTIVE_GUARDS; i++) {
+		int64_t better = mine - cost(halt, guard_window(a, i), a->price_ns);
+
+		if (better == 0)
+			continue;
+		better -= price / 4;
+		if (better > 2 * price)
+			better = 2 * price;
+		a->regret[i] += better;
+		if (a->regret[i] < 0)
+			a->regret[i] = 0;
+		if (a->regret[i] > worst) {
+			worst = a->regret[i];
+			a->guard = (uint8_t)i;
+			changed = true;
+		}
+	}
+	if (changed) {
+		a->left = GUARD_HALTS;
+		a->changes++;
+		forget(a);
+	}
+}
+
+void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
+{
+	unsigned int context = a->before * ADAPTIVE_CLASSES + a->last, bucket;
+
+	if (a->price_ns == 0) /* no begin yet, or sleeping costs nothing: no class has a meaning */
+		return;
+	watch(a, halt_ns);
+	bucket = censored ? ADAPTIVE_BUCKETS - 1 : adaptive_bucket(halt_ns);
+	hist_add(&a->pair[context], bucket);
+	hist_add(&a->one[a->last], bucket);
+	hist_add(&a->all, bucket);
+	if (bucket < ADAPTIVE_BUCKETS - 1)
+		top_add(a, bucket, halt_ns);
+	if (a->age[context])
+		a->age[context]--;
+	a->before = a->last;
+	a->last = halt_ns <= a->price_ns			     ? CLASS_SHORT
+		  : halt_ns <= (uint64_t)a->price_ns * MIDDLE_PRICES ? CLASS_MIDDLE
+								     : CLASS_LONG;
+}

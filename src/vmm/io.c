@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The I/O thread. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "vmm/vm.h"
+
+static void failed(struct io_thread *io, int ret)
+{
+	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_HOST_ERROR, .code = ret};
+
+	snprintf(e.report, sizeof(e.report), "io_uring of the I/O thread: %s", strerror(-ret));
+	vm_end(io->vm, &e);
+}
+
+static void run(struct io_thread *io)
+{
+	struct catnap_halter *h = &io->halter;
+	bool stop = false;
+	int ret = 0;
+
+	while (!stop) {
+		uint32_t work = halter_take(h);
+		int cause;
+
+		if (work & HALTER_WORK_TASKS)
+			halter_run_tasks(h);
+		if (work & HALTER_WORK_SOURCES)
+			atomic_fetch_or(&h->pending, HALTER_WORK_SOURCES);
+		if (ret >= 0)
+			ret = halter_reap(h);
+		if ((work & IO_WORK_PAUSE) && ret >= 0) {
+			ret = halter_drain(h);
+			vm_stand(io->vm);
+		}
+		if (work & IO_WORK_STOP)
+			stop = true;
+		else if (ret >= 0)
+			ret = halter_halt(h, UINT64_MAX, &cause);
+		if (ret < 0) {
+			/* Nothing completes any more: the vCPUs go, and then this thread. */
+			failed(io, ret);
+			stop = true;
+		}
+	}
+	halter_drain(h);
+}
+
+static void *thread(void *arg)
+{
+	struct io_thread *io = arg;
+	struct timespec ts;
+
+	pthread_setname_np(pthread_self(), "catnap-io");
+	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	halter_set_self(&io->halter);
+	run(io);
+	halter_set_self(NULL);
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
+		atomic_store_explicit(&io->cpu_ns,
+				      (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
+				      memory_order_relaxed);
+	vm_left(io->vm, 1);
+	return NULL;
+}
+
+int io_init(struct catnap_vm *vm)
+{
+	struct io_thread *io = aligned_alloc(_Alignof(struct io_thread), sizeof(*io));
+	struct catnap_halter_config cfg;
+	int ret;
+
+	if (!io)
+		return -ENOMEM;
+	memset(io, 0, sizeof(*io));
+	io->vm = vm;
+	catnap_halter_config_init(&cfg);
+	cfg.halt_poll = vm->cfg.halt_poll;
+	ret = halter_init(&io->halter, &cfg, &vm->clock);
+	if (ret < 0) {
+		free(io);
+		return ret;
+	}
+	vm->io = io;
+	return 0;
+}
+
+int io_start(struct io_thread *io)
+{
+	sigset_t all, old;
+	int ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = pthread_create(&io->thread, NULL, thread, io);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret)
+		return -ret;
+	pthread_getcpuclockid(io->thread, &io->cpu_clock);
+	atomic_store_explicit(&io->has_thread, true, memory_order_release);
+	return 0;
+}
+
+void io_fini(struct catnap_vm *vm)
+{
+	struct io_thread *io = vm->io;
+
+	if (!io)
+		return;
+	if (atomic_load_explicit(&io->has_thread, memory_order_acquire))
+		pthread_join(io->thread, NULL);
+	halter_fini(&io->halter);
+	free(io);
+	vm->io = NULL;
+}
+
+uint64_t io_cpu_ns(struct io_thread *io)
+{
+	uint64_t ended = atomic_load_explicit(&io->cpu_ns, memory_order_relaxed);
+	struct timespec ts;
+
+	if (ended || !atomic_load_explicit(&io->has_thread, memory_order_acquire))
+		return ended;
+	if (clock_gettime(io->cpu_clock, &ts) < 0)
+		return atomic_load_explicit(&io->cpu_ns, memory_order_relaxed);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The I/O thread (config io=thread): it runs the devices of a VM, for guests that compute on all
+ * their vCPUs, and as what vCPUs that run their devices themselves are measured against. A halter
+ * with a thread: kicks are posted to it as tasks, requests complete in its ring, and it polls and
+ * sleeps by the VM's parameters as a halted vCPU does.
+ *
+ * It ends after the last vCPU, which may be waiting for a request of its own until then.
+ */
+#ifndef VMM_IO_H
+#define VMM_IO_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "poll/halter.h"
+
+/* Work bits. */
+#define IO_WORK_PAUSE (UINT32_C(1) << 2)
+#define IO_WORK_STOP  (UINT32_C(1) << 3)
+
+struct catnap_vm;
+
+struct io_thread {
+	struct catnap_halter halter; /* first: it is aligned to cache lines */
+	struct catnap_vm *vm;
+	pthread_t thread;
+	_Atomic bool has_thread;
+	clockid_t cpu_clock;
+	_Atomic uint64_t cpu_ns; /* once it has ended */
+};
+
+/* Makes vm->io, without a thread. 0 or -errno. */
+int io_init(struct catnap_vm *vm);
+/* Starts the thread. It counts in vm->running already. -errno of pthread_create(). */
+int io_start(struct io_thread *io);
+/* Joins the thread if there is one, and frees. */
+void io_fini(struct catnap_vm *vm);
+uint64_t io_cpu_ns(struct io_thread *io);
+
+#endif

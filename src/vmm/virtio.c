@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Virtio devices as parts of the VM: a window and a pin for each that is on virtio-mmio, and who
+ * runs it. Devices are added between create and start.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/virtio/blk.h"
+#include "devices/virtio/rng.h"
+#include "vmm/vm.h"
+
+_Static_assert(CATNAP_MAX_DISK_QUEUES == BLK_QUEUES_MAX, "what the header says");
+
+/* Nobody else drives these; first those that are no ISA interrupts. */
+static const uint8_t pins[VM_VIRTIO_MAX] = {16, 17, 18, 19, 20, 21, 22, 23,
+					    5,	6,  7,	10, 11, 12, 14, 15};
+
+static void set_pin(void *ctx, bool level)
+{
+	struct vm_virtio *v = ctx;
+
+	vm_set_pin(v->vm, v->place.pin, level);
+}
+
+static void *dma_memory(void *ctx, uint64_t gpa, uint64_t len)
+{
+	struct catnap_vm *vm = ctx;
+
+	return memory_at(&vm->memory, gpa, len);
+}
+
+static void log_message(void *ctx, const char *message)
+{
+	struct catnap_vm *vm = ctx;
+
+	vm->host.log(vm, CATNAP_LOG_WARN, message);
+}
+
+void vm_init_virtio(struct catnap_vm *vm)
+{
+	vm->dma = (struct dma){dma_memory, vm};
+}
+
+int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err)
+{
+	struct virtio_device *dev;
+	int ret;
+
+	if (!vm->cfg.rng)
+		return 0;
+	ret = rng_create(&vm->dma, &dev);
+	if (ret < 0)
+		return ret;
+	ret = vm_add_virtio(vm, dev, rng_destroy, err);
+	if (ret < 0)
+		rng_destroy(dev);
+	return ret;
+}
+
+int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
+		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err)
+{
+	unsigned int n = vm->virtio_count;
+	struct vm_virtio *v;
+	int ret;
+
+	if (n == VM_VIRTIO_MAX) {
+		snprintf(err->text, sizeof(err->text),
+			 "%s: there are %u devices, which is the most", dev->name, n);
+		return -ENOSPC;
+	}
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	v->vm = vm;
+	v->dev = dev;
+	v->place.base = VM_VIRTIO_MMIO_BASE + n * VIRTIO_MMIO_SIZE;
+	v->place.pin = pins[n];
+	dev->io = vm->io ? &vm->io->halter : NULL;
+	dev->home = vm->io ? &vm->io->halter : &vm->vcpus[0]->halter;
+	dev->log = log_message;
+	dev->log_ctx = vm;
+	virtio_mmio_init(&v->mmio, dev, set_pin, v);
+	ret = bus_add(&vm->mmio, v->place.base, VIRTIO_MMIO_SIZE, &virtio_mmio_ops, &v->mmio);
+	if (ret < 0) {
+		free(v);
+		return ret;
+	}
+	vm->virtio[vm->virtio_count++] = v;
+	/* In create() everything is described at its end. */
+	ret = vm->dtb ? hardware_describe(vm, err) : 0;
+	if (ret < 0) {
+		vm->virtio_count--;
+		vm->mmio.count--; /* it was added last */
+		free(v);
+		return ret;
+	}
+	v->destroy = destroy;
+	return 0;
+}
+
+void vm_fini_virtio(struct catnap_vm *vm)
+{
+	for (unsigned int i = 0; i < vm->virtio_count; i++) {
+		vm->virtio[i]->destroy(vm->virtio[i]->dev);
+		free(vm->virtio[i]);
+	}
+	vm->virtio_count = 0;
+}
+
+/* -- public ----------------------------------------------------------------------------------- */
+
+void catnap_disk_init(struct catnap_disk *disk)
+{
+	*disk = (struct catnap_disk){.size = sizeof(*disk)};
+}
+
+int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
+	       struct kvm_error *err)
+{
+	bool started;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	if (size >= least && !started)
+		return 0;
+	snprintf(err->text, sizeof(err->text), "%s: %s", what,
+		 started ? "the VM was started before"
+			 : "the structure's size is not this library's");
+	return -EINVAL;
+}
+
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err)
+{
+	if (ret < 0 && err->text[0])
+		vm->error = *err;
+	else if (ret < 0)
+		snprintf(vm->error.text, sizeof(vm->error.text), "%s: %s", what, strerror(-ret));
+	return ret;
+}
+
+struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id)
+{
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		if (vm->virtio[i]->dev->id == id)
+			return vm->virtio[i]->dev;
+	return NULL;
+}
+
+static int add_disk(struct catnap_vm *vm, const struct catnap_disk *disk, struct kvm_error *err)
+{
+	struct blk_config cfg = {.path = disk->path,
+				 .id = disk->id,
+				 .readonly = disk->readonly,
+				 .direct = disk->direct};
+	struct virtio_device *dev;
+	bool started;
+	int ret;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	if (disk->size < sizeof(*disk) || !disk->path || started) {
+		snprintf(err->text, sizeof(err->text), "disk: %s",
+			 started       ? "the VM was started before"
+			 : !disk->path ? "no path"
+				       : "the structure's size is not this library's");
+		return -EINVAL;
+	}
+	/* Too many are for blk_create() to refuse. */
+	cfg.queues = disk->queues > UINT16_MAX ? UINT16_MAX : (uint16_t)disk->queues;
+	if (!disk->queues)
+		cfg.queues =
+			(uint16_t)(vm->cfg.vcpus < BLK_QUEUES_MAX ? vm->cfg.vcpus : BLK_QUEUES_MAX);
+	ret = blk_create(&cfg, &vm->dma, &dev, err->text, sizeof(err->text));
+	if (ret < 0)
+		return ret;
+	ret = vm_add_virtio(vm, dev, blk_destroy, err);
+	if (ret < 0)
+		blk_destroy(dev);
+	return ret;
+}
+
+int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk)
+{
+	struct kvm_error err = {.text = ""};
+	int ret = add_disk(vm, disk, &err);
+
+	if (ret < 0 && !err.text[0])
+		snprintf(err.text, sizeof(err.text), "disk: %s", strerror(-ret));
+	if (ret < 0)
+		vm->error = err;
+	return ret;
+}
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,
+			       struct catnap_device_stats *stats)
+{
+	struct catnap_device_stats s = {.size = stats->size};
+	struct virtio_device *dev;
+
+	if (stats->size < offsetof(struct catnap_device_stats, requests))
+		return -EINVAL;
+	if (device >= vm->virtio_count)
+		return -ENOENT;
+	dev = vm->virtio[device]->dev;
+	s.type = dev->id;
+	snprintf(s.name, sizeof(s.name), "%s", dev->name);
+	s.requests = get(&dev->counters.requests);
+	s.errors = get(&dev->counters.errors);
+	s.read_bytes = get(&dev->counters.read_bytes);
+	s.written_bytes = get(&dev->counters.written_bytes);
+	s.faults = get(&dev->faults);
+	s.inflight = atomic_load_explicit(&dev->inflight, memory_order_relaxed);
+	s.status = virtio_status(dev);
+	if (s.size > sizeof(s))
+		s.size = sizeof(s);
+	memcpy(stats, &s, s.size);
+	return 0;
+}
+
+int catnap_vm_get_io_stats(struct catnap_vm *vm, struct catnap_io_stats *stats)
+{
+	struct catnap_io_stats s = {.size = stats->size};
+
+	if (stats->size < offsetof(struct catnap_io_stats, halt))
+		return -EINVAL;
+	if (!vm->io)
+		return -ENOENT;
+	s.halt.size = sizeof(s.halt);
+	halter_get_stats(&vm->io->halter, &s.halt);
+	s.cpu_ns = io_cpu_ns(vm->io);
+	if (s.size > sizeof(s))
+		s.size = sizeof(s);
+	memcpy(stats, &s, s.size);
+	return 0;
+}

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Policy adaptive by what it is judged by: its cost over the offline optimum, on traces.
+
+    test_adaptive.py CATNAP [unittest options]
+
+The bounds are not those of a lucky seed: the seeds differ from run to run if CATNAP_SEED=random is
+set, and the policy is measured against policy kernel and against the best window of a fixed length
+that can be found when the whole trace is known.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import unittest
+
+CATNAP = ""
+SEED = random.randrange(2**32) if os.environ.get("CATNAP_SEED") == "random" else 1
+US, MS = 1000, 1000000
+
+# The arrival processes that the bounds are about.
+SPEC = ("constant,gap=50us", "constant,gap=150us", "constant,gap=1ms", "poisson,mean=20us",
+        "poisson,mean=100us", "poisson,mean=1ms", "bimodal,a=20us,b=1ms,jitter=0",
+        "bursty,burst=100,gap=20us", "pareto,min=10us,alpha=1.5", "tick,period=4ms,net=1ms")
+BOUNDS = {10: (1.13, 1.36), 50: (1.12, 1.30), 200: (1.08, 1.25)}
+
+
+def catnap(*args, text=None):
+    done = subprocess.run([CATNAP, *args], input=text, stdout=subprocess.PIPE, text=True, check=True,
+                          timeout=60)
+    return done.stdout
+
+
+def generated(kind, halts=10000, seed=0):
+    return catnap("replay", "--generate", kind, "--halts", str(halts), "--seed", str(SEED + seed))
+
+
+def trace(halts):
+    return "halt_ns\n" + "".join(f"{max(1, int(h))}\n" for h in halts)
+
+
+def lengths(text):
+    return [int(line) for line in text.split()[1:]]
+
+
+def replay(text, price, *policies):
+    """The ratios of the policies."""
+    args = [arg for p in policies for arg in ("--halt-poll", p)]
+    out = catnap("replay", "--format=json", "--price", f"{price}us", *args, "-", text=text)
+    return [p["ratio"] for p in json.loads(out)["policies"]]
+
+
+def best_fixed(halts, price):
+    """The ratio of the best window of a fixed length, seen from the end."""
+    price *= US
+    optimum = sum(min(h, price) for h in halts)
+    halts = sorted(halts)
+    below, best = 0, len(halts) * price
+    for i, h in enumerate(halts, 1):
+        below += h
+        best = min(best, below + (len(halts) - i) * (h + price))
+    return best / optimum
+
+
+def odd_processes(rng, n=10000):
+    """Arrival processes that are none of --generate's."""
+    def markov(a, b, p):
+        slow, out = False, []
+        for _ in range(n):
+            slow ^= rng.random() < p
+            out.append(rng.expovariate(1 / (b if slow else a)))
+        return out
+
+    def pattern(*halts):
+        return [halts[i % len(halts)] for i in range(n)]
+
+    def drifting():
+        mean, out = 50 * US, []
+        for _ in range(n):
+            mean = min(max(mean * rng.lognormvariate(0, 0.03), 2 * US), 2 * MS)
+            out.append(mean * rng.uniform(0.8, 1.2))
+        return out
+
+    yield "uniform", [rng.uniform(0, 150 * US) for _ in range(n)]
+    yield "lognormal", [rng.lognormvariate(11, 1) for _ in range(n)]
+    yield "wide lognormal", [rng.lognormvariate(11.5, 2) for _ in range(n)]
+    yield "weibull 0.5", [rng.weibullvariate(60 * US, 0.5) for _ in range(n)]
+    yield "weibull 3", [rng.weibullvariate(60 * US, 3) for _ in range(n)]
+    yield "markov, slow", markov(15 * US, 500 * US, 0.01)
+    yield "markov, fast", markov(15 * US, 1 * MS, 0.2)
+    yield "drifting", drifting()
+    yield "period 2", pattern(20 * US, 1 * MS)
+    yield "period 3", pattern(30 * US, 2 * MS, 2 * MS)
+    yield "period 4", pattern(8 * US, 8 * US, 8 * US, 700 * US)
+    yield "period 5", pattern(15 * US, 400 * US, 15 * US, 15 * US, 900 * US)
+    yield "spikes", [20 * MS if rng.random() < 0.02 else rng.uniform(10, 14) * US for _ in range(n)]
+    yield "regimes", [rng.expovariate(1 / (20 * US)) if i // 400 % 2 else 300 * US for i in range(n)]
+
+
+class Acceptance(unittest.TestCase):
+    def test_ratios(self):
+        for price, (mean, worst) in BOUNDS.items():
+            ratios = {}
+            for seed, kind in enumerate(SPEC):
+                ratios[kind], kernel = replay(generated(kind, seed=seed), price, "adaptive", "kernel")
+                self.assertLessEqual(ratios[kind], kernel * 1.02, f"{kind} at {price} us")
+            self.assertLessEqual(max(ratios.values()), worst, f"{price} us: {ratios}")
+            self.assertLessEqual(sum(ratios.values()) / len(ratios), mean, f"{price} us: {ratios}")
+
+    def test_odd_processes(self):
+        rng = random.Random(SEED)
+        for name, halts in odd_processes(rng):
+            text = trace(halts)
+            for price in BOUNDS:
+                adaptive, kernel = replay(text, price, "adaptive", "kernel")
+                what = f"{name} at {price} us"
+                self.assertLessEqual(adaptive, kernel * 1.02, what)
+                # It has to learn, and whoever knows the whole trace need not.
+                self.assertLessEqual(adaptive, best_fixed(lengths(text), price) * 1.06, what)
+                self.assertLessEqual(adaptive, 2, what)
+
+    def test_change(self):
+        """After a sudden change, the next 200 halts at most 1.5 of what it settles to."""
+        kinds = ("constant,gap=20us", "constant,gap=150us", "constant,gap=1ms", "poisson,mean=20us",
+                 "poisson,mean=100us", "poisson,mean=1ms", "bimodal,a=20us,b=1ms,share=80",
+                 "bursty,burst=50,gap=20us")
+        for price in (10, 50):
+            traces = {k: lengths(generated(k, 6000, seed=i)) for i, k in enumerate(kinds)}
+            for old in kinds:
+                for new in kinds:
+                    if old == new:
+                        continue
+                    # As many changes as there is room for: one alone would be a matter of luck.
+                    first = settled = 0
+                    for part in range(4):
+                        halts = traces[old][part * 1500:][:1500]
+                        halts += traces[new][part * 1500:][:1500]
+                        rows = catnap("replay", "--price", f"{price}us", "--halt-poll", "adaptive",
+                                      "--format=csv", "-", text=trace(halts)).split()[1:]
+                        costs = [int(r.split(",")[2]) + price * US * int(r.split(",")[3])
+                                 for r in rows]
+                        first += sum(costs[1500:1700]) / 200
+                        settled += sum(costs[1900:]) / 1100
+                    self.assertLessEqual(first, settled * 1.5, f"{old} to {new} at {price} us")
+
+    def test_first_guess(self):
+        """Nothing learned: it polls for the price, which is never worse than twice the optimum."""
+        for price in BOUNDS:
+            row = catnap("replay", "--price", f"{price}us", "--halt-poll", "adaptive", "-",
+                         text="halt_ns\n9999999\n").split()[1]
+            self.assertEqual(row.split(",")[1], str(price * US))
+
+    def test_never_above_max(self):
+        for maximum in (0, 1, 700, 98 * US, 200 * US):
+            rows = catnap("replay", "--price", "200us", "--halt-poll", f"adaptive,max={maximum}", "-",
+                          text=generated("poisson,mean=100us", 3000)).split()[1:]
+            self.assertLessEqual(max(int(r.split(",")[1]) for r in rows), maximum)
+
+    def test_uses_all_of_max(self):
+        """Halts just below max are caught, whatever the width of the learner's buckets."""
+        ratio, = replay(trace([97 * US] * 2000), 200, "adaptive,max=98us")
+        self.assertLess(ratio, 1.02)
+        # And just above it, it does not poll in vain.
+        ratio, = replay(trace([99 * US] * 2000), 90, "adaptive,max=98us")
+        self.assertLess(ratio, 1.02)
+
+    def test_bias(self):
+        text = generated("poisson,mean=100us")
+        polled, sleeps = {}, {}
+        for bias in ("latency", "balanced", "power"):
+            out = catnap("replay", "--format=json", "--price=40us", "--halt-poll",
+                         f"adaptive,bias={bias}", "-", text=text)
+            summary = json.loads(out)["policies"][0]
+            polled[bias], sleeps[bias] = summary["poll_ns"], summary["sleeps"]
+        self.assertLess(sleeps["latency"], 500)
+        self.assertLess(sleeps["balanced"], 10001)
+        self.assertLessEqual(polled["power"], polled["balanced"])
+        self.assertLess(polled["balanced"], polled["latency"])
+
+
+if __name__ == "__main__":
+    CATNAP = os.path.abspath(sys.argv.pop(1))
+    unittest.main()

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The learner of policy adaptive, and what the policy knows besides; docs/policy.md. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "poll/policy.h"
+
+#define US  1000u
+#define MAX CATNAP_ADAPTIVE_MAX_NS
+
+static void buckets(void **state)
+{
+	assert_int_equal(adaptive_bucket(0), 0);
+	assert_int_equal(adaptive_bucket(511), 0);
+	assert_int_equal(adaptive_bucket(512), 1);
+	assert_int_equal(adaptive_bucket(UINT64_MAX), ADAPTIVE_BUCKETS - 1);
+	for (unsigned int i = 0; i < ADAPTIVE_BUCKETS; i++) {
+		assert_int_equal(adaptive_bucket(adaptive_edge(i)), i);
+		if (i > 0)
+			assert_int_equal(adaptive_bucket(adaptive_edge(i) - 1), i - 1);
+	}
+}
+
+/* @n halts of @ns; returns the last window. */
+static uint32_t halts(struct adaptive *a, uint32_t price, uint64_t ns, int n)
+{
+	uint32_t window = 0;
+
+	while (n-- > 0) {
+		window = adaptive_begin(a, price, MAX);
+		assert_true(window <= MAX);
+		adaptive_end(a, ns, false);
+	}
+	return window;
+}
+
+static void learns(void **state)
+{
+	struct adaptive a;
+
+	adaptive_init(&a);
+	assert_int_equal(adaptive_begin(&a, 50 * US, MAX), 50 * US); /* ski rental */
+	assert_int_equal(adaptive_begin(&a, 50 * US, 30 * US), 30 * US);
+	assert_in_range(halts(&a, 50 * US, 20 * US, 20), 20 * US, 51 * US);
+	/* Longer than the price, and so not worth waiting for. */
+	assert_int_equal(halts(&a, 50 * US, 150 * US, 20), 0);
+	assert_in_range(halts(&a, 200 * US, 150 * US, 20), 150 * US, 210 * US);
+	assert_int_equal(halts(&a, 50 * US, 10000 * US, 20), 0);
+	assert_in_range(halts(&a, 50 * US, 20 * US, 5), 20 * US, 51 * US);
+}
+
+static void follows_a_pattern(void **state)
+{
+	struct adaptive a;
+
+	adaptive_init(&a);
+	for (int i = 0; i < 100; i++) {
+		uint32_t after_long = halts(&a, 50 * US, 20 * US, 1);
+		uint32_t after_short = halts(&a, 50 * US, 1000 * US, 1);
+
+		if (i < 10)
+			continue;
+		assert_in_range(after_long, 20 * US, 51 * US);
+		assert_int_equal(after_short, 0);
+	}
+}
+
+/* A few sleeps in a row where a poll would have done, and it polls. */
+static void relearns(void **state)
+{
+	struct adaptive a;
+	int missed = 0;
+
+	adaptive_init(&a);
+	/* Mostly long, at random enough for each context to have seen it. */
+	for (int i = 0; i < 2000; i++)
+		halts(&a, 50 * US, (unsigned int)i * 2654435761u >> 16 & 3 ? 900 * US : 20 * US, 1);
+	for (int i = 0; i < 100; i++)
+		missed += halts(&a, 50 * US, 20 * US, 1) < 20 * US;
+	assert_in_range(missed, 0, 15);
+	assert_true(a.changes >= 1);
+	missed = 0;
+	for (int i = 0; i < 100; i++)
+		missed += halts(&a, 50 * US, 900 * US, 1) > 0;
+	assert_in_range(missed, 0, 15);
+}
+
+/* Whatever is passed. */
+static void extremes(void **state)
+{
+	static const uint32_t values[] = {
+		0, 1, 2, 511, 50000, 1000000, 8000000, 8000001, 0x7fffffff, 0x80000000, UINT32_MAX};
+	const unsigned int n = sizeof(values) / sizeof(values[0]);
+	struct adaptive a;
+
+	adaptive_init(&a);
+	adaptive_end(&a, 5, false); /* without a begin */
+	for (unsigned int i = 0; i < 100000; i++) {
+		uint32_t max = values[i / 7 % n];
+		uint64_t halt = values[i % n];
+
+		assert_true(adaptive_begin(&a, values[i / 1000 % n], max) <= max);
+		adaptive_end(&a, i % 13 ? halt : halt << 32, i % 17 == 0);
+	}
+	adaptive_init(&a);
+	for (int i = 0; i < 100000; i++)
+		halts(&a, 8000000, UINT64_MAX, 1);
+	assert_int_equal(adaptive_begin(&a, 8000000, UINT32_MAX), 0);
+}
+
+/* ---- the policy around it ---- */
+
+static void make(struct catnap_policy *p, uint32_t bias, uint32_t price)
+{
+	struct catnap_halt_poll params;
+
+	catnap_halt_poll_init(&params);
+	params.policy = CATNAP_POLICY_ADAPTIVE;
+	params.max_ns = MAX;
+	params.bias = bias;
+	params.price_ns = price;
+	policy_init(p, &params);
+}
+
+static uint64_t step(struct catnap_policy *p, struct policy_query q, uint64_t ns, uint64_t arrival)
+{
+	uint64_t window = policy_begin(p, &q);
+	struct catnap_halt h = {
+		.halt_ns = ns, .waited = ns > window, .valid = true, .allowed = q.allowed};
+
+	policy_end(p, &h, arrival);
+	return window;
+}
+
+static void price(void **state)
+{
+	struct policy_query q = {.allowed = true, .timer_ns = UINT64_MAX};
+	struct catnap_policy p;
+
+	make(&p, CATNAP_BIAS_BALANCED, 0);
+	assert_int_equal(policy_begin(&p, &q), 50 * US); /* a guess */
+	q.price_ns = 20 * US;
+	assert_int_equal(policy_begin(&p, &q), 20 * US); /* measured */
+	make(&p, CATNAP_BIAS_BALANCED, 70 * US);
+	assert_int_equal(policy_begin(&p, &q), 70 * US); /* given */
+	make(&p, CATNAP_BIAS_POWER, 0);
+	assert_int_equal(policy_begin(&p, &q), 5 * US);
+	make(&p, CATNAP_BIAS_LATENCY, 0);
+	assert_int_equal(policy_begin(&p, &q), 300 * US);
+	q.price_ns = 50 * US;
+	assert_int_equal(policy_begin(&p, &q), 400 * US);
+	q.price_ns = UINT32_MAX;
+	assert_int_equal(policy_begin(&p, &q), MAX);
+	q.allowed = false;
+	assert_int_equal(policy_begin(&p, &q), 0);
+}
+
+/* Sleeping makes the halt longer than the wake-up took to come: the two must not be confused. */
+static void latency_does_not_feed_on_itself(void **state)
+{
+	struct policy_query q = {.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 50 * US};
+	struct catnap_policy p;
+	uint64_t window = 0;
+
+	make(&p, CATNAP_BIAS_BALANCED, 0);
+	for (int i = 0; i < 50; i++)
+		step(&p, q, 900 * US, 850 * US);
+	for (int i = 0; i < 50; i++) {
+		uint64_t slept = window < 30 * US ? 50 * US : 0;
+
+		window = step(&p, q, 30 * US + slept, 30 * US);
+	}
+	assert_in_range(window, 30 * US, 60 * US);
+}
+
+static void timers(void **state)
+{
+	struct policy_query q = {.allowed = true, .timer_ns = 4000 * US, .price_ns = 50 * US};
+	struct catnap_policy p;
+
+	make(&p, CATNAP_BIAS_BALANCED, 0);
+	/* Nothing but the timer, each time: nothing to poll for. */
+	for (int i = 0; i < 10; i++)
+		step(&p, q, 4000 * US, 4000 * US);
+	assert_int_equal(step(&p, q, 4000 * US, 4000 * US), 0);
+	/* A near timer is waited for. */
+	q.timer_ns = 40 * US;
+	assert_int_equal(step(&p, q, 40 * US, 40 * US), 40 * US);
+	/* Near timers are no news: nothing has come before them, and what of it? */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(step(&p, q, 40 * US, 40 * US), 40 * US);
+	/* With timers in between, what comes from outside is learned all the same. */
+	q.timer_ns = 4000 * US;
+	for (int i = 0; i < 20; i++)
+		step(&p, q, 20 * US, 20 * US);
+	assert_in_range(step(&p, q, 20 * US, 20 * US), 20 * US, 51 * US);
+}
+
+static void learns_nothing_from_others(void **state)
+{
+	struct policy_query q = {.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 50 * US};
+	struct catnap_halt h = {.halt_ns = 5000 * US, .waited = true, .allowed = true};
+	struct catnap_policy p;
+	uint64_t before;
+
+	make(&p, CATNAP_BIAS_BALANCED, 0);
+	for (int i = 0; i < 50; i++)
+		step(&p, q, 20 * US, 20 * US);
+	before = policy_begin(&p, &q);
+	for (int i = 0; i < 50; i++) {
+		policy_end(&p, &h, h.halt_ns); /* not valid */
+		assert_int_equal(policy_begin(&p, &q), before);
+	}
+	q.allowed = false;
+	for (int i = 0; i < 50; i++)
+		step(&p, q, 5000 * US, 5000 * US);
+	q.allowed = true;
+	assert_int_equal(policy_begin(&p, &q), before);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(buckets),
+		cmocka_unit_test(learns),
+		cmocka_unit_test(follows_a_pattern),
+		cmocka_unit_test(relearns),
+		cmocka_unit_test(extremes),
+		cmocka_unit_test(price),
+		cmocka_unit_test(latency_does_not_feed_on_itself),
+		cmocka_unit_test(timers),
+		cmocka_unit_test(learns_nothing_from_others),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
