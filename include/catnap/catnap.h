@@ -170,6 +170,114 @@ CATNAP_API void catnap_disk_init(struct catnap_disk *disk);
  */
 CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
 
+#define CATNAP_MAX_NET_QUEUES 32
+
+/** A network interface; catnap_net_init() first. */
+struct catnap_net {
+	uint32_t size;	 /**< set by catnap_net_init() */
+	uint32_t queues; /**< pairs of queues, 1 to CATNAP_MAX_NET_QUEUES; 0: 1 */
+	const char *tap; /**< a TAP interface of the host's, which exists and is free */
+	uint8_t mac[6];	 /**< not a multicast address; all zeroes: a random one */
+	uint16_t mtu;	 /**< told to the guest, 68 or more; 0: not told */
+};
+
+/** Defaults: no TAP, one pair of queues, a random address, the guest's own MTU. */
+CATNAP_API void catnap_net_init(struct catnap_net *net);
+
+/**
+ * Adds a virtio network device, between create and start. What @net points to is copied. Packets
+ * for queue pair i are received by vCPU i (round and round), or by the I/O thread.
+ * Errors: -EINVAL (size, queues, mac, mtu, not a TAP, one that was not made for several queues,
+ * started already), -ENODEV (no such interface), -EBUSY (another program has it), -ENAMETOOLONG,
+ * -ENOSPC (16 devices), -ENOMEM, and those of open(2) for /dev/net/tun.
+ */
+CATNAP_API int catnap_vm_add_net(struct catnap_vm *vm, const struct catnap_net *net);
+
+/**
+ * Plugs the cable of device number @device (see catnap_vm_get_device_stats()) in or out (@up 0),
+ * while the VM runs or not. -EINVAL: it is no network device.
+ */
+CATNAP_API int catnap_vm_set_link(struct catnap_vm *vm, uint32_t device, int up);
+
+/** Sockets between guest and host; catnap_vsock_init() first. */
+struct catnap_vsock {
+	uint32_t size;	  /**< set by catnap_vsock_init() */
+	uint32_t cid;	  /**< of the guest, 3 to 0xfffffffe */
+	const char *path; /**< of the Unix socket to be made; at most 96 bytes */
+};
+
+/** Defaults: none; cid and path are to be set. */
+CATNAP_API void catnap_vsock_init(struct catnap_vsock *vsock);
+
+/**
+ * Adds the virtio socket device, between create and start, once. A program on the host reaches port
+ * P of the guest by connecting to the socket at path and writing "CONNECT P\n"; "OK N\n" comes back
+ * first. The guest reaches port P of CID 2 where a program listens at path_P. The socket is removed
+ * when the VM is destroyed.
+ * Errors: -EINVAL (size, cid, started already), -EEXIST (there is one), -ENAMETOOLONG, -EADDRINUSE
+ * (something is at path), -ENOSPC (16 devices), -ENOMEM, and those of bind(2).
+ */
+CATNAP_API int catnap_vm_set_vsock(struct catnap_vm *vm, const struct catnap_vsock *vsock);
+
+/** A console beside the serial port; catnap_console_init() first. */
+struct catnap_console {
+	uint32_t size;	     /**< set by catnap_console_init() */
+	uint16_t cols, rows; /**< 0: not known */
+	/** What the guest writes; one call at a time, on the thread that runs the device. @data may
+	 * change while it is looked at: it is guest memory. NULL: lost. */
+	void (*output)(void *ctx, const void *data, size_t len);
+	void *ctx;
+};
+
+/** Defaults: output is lost, and the size is not known. */
+CATNAP_API void catnap_console_init(struct catnap_console *console);
+
+/** Adds a virtio console (hvc0), between create and start, once. -EINVAL (size, started already),
+ * -EEXIST, -ENOSPC, -ENOMEM. */
+CATNAP_API int catnap_vm_set_console(struct catnap_vm *vm, const struct catnap_console *console);
+/** Gives input to the console. Returns how many bytes it took: none while no driver uses it. Any
+ * thread. */
+CATNAP_API size_t catnap_vm_console_input(struct catnap_vm *vm, const void *data, size_t len);
+/** Tells the guest its console's size. -ENOENT: there is no console. Any thread. */
+CATNAP_API int catnap_vm_console_resize(struct catnap_vm *vm, uint16_t cols, uint16_t rows);
+
+/** A memory balloon; catnap_balloon_init() first. */
+struct catnap_balloon {
+	uint32_t size;		 /**< set by catnap_balloon_init() */
+	uint32_t deflate_on_oom; /**< not 0: a guest that runs out of memory takes from it */
+	uint64_t target; /**< bytes that the guest is to give away; a multiple of 4096, less than
+			    its memory */
+};
+
+/** Defaults: nothing is asked of the guest; deflate_on_oom. */
+CATNAP_API void catnap_balloon_init(struct catnap_balloon *balloon);
+
+/**
+ * Adds a virtio balloon, between create and start, once. Memory that the guest gives away, and
+ * memory that it reports to be free, goes back to the host. -EINVAL (size, target, started
+ * already), -EEXIST, -ENOSPC, -ENOMEM.
+ */
+CATNAP_API int catnap_vm_set_balloon(struct catnap_vm *vm, const struct catnap_balloon *balloon);
+/** Changes the target, in bytes, while the VM runs or not. -EINVAL (see target), -ENOENT: there is
+ * no balloon. Any thread. */
+CATNAP_API int catnap_vm_set_balloon_target(struct catnap_vm *vm, uint64_t target);
+
+/** What the balloon holds, and what the guest says of its memory. UINT64_MAX: it does not say. */
+struct catnap_balloon_stats {
+	uint32_t size; /**< set by the caller to sizeof(struct catnap_balloon_stats) */
+	uint32_t reserved;
+	uint64_t target, actual; /**< bytes asked for, and given, as the guest says */
+	uint64_t released;	 /**< bytes given back to the host since the start */
+	uint64_t reported;	 /**< of them, those that were reported to be free */
+	uint64_t swap_in, swap_out, major_faults, minor_faults;
+	uint64_t free, total, available, caches; /**< bytes */
+};
+
+/** Fills @stats, and asks the guest for newer ones. -ENOENT: there is no balloon; -EINVAL: size.
+ * Any thread. */
+CATNAP_API int catnap_vm_get_balloon_stats(struct catnap_vm *vm,
+					   struct catnap_balloon_stats *stats);
+
 /** Starts the vCPU threads. Once. Errors: -EALREADY, -EAGAIN (no thread), -EINVAL (kick signal). */
 CATNAP_API int catnap_vm_start(struct catnap_vm *vm);
 
@@ -280,7 +388,7 @@ CATNAP_API int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu,
 /** Statistics of one virtio device. */
 struct catnap_device_stats {
 	uint32_t size;	     /**< set by the caller to sizeof(struct catnap_device_stats) */
-	uint32_t type;	     /**< virtio's number: 2 block, 4 entropy, ... */
+	uint32_t type;	     /**< virtio's number: 1 network, 2 block, 4 entropy, ... */
 	char name[64];	     /**< "disk root.img" */
 	uint64_t requests;   /**< that the guest has made */
 	uint64_t errors;     /**< of them, those that ended with an error */

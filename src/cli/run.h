@@ -41,6 +41,14 @@ struct run_disk {
 	uint32_t queues; /* 0: one for each vCPU */
 };
 
+#define RUN_MAX_NETS 8
+
+struct run_net {
+	const char *tap;
+	uint8_t mac[6]; /* zeroes: not given */
+	uint32_t queues, mtu;
+};
+
 struct run_cfg {
 	const char *kernel, *cmdline; /* kernel NULL: only dump_acpi, dump_dtb are wanted */
 	const char *initramfs, *dump_acpi, *dump_dtb;
@@ -48,6 +56,16 @@ struct run_cfg {
 	bool rng;
 	struct run_disk disks[RUN_MAX_DISKS];
 	uint32_t n_disks;
+	struct run_net nets[RUN_MAX_NETS];
+	uint32_t n_nets;
+	struct {
+		uint32_t cid; /* 0: none */
+		const char *socket;
+	} vsock;
+	struct {
+		bool on, deflate_on_oom;
+		uint64_t size;
+	} balloon;
 	struct guest_halt_poll guest_poll;
 	uint32_t cpus;
 	int32_t affinity[CATNAP_MAX_VCPUS];
@@ -87,8 +105,12 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g);
 /* Writes what --dump-acpi and --dump-dtb ask for. CMD_OK, or CMD_ERROR after a line on stderr. */
 int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg);
 
-/* run_devices.c: --disk; and all devices, added to @vm. An exit status, after a message. */
+/* run_devices.c: --disk, --net and so on; and all devices, added to @vm. An exit status, after a
+ * message. */
 int run_set_disk(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_set_net(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_set_vsock(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */

@@ -50,9 +50,145 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+/* Six bytes in hexadecimal, with colons. */
+static int set_mac(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_net *net = ptr;
+	unsigned int b[6];
+	int end = 0;
+
+	if (strlen(arg->text) != 17 || strspn(arg->text, "0123456789abcdefABCDEF:") != 17 ||
+	    sscanf(arg->text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+		   &end) != 6 ||
+	    arg->text[end])
+		return opt_fail(o, arg, "is no address: expected one such as 02:00:00:00:00:01");
+	if (b[0] & 1)
+		return opt_fail(o, arg, "is a multicast address: expected an even first byte");
+	if (!(b[0] | b[1] | b[2] | b[3] | b[4] | b[5]))
+		return opt_fail(o, arg, "is nobody's: expected one such as 02:00:00:00:00:01");
+	for (int i = 0; i < 6; i++)
+		net->mac[i] = (uint8_t)b[i];
+	return 0;
+}
+
+int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field keys[] = {
+		{.name = "tap",
+		 .type = OPT_STRING,
+		 .offset = offsetof(struct run_net, tap),
+		 .required = true},
+		{.name = "mac", .type = OPT_CALL, .set = set_mac},
+		{.name = "queues",
+		 .type = OPT_U32,
+		 .offset = offsetof(struct run_net, queues),
+		 .min = 1,
+		 .max = CATNAP_MAX_NET_QUEUES},
+		{.name = "mtu",
+		 .type = OPT_U32,
+		 .offset = offsetof(struct run_net, mtu),
+		 .min = 68,
+		 .max = UINT16_MAX},
+		{.name = NULL},
+	};
+	struct run_cfg *cfg = ptr;
+	struct run_net net = {.tap = NULL};
+
+	if (cfg->n_nets == RUN_MAX_NETS)
+		return opt_fail(o, arg, "is one too many: expected at most %d", RUN_MAX_NETS);
+	if (opt_keys(o, arg, keys, &net))
+		return -EINVAL;
+	cfg->nets[cfg->n_nets++] = net;
+	return 0;
+}
+
+int run_set_vsock(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field keys[] = {
+		{.name = "cid",
+		 .type = OPT_U32,
+		 .offset = offsetof(struct run_cfg, vsock.cid),
+		 .min = 3,
+		 .max = UINT32_MAX - 1,
+		 .required = true},
+		{.name = "socket",
+		 .type = OPT_STRING,
+		 .offset = offsetof(struct run_cfg, vsock.socket),
+		 .required = true},
+		{.name = NULL},
+	};
+
+	return opt_keys(o, arg, keys, ptr);
+}
+
+int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field keys[] = {
+		{.name = "size",
+		 .type = OPT_SIZE,
+		 .offset = offsetof(struct run_cfg, balloon.size),
+		 .required = true},
+		{.name = "deflate-on-oom",
+		 .type = OPT_SWITCH,
+		 .offset = offsetof(struct run_cfg, balloon.deflate_on_oom)},
+		{.name = NULL},
+	};
+	struct run_cfg *cfg = ptr;
+
+	cfg->balloon.deflate_on_oom = true;
+	if (opt_keys(o, arg, keys, cfg))
+		return -EINVAL;
+	if (cfg->balloon.size & 4095)
+		return opt_fail(o, arg, "is not a multiple of 4K");
+	cfg->balloon.on = true;
+	return 0;
+}
+
+/* The library's sentence begins with the option's name. */
+static int added(struct catnap_vm *vm, int ret)
+{
+	if (ret < 0)
+		fprintf(stderr, "catnap run: --%s\n", catnap_vm_last_error(vm));
+	return ret < 0 ? CMD_ERROR : CMD_OK;
+}
+
+static int add_net(struct catnap_vm *vm, const struct run_net *n)
+{
+	struct catnap_net net;
+
+	catnap_net_init(&net);
+	net.tap = n->tap;
+	net.queues = n->queues;
+	net.mtu = (uint16_t)n->mtu;
+	memcpy(net.mac, n->mac, sizeof(net.mac));
+	return added(vm, catnap_vm_add_net(vm, &net));
+}
+
+static int add_vsock(struct catnap_vm *vm, const struct run_cfg *cfg)
+{
+	struct catnap_vsock vsock;
+
+	catnap_vsock_init(&vsock);
+	vsock.cid = cfg->vsock.cid;
+	vsock.path = cfg->vsock.socket;
+	return added(vm, catnap_vm_set_vsock(vm, &vsock));
+}
+
+static int add_balloon(struct catnap_vm *vm, const struct run_cfg *cfg)
+{
+	struct catnap_balloon balloon;
+
+	catnap_balloon_init(&balloon);
+	balloon.target = cfg->balloon.size;
+	balloon.deflate_on_oom = cfg->balloon.deflate_on_oom;
+	return added(vm, catnap_vm_set_balloon(vm, &balloon));
+}
+
 int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg)
 {
-	for (uint32_t i = 0; i < cfg->n_disks; i++) {
+	int status = CMD_OK;
+
+	for (uint32_t i = 0; i < cfg->n_disks && status == CMD_OK; i++) {
 		const struct run_disk *d = &cfg->disks[i];
 		struct catnap_disk disk;
 
@@ -62,11 +198,13 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg)
 		disk.readonly = d->readonly;
 		disk.direct = d->direct;
 		disk.queues = d->queues;
-		if (catnap_vm_add_disk(vm, &disk) < 0) {
-			/* The sentence begins with the option's name. */
-			fprintf(stderr, "catnap run: --%s\n", catnap_vm_last_error(vm));
-			return CMD_ERROR;
-		}
+		status = added(vm, catnap_vm_add_disk(vm, &disk));
 	}
-	return CMD_OK;
+	for (uint32_t i = 0; i < cfg->n_nets && status == CMD_OK; i++)
+		status = add_net(vm, &cfg->nets[i]);
+	if (cfg->vsock.cid && status == CMD_OK)
+		status = add_vsock(vm, cfg);
+	if (cfg->balloon.on && status == CMD_OK)
+		status = add_balloon(vm, cfg);
+	return status;
 }

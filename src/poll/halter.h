@@ -26,6 +26,7 @@
 
 #include <catnap/poll.h>
 #include "poll/clock.h"
+#include "poll/contention.h"
 #include "poll/policy.h"
 #include "poll/price.h"
 #include "poll/ring.h"
@@ -89,10 +90,11 @@ struct catnap_halter {
 	/* The owner's. stats: see stats.h for who may read. */
 	struct ring ring;
 	struct halt_stats stats;
-	struct halt_trace *trace; /* NULL: off */
-	int error;		  /* of the ring, from a look; reported when the halt ends */
-	struct price price;	  /* what a sleep costs here */
-	uint64_t wake_lead;	  /* ticks by which a timed sleep ends early; see halter.c */
+	struct halt_trace *trace;     /* NULL: off */
+	int error;		      /* of the ring, from a look; reported when the halt ends */
+	struct price price;	      /* what a sleep costs here */
+	struct contention contention; /* of policy adaptive */
+	uint64_t wake_lead;	      /* ticks by which a timed sleep ends early; see halter.c */
 };
 
 /* As catnap_halter_create(), in place, with a clock that the caller has at hand. */
@@ -169,6 +171,11 @@ static inline bool halter_reapable(const struct catnap_halter *h)
 }
 /* Owner: waits until no request is in flight. 0 or -errno. */
 int halter_drain(struct catnap_halter *h);
+
+/* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
+ * now may still be running when the removal returns. */
+int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch);
+int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch);
 
 /*
  * Any thread: task->run() will be called on the owner's thread, when it next looks at its work.

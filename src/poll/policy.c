@@ -232,7 +232,7 @@ static struct catnap_halt_poll known(const struct catnap_halt_poll *params)
 	struct catnap_halt_poll all;
 
 	catnap_halt_poll_init(&all);
-	memcpy(&all, params, params->size < sizeof(all) ? params->size : sizeof(all));
+	memcpy(&all, params, params->size < sizeof(all) ? HALT_POLL_SIZE_1 : sizeof(all));
 	return all;
 }
 

@@ -55,22 +55,22 @@ void ring_fini(struct ring *r)
 	r->wake_fd = -1;
 }
 
-static struct ring_source *find_wanted(struct ring *r, int fd)
+static struct ring_source *find_wanted(struct ring *r, int fd, const struct ring_watch *watch)
 {
 	for (int i = 0; i < RING_SOURCES; i++)
-		if (r->sources[i].fd == fd && r->sources[i].wanted)
+		if (r->sources[i].fd == fd && r->sources[i].wanted && r->sources[i].watch == watch)
 			return &r->sources[i];
 	return NULL;
 }
 
-int ring_add(struct ring *r, int fd)
+int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *watch)
 {
 	int ret = -ENOSPC;
 
 	if (fd < 0 || fcntl(fd, F_GETFD) < 0)
 		return -EBADF;
 	pthread_mutex_lock(&r->lock);
-	if (find_wanted(r, fd)) {
+	if (find_wanted(r, fd, watch)) {
 		ret = -EEXIST;
 	} else {
 		/* A deleted source's place may be taken before the owner has seen that it was
@@ -81,6 +81,8 @@ int ring_add(struct ring *r, int fd)
 			if (s->wanted)
 				continue;
 			s->fd = fd;
+			s->events = events;
+			s->watch = watch;
 			s->wanted = 1;
 			ret = 0;
 		}
@@ -89,13 +91,18 @@ int ring_add(struct ring *r, int fd)
 	return ret;
 }
 
-int ring_del(struct ring *r, int fd)
+int ring_add(struct ring *r, int fd)
+{
+	return ring_add_watch(r, fd, POLLIN, NULL);
+}
+
+int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch)
 {
 	struct ring_source *s;
 	int ret = -ENOENT;
 
 	pthread_mutex_lock(&r->lock);
-	s = find_wanted(r, fd);
+	s = find_wanted(r, fd, watch);
 	if (s) {
 		s->wanted = 0;
 		s->stale = s->armed;
@@ -103,6 +110,11 @@ int ring_del(struct ring *r, int fd)
 	}
 	pthread_mutex_unlock(&r->lock);
 	return ret;
+}
+
+int ring_del(struct ring *r, int fd)
+{
+	return ring_del_watch(r, fd, NULL);
 }
 
 static int make(struct ring *r)
@@ -143,13 +155,13 @@ static struct io_uring_sqe *get_sqe(struct ring *r)
 	return sqe;
 }
 
-static int arm_poll(struct ring *r, int fd, uint64_t user_data)
+static int arm_poll(struct ring *r, int fd, uint32_t events, uint64_t user_data)
 {
 	struct io_uring_sqe *sqe = get_sqe(r);
 
 	if (!sqe)
 		return -EBUSY;
-	io_uring_prep_poll_multishot(sqe, fd, POLLIN);
+	io_uring_prep_poll_multishot(sqe, fd, events);
 	sqe->user_data = user_data;
 	return 0;
 }
@@ -175,7 +187,7 @@ static int sync_source(struct ring *r, uint32_t i)
 	}
 	if (s->wanted && !s->armed) {
 		/* A new serial: completions of an old arming are nobody's. */
-		ret = arm_poll(r, s->fd, tag(TAG_SOURCE, ++s->serial, i));
+		ret = arm_poll(r, s->fd, s->events, tag(TAG_SOURCE, ++s->serial, i));
 		if (ret == 0) {
 			s->armed = true;
 			r->armed++;
@@ -268,8 +280,10 @@ static void drain(int fd)
 		;
 }
 
-/* One completion of a source. 1: it fired and is still wanted, *fd says which. 0: no. -errno. */
-static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int *fd)
+/* One completion of a source. 1: it fired and is still wanted, *fd and *watch say which. 0: no.
+ * -errno. */
+static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int *fd,
+			    struct ring_watch **watch)
 {
 	uint32_t i = (uint32_t)cqe->user_data;
 	struct ring_source *s;
@@ -291,6 +305,7 @@ static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int 
 		}
 		if (ret == 0 && s->wanted && !stale && cqe->res >= 0) {
 			*fd = s->fd;
+			*watch = s->watch;
 			ret = 1;
 		}
 	}
@@ -307,6 +322,7 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 		return 0;
 	while (io_uring_peek_cqe(&r->uring, &cqe) == 0) {
 		struct io_uring_cqe c = *cqe;
+		struct ring_watch *watch = NULL;
 		int ret = 0, fd = -1;
 
 		io_uring_cqe_seen(&r->uring, cqe);
@@ -316,7 +332,7 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 			count++;
 			break;
 		case TAG_SOURCE:
-			ret = source_completed(r, &c, &fd);
+			ret = source_completed(r, &c, &fd, &watch);
 			break;
 		case TAG_FUTEX:
 			r->futex_armed = false;
@@ -333,7 +349,9 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 			return ret;
 		if (ret > 0) {
 			count++;
-			if (fired)
+			if (watch)
+				watch->ready(watch, (uint32_t)c.res);
+			else if (fired)
 				fired(ctx, fd);
 		}
 	}
@@ -349,7 +367,7 @@ int ring_prepare_sleep(struct ring *r)
 
 	if (r->futex_ok || r->wake_armed)
 		return 0;
-	ret = arm_poll(r, r->wake_fd, tag(TAG_WAKE, 0, 0));
+	ret = arm_poll(r, r->wake_fd, POLLIN, tag(TAG_WAKE, 0, 0));
 	if (ret < 0)
 		return ret;
 	ret = io_uring_submit(&r->uring);

@@ -19,13 +19,25 @@
 
 #define RING_SOURCES 64
 
+/*
+ * Who deals with a file descriptor that has become ready, in place of the halter's on_eventfd; part
+ * of the caller's structure, which outlives the ring or its removal as seen by the owner. ready()
+ * is called on the owner's thread, in ring_reap(), with poll(2)'s events. The polls are multishot,
+ * so by edge: whoever is told reads (or writes) until EAGAIN, or comes back by itself.
+ */
+struct ring_watch {
+	void (*ready)(struct ring_watch *watch, uint32_t events);
+};
+
 /* Under the lock, but for serial. */
 struct ring_source {
 	int fd;
-	uint32_t wanted; /* 1 add, 0 remove: then the place is free */
-	bool armed;	 /* a poll request is in the ring; the owner writes it */
-	bool stale;	 /* the request in the ring is that of a source deleted since */
-	uint32_t serial; /* owner: which arming; stale completions are told apart by it */
+	uint32_t events;	  /* POLLIN, ... */
+	struct ring_watch *watch; /* NULL: fired() is told */
+	uint32_t wanted;	  /* 1 add, 0 remove: then the place is free */
+	bool armed;		  /* a poll request is in the ring; the owner writes it */
+	bool stale;		  /* the request in the ring is that of a source deleted since */
+	uint32_t serial;	  /* owner: which arming; stale completions are told apart by it */
 };
 
 /*
@@ -58,6 +70,10 @@ void ring_fini(struct ring *r);
 /* Any thread; 0, -EEXIST, -ENOSPC, -EBADF / -ENOENT. The owner must then be told to ring_sync(). */
 int ring_add(struct ring *r, int fd);
 int ring_del(struct ring *r, int fd);
+/* The same with a handler, for @events. One fd may be watched several times, by different handlers,
+ * which also tell those watches apart. */
+int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *watch);
+int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch);
 /* Owner: makes the ring if need be and (dis)arms sources. 0 or -errno. */
 int ring_sync(struct ring *r);
 /* Owner: consumes completions; calls fired() for each source that did, and done() of each request.

@@ -132,6 +132,39 @@ void catnap_disk_init(struct catnap_disk *disk)
 	*disk = (struct catnap_disk){.size = sizeof(*disk)};
 }
 
+int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
+	       struct kvm_error *err)
+{
+	bool started;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	if (size >= least && !started)
+		return 0;
+	snprintf(err->text, sizeof(err->text), "%s: %s", what,
+		 started ? "the VM was started before"
+			 : "the structure's size is not this library's");
+	return -EINVAL;
+}
+
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err)
+{
+	if (ret < 0 && err->text[0])
+		vm->error = *err;
+	else if (ret < 0)
+		snprintf(vm->error.text, sizeof(vm->error.text), "%s: %s", what, strerror(-ret));
+	return ret;
+}
+
+struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id)
+{
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		if (vm->virtio[i]->dev->id == id)
+			return vm->virtio[i]->dev;
+	return NULL;
+}
+
 static int add_disk(struct catnap_vm *vm, const struct catnap_disk *disk, struct kvm_error *err)
 {
 	struct blk_config cfg = {.path = disk->path,

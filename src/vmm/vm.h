@@ -113,6 +113,14 @@ int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err);
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err);
 void vm_fini_virtio(struct catnap_vm *vm);
+/* Before a device is added by the public call for @what: is @size, the caller's, at least @least,
+ * and has the VM not been started? 0 or -EINVAL with a sentence. */
+int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
+	       struct kvm_error *err);
+/* The first device with this number of virtio's; NULL: there is none. */
+struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id);
+/* The end of such a call: @err becomes the VM's last error if @ret is one. Returns @ret. */
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err);
 
 /* A thread of the VM found that it is to pause: blocks until it may go on. Nothing of it is in
  * flight. */

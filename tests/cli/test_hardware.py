@@ -71,6 +71,14 @@ class Hardware(unittest.TestCase):
             p = run("dtc", "-I", "dtb", "-O", "dts", "-o", "dts", "dtb", cwd=self.dir)
             self.assertEqual((p.returncode, p.stderr), (0, ""))
 
+    def test_ports_of_pci(self):
+        for port in ("0xcf5", "0xcf8", "0xcfc", "0xcff"):
+            p = run(CATNAP, "run", "--dump-dtb", "dtb", "--debug-exit", port, cwd=self.dir)
+            self.assertEqual(p.returncode, 1)
+            self.assertRegex(p.stderr, f"debug_exit_port: {port} belongs to the PCI bus")
+            self.dump("--transport", "mmio", "--debug-exit", port)
+        self.dump("--debug-exit", "0xcf4")
+
     def test_nowhere(self):
         for option, word in (("--dump-acpi", "none/none"), ("--dump-dtb", "none/none")):
             p = run(CATNAP, "run", option, word, cwd=self.dir)

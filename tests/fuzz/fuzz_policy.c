@@ -64,16 +64,16 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 	}
 	ok = catnap_halt_poll_check(&next) == 0;
 	CHECK(ok == (next.policy <= CATNAP_POLICY_ADAPTIVE && next.size >= HALT_POLL_SIZE_1 &&
-		     (next.size < offsetof(struct catnap_halt_poll, price_ns) ||
-		      next.bias <= CATNAP_BIAS_POWER)));
+		     (next.size < sizeof(next) || next.bias <= CATNAP_BIAS_POWER)));
 	CHECK((catnap_policy_set(p, &next) == 0) == ok);
 	if (ok) {
+		/* A caller that does not know the later members has their defaults. */
+		if (next.size < sizeof(next)) {
+			next.bias = CATNAP_BIAS_BALANCED;
+			next.price_ns = 0;
+		}
+		next.size = sizeof(next);
 		*params = next;
-		params->size = sizeof(*params);
-		if (next.size < offsetof(struct catnap_halt_poll, price_ns))
-			params->bias = CATNAP_BIAS_BALANCED;
-		if (next.size < sizeof(next))
-			params->price_ns = 0;
 	}
 	if (!ok)
 		CHECK(catnap_policy_window(p) == before);

@@ -3,7 +3,7 @@
 # What the cases have in common; busybox sh reads it. A case prints "ok - TEXT" and "not ok - TEXT"; what
 # else it says begins with "# ".
 out=/tmp/out err=/tmp/err stats=/tmp/stats status=
-slow=1		# limits of guests, times this
+slow=${LAB_SLOW:-1} # limits of guests, times this: --patience
 
 ok()
 {

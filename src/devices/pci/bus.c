@@ -121,17 +121,15 @@ static bool find_bar(void *dev, uint64_t addr, struct bus_range *found)
 {
 	struct pci_bus *bus = dev;
 
-	for (unsigned int i = 0; i < bus->count; i++) {
-		for (unsigned int j = 0; j < PCI_BARS; j++) {
-			const struct pci_bar *b = &bus->slots[i]->bars[j];
-			uint64_t base = atomic_load_explicit(&b->base, memory_order_relaxed);
+	for (unsigned int i = 0; i < bus->bar_count; i++) {
+		const struct pci_bar *b = bus->bars[i];
+		uint64_t base = atomic_load_explicit(&b->base, memory_order_relaxed);
 
-			if (addr < base || addr - base >= b->size)
-				continue;
-			*found = (struct bus_range){
-				.base = base, .size = b->size, .ops = b->ops, .dev = b->dev};
-			return true;
-		}
+		if (addr < base || addr - base >= b->size)
+			continue;
+		*found = (struct bus_range){
+			.base = base, .size = b->size, .ops = b->ops, .dev = b->dev};
+		return true;
 	}
 	return false;
 }
@@ -184,9 +182,12 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_function *f)
 		next = places[i] + size;
 	}
 	bus->next = next;
-	for (unsigned int i = 0; i < PCI_BARS; i++)
-		if (f->bars[i].size)
-			pci_function_place_bar(f, i, places[i]);
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		if (!f->bars[i].size)
+			continue;
+		pci_function_place_bar(f, i, places[i]);
+		bus->bars[bus->bar_count++] = &f->bars[i];
+	}
 	bus->slots[bus->count] = f;
 	return (int)bus->count++;
 }

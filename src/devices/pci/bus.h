@@ -29,6 +29,8 @@
 struct pci_bus {
 	struct pci_function *slots[PCI_SLOTS];
 	unsigned int count;
+	const struct pci_bar *bars[PCI_SLOTS * PCI_BARS]; /* those that there are */
+	unsigned int bar_count;
 	uint64_t next; /* free from here on in the window */
 	struct pci_function bridge;
 	_Atomic uint32_t address; /* CONFIG_ADDRESS */

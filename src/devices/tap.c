@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See tap.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "devices/tap.h"
+
+#define TAP_HEADER 12
+
+/* Negative: errno of what failed. */
+static int open_queue(const char *name, short flags)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	int header = TAP_HEADER, ret;
+	struct ifreq ifr = {.ifr_flags = flags};
+
+	if (fd < 0)
+		return -errno;
+	memcpy(ifr.ifr_name, name, strlen(name)); /* its length has been checked */
+	if (ioctl(fd, TUNSETIFF, &ifr) == 0 && ioctl(fd, TUNSETVNETHDRSZ, &header) == 0 &&
+	    ioctl(fd, TUNSETOFFLOAD, 0) == 0)
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static void say(const char *name, unsigned int queues, int err, char *why, size_t len)
+{
+	const char *text = strerror(err);
+
+	if (err == EBUSY)
+		text = "another program has it";
+	else if (err == EINVAL)
+		text = queues > 1 ? "not a TAP interface that was made with multi_queue"
+				  : "not a TAP interface";
+	else if (err == EPERM)
+		text = "not yours, and CAP_NET_ADMIN is missing";
+	else if (err == ENOENT)
+		text = "/dev/net/tun is missing: is the tun module loaded?";
+	else if (err == EACCES)
+		text = "/dev/net/tun: permission denied";
+	snprintf(why, len, "%s: %s", name, text);
+}
+
+int tap_open(struct tap *tap, const char *name, unsigned int queues, char *why, size_t len)
+{
+	short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	int ret;
+
+	memset(tap, 0, sizeof(*tap));
+	if (strlen(name) >= IFNAMSIZ) {
+		snprintf(why, len, "%s: the name of an interface has %d characters at most", name,
+			 IFNAMSIZ - 1);
+		return -ENAMETOOLONG;
+	}
+	/* The kernel would make one, which nobody has configured. */
+	if (!if_nametoindex(name)) {
+		snprintf(why, len, "%s: no such interface", name);
+		return -ENODEV;
+	}
+	if (queues > 1)
+		flags |= IFF_MULTI_QUEUE;
+	for (unsigned int i = 0; i < queues; i++) {
+		ret = open_queue(name, flags);
+		if (ret == -EINVAL && queues == 1)
+			ret = open_queue(name, (short)(flags | IFF_MULTI_QUEUE));
+		if (ret < 0) {
+			tap_close(tap);
+			say(name, queues, -ret, why, len);
+			return ret;
+		}
+		tap->fds[tap->queues++] = ret;
+	}
+	tap->attached = queues;
+	return 0;
+}
+
+void tap_close(struct tap *tap)
+{
+	while (tap->queues)
+		close(tap->fds[--tap->queues]);
+}
+
+int tap_set_offload(void *ctx, uint32_t offloads)
+{
+	struct tap *tap = ctx;
+	unsigned int flags = 0;
+
+	if (offloads & NET_OFFLOAD_CSUM)
+		flags |= TUN_F_CSUM;
+	if (offloads & NET_OFFLOAD_TSO4)
+		flags |= TUN_F_TSO4;
+	if (offloads & NET_OFFLOAD_TSO6)
+		flags |= TUN_F_TSO6;
+	/* ECN alone is refused. */
+	if (offloads & NET_OFFLOAD_ECN && offloads & (NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6))
+		flags |= TUN_F_TSO_ECN;
+	/* A property of the interface: any of its queues will do, and the first is attached. */
+	return ioctl(tap->fds[0], TUNSETOFFLOAD, (unsigned long)flags) < 0 ? -errno : 0;
+}
+
+int tap_set_pairs(void *ctx, unsigned int pairs)
+{
+	struct tap *tap = ctx;
+
+	while (tap->attached != pairs) {
+		bool attach = tap->attached < pairs;
+		unsigned int i = attach ? tap->attached : tap->attached - 1;
+		struct ifreq ifr = {.ifr_flags = attach ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
+
+		if (ioctl(tap->fds[i], TUNSETQUEUE, &ifr) < 0)
+			return -errno;
+		tap->attached = attach ? i + 1 : i;
+	}
+	return 0;
+}

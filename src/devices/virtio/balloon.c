@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See balloon.h. Nothing in here holds two queues' locks, or a queue's and then the device's. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/virtio/balloon.h"
+
+#define F_STATS		 1
+#define F_DEFLATE_ON_OOM 2
+#define F_HINT		 3
+#define F_REPORTING	 5
+
+#define CHAIN_MAX  VQ_SIZE_MAX /* buffers in one chain */
+#define PFNS_MAX   (64u << 10) /* page numbers that are taken from one chain */
+#define PFNS_READ  256	       /* at a time */
+#define BATCH	   64	       /* chains before others on the thread have their turn */
+#define STAT_BYTES 10	       /* a tag of two bytes, and the value */
+#define STATS_READ 32	       /* how many of them are looked at */
+
+enum {
+	BALLOON_INFLATE,
+	BALLOON_DEFLATE,
+	BALLOON_STATS_QUEUE,
+	BALLOON_HINT,
+	BALLOON_REPORT,
+	BALLOON_QUEUES
+};
+
+struct config_space {
+	uint32_t target, actual; /* pages */
+	uint32_t hint, poison;
+};
+
+_Static_assert(sizeof(struct config_space) == 16 && offsetof(struct config_space, actual) == 4,
+	       "the driver sees this");
+
+struct balloon {
+	struct virtio_device dev;
+	struct config_space config; /* under the device's lock */
+	void (*release)(void *ctx, void *host, uint64_t len);
+	void *release_ctx;
+	struct halter_task tasks[BALLOON_QUEUES];
+	_Atomic uint64_t released, reported;
+
+	/* Under the statistics queue's lock. */
+	uint64_t stats[BALLOON_STATS];
+	bool stats_held; /* the driver's buffer is here until statistics are asked for */
+	uint16_t stats_head;
+};
+
+static struct balloon *to_balloon(struct virtio_device *dev)
+{
+	return (struct balloon *)((char *)dev - offsetof(struct balloon, dev));
+}
+
+static void fault(struct balloon *b)
+{
+	atomic_fetch_add_explicit(&b->dev.faults, 1, memory_order_relaxed);
+}
+
+static void give(struct balloon *b, uint64_t gpa, uint64_t len, _Atomic uint64_t *counter)
+{
+	void *host = dma_at(b->dev.dma, gpa, len);
+
+	if (!host) {
+		fault(b);
+		return;
+	}
+	b->release(b->release_ctx, host, len);
+	atomic_fetch_add_explicit(counter, len, memory_order_relaxed);
+}
+
+/* A list of page numbers; neighbours go in one. */
+static void inflate(struct balloon *b, const struct vq_chain *c)
+{
+	uint64_t start = 0, count = 0;
+	uint32_t pfns[PFNS_READ];
+
+	for (uint32_t done = 0; done < PFNS_MAX; done += PFNS_READ) {
+		size_t n = iov_read(c->iov, c->out, (size_t)done * 4, pfns, sizeof(pfns)) / 4;
+
+		for (size_t i = 0; i < n; i++) {
+			if (count && pfns[i] == start + count) {
+				count++;
+			} else if (count && pfns[i] + UINT64_C(1) == start) {
+				start--;
+				count++;
+			} else {
+				if (count)
+					give(b, start * BALLOON_PAGE, count * BALLOON_PAGE,
+					     &b->released);
+				start = pfns[i];
+				count = 1;
+			}
+		}
+		if (n < PFNS_READ)
+			break;
+	}
+	if (count)
+		give(b, start * BALLOON_PAGE, count * BALLOON_PAGE, &b->released);
+}
+
+/* The buffers are the free pages themselves. */
+static void report(struct balloon *b, const struct vq_chain *c)
+{
+	for (unsigned int i = c->out; i < (unsigned int)c->out + c->in; i++) {
+		uintptr_t at = (uintptr_t)c->iov[i].iov_base;
+		size_t len = c->iov[i].iov_len;
+
+		/* Guest memory begins at a page's start, so what is aligned here is there, too. */
+		if (at % BALLOON_PAGE || len % BALLOON_PAGE) {
+			fault(b);
+			continue;
+		}
+		b->release(b->release_ctx, c->iov[i].iov_base, len);
+		atomic_fetch_add_explicit(&b->released, len, memory_order_relaxed);
+		atomic_fetch_add_explicit(&b->reported, len, memory_order_relaxed);
+	}
+}
+
+static void read_stats(struct balloon *b, const struct vq_chain *c)
+{
+	uint8_t bytes[STATS_READ * STAT_BYTES];
+	size_t n = iov_read(c->iov, c->out, 0, bytes, sizeof(bytes)) / STAT_BYTES;
+
+	for (size_t i = 0; i < n; i++) {
+		uint16_t tag;
+
+		memcpy(&tag, bytes + i * STAT_BYTES, 2);
+		if (tag < BALLOON_STATS)
+			memcpy(&b->stats[tag], bytes + i * STAT_BYTES + 2, 8);
+	}
+}
+
+/* One chain of queue @index. True: it is to be given back now. */
+static bool serve_chain(struct balloon *b, unsigned int index, const struct vq_chain *c)
+{
+	switch (index) {
+	case BALLOON_INFLATE:
+		inflate(b, c);
+		return true;
+	case BALLOON_STATS_QUEUE:
+		read_stats(b, c);
+		b->stats_held = true;
+		b->stats_head = c->head;
+		return false;
+	case BALLOON_HINT:
+		/* Without hints, this is where older drivers have their reports. */
+		if (!virtio_has(&b->dev, F_HINT) && virtio_has(&b->dev, F_REPORTING))
+			report(b, c);
+		return true;
+	case BALLOON_REPORT:
+		report(b, c);
+		return true;
+	default: /* pages that are taken back are touched, that is all */
+		return true;
+	}
+}
+
+static void serve(struct balloon *b, unsigned int index)
+{
+	struct virtqueue *vq = &b->dev.queues[index].vq;
+	struct iovec iov[CHAIN_MAX];
+	unsigned int batch = 0;
+	int ret = 0;
+
+	pthread_mutex_lock(&vq->lock);
+	while (atomic_load(&b->dev.running) && vq->enabled && batch++ < BATCH) {
+		struct vq_chain c = {.iov = iov, .max = CHAIN_MAX};
+
+		/* One buffer for statistics is here at a time. */
+		if (index == BALLOON_STATS_QUEUE && b->stats_held)
+			break;
+		ret = vq_pop(vq, &c);
+		if (ret <= 0)
+			break;
+		virtio_count(&b->dev.counters.requests, 1);
+		if (serve_chain(b, index, &c))
+			vq_push(vq, c.head, 0);
+	}
+	virtio_publish(&b->dev, index);
+	if (ret < 0)
+		virtio_broken(&b->dev, vq->fault);
+	if (batch > BATCH)
+		halter_post(b->dev.home, &b->tasks[index]);
+	/* The event index moves on, so that the next one brings a kick. */
+	else if (ret == 0 && vq_kicks(vq, true))
+		halter_post(b->dev.home, &b->tasks[index]);
+	pthread_mutex_unlock(&vq->lock);
+}
+
+/* One function for each queue, so that a task knows its own. */
+static void again(struct halter_task *task, unsigned int index)
+{
+	serve((struct balloon *)((char *)(task - index) - offsetof(struct balloon, tasks)), index);
+}
+
+static void inflate_again(struct halter_task *task)
+{
+	again(task, BALLOON_INFLATE);
+}
+
+static void deflate_again(struct halter_task *task)
+{
+	again(task, BALLOON_DEFLATE);
+}
+
+static void stats_again(struct halter_task *task)
+{
+	again(task, BALLOON_STATS_QUEUE);
+}
+
+static void hint_again(struct halter_task *task)
+{
+	again(task, BALLOON_HINT);
+}
+
+static void report_again(struct halter_task *task)
+{
+	again(task, BALLOON_REPORT);
+}
+
+/* -- the device ------------------------------------------------------------------------------- */
+
+static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
+{
+	struct balloon *b = to_balloon(dev);
+
+	if (offset == offsetof(struct config_space, actual) && len == sizeof(b->config.actual))
+		memcpy(&b->config.actual, data, len);
+}
+
+static void kick(struct virtio_device *dev, unsigned int index)
+{
+	serve(to_balloon(dev), index);
+}
+
+static void forget_stats(struct balloon *b)
+{
+	memset(b->stats, 0xff, sizeof(b->stats));
+	b->stats_held = false;
+}
+
+static void reset(struct virtio_device *dev)
+{
+	struct balloon *b = to_balloon(dev);
+	struct virtqueue *vq = &dev->queues[BALLOON_STATS_QUEUE].vq;
+
+	b->config.actual = 0;
+	pthread_mutex_lock(&vq->lock);
+	forget_stats(b);
+	pthread_mutex_unlock(&vq->lock);
+}
+
+static const struct virtio_ops ops = {.config_write = config_write, .kick = kick, .reset = reset};
+
+static bool target_ok(uint64_t bytes)
+{
+	return bytes % BALLOON_PAGE == 0 && bytes / BALLOON_PAGE <= UINT32_MAX;
+}
+
+int balloon_create(const struct balloon_config *cfg, struct balloon **out)
+{
+	struct balloon *b;
+	int ret;
+
+	if (!target_ok(cfg->target))
+		return -EINVAL;
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	b->config.target = (uint32_t)(cfg->target / BALLOON_PAGE);
+	b->release = cfg->release;
+	b->release_ctx = cfg->release_ctx;
+	b->tasks[BALLOON_INFLATE].run = inflate_again;
+	b->tasks[BALLOON_DEFLATE].run = deflate_again;
+	b->tasks[BALLOON_STATS_QUEUE].run = stats_again;
+	b->tasks[BALLOON_HINT].run = hint_again;
+	b->tasks[BALLOON_REPORT].run = report_again;
+	b->dev.ops = &ops;
+	b->dev.name = "balloon";
+	b->dev.id = VIRTIO_ID_BALLOON;
+	b->dev.offered =
+		UINT64_C(1) << F_STATS | UINT64_C(1) << F_HINT | UINT64_C(1) << F_REPORTING;
+	if (cfg->deflate_on_oom)
+		b->dev.offered |= UINT64_C(1) << F_DEFLATE_ON_OOM;
+	b->dev.config = &b->config;
+	b->dev.config_len = sizeof(b->config);
+	b->dev.queue_count = BALLOON_QUEUES;
+	b->dev.dma = cfg->dma;
+	b->dev.log = cfg->log;
+	b->dev.log_ctx = cfg->log_ctx;
+	forget_stats(b);
+	ret = virtio_init(&b->dev, VQ_SIZE_MAX);
+	if (ret < 0) {
+		free(b);
+		return ret;
+	}
+	*out = b;
+	return 0;
+}
+
+void balloon_destroy(struct balloon **bp)
+{
+	struct balloon *b = *bp;
+
+	if (!b)
+		return;
+	*bp = NULL;
+	virtio_fini(&b->dev);
+	free(b);
+}
+
+struct virtio_device *balloon_device(struct balloon *b)
+{
+	return &b->dev;
+}
+
+struct balloon *balloon_of(struct virtio_device *dev)
+{
+	return to_balloon(dev);
+}
+
+void balloon_attach(struct balloon *b, struct catnap_halter *home)
+{
+	b->dev.home = home;
+}
+
+int balloon_set_target(struct balloon *b, uint64_t bytes)
+{
+	if (!target_ok(bytes))
+		return -EINVAL;
+	pthread_mutex_lock(&b->dev.lock);
+	if (b->config.target != bytes / BALLOON_PAGE) {
+		b->config.target = (uint32_t)(bytes / BALLOON_PAGE);
+		virtio_config_changed(&b->dev);
+	}
+	pthread_mutex_unlock(&b->dev.lock);
+	return 0;
+}
+
+void balloon_get_state(struct balloon *b, struct balloon_state *s)
+{
+	struct virtqueue *vq = &b->dev.queues[BALLOON_STATS_QUEUE].vq;
+
+	pthread_mutex_lock(&b->dev.lock);
+	s->target = (uint64_t)b->config.target * BALLOON_PAGE;
+	s->actual = (uint64_t)b->config.actual * BALLOON_PAGE;
+	pthread_mutex_unlock(&b->dev.lock);
+	s->released = atomic_load_explicit(&b->released, memory_order_relaxed);
+	s->reported = atomic_load_explicit(&b->reported, memory_order_relaxed);
+	pthread_mutex_lock(&vq->lock);
+	memcpy(s->stats, b->stats, sizeof(s->stats));
+	if (atomic_load(&b->dev.running) && b->stats_held) {
+		b->stats_held = false;
+		vq_push(vq, b->stats_head, 0);
+		virtio_publish(&b->dev, BALLOON_STATS_QUEUE);
+	}
+	pthread_mutex_unlock(&vq->lock);
+}

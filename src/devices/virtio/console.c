@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See console.h. Lock order: the device's, or a queue's, and then that of the input. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/virtio/console.h"
+
+#define F_SIZE		0
+#define F_EMERGENCY	2
+#define CONSOLE_BUFFERS VQ_SIZE_MAX /* in one chain */
+#define OUTPUT_TURN	(64u << 10) /* bytes before others on the thread have their turn */
+#define INPUT_BATCH	VQ_SIZE_MAX
+
+enum { CONSOLE_RX, CONSOLE_TX, CONSOLE_QUEUES };
+
+struct config_space {
+	uint16_t cols, rows;
+	uint32_t max_ports;
+	uint32_t emergency;
+};
+
+_Static_assert(sizeof(struct config_space) == 12 && offsetof(struct config_space, emergency) == 8,
+	       "the driver sees this");
+
+struct console {
+	struct virtio_device dev;
+	struct config_space config; /* under the device's lock */
+	void (*output)(void *ctx, const void *data, size_t len);
+	void *output_ctx;
+	struct halter_task rx_task, tx_task;
+
+	/* Under the transmit queue's lock: the chain in hand, and how much of it has been output.
+	 */
+	struct vq_chain chain;
+	bool in_hand;
+	uint32_t done;
+	struct iovec iov[CONSOLE_BUFFERS];
+
+	pthread_mutex_t input_lock;
+	/* Under the input's lock: a ring. */
+	uint8_t input[CONSOLE_INPUT];
+	size_t first, used;
+};
+
+static struct console *to_console(struct virtio_device *dev)
+{
+	return (struct console *)((char *)dev - offsetof(struct console, dev));
+}
+
+static bool usable(struct console *c, unsigned int index)
+{
+	const struct virtqueue *vq = &c->dev.queues[index].vq;
+
+	return atomic_load(&c->dev.running) && vq->enabled && !vq->broken;
+}
+
+/* -- output ----------------------------------------------------------------------------------- */
+
+/* Puts out the chain in hand, at most @max bytes of it. How many. */
+static uint32_t put_out(struct console *c, uint32_t max)
+{
+	uint32_t skip = c->done, put = 0;
+
+	for (unsigned int i = 0; i < c->chain.out && put < max; i++) {
+		size_t n = c->iov[i].iov_len;
+
+		if (skip >= n) {
+			skip -= (uint32_t)n;
+			continue;
+		}
+		n -= skip;
+		if (n > max - put)
+			n = max - put;
+		if (c->output)
+			c->output(c->output_ctx, (char *)c->iov[i].iov_base + skip, n);
+		skip = 0;
+		put += (uint32_t)n;
+	}
+	c->done += put;
+	return put;
+}
+
+static void transmit(struct console *c)
+{
+	struct virtqueue *vq = &c->dev.queues[CONSOLE_TX].vq;
+	uint32_t left = OUTPUT_TURN;
+	unsigned int batch = 0;
+	int ret = 0;
+
+	pthread_mutex_lock(&vq->lock);
+	while (usable(c, CONSOLE_TX) && left && batch < VQ_SIZE_MAX) {
+		if (!c->in_hand) {
+			c->chain = (struct vq_chain){.iov = c->iov, .max = CONSOLE_BUFFERS};
+			ret = vq_pop(vq, &c->chain);
+			if (ret == 0 && vq_kicks(vq, true))
+				continue;
+			if (ret <= 0)
+				break;
+			c->in_hand = true;
+			c->done = 0;
+			batch++;
+		}
+		left -= put_out(c, left);
+		if (c->done < c->chain.out_len)
+			break;
+		virtio_count(&c->dev.counters.requests, 1);
+		virtio_count(&c->dev.counters.written_bytes, c->done);
+		vq_push(vq, c->chain.head, 0);
+		c->in_hand = false;
+	}
+	virtio_publish(&c->dev, CONSOLE_TX);
+	if (ret < 0)
+		virtio_broken(&c->dev, vq->fault);
+	else if (c->in_hand || batch == VQ_SIZE_MAX || !left)
+		halter_post(c->dev.home, &c->tx_task);
+	pthread_mutex_unlock(&vq->lock);
+}
+
+static void tx_again(struct halter_task *task)
+{
+	transmit((struct console *)((char *)task - offsetof(struct console, tx_task)));
+}
+
+/* -- input ------------------------------------------------------------------------------------ */
+
+/* Moves input to a chain; how much. */
+static uint32_t take_input(struct console *c, const struct vq_chain *chain)
+{
+	size_t done = 0;
+
+	pthread_mutex_lock(&c->input_lock);
+	while (c->used) {
+		size_t n = c->used < CONSOLE_INPUT - c->first ? c->used : CONSOLE_INPUT - c->first;
+
+		n = iov_write(chain->iov + chain->out, chain->in, done, c->input + c->first, n);
+		if (n == 0)
+			break;
+		c->first = (c->first + n) % CONSOLE_INPUT;
+		c->used -= n;
+		done += n;
+	}
+	pthread_mutex_unlock(&c->input_lock);
+	return (uint32_t)done;
+}
+
+static bool has_input(struct console *c)
+{
+	bool has;
+
+	pthread_mutex_lock(&c->input_lock);
+	has = c->used != 0;
+	pthread_mutex_unlock(&c->input_lock);
+	return has;
+}
+
+static void receive(struct console *c)
+{
+	struct virtqueue *vq = &c->dev.queues[CONSOLE_RX].vq;
+	struct iovec iov[CONSOLE_BUFFERS];
+	unsigned int batch = 0;
+	int ret = 0;
+
+	pthread_mutex_lock(&vq->lock);
+	while (usable(c, CONSOLE_RX) && has_input(c) && batch++ < INPUT_BATCH) {
+		struct vq_chain chain = {.iov = iov, .max = CONSOLE_BUFFERS};
+		uint32_t n;
+
+		ret = vq_pop(vq, &chain);
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret <= 0)
+			break;
+		n = take_input(c, &chain);
+		virtio_count(&c->dev.counters.requests, 1);
+		virtio_count(&c->dev.counters.read_bytes, n);
+		vq_push(vq, chain.head, n);
+	}
+	virtio_publish(&c->dev, CONSOLE_RX);
+	if (ret < 0)
+		virtio_broken(&c->dev, vq->fault);
+	pthread_mutex_unlock(&vq->lock);
+}
+
+static void rx_again(struct halter_task *task)
+{
+	receive((struct console *)((char *)task - offsetof(struct console, rx_task)));
+}
+
+size_t console_input(struct console *c, const void *data, size_t len)
+{
+	size_t n, part;
+
+	if (!atomic_load(&c->dev.running))
+		return 0;
+	pthread_mutex_lock(&c->input_lock);
+	n = CONSOLE_INPUT - c->used;
+	if (n > len)
+		n = len;
+	for (size_t done = 0; done < n; done += part) {
+		size_t at = (c->first + c->used) % CONSOLE_INPUT;
+
+		part = n - done < CONSOLE_INPUT - at ? n - done : CONSOLE_INPUT - at;
+		memcpy(c->input + at, (const char *)data + done, part);
+		c->used += part;
+	}
+	pthread_mutex_unlock(&c->input_lock);
+	if (n)
+		halter_post(c->dev.home, &c->rx_task);
+	return n;
+}
+
+/* -- the device ------------------------------------------------------------------------------- */
+
+static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
+{
+	struct console *c = to_console(dev);
+
+	if (offset != offsetof(struct config_space, emergency) || !virtio_has(dev, F_EMERGENCY))
+		return;
+	if (c->output)
+		c->output(c->output_ctx, data, 1);
+}
+
+static void kick(struct virtio_device *dev, unsigned int index)
+{
+	if (index == CONSOLE_TX)
+		transmit(to_console(dev));
+	else
+		receive(to_console(dev));
+}
+
+static void reset(struct virtio_device *dev)
+{
+	struct console *c = to_console(dev);
+
+	/* What was typed for the driver before is not for the next. */
+	pthread_mutex_lock(&c->input_lock);
+	c->used = 0;
+	pthread_mutex_unlock(&c->input_lock);
+	pthread_mutex_lock(&dev->queues[CONSOLE_TX].vq.lock);
+	c->in_hand = false;
+	pthread_mutex_unlock(&dev->queues[CONSOLE_TX].vq.lock);
+}
+
+static const struct virtio_ops ops = {.config_write = config_write, .kick = kick, .reset = reset};
+
+int console_create(const struct console_config *cfg, struct console **out)
+{
+	struct console *c = calloc(1, sizeof(*c));
+	int ret;
+
+	if (!c)
+		return -ENOMEM;
+	c->output = cfg->output;
+	c->output_ctx = cfg->output_ctx;
+	c->config.cols = cfg->cols;
+	c->config.rows = cfg->rows;
+	c->config.max_ports = 1;
+	c->rx_task.run = rx_again;
+	c->tx_task.run = tx_again;
+	c->dev.ops = &ops;
+	c->dev.name = "console";
+	c->dev.id = VIRTIO_ID_CONSOLE;
+	c->dev.offered = UINT64_C(1) << F_SIZE | UINT64_C(1) << F_EMERGENCY;
+	c->dev.config = &c->config;
+	c->dev.config_len = sizeof(c->config);
+	c->dev.queue_count = CONSOLE_QUEUES;
+	c->dev.dma = cfg->dma;
+	c->dev.log = cfg->log;
+	c->dev.log_ctx = cfg->log_ctx;
+	ret = -pthread_mutex_init(&c->input_lock, NULL);
+	if (ret == 0) {
+		ret = virtio_init(&c->dev, VQ_SIZE_MAX);
+		if (ret < 0)
+			pthread_mutex_destroy(&c->input_lock);
+	}
+	if (ret < 0) {
+		free(c);
+		return ret;
+	}
+	*out = c;
+	return 0;
+}
+
+void console_destroy(struct console **cp)
+{
+	struct console *c = *cp;
+
+	if (!c)
+		return;
+	*cp = NULL;
+	virtio_fini(&c->dev);
+	pthread_mutex_destroy(&c->input_lock);
+	free(c);
+}
+
+struct virtio_device *console_device(struct console *c)
+{
+	return &c->dev;
+}
+
+struct console *console_of(struct virtio_device *dev)
+{
+	return to_console(dev);
+}
+
+void console_attach(struct console *c, struct catnap_halter *home)
+{
+	c->dev.home = home;
+}
+
+void console_resize(struct console *c, uint16_t cols, uint16_t rows)
+{
+	pthread_mutex_lock(&c->dev.lock);
+	if (c->config.cols != cols || c->config.rows != rows) {
+		c->config.cols = cols;
+		c->config.rows = rows;
+		virtio_config_changed(&c->dev);
+	}
+	pthread_mutex_unlock(&c->dev.lock);
+}

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Network device: its life and its two paths. The control queue is in net_ctrl.c.
+ *
+ * Receiving. How long the next packet is shows only when it has been read, and with segmentation
+ * offload it may take 64 KiB, or 17 of the buffers that a driver typically gives. So it is read
+ * into the first chain, with a spill buffer of ours behind it: a short packet goes straight to
+ * where it belongs, and what spilled is copied into further chains, at once or when there are some.
+ *
+ * Sending. The header is copied out and checked for what the standard says of it; that it fits the
+ * packet is for the kernel to check against bytes that the guest can no longer change.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/virtio/net_impl.h"
+
+static const uint64_t features =
+	UINT64_C(1) << VIRTIO_NET_F_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM |
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS | UINT64_C(1) << VIRTIO_NET_F_MAC |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4 |
+	UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN |
+	UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF | UINT64_C(1) << VIRTIO_NET_F_STATUS |
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ;
+
+static struct net *to_net(struct virtio_device *dev)
+{
+	return (struct net *)((char *)dev - offsetof(struct net, dev));
+}
+
+/* -- to the guest ----------------------------------------------------------------------------- */
+
+/*
+ * Gives the packet in hand to the driver: the first p->rest bytes are where they belong, the others
+ * wait in the spill buffer. 1; 0: there are not enough chains yet; -errno.
+ */
+static int spread(struct net_pair *p)
+{
+	struct virtqueue *vq = &p->rx->vq;
+	uint16_t buffers;
+
+	while (p->rest < p->len) {
+		struct vq_chain more = {.iov = p->more, .max = NET_CHAIN_MAX};
+		int ret = p->used < VQ_SIZE_MAX ? vq_pop(vq, &more) : -EPROTO;
+		size_t n;
+
+		if (ret <= 0)
+			return ret;
+		n = iov_write(more.iov + more.out, more.in, 0, p->spill + p->rest - p->direct,
+			      p->len - p->rest);
+		/* With more chains than it has entries, or chains that take nothing, a queue has no
+		 * end. */
+		if (n == 0)
+			return -EPROTO;
+		p->heads[p->used] = more.head;
+		p->written[p->used++] = (uint32_t)n;
+		p->rest += n;
+	}
+	buffers = (uint16_t)p->used;
+	iov_write(p->first.iov + p->first.out, p->first.in, offsetof(struct net_hdr, num_buffers),
+		  &buffers, sizeof(buffers));
+	for (unsigned int i = 0; i < p->used; i++)
+		vq_push(vq, p->heads[i], p->written[i]);
+	p->used = 0;
+	virtio_count(&p->rx_packets, 1);
+	virtio_count(&p->rx_bytes, p->len - sizeof(struct net_hdr));
+	virtio_count(&p->rx->dev->counters.requests, 1);
+	virtio_count(&p->rx->dev->counters.read_bytes, p->len - sizeof(struct net_hdr));
+	return 1;
+}
+
+/* What receive_one() found. */
+enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN };
+
+/* Reads a packet: into the first chain, and what does not fit into the spill buffer. */
+static enum rx read_packet(struct net *net, struct net_pair *p)
+{
+	struct virtqueue *vq = &p->rx->vq;
+	struct iovec *iov;
+	ssize_t n;
+	int ret;
+
+	p->first = (struct vq_chain){.iov = p->iov, .max = NET_CHAIN_MAX};
+	ret = vq_pop(vq, &p->first);
+	if (ret <= 0)
+		return ret ? RX_BROKEN : RX_STARVED;
+	if (p->first.in_len < sizeof(struct net_hdr))
+		return RX_BROKEN;
+	iov = p->first.iov + p->first.out;
+	iov[p->first.in].iov_base = p->spill;
+	iov[p->first.in].iov_len = sizeof(p->spill);
+	n = readv(p->fd, iov, p->first.in + 1);
+	if (n < (ssize_t)sizeof(struct net_hdr)) {
+		vq_unpop(vq);
+		return RX_EMPTY; /* an error, too: what it was shows at the next event */
+	}
+	p->len = (size_t)n;
+	p->direct = p->len < p->first.in_len ? p->len : p->first.in_len;
+	if (p->direct < p->len && !virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF)) {
+		vq_unpop(vq);
+		virtio_count(&p->rx_dropped, 1);
+		virtio_count(&net->dev.counters.errors, 1);
+		return RX_DONE;
+	}
+	p->rest = p->direct;
+	p->heads[0] = p->first.head;
+	p->written[0] = (uint32_t)p->direct;
+	p->used = 1;
+	return RX_DONE;
+}
+
+static enum rx receive_one(struct net *net, struct net_pair *p)
+{
+	enum rx what = RX_DONE;
+	int ret;
+
+	if (!p->used)
+		what = read_packet(net, p);
+	if (what != RX_DONE || !p->used)
+		return what;
+	ret = spread(p);
+	return ret > 0 ? RX_DONE : ret == 0 ? RX_STARVED : RX_BROKEN;
+}
+
+/* Reads until there is nothing more, or no buffer. Any halter's thread. */
+static void receive(struct net *net, struct net_pair *p)
+{
+	struct virtqueue *vq = &p->rx->vq;
+	unsigned int batch = 0;
+	enum rx what = RX_DONE;
+
+	pthread_mutex_lock(&vq->lock);
+	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken ||
+	    !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
+		pthread_mutex_unlock(&vq->lock);
+		return;
+	}
+	while (what == RX_DONE && batch++ < NET_BATCH) {
+		what = receive_one(net, p);
+		if (what == RX_STARVED) {
+			if (vq_kicks(vq, true))
+				what = RX_DONE; /* it has just added some */
+			else
+				virtio_count(&p->rx_starved, 1);
+		}
+	}
+	if (what == RX_EMPTY)
+		vq_kicks(vq, false);
+	if (what == RX_BROKEN)
+		vq->broken = true;
+	virtio_publish(&net->dev, p->rx->index);
+	pthread_mutex_unlock(&vq->lock);
+	if (what == RX_BROKEN)
+		virtio_broken(&net->dev, "the receive queue is malformed");
+	/* Others on this thread want their turn, the guest among them. */
+	if (what == RX_DONE)
+		halter_post(p->home, &p->rx_task);
+}
+
+static void rx_ready(struct ring_watch *watch, uint32_t events)
+{
+	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, rx_watch));
+
+	receive(p->net, p);
+}
+
+static void rx_again(struct halter_task *task)
+{
+	struct net_pair *p = (void *)((char *)task - offsetof(struct net_pair, rx_task));
+
+	receive(p->net, p);
+}
+
+/* -- from the guest --------------------------------------------------------------------------- */
+
+/* What the standard allows in a header (5.1.6.2); little-endian as all of it. */
+static bool header_is_sane(const struct net_hdr *h, size_t payload)
+{
+	uint8_t gso = h->gso_type & (uint8_t)~NET_HDR_GSO_ECN;
+
+	if (h->flags & ~NET_HDR_NEEDS_CSUM)
+		return false;
+	if (h->flags & NET_HDR_NEEDS_CSUM &&
+	    (uint32_t)h->csum_start + h->csum_offset + 2u > payload)
+		return false;
+	if (gso == NET_HDR_GSO_NONE)
+		return h->gso_type == NET_HDR_GSO_NONE;
+	return (gso == NET_HDR_GSO_TCPV4 || gso == NET_HDR_GSO_TCPV6) && h->gso_size &&
+	       h->flags & NET_HDR_NEEDS_CSUM;
+}
+
+/* Sends one packet. 0: it is done with, sent or not; -EAGAIN: not now. */
+static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
+{
+	struct iovec *iov = chain->iov, *end = chain->iov + chain->out;
+	size_t skip = sizeof(struct net_hdr), len;
+	struct net_hdr h;
+	ssize_t n;
+
+	if (iov_read(iov, chain->out, 0, &h, sizeof(h)) < sizeof(h))
+		goto drop;
+	len = chain->out_len - sizeof(h);
+	if (len < NET_ETH_HLEN || len > NET_PACKET_MAX || !header_is_sane(&h, len))
+		goto drop;
+	if (!atomic_load_explicit(&net->link_up, memory_order_relaxed))
+		goto drop;
+	h.num_buffers = 0;
+	while (iov < end && skip >= iov->iov_len)
+		skip -= iov++->iov_len;
+	iov->iov_base = (char *)iov->iov_base + skip;
+	iov->iov_len -= skip;
+	/* iov[-1] is either the header's own place, which is done with, or one kept free. */
+	iov--;
+	iov->iov_base = &h;
+	iov->iov_len = sizeof(h);
+	do {
+		n = writev(p->fd, iov, (int)(end - iov));
+	} while (n < 0 && errno == EINTR);
+	if (n >= 0) {
+		virtio_count(&p->tx_packets, 1);
+		virtio_count(&p->tx_bytes, len);
+		virtio_count(&net->dev.counters.requests, 1);
+		virtio_count(&net->dev.counters.written_bytes, len);
+		return 0;
+	}
+	if (errno == EAGAIN)
+		return -EAGAIN;
+drop:
+	virtio_count(&p->tx_dropped, 1);
+	virtio_count(&net->dev.counters.errors, 1);
+	return 0;
+}
+
+static void transmit(struct net *net, struct net_pair *p)
+{
+	struct virtqueue *vq = &p->tx->vq;
+	unsigned int batch = 0;
+	bool again = false, blocked = false;
+	int ret;
+
+	pthread_mutex_lock(&vq->lock);
+	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken || p->tx_blocked) {
+		pthread_mutex_unlock(&vq->lock);
+		return;
+	}
+	vq_kicks(vq, false);
+	do {
+		struct vq_chain chain = {.iov = p->tx_iov + 1, .max = NET_CHAIN_MAX};
+
+		ret = vq_pop(vq, &chain);
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret <= 0)
+			break;
+		if (send_one(net, p, &chain) == -EAGAIN) {
+			vq_unpop(vq);
+			blocked = true;
+			break;
+		}
+		vq_push(vq, chain.head, 0);
+		again = ++batch == NET_BATCH;
+	} while (!again);
+	if (blocked) {
+		p->tx_blocked = true;
+		virtio_count(&p->tx_blocks, 1);
+	}
+	virtio_publish(&net->dev, p->tx->index);
+	pthread_mutex_unlock(&vq->lock);
+	if (ret < 0)
+		virtio_broken(&net->dev, "the transmit queue is malformed");
+	/* A watch that cannot be had (no place left in the ring) must not stop the queue for ever:
+	 * the home tries again, after all else that it has to do. */
+	if (blocked && halter_watch(p->home, p->fd, POLLOUT, &p->tx_watch) < 0) {
+		pthread_mutex_lock(&vq->lock);
+		p->tx_blocked = false;
+		pthread_mutex_unlock(&vq->lock);
+		again = true;
+	}
+	if (again)
+		halter_post(p->home, &p->tx_task);
+}
+
+static void tx_ready(struct ring_watch *watch, uint32_t events)
+{
+	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, tx_watch));
+
+	halter_unwatch(p->home, p->fd, watch);
+	pthread_mutex_lock(&p->tx->vq.lock);
+	p->tx_blocked = false;
+	pthread_mutex_unlock(&p->tx->vq.lock);
+	transmit(p->net, p);
+}
+
+static void tx_again(struct halter_task *task)
+{
+	struct net_pair *p = (void *)((char *)task - offsetof(struct net_pair, tx_task));
+
+	transmit(p->net, p);
+}
+
+/* -- the device ------------------------------------------------------------------------------- */
+
+int net_set_offloads(struct net *net, uint64_t guest)
+{
+	uint32_t offloads = 0;
+
+	if (guest >> VIRTIO_NET_F_GUEST_CSUM & 1)
+		offloads |= NET_OFFLOAD_CSUM;
+	if (guest >> VIRTIO_NET_F_GUEST_TSO4 & 1)
+		offloads |= NET_OFFLOAD_TSO4;
+	if (guest >> VIRTIO_NET_F_GUEST_TSO6 & 1)
+		offloads |= NET_OFFLOAD_TSO6;
+	if (guest >> VIRTIO_NET_F_GUEST_ECN & 1)
+		offloads |= NET_OFFLOAD_ECN;
+	/* Segments that are not checked cannot be: the checksum is what is left to be done. */
+	if (!(offloads & NET_OFFLOAD_CSUM))
+		offloads = 0;
+	return net->backend.set_offload ? net->backend.set_offload(net->backend.ctx, offloads) : 0;
+}
+
+int net_set_pairs(struct net *net, unsigned int pairs)
+{
+	int ret = net->backend.set_pairs ? net->backend.set_pairs(net->backend.ctx, pairs) : 0;
+
+	if (ret < 0)
+		return ret;
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		/* A poll of a TAP's queue that was not attached is deaf for ever: a new one. */
+		halter_unwatch(p->home, p->fd, &p->rx_watch);
+		if (i >= pairs)
+			continue;
+		ret = halter_watch(p->home, p->fd, POLLIN, &p->rx_watch);
+		if (ret < 0)
+			return ret;
+		halter_post(p->home, &p->rx_task);
+	}
+	return 0;
+}
+
+static void start(struct virtio_device *dev)
+{
+	struct net *net = to_net(dev);
+
+	net_set_offloads(net, atomic_load(&dev->features));
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		pthread_mutex_lock(&p->rx->vq.lock);
+		/* What came before the driver may be in a form that it has not agreed to. */
+		for (int n = 0; n < 65536; n++)
+			if (read(p->fd, p->spill, sizeof(p->spill)) <= 0)
+				break;
+		p->used = 0;
+		pthread_mutex_unlock(&p->rx->vq.lock);
+	}
+	net_set_pairs(net, 1);
+}
+
+static void kick(struct virtio_device *dev, unsigned int index)
+{
+	struct net *net = to_net(dev);
+
+	if (index == net_ctrl_index(net))
+		net_control(net);
+	else if (index >= 2 * net->pair_count)
+		return;
+	else if (index & 1)
+		transmit(net, &net->pairs[index / 2]);
+	else
+		receive(net, &net->pairs[index / 2]);
+}
+
+static void reset(struct virtio_device *dev)
+{
+	struct net *net = to_net(dev);
+
+	net_set_offloads(net, 0);
+	if (net->backend.set_pairs)
+		net->backend.set_pairs(net->backend.ctx, 1);
+	/* Nobody is to be woken for what no driver takes. */
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		halter_unwatch(p->home, p->fd, &p->rx_watch);
+		halter_unwatch(p->home, p->fd, &p->tx_watch);
+		pthread_mutex_lock(&p->tx->vq.lock);
+		p->tx_blocked = false;
+		pthread_mutex_unlock(&p->tx->vq.lock);
+	}
+}
+
+static const struct virtio_ops net_ops = {.start = start, .kick = kick, .reset = reset};
+
+int net_create(const struct net_config *cfg, struct net **out)
+{
+	struct net *net;
+	int ret = -ENOMEM;
+
+	if (cfg->pairs < 1 || cfg->pairs > NET_PAIRS_MAX)
+		return -EINVAL;
+	net = calloc(1, sizeof(*net));
+	if (!net)
+		return -ENOMEM;
+	net->pair_count = cfg->pairs;
+	net->backend = cfg->backend;
+	net->dev.queue_count = 2 * cfg->pairs + 1;
+	net->pairs = calloc(cfg->pairs, sizeof(*net->pairs));
+	net->name = strdup(cfg->name ? cfg->name : "net");
+	if (!net->pairs || !net->name)
+		goto fail;
+	memcpy(net->config.mac, cfg->mac, sizeof(cfg->mac));
+	net->config.status = NET_STATUS_LINK_UP;
+	net->config.max_pairs = (uint16_t)cfg->pairs;
+	net->config.mtu = cfg->mtu;
+	atomic_init(&net->link_up, true);
+	net->dev.ops = &net_ops;
+	net->dev.name = net->name;
+	net->dev.id = VIRTIO_ID_NET;
+	net->dev.offered = features;
+	if (cfg->pairs > 1)
+		net->dev.offered |= UINT64_C(1) << VIRTIO_NET_F_MQ;
+	if (cfg->mtu)
+		net->dev.offered |= UINT64_C(1) << VIRTIO_NET_F_MTU;
+	net->dev.config = &net->config;
+	net->dev.config_len = sizeof(net->config);
+	net->dev.dma = cfg->dma;
+	net->dev.log = cfg->log;
+	net->dev.log_ctx = cfg->log_ctx;
+	ret = virtio_init(&net->dev, VQ_SIZE_MAX);
+	if (ret < 0)
+		goto fail;
+	for (unsigned int i = 0; i < cfg->pairs; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		p->net = net;
+		p->fd = cfg->fds[i];
+		p->rx = &net->dev.queues[2 * i];
+		p->tx = &net->dev.queues[2 * i + 1];
+		p->rx_watch.ready = rx_ready;
+		p->tx_watch.ready = tx_ready;
+		p->rx_task.run = rx_again;
+		p->tx_task.run = tx_again;
+	}
+	*out = net;
+	return 0;
+fail:
+	free(net->name);
+	free(net->pairs);
+	free(net);
+	return ret;
+}
+
+void net_destroy(struct net **netp)
+{
+	struct net *net = *netp;
+
+	if (!net)
+		return;
+	*netp = NULL;
+	virtio_fini(&net->dev);
+	if (net->backend.close)
+		net->backend.close(net->backend.ctx);
+	free(net->name);
+	free(net->pairs);
+	free(net);
+}
+
+struct virtio_device *net_device(struct net *net)
+{
+	return &net->dev;
+}
+
+struct net *net_of(struct virtio_device *dev)
+{
+	return to_net(dev);
+}
+
+void net_attach(struct net *net, struct catnap_halter *const *homes)
+{
+	net->dev.home = homes[0];
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		net->pairs[i].home = homes[i];
+}
+
+void net_set_link(struct net *net, bool up)
+{
+	pthread_mutex_lock(&net->dev.lock);
+	if (atomic_exchange(&net->link_up, up) != up) {
+		net->config.status = up ? NET_STATUS_LINK_UP : 0;
+		virtio_config_changed(&net->dev);
+		for (unsigned int i = 0; up && i < net->pair_count; i++)
+			halter_post(net->pairs[i].home, &net->pairs[i].rx_task);
+	}
+	pthread_mutex_unlock(&net->dev.lock);
+}
+
+void net_get_counters(struct net *net, struct net_counters *c)
+{
+	memset(c, 0, sizeof(*c));
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		c->rx_packets += atomic_load_explicit(&p->rx_packets, memory_order_relaxed);
+		c->rx_bytes += atomic_load_explicit(&p->rx_bytes, memory_order_relaxed);
+		c->rx_dropped += atomic_load_explicit(&p->rx_dropped, memory_order_relaxed);
+		c->rx_starved += atomic_load_explicit(&p->rx_starved, memory_order_relaxed);
+		c->tx_packets += atomic_load_explicit(&p->tx_packets, memory_order_relaxed);
+		c->tx_bytes += atomic_load_explicit(&p->tx_bytes, memory_order_relaxed);
+		c->tx_dropped += atomic_load_explicit(&p->tx_dropped, memory_order_relaxed);
+		c->tx_blocked += atomic_load_explicit(&p->tx_blocks, memory_order_relaxed);
+	}
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network device's control queue (virtio 1.2, section 5.1.6.5): how many pairs are in use, and
+ * offloads that are switched while the device runs.
+ */
+#include <errno.h>
+
+#include "devices/virtio/net_impl.h"
+
+#define CTRL_MQ		  4
+#define CTRL_MQ_PAIRS_SET 0
+#define CTRL_OFFLOADS	  5
+#define CTRL_OFFLOADS_SET 0
+#define CTRL_OK		  0
+#define CTRL_ERR	  1
+#define CTRL_HEADER	  2 /* class, command */
+#define CTRL_BATCH	  VQ_SIZE_MAX
+
+/* What a driver may switch: all that it has agreed to of these. */
+static const uint64_t switched =
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN;
+
+static int set_pairs(struct net *net, const struct vq_chain *c)
+{
+	uint16_t pairs;
+
+	if (!virtio_has(&net->dev, VIRTIO_NET_F_MQ) ||
+	    iov_read(c->iov, c->out, CTRL_HEADER, &pairs, sizeof(pairs)) < sizeof(pairs) ||
+	    pairs < 1 || pairs > net->pair_count)
+		return -EINVAL;
+	return net_set_pairs(net, pairs);
+}
+
+static int set_offloads(struct net *net, const struct vq_chain *c)
+{
+	uint64_t offloads, allowed = switched & atomic_load(&net->dev.features);
+
+	if (!virtio_has(&net->dev, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) ||
+	    iov_read(c->iov, c->out, CTRL_HEADER, &offloads, sizeof(offloads)) < sizeof(offloads) ||
+	    offloads & ~allowed)
+		return -EINVAL;
+	return net_set_offloads(net, offloads);
+}
+
+static int command(struct net *net, const struct vq_chain *c)
+{
+	uint8_t header[CTRL_HEADER];
+
+	if (iov_read(c->iov, c->out, 0, header, sizeof(header)) < sizeof(header))
+		return -EINVAL;
+	if (header[0] == CTRL_MQ && header[1] == CTRL_MQ_PAIRS_SET)
+		return set_pairs(net, c);
+	if (header[0] == CTRL_OFFLOADS && header[1] == CTRL_OFFLOADS_SET)
+		return set_offloads(net, c);
+	return -EINVAL;
+}
+
+void net_control(struct net *net)
+{
+	unsigned int index = net_ctrl_index(net), batch = 0;
+	struct virtqueue *vq = &net->dev.queues[index].vq;
+	struct iovec iov[NET_CTRL_IOV];
+	bool more = true;
+
+	pthread_mutex_lock(&vq->lock);
+	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken)
+		more = false;
+	/* Kicks stay wanted: a command that comes while one is carried out brings its own. */
+	while (more && batch++ < CTRL_BATCH) {
+		struct vq_chain c = {.iov = iov, .max = NET_CTRL_IOV};
+		uint8_t ack;
+		size_t n;
+
+		if (vq_pop(vq, &c) <= 0)
+			break;
+		ack = command(net, &c) < 0 ? CTRL_ERR : CTRL_OK;
+		n = iov_write(c.iov + c.out, c.in, 0, &ack, sizeof(ack));
+		vq_push(vq, c.head, (uint32_t)n);
+	}
+	virtio_publish(&net->dev, index);
+	pthread_mutex_unlock(&vq->lock);
+}

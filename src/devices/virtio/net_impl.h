@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The network device's inside, between net.c and net_ctrl.c, and what its driver sees (5.1). */
+#ifndef DEVICES_VIRTIO_NET_IMPL_H
+#define DEVICES_VIRTIO_NET_IMPL_H
+
+#include <stddef.h>
+
+#include "devices/virtio/net.h"
+
+/* Feature bits (5.1.3). */
+#define VIRTIO_NET_F_CSUM		 0
+#define VIRTIO_NET_F_GUEST_CSUM		 1
+#define VIRTIO_NET_F_CTRL_GUEST_OFFLOADS 2
+#define VIRTIO_NET_F_MTU		 3
+#define VIRTIO_NET_F_MAC		 5
+#define VIRTIO_NET_F_GUEST_TSO4		 7
+#define VIRTIO_NET_F_GUEST_TSO6		 8
+#define VIRTIO_NET_F_GUEST_ECN		 9
+#define VIRTIO_NET_F_HOST_TSO4		 11
+#define VIRTIO_NET_F_HOST_TSO6		 12
+#define VIRTIO_NET_F_HOST_ECN		 13
+#define VIRTIO_NET_F_MRG_RXBUF		 15
+#define VIRTIO_NET_F_STATUS		 16
+#define VIRTIO_NET_F_CTRL_VQ		 17
+#define VIRTIO_NET_F_MQ			 22
+
+#define NET_STATUS_LINK_UP 1u
+
+struct net_config_space {
+	uint8_t mac[6];
+	uint16_t status;
+	uint16_t max_pairs;
+	uint16_t mtu;
+};
+
+_Static_assert(sizeof(struct net_config_space) == 12 &&
+		       offsetof(struct net_config_space, mtu) == 10,
+	       "the driver sees this");
+
+/* Before every packet (5.1.6). */
+struct net_hdr {
+	uint8_t flags, gso_type;
+	uint16_t hdr_len, gso_size, csum_start, csum_offset;
+	uint16_t num_buffers;
+};
+
+_Static_assert(sizeof(struct net_hdr) == 12 && offsetof(struct net_hdr, num_buffers) == 10,
+	       "the driver sees this");
+
+#define NET_HDR_NEEDS_CSUM 1u
+#define NET_HDR_GSO_NONE   0u
+#define NET_HDR_GSO_TCPV4  1u
+#define NET_HDR_GSO_TCPV6  4u
+#define NET_HDR_GSO_ECN	   0x80u
+
+#define NET_ETH_HLEN   14
+#define NET_PACKET_MAX (65535 + 18) /* an IP packet, Ethernet's header and a VLAN tag */
+#define NET_SPILL      (NET_PACKET_MAX + 128)
+#define NET_CHAIN_MAX  VQ_SIZE_MAX /* buffers in one chain */
+#define NET_BATCH      VQ_SIZE_MAX /* packets before others have their turn */
+#define NET_CTRL_IOV   64
+
+struct net_pair {
+	struct net *net;
+	struct catnap_halter *home;
+	int fd;
+	struct virtio_queue_state *rx, *tx;
+	struct ring_watch rx_watch, tx_watch;
+	struct halter_task rx_task, tx_task;
+
+	/*
+	 * Under the receive queue's lock. The packet in hand, if used is not 0: of its len bytes,
+	 * header included, direct are in the first chain, rest are given out, and all but the
+	 * direct ones came to the spill buffer.
+	 */
+	unsigned int used; /* chains, popped and not pushed yet */
+	size_t len, direct, rest;
+	struct vq_chain first;
+	uint16_t heads[VQ_SIZE_MAX];
+	uint32_t written[VQ_SIZE_MAX];
+	struct iovec iov[NET_CHAIN_MAX + 1]; /* the first chain's, and the spill buffer */
+	struct iovec more[NET_CHAIN_MAX];    /* a further one's */
+	uint8_t spill[NET_SPILL];
+
+	/* Under the transmit queue's lock. */
+	bool tx_blocked;			/* POLLOUT is waited for */
+	struct iovec tx_iov[NET_CHAIN_MAX + 1]; /* the first entry is free for a header */
+
+	_Atomic uint64_t rx_packets, rx_bytes, rx_dropped, rx_starved;
+	_Atomic uint64_t tx_packets, tx_bytes, tx_dropped, tx_blocks;
+};
+
+struct net {
+	struct virtio_device dev;
+	struct net_config_space config; /* under the device's lock, once made */
+	struct net_backend backend;
+	unsigned int pair_count;
+	struct net_pair *pairs;
+	char *name;
+	_Atomic bool link_up;
+};
+
+/* Which queue is the control queue: the one after all pairs, or, without MQ, after the first. */
+static inline unsigned int net_ctrl_index(const struct net *net)
+{
+	return virtio_has(&net->dev, VIRTIO_NET_F_MQ) ? 2 * net->pair_count : 2;
+}
+
+/* Under the device's lock or the control queue's: never both at once. @guest: features, GUEST_*.
+ * 0 or -errno. */
+int net_set_offloads(struct net *net, uint64_t guest);
+int net_set_pairs(struct net *net, unsigned int pairs);
+/* net_ctrl.c: the control queue was kicked. */
+void net_control(struct net *net);
+
+#endif

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The socket device: its queues, its events, its life. Connections are in vsock_conn.c. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "devices/virtio/vsock_impl.h"
+
+#define EVENTS	 32
+#define ROUNDS	 8   /* of EVENTS each, before others on the thread have their turn */
+#define RX_BATCH 256 /* packets, likewise */
+
+static struct vsock *to_vsock(struct virtio_device *dev)
+{
+	return (struct vsock *)((char *)dev - offsetof(struct vsock, dev));
+}
+
+/* -- who has something for the guest ---------------------------------------------------------- */
+
+void vsock_list(struct vsock *vs, struct vsock_conn *c)
+{
+	if (c->listed || !vsock_conn_has_output(c))
+		return;
+	c->listed = true;
+	c->after = NULL;
+	c->before = vs->last;
+	if (vs->last)
+		vs->last->after = c;
+	else
+		vs->first = c;
+	vs->last = c;
+}
+
+void vsock_unlist(struct vsock *vs, struct vsock_conn *c)
+{
+	if (!c->listed)
+		return;
+	c->listed = false;
+	if (c->before)
+		c->before->after = c->after;
+	else
+		vs->first = c->after;
+	if (c->after)
+		c->after->before = c->before;
+	else
+		vs->last = c->before;
+}
+
+/* -- queues ----------------------------------------------------------------------------------- */
+
+static bool usable(struct vsock *vs, unsigned int index)
+{
+	const struct virtqueue *vq = &vs->dev.queues[index].vq;
+
+	return atomic_load(&vs->dev.running) && vq->enabled && !vq->broken;
+}
+
+/* Drops the first @skip bytes of *iov; those that remain. */
+static unsigned int skip_bytes(struct iovec **iov, unsigned int count, size_t skip)
+{
+	while (count && skip >= (*iov)->iov_len) {
+		skip -= (*iov)->iov_len;
+		(*iov)++;
+		count--;
+	}
+	if (count) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + skip;
+		(*iov)->iov_len -= skip;
+	}
+	return count;
+}
+
+static void keep_bytes(struct iovec *iov, unsigned int *count, size_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < *count && len; i++) {
+		if (iov[i].iov_len > len)
+			iov[i].iov_len = len;
+		len -= iov[i].iov_len;
+	}
+	*count = i;
+}
+
+/* What is next for the guest. The chain's iov is used up. False: nothing. */
+static bool next_packet(struct vsock *vs, struct vq_chain *chain, uint32_t *len)
+{
+	struct iovec *iov = chain->iov + chain->out, head[VSOCK_IOV];
+	unsigned int count = chain->in;
+	struct vsock_hdr h;
+
+	memcpy(head, iov, count * sizeof(*iov)); /* the header is written last */
+	if (vs->rst_count) {
+		const struct vsock_rst *r = &vs->rst[vs->rst_first];
+
+		h = (struct vsock_hdr){.src_cid = VSOCK_CID_HOST,
+				       .dst_cid = vs->cid,
+				       .src_port = r->host_port,
+				       .dst_port = r->guest_port,
+				       .type = VSOCK_TYPE_STREAM,
+				       .op = VSOCK_OP_RST};
+		vs->rst_first = (vs->rst_first + 1) % VSOCK_RST_MAX;
+		vs->rst_count--;
+	} else {
+		struct vsock_conn *c;
+
+		count = skip_bytes(&iov, count, sizeof(h));
+		for (;;) {
+			c = vs->first;
+			if (!c)
+				return false;
+			vsock_unlist(vs, c);
+			if (vsock_conn_next(vs, c, &h, iov, count))
+				break;
+		}
+		/* Behind the others, if there is more; unless it was its last word. */
+		if (h.op != VSOCK_OP_RST)
+			vsock_list(vs, c);
+	}
+	iov_write(head, chain->in, 0, &h, sizeof(h));
+	*len = (uint32_t)sizeof(h) + h.len;
+	return true;
+}
+
+/* Both return what is wrong with the queue, or NULL. */
+static const char *receive(struct vsock *vs, bool *more)
+{
+	struct virtqueue *vq = &vs->dev.queues[VSOCK_RX].vq;
+	const char *fault = NULL;
+	unsigned int batch = 0;
+
+	pthread_mutex_lock(&vq->lock);
+	while (usable(vs, VSOCK_RX) && (vs->rst_count || vs->first)) {
+		struct vq_chain chain = {.iov = vs->iov, .max = VSOCK_IOV};
+		uint32_t len;
+		int ret;
+
+		if (batch++ == RX_BATCH) {
+			*more = true;
+			break;
+		}
+		ret = vq_pop(vq, &chain);
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret == 0)
+			break;
+		if (ret < 0) {
+			fault = "the receive queue is malformed";
+			break;
+		}
+		/* Data needs a place, too: a driver's buffers are some KiB. */
+		if (chain.in_len <= sizeof(struct vsock_hdr)) {
+			vq->broken = true;
+			fault = "a receive buffer is not longer than the header";
+			break;
+		}
+		if (!next_packet(vs, &chain, &len)) {
+			vq_unpop(vq);
+			break;
+		}
+		vq_push(vq, chain.head, len);
+	}
+	if (!vs->rst_count && !vs->first)
+		vq_kicks(vq, false); /* until there is no buffer for something */
+	virtio_publish(&vs->dev, VSOCK_RX);
+	pthread_mutex_unlock(&vq->lock);
+	return fault;
+}
+
+static void take_packet(struct vsock *vs, struct vq_chain *chain)
+{
+	struct iovec *iov = chain->iov;
+	unsigned int count = chain->out;
+	struct vsock_hdr h;
+
+	if (iov_read(iov, count, 0, &h, sizeof(h)) < sizeof(h) ||
+	    h.len > chain->out_len - sizeof(h) || (h.len && h.op != VSOCK_OP_RW) ||
+	    h.src_cid != vs->cid) {
+		atomic_fetch_add(&vs->dev.faults, 1);
+		return;
+	}
+	if (h.dst_cid != VSOCK_CID_HOST)
+		return; /* there is nobody else */
+	count = skip_bytes(&iov, count, sizeof(h));
+	keep_bytes(iov, &count, h.len);
+	vsock_conn_packet(vs, &h, iov, count);
+}
+
+static const char *transmit(struct vsock *vs, bool *more)
+{
+	struct virtqueue *vq = &vs->dev.queues[VSOCK_TX].vq;
+	const char *fault = NULL;
+	unsigned int batch = 0;
+
+	pthread_mutex_lock(&vq->lock);
+	vq_kicks(vq, false);
+	/* With no place for an answer it has to wait: the next receive kick makes some. */
+	while (usable(vs, VSOCK_TX) && vs->rst_count < VSOCK_RST_MAX) {
+		struct vq_chain chain = {.iov = vs->iov, .max = VSOCK_IOV};
+		int ret;
+
+		if (batch++ == RX_BATCH) {
+			*more = true;
+			break;
+		}
+		ret = vq_pop(vq, &chain);
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret == 0)
+			break;
+		if (ret < 0) {
+			fault = "the transmit queue is malformed";
+			break;
+		}
+		take_packet(vs, &chain);
+		vq_push(vq, chain.head, 0);
+	}
+	virtio_publish(&vs->dev, VSOCK_TX);
+	pthread_mutex_unlock(&vq->lock);
+	return fault;
+}
+
+/* All that can be done now. Any halter's thread. */
+static void serve(struct vsock *vs)
+{
+	const char *fault, *fault2;
+	bool more = false;
+	unsigned int held;
+
+	pthread_mutex_lock(&vs->lock);
+	do {
+		held = vs->rst_count;
+		fault = transmit(vs, &more);
+		fault2 = receive(vs, &more);
+		/* Answers went out, so that what they held up may go on. */
+	} while (!more && !fault && !fault2 && held == VSOCK_RST_MAX && vs->rst_count < held);
+	pthread_mutex_unlock(&vs->lock);
+	if (fault || fault2)
+		virtio_broken(&vs->dev, fault ? fault : fault2);
+	else if (more)
+		halter_post(vs->dev.home, &vs->task);
+}
+
+/* -- events ----------------------------------------------------------------------------------- */
+
+static void accept_all(struct vsock *vs)
+{
+	int fd;
+
+	for (;;) {
+		fd = accept4(vs->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			vsock_conn_accept(vs, fd);
+		else if (errno != ECONNABORTED && errno != EINTR)
+			break;
+	}
+}
+
+static void look(struct vsock *vs)
+{
+	struct epoll_event ev[EVENTS];
+	int n = EVENTS;
+
+	pthread_mutex_lock(&vs->lock);
+	for (int round = 0; round < ROUNDS && n == EVENTS; round++) {
+		n = epoll_wait(vs->epoll_fd, ev, EVENTS, 0);
+		for (int i = 0; i < n; i++) {
+			/* One descriptor, one event: none that a former one has freed. */
+			if (ev[i].data.ptr)
+				vsock_conn_event(vs, ev[i].data.ptr, ev[i].events);
+			else
+				accept_all(vs);
+		}
+	}
+	pthread_mutex_unlock(&vs->lock);
+	if (n == EVENTS)
+		halter_post(vs->dev.home, &vs->task);
+	serve(vs);
+}
+
+static void ready(struct ring_watch *watch, uint32_t events)
+{
+	look((struct vsock *)((char *)watch - offsetof(struct vsock, watch)));
+}
+
+static void again(struct halter_task *task)
+{
+	look((struct vsock *)((char *)task - offsetof(struct vsock, task)));
+}
+
+/* -- the device ------------------------------------------------------------------------------- */
+
+static void kick(struct virtio_device *dev, unsigned int index)
+{
+	if (index != VSOCK_EVENT)
+		serve(to_vsock(dev));
+}
+
+static void reset(struct virtio_device *dev)
+{
+	struct vsock *vs = to_vsock(dev);
+
+	pthread_mutex_lock(&vs->lock);
+	vsock_conn_close_all(vs);
+	vs->rst_count = 0;
+	pthread_mutex_unlock(&vs->lock);
+}
+
+static const struct virtio_ops ops = {.kick = kick, .reset = reset};
+
+/* A socket that nobody listens on any more was left by a program that did not end well. */
+static bool stale(const struct sockaddr_un *at)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat st;
+	bool is;
+
+	if (fd < 0)
+		return false;
+	is = lstat(at->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	     connect(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return is;
+}
+
+static int open_socket(struct vsock *vs, char *why, size_t len)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	int ret;
+
+	vs->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	vs->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (vs->epoll_fd < 0 || vs->listen_fd < 0)
+		goto fail;
+	memcpy(at.sun_path, vs->path, strlen(vs->path) + 1);
+	ret = bind(vs->listen_fd, (struct sockaddr *)&at, sizeof(at));
+	if (ret < 0 && errno == EADDRINUSE) {
+		if (stale(&at) && unlink(vs->path) == 0)
+			ret = bind(vs->listen_fd, (struct sockaddr *)&at, sizeof(at));
+		else
+			errno = EADDRINUSE;
+	}
+	if (ret < 0)
+		goto fail;
+	if (listen(vs->listen_fd, 128) == 0 &&
+	    epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->listen_fd, &ev) == 0)
+		return 0;
+	ret = -errno;
+	unlink(vs->path);
+	errno = -ret;
+fail:
+	ret = -errno;
+	snprintf(why, len, "%s: %s", vs->path,
+		 ret == -EADDRINUSE ? "there is such a file already" : strerror(-ret));
+	return ret;
+}
+
+static void free_vsock(struct vsock *vs)
+{
+	if (vs->epoll_fd >= 0)
+		close(vs->epoll_fd);
+	if (vs->listen_fd >= 0)
+		close(vs->listen_fd);
+	pthread_mutex_destroy(&vs->lock);
+	free(vs->name);
+	free(vs);
+}
+
+int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, size_t len)
+{
+	size_t n = strlen(cfg->path);
+	struct vsock *vs;
+	int ret;
+
+	if (cfg->cid < VSOCK_CID_MIN || cfg->cid > VSOCK_CID_MAX) {
+		snprintf(why, len, "cid %llu: expected %u to %u", (unsigned long long)cfg->cid,
+			 VSOCK_CID_MIN, VSOCK_CID_MAX);
+		return -EINVAL;
+	}
+	if (n == 0 || n > VSOCK_PATH_MAX) {
+		snprintf(why, len, "%s: expected a path of 1 to %d bytes", cfg->path,
+			 VSOCK_PATH_MAX);
+		return -ENAMETOOLONG;
+	}
+	vs = calloc(1, sizeof(*vs));
+	if (!vs)
+		return -ENOMEM;
+	vs->epoll_fd = vs->listen_fd = -1;
+	vs->cid = cfg->cid;
+	memcpy(vs->path, cfg->path, n);
+	pthread_mutex_init(&vs->lock, NULL);
+	vs->watch.ready = ready;
+	vs->task.run = again;
+	vs->dev.ops = &ops;
+	vs->dev.id = VIRTIO_ID_VSOCK;
+	vs->dev.offered = 1; /* stream sockets */
+	vs->dev.config = &vs->cid;
+	vs->dev.config_len = sizeof(vs->cid);
+	vs->dev.queue_count = VSOCK_QUEUES;
+	vs->dev.dma = cfg->dma;
+	vs->dev.log = cfg->log;
+	vs->dev.log_ctx = cfg->log_ctx;
+	ret = asprintf(&vs->name, "vsock %llu", (unsigned long long)cfg->cid) < 0 ? -ENOMEM : 0;
+	if (ret < 0)
+		vs->name = NULL;
+	vs->dev.name = vs->name;
+	if (ret == 0)
+		ret = virtio_init(&vs->dev, VQ_SIZE_MAX);
+	if (ret == 0) {
+		ret = open_socket(vs, why, len);
+		if (ret < 0)
+			virtio_fini(&vs->dev);
+	}
+	if (ret < 0) {
+		free_vsock(vs);
+		return ret;
+	}
+	*out = vs;
+	return 0;
+}
+
+void vsock_destroy(struct vsock **vsp)
+{
+	struct vsock *vs = *vsp;
+
+	if (!vs)
+		return;
+	*vsp = NULL;
+	vsock_conn_close_all(vs);
+	unlink(vs->path);
+	virtio_fini(&vs->dev);
+	free_vsock(vs);
+}
+
+struct virtio_device *vsock_device(struct vsock *vs)
+{
+	return &vs->dev;
+}
+
+struct vsock *vsock_of(struct virtio_device *dev)
+{
+	return to_vsock(dev);
+}
+
+int vsock_attach(struct vsock *vs, struct catnap_halter *home)
+{
+	vs->dev.home = home;
+	return halter_watch(home, vs->epoll_fd, POLLIN, &vs->watch);
+}
+
+void vsock_get_counters(struct vsock *vs, struct vsock_counters *c)
+{
+	pthread_mutex_lock(&vs->lock);
+	*c = vs->counters;
+	pthread_mutex_unlock(&vs->lock);
+}

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections of the socket device: from a Unix socket to a port of the guest's and back, with the
+ * standard's credit (virtio 1.2, section 5.10.6.3): nobody sends more than the other side has said
+ * it can hold. A guest that does is cut off; one that lies about itself gets nothing, or too much
+ * for itself.
+ *
+ * What the host does not take at once is kept, and what the guest cannot take is left in the Unix
+ * socket, whose other end then waits.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "devices/virtio/vsock_impl.h"
+
+#define LINE_MAX_BYTES 32 /* of "CONNECT 4294967295\n", with room for blanks */
+
+/* -- the table -------------------------------------------------------------------------------- */
+
+static struct vsock_conn **bucket(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
+{
+	uint32_t hash = (guest_port * 31u) ^ host_port ^ (host_port >> 8);
+
+	return &vs->table[hash % VSOCK_HASH];
+}
+
+static struct vsock_conn *find(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
+{
+	struct vsock_conn *c = *bucket(vs, guest_port, host_port);
+
+	while (c && (c->guest_port != guest_port || c->host_port != host_port))
+		c = c->next;
+	return c;
+}
+
+static void insert(struct vsock *vs, struct vsock_conn *c)
+{
+	struct vsock_conn **b = bucket(vs, c->guest_port, c->host_port);
+
+	c->next = *b;
+	*b = c;
+}
+
+static void remove_from(struct vsock_conn **list, struct vsock_conn *c)
+{
+	while (*list && *list != c)
+		list = &(*list)->next;
+	if (*list)
+		*list = c->next;
+}
+
+static void destroy(struct vsock *vs, struct vsock_conn *c)
+{
+	if (c->state == CONN_HANDSHAKE)
+		remove_from(&vs->handshakes, c);
+	else
+		remove_from(bucket(vs, c->guest_port, c->host_port), c);
+	vsock_unlist(vs, c);
+	close(c->fd); /* which takes it out of the epoll set */
+	free(c->buffer);
+	free(c);
+	vs->conn_count--;
+}
+
+void vsock_conn_close_all(struct vsock *vs)
+{
+	for (unsigned int i = 0; i < VSOCK_HASH; i++)
+		while (vs->table[i])
+			destroy(vs, vs->table[i]);
+	while (vs->handshakes)
+		destroy(vs, vs->handshakes);
+}
+
+/* Takes @fd, also when it fails. */
+static struct vsock_conn *make(struct vsock *vs, int fd, enum conn_state state)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+	struct vsock_conn *c = NULL;
+
+	if (vs->conn_count < VSOCK_CONNS_MAX)
+		c = calloc(1, sizeof(*c));
+	if (c) {
+		c->fd = fd;
+		c->state = state;
+		ev.data.ptr = c;
+		if (epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0) {
+			vs->conn_count++;
+			return c;
+		}
+		free(c);
+	}
+	close(fd);
+	return NULL;
+}
+
+/* -- answers ---------------------------------------------------------------------------------- */
+
+static void want(struct vsock *vs, struct vsock_conn *c, uint32_t what)
+{
+	c->want |= what;
+	vsock_list(vs, c);
+}
+
+static void refuse(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
+{
+	unsigned int i = (vs->rst_first + vs->rst_count) % VSOCK_RST_MAX;
+
+	/* There is room: packets are taken only while there is. */
+	if (vs->rst_count == VSOCK_RST_MAX)
+		return;
+	vs->rst[i] = (struct vsock_rst){guest_port, host_port};
+	vs->rst_count++;
+	vs->counters.refused++;
+	virtio_count(&vs->dev.counters.errors, 1);
+}
+
+/* How much more the guest can hold. */
+static uint32_t credit(const struct vsock_conn *c)
+{
+	uint32_t flying = c->sent - c->peer_taken;
+
+	return flying < c->peer_alloc ? c->peer_alloc - flying : 0;
+}
+
+static bool has_data(const struct vsock_conn *c)
+{
+	return c->state == CONN_OPEN && c->readable && !c->eof && !(c->shut & VSOCK_SHUT_RECEIVE);
+}
+
+bool vsock_conn_has_output(const struct vsock_conn *c)
+{
+	return c->want != 0 || (has_data(c) && credit(c) != 0);
+}
+
+/* -- from the guest --------------------------------------------------------------------------- */
+
+/* The host takes no more, or has gone: what comes is thrown away, and the guest told. */
+static void host_is_deaf(struct vsock *vs, struct vsock_conn *c)
+{
+	c->deaf = true;
+	c->taken = c->came;
+	free(c->buffer);
+	c->buffer = NULL;
+	c->shut_told |= VSOCK_SHUT_RECEIVE;
+	want(vs, c, WANT_SHUTDOWN);
+}
+
+static void told(struct vsock *vs, struct vsock_conn *c)
+{
+	/* The guest may believe that this much less is free than there is. */
+	if (c->taken - c->taken_told >= VSOCK_BUFFER / 4)
+		want(vs, c, WANT_CREDIT_UPDATE);
+}
+
+/* Both directions are shut and all is delivered: the end (5.10.6.4). */
+static void end_if_done(struct vsock *vs, struct vsock_conn *c)
+{
+	if (c->came != c->taken)
+		return;
+	if (c->shut == VSOCK_SHUT_BOTH)
+		want(vs, c, WANT_RST);
+	else if (c->shut & VSOCK_SHUT_SEND && !c->deaf)
+		shutdown(c->fd, SHUT_WR);
+}
+
+static void flush_buffer(struct vsock *vs, struct vsock_conn *c)
+{
+	while (c->buffer) {
+		uint32_t at = c->taken % VSOCK_BUFFER, left = c->came - c->taken;
+		uint32_t n = left < VSOCK_BUFFER - at ? left : VSOCK_BUFFER - at;
+		ssize_t done = send(c->fd, c->buffer + at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (done < 0 && errno == EAGAIN)
+			break;
+		if (done < 0) {
+			host_is_deaf(vs, c);
+			break;
+		}
+		c->taken += (uint32_t)done;
+		if (c->taken == c->came) {
+			free(c->buffer);
+			c->buffer = NULL;
+		}
+	}
+	told(vs, c);
+	if (!c->buffer)
+		end_if_done(vs, c);
+}
+
+/* Keeps @len bytes of @iov from @offset on. */
+static int keep(struct vsock_conn *c, const struct iovec *iov, unsigned int count, size_t offset,
+		uint32_t len)
+{
+	uint32_t at = c->came % VSOCK_BUFFER;
+	uint32_t n = len < VSOCK_BUFFER - at ? len : VSOCK_BUFFER - at;
+
+	if (!c->buffer)
+		c->buffer = malloc(VSOCK_BUFFER);
+	if (!c->buffer)
+		return -ENOMEM;
+	iov_read(iov, count, offset, c->buffer + at, n);
+	iov_read(iov, count, offset + n, c->buffer, len - n);
+	c->came += len;
+	return 0;
+}
+
+static void take_data(struct vsock *vs, struct vsock_conn *c, struct iovec *iov, unsigned int count,
+		      uint32_t len)
+{
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+	ssize_t done = 0;
+
+	if (c->shut & VSOCK_SHUT_SEND) {
+		want(vs, c, WANT_RST);
+		return;
+	}
+	if (len > VSOCK_BUFFER - (c->came - c->taken)) {
+		vs->counters.credit_violations++;
+		want(vs, c, WANT_RST);
+		return;
+	}
+	vs->counters.tx_bytes += len;
+	virtio_count(&vs->dev.counters.written_bytes, len);
+	if (c->deaf) {
+		c->came += len;
+		c->taken += len;
+		told(vs, c);
+		return;
+	}
+	if (!c->buffer) {
+		done = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (done < 0 && errno != EAGAIN) {
+			c->came += len;
+			host_is_deaf(vs, c);
+			return;
+		}
+		if (done < 0)
+			done = 0;
+		c->came += (uint32_t)done;
+		c->taken += (uint32_t)done;
+	}
+	if (len > (uint32_t)done && keep(c, iov, count, (size_t)done, len - (uint32_t)done) < 0) {
+		want(vs, c, WANT_RST);
+		return;
+	}
+	told(vs, c);
+}
+
+static void connect_to_host(struct vsock *vs, const struct vsock_hdr *h)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	struct vsock_conn *c = NULL;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s_%u", vs->path, h->dst_port);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		c = make(vs, fd, CONN_OPEN);
+	else if (fd >= 0)
+		close(fd);
+	if (!c) {
+		refuse(vs, h->src_port, h->dst_port);
+		return;
+	}
+	c->guest_port = h->src_port;
+	c->host_port = h->dst_port;
+	c->peer_alloc = h->buf_alloc;
+	c->peer_taken = h->fwd_cnt;
+	insert(vs, c);
+	vs->counters.connections++;
+	virtio_count(&vs->dev.counters.requests, 1);
+	want(vs, c, WANT_RESPONSE);
+}
+
+static void accepted(struct vsock *vs, struct vsock_conn *c)
+{
+	char line[32];
+	int n = snprintf(line, sizeof(line), "OK %u\n", c->host_port);
+
+	c->state = CONN_OPEN;
+	vs->counters.connections++;
+	virtio_count(&vs->dev.counters.requests, 1);
+	/* The socket has not been written to: this fits, or the host has gone. */
+	if (send(c->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
+		want(vs, c, WANT_RST);
+}
+
+static void shut(struct vsock *vs, struct vsock_conn *c, uint32_t flags)
+{
+	c->shut |= flags & VSOCK_SHUT_BOTH;
+	if (c->shut & VSOCK_SHUT_RECEIVE && !(c->shut & VSOCK_SHUT_SEND))
+		shutdown(c->fd, SHUT_RD);
+	end_if_done(vs, c);
+}
+
+void vsock_conn_packet(struct vsock *vs, const struct vsock_hdr *h, struct iovec *iov,
+		       unsigned int count)
+{
+	struct vsock_conn *c = find(vs, h->src_port, h->dst_port);
+
+	if (h->type != VSOCK_TYPE_STREAM) {
+		refuse(vs, h->src_port, h->dst_port);
+		return;
+	}
+	if (h->op == VSOCK_OP_RST) {
+		if (c)
+			destroy(vs, c);
+		return;
+	}
+	if (!c) {
+		if (h->op == VSOCK_OP_REQUEST)
+			connect_to_host(vs, h);
+		else
+			refuse(vs, h->src_port, h->dst_port);
+		return;
+	}
+	if (c->want & WANT_RST)
+		return;
+	c->peer_alloc = h->buf_alloc;
+	c->peer_taken = h->fwd_cnt;
+	if (c->state == CONN_REQUESTED) {
+		if (h->op == VSOCK_OP_RESPONSE)
+			accepted(vs, c);
+		else
+			want(vs, c, WANT_RST);
+	} else if (h->op == VSOCK_OP_RW) {
+		take_data(vs, c, iov, count, h->len);
+	} else if (h->op == VSOCK_OP_SHUTDOWN) {
+		shut(vs, c, h->flags);
+	} else if (h->op == VSOCK_OP_CREDIT_REQUEST) {
+		want(vs, c, WANT_CREDIT_UPDATE);
+	} else if (h->op != VSOCK_OP_CREDIT_UPDATE) {
+		want(vs, c, WANT_RST);
+	}
+	vsock_list(vs, c); /* there may be credit for what waits */
+}
+
+/* -- to the guest ----------------------------------------------------------------------------- */
+
+/* Reads data into @iov. How much; 0: there may be something else to tell. */
+static uint32_t read_data(struct vsock *vs, struct vsock_conn *c, struct iovec *iov,
+			  unsigned int count)
+{
+	uint32_t max = credit(c), i;
+	struct msghdr msg = {.msg_iov = iov};
+	ssize_t n;
+
+	if (max > VSOCK_PACKET_MAX)
+		max = VSOCK_PACKET_MAX;
+	for (i = 0; i < count && max; i++) {
+		if (iov[i].iov_len > max)
+			iov[i].iov_len = max;
+		max -= (uint32_t)iov[i].iov_len;
+	}
+	msg.msg_iovlen = i;
+	n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+	if (n > 0) {
+		c->sent += (uint32_t)n;
+		vs->counters.rx_bytes += (uint32_t)n;
+		virtio_count(&vs->dev.counters.read_bytes, (uint32_t)n);
+		if (!credit(c))
+			c->want |= WANT_CREDIT_REQUEST;
+		return (uint32_t)n;
+	}
+	c->readable = false;
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	c->eof = true;
+	c->shut_told |= VSOCK_SHUT_SEND;
+	if (n < 0 || c->hung_up)
+		c->shut_told |= VSOCK_SHUT_RECEIVE;
+	c->want |= WANT_SHUTDOWN;
+	return 0;
+}
+
+static uint16_t take_want(struct vsock_conn *c, struct vsock_hdr *h)
+{
+	static const struct {
+		enum conn_want want;
+		enum vsock_op op;
+	} ops[] = {
+		{WANT_RST, VSOCK_OP_RST},
+		{WANT_REQUEST, VSOCK_OP_REQUEST},
+		{WANT_RESPONSE, VSOCK_OP_RESPONSE},
+		{WANT_CREDIT_REQUEST, VSOCK_OP_CREDIT_REQUEST},
+		{WANT_CREDIT_UPDATE, VSOCK_OP_CREDIT_UPDATE},
+		{WANT_SHUTDOWN, VSOCK_OP_SHUTDOWN},
+	};
+
+	for (unsigned int i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		if (!(c->want & ops[i].want))
+			continue;
+		c->want &= ~(uint32_t)ops[i].want;
+		if (ops[i].want == WANT_SHUTDOWN)
+			h->flags = c->shut_told;
+		return (uint16_t)ops[i].op;
+	}
+	return 0;
+}
+
+bool vsock_conn_next(struct vsock *vs, struct vsock_conn *c, struct vsock_hdr *h, struct iovec *iov,
+		     unsigned int count)
+{
+	*h = (struct vsock_hdr){
+		.src_cid = VSOCK_CID_HOST,
+		.dst_cid = vs->cid,
+		.src_port = c->host_port,
+		.dst_port = c->guest_port,
+		.type = VSOCK_TYPE_STREAM,
+		.buf_alloc = VSOCK_BUFFER,
+	};
+	h->op = take_want(c, h);
+	if (!h->op && has_data(c) && credit(c)) {
+		h->len = read_data(vs, c, iov, count);
+		if (h->len)
+			h->op = VSOCK_OP_RW;
+		else
+			h->op = take_want(c, h);
+	}
+	if (!h->op)
+		return false;
+	h->fwd_cnt = c->taken_told = c->taken;
+	if (h->op == VSOCK_OP_RST)
+		destroy(vs, c);
+	return true;
+}
+
+/* -- from the host ---------------------------------------------------------------------------- */
+
+void vsock_conn_accept(struct vsock *vs, int fd)
+{
+	struct vsock_conn *c = make(vs, fd, CONN_HANDSHAKE);
+
+	if (!c)
+		return;
+	c->next = vs->handshakes;
+	vs->handshakes = c;
+}
+
+static bool parse_line(const char *line, uint32_t *port)
+{
+	static const char word[] = "CONNECT ";
+	uint64_t value = 0;
+
+	if (strncmp(line, word, sizeof(word) - 1) != 0)
+		return false;
+	line += sizeof(word) - 1;
+	if (*line < '0' || *line > '9')
+		return false;
+	for (; *line >= '0' && *line <= '9'; line++) {
+		value = value * 10 + (uint64_t)(*line - '0');
+		if (value > UINT32_MAX)
+			return false;
+	}
+	*port = (uint32_t)value;
+	return *line == '\n' || strcmp(line, "\r\n") == 0;
+}
+
+/* The host's line, once all of it is there; not a byte more is read. */
+static void handshake(struct vsock *vs, struct vsock_conn *c)
+{
+	char line[LINE_MAX_BYTES + 1];
+	ssize_t n = recv(c->fd, line, LINE_MAX_BYTES, MSG_PEEK | MSG_DONTWAIT);
+	uint32_t port;
+	char *end;
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		destroy(vs, c);
+		return;
+	}
+	end = memchr(line, '\n', (size_t)n);
+	if (!end && n < LINE_MAX_BYTES && !c->hung_up)
+		return;
+	if (end)
+		end[1] = '\0';
+	if (!end || !parse_line(line, &port) || !atomic_load(&vs->dev.running) ||
+	    recv(c->fd, line, (size_t)(end + 1 - line), MSG_DONTWAIT) != end + 1 - line) {
+		vs->counters.refused++;
+		virtio_count(&vs->dev.counters.errors, 1);
+		destroy(vs, c);
+		return;
+	}
+	remove_from(&vs->handshakes, c);
+	c->state = CONN_REQUESTED;
+	c->guest_port = port;
+	do {
+		c->host_port = VSOCK_HOST_PORTS + vs->next_port++ % VSOCK_HOST_PORTS;
+	} while (find(vs, c->guest_port, c->host_port));
+	insert(vs, c);
+	want(vs, c, WANT_REQUEST);
+}
+
+void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events)
+{
+	if (events & (EPOLLHUP | EPOLLERR))
+		c->hung_up = true;
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		c->readable = true;
+	if (c->state == CONN_HANDSHAKE) {
+		handshake(vs, c);
+		return;
+	}
+	if (c->state == CONN_REQUESTED && c->hung_up) {
+		want(vs, c, WANT_RST);
+		return;
+	}
+	if (events & EPOLLOUT && c->buffer)
+		flush_buffer(vs, c);
+	vsock_list(vs, c);
+}

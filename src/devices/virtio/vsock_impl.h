@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The socket device's inside, between vsock.c (queues, events) and vsock_conn.c (connections). All
+ * of it is under the device's own lock, vsock.lock, which comes before the queues' locks.
+ */
+#ifndef DEVICES_VIRTIO_VSOCK_IMPL_H
+#define DEVICES_VIRTIO_VSOCK_IMPL_H
+
+#include <stddef.h>
+
+#include "devices/virtio/vsock.h"
+
+enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
+
+/* Before every packet (5.10.6). */
+struct vsock_hdr {
+	uint64_t src_cid, dst_cid;
+	uint32_t src_port, dst_port;
+	uint32_t len;
+	uint16_t type, op;
+	uint32_t flags;
+	uint32_t buf_alloc, fwd_cnt;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct vsock_hdr) == 44 && offsetof(struct vsock_hdr, type) == 28 &&
+		       offsetof(struct vsock_hdr, buf_alloc) == 36,
+	       "the driver sees this");
+
+#define VSOCK_TYPE_STREAM 1
+
+enum vsock_op {
+	VSOCK_OP_REQUEST = 1,
+	VSOCK_OP_RESPONSE = 2,
+	VSOCK_OP_RST = 3,
+	VSOCK_OP_SHUTDOWN = 4,
+	VSOCK_OP_RW = 5,
+	VSOCK_OP_CREDIT_UPDATE = 6,
+	VSOCK_OP_CREDIT_REQUEST = 7,
+};
+
+#define VSOCK_SHUT_RECEIVE 1u
+#define VSOCK_SHUT_SEND	   2u
+#define VSOCK_SHUT_BOTH	   3u
+
+/* What we hold for a host that does not read; allocated only then. */
+#define VSOCK_BUFFER	 (128u << 10)
+#define VSOCK_PACKET_MAX (64u << 10) /* bytes in a packet to the guest */
+#define VSOCK_RST_MAX	 256u
+#define VSOCK_HASH	 256u
+#define VSOCK_IOV	 VQ_SIZE_MAX
+#define VSOCK_HOST_PORTS (UINT32_C(1) << 30) /* ours are above */
+
+enum conn_state {
+	CONN_HANDSHAKE, /* from the host: its line is awaited; not in the table yet */
+	CONN_REQUESTED, /* from the host: the guest has not answered */
+	CONN_OPEN,
+};
+
+/* Packets that are to be sent to the guest, beside data; in the order in which they go. */
+enum conn_want {
+	WANT_RST = 1, /* and then the connection is gone */
+	WANT_REQUEST = 2,
+	WANT_RESPONSE = 4,
+	WANT_CREDIT_REQUEST = 8,
+	WANT_CREDIT_UPDATE = 16,
+	WANT_SHUTDOWN = 32, /* shut_told says what of it; after all data */
+};
+
+struct vsock_conn {
+	struct vsock_conn *next;	   /* of the same hash */
+	struct vsock_conn *after, *before; /* the list of those that wait for receive buffers */
+	bool listed;
+	enum conn_state state;
+	uint32_t guest_port, host_port;
+	int fd;
+	uint32_t want;
+	/* The descriptor: what epoll has said, edge by edge. */
+	bool readable, hung_up;
+	bool eof;      /* all of it was read */
+	bool deaf;     /* the host does not take any more */
+	uint32_t shut; /* what the guest has shut down, VSOCK_SHUT_* */
+	uint32_t shut_told;
+	/* To the guest: what it can hold, has taken, and was sent. */
+	uint32_t peer_alloc, peer_taken, sent;
+	/* From the guest: what came, what the host has taken of it, and what the guest knows of
+	 * that. The difference of the first two is in the buffer. */
+	uint32_t came, taken, taken_told;
+	uint8_t *buffer; /* VSOCK_BUFFER bytes, a ring; NULL: empty */
+};
+
+struct vsock_rst {
+	uint32_t guest_port, host_port;
+};
+
+struct vsock {
+	struct virtio_device dev;
+	uint64_t cid; /* the configuration space */
+	char *name;
+	char path[VSOCK_PATH_MAX + 1];
+	struct ring_watch watch;
+	struct halter_task task;
+
+	pthread_mutex_t lock;
+	int epoll_fd, listen_fd;
+	struct vsock_conn *table[VSOCK_HASH];
+	struct vsock_conn *handshakes; /* linked by next */
+	unsigned int conn_count;
+	uint32_t next_port;
+	struct vsock_conn *first, *last; /* those with something for the guest */
+	/* Answers to packets that belong to no connection; a full list holds transmission up. */
+	struct vsock_rst rst[VSOCK_RST_MAX];
+	unsigned int rst_first, rst_count;
+	struct iovec iov[VSOCK_IOV];
+	struct vsock_counters counters;
+};
+
+/* vsock_conn.c */
+
+/* A packet of the guest's: its header, checked but for what belongs to connections, and @iov with
+ * exactly hdr->len bytes. */
+void vsock_conn_packet(struct vsock *vs, const struct vsock_hdr *hdr, struct iovec *iov,
+		       unsigned int count);
+/* Something for the guest from @c, if there is anything: the header in *hdr, data into @iov. False:
+ * nothing (any more). @c may be gone afterwards. */
+bool vsock_conn_next(struct vsock *vs, struct vsock_conn *c, struct vsock_hdr *hdr,
+		     struct iovec *iov, unsigned int count);
+/* Events of epoll's for @c. */
+void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events);
+/* A host's program has connected; takes @fd. */
+void vsock_conn_accept(struct vsock *vs, int fd);
+void vsock_conn_close_all(struct vsock *vs);
+/* vsock.c: puts @c on the list of those who have something for the guest, if it has. */
+void vsock_list(struct vsock *vs, struct vsock_conn *c);
+void vsock_unlist(struct vsock *vs, struct vsock_conn *c);
+bool vsock_conn_has_output(const struct vsock_conn *c);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The console device in a VM. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "devices/virtio/console.h"
+#include "vmm/vm.h"
+
+void catnap_console_init(struct catnap_console *console)
+{
+	*console = (struct catnap_console){.size = sizeof(*console)};
+}
+
+static void destroy(struct virtio_device *dev)
+{
+	struct console *c = console_of(dev);
+
+	console_destroy(&c);
+}
+
+static struct console *find(struct catnap_vm *vm)
+{
+	struct virtio_device *dev = vm_find_virtio(vm, VIRTIO_ID_CONSOLE);
+
+	return dev ? console_of(dev) : NULL;
+}
+
+static int add(struct catnap_vm *vm, const struct catnap_console *console, struct kvm_error *err)
+{
+	struct console_config cfg = {.output = console->output,
+				     .output_ctx = console->ctx,
+				     .cols = console->cols,
+				     .rows = console->rows,
+				     .dma = &vm->dma};
+	struct console *c;
+	int ret = vm_may_add(vm, "console", console->size, sizeof(*console), err);
+
+	if (ret < 0)
+		return ret;
+	if (find(vm))
+		return -EEXIST;
+	ret = console_create(&cfg, &c);
+	if (ret < 0)
+		return ret;
+	ret = vm_add_virtio(vm, console_device(c), destroy, err);
+	if (ret < 0)
+		console_destroy(&c);
+	return ret;
+}
+
+int catnap_vm_set_console(struct catnap_vm *vm, const struct catnap_console *console)
+{
+	struct kvm_error err = {.text = ""};
+
+	return vm_added(vm, "console", add(vm, console, &err), &err);
+}
+
+size_t catnap_vm_console_input(struct catnap_vm *vm, const void *data, size_t len)
+{
+	struct console *c = find(vm);
+
+	return c ? console_input(c, data, len) : 0;
+}
+
+int catnap_vm_console_resize(struct catnap_vm *vm, uint16_t cols, uint16_t rows)
+{
+	struct console *c = find(vm);
+
+	if (!c)
+		return -ENOENT;
+	console_resize(c, cols, rows);
+	return 0;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The socket device, with programs on the host that listen, connect, talk and go away. */
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "devices/virtio/vsock_impl.h"
+#include "fuzz_vdev.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CID   3
+#define PORT  1
+#define CONNS 6
+
+struct host {
+	char path[64];
+	int listening, conns[CONNS];
+	unsigned int next;
+};
+
+/* Of the device itself, or of the port that the guest connects to. */
+static struct sockaddr_un address(const char *path, bool port)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+	if (port)
+		snprintf(at.sun_path, sizeof(at.sun_path), "%s_%d", path, PORT);
+	else
+		snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	return at;
+}
+
+static void keep(struct host *h, int fd)
+{
+	int *place = &h->conns[h->next++ % CONNS];
+
+	if (*place >= 0)
+		close(*place);
+	*place = fd;
+}
+
+/* A packet to the device whose header makes sense, which bytes alone seldom do. */
+static void packet(struct fuzz *f)
+{
+	struct vsock_hdr h = {.src_cid = CID,
+			      .dst_cid = VSOCK_CID_HOST,
+			      .src_port = fuzz_u8(f) % 4,
+			      .dst_port = PORT,
+			      .type = VSOCK_TYPE_STREAM,
+			      .op = fuzz_u8(f) % 9};
+	uint8_t more = fuzz_u8(f);
+	uint32_t at = FUZZ_MEMORY - 8192;
+
+	if (more & 1)
+		h.dst_port = VSOCK_HOST_PORTS + (more >> 1) % 4;
+	if (more & 8)
+		h.len = fuzz_len(f);
+	h.flags = more >> 4 & 3;
+	h.buf_alloc = fuzz_len(f);
+	h.fwd_cnt = more & 0x40 ? fuzz_u8(f) : 0;
+	if (f->reset)
+		return;
+	memcpy(f->v->g.mem + at, &h, sizeof(h));
+	if (f->v->q[VSOCK_TX].size)
+		vdev_offer1(f->v, VSOCK_TX, GUEST_BASE + at,
+			    (uint32_t)sizeof(h) + (h.len < 8000 ? h.len : 8000), false);
+	virtio_kick(f->v->dev, VSOCK_TX);
+}
+
+static void from_host(struct fuzz *f, void *ctx)
+{
+	static uint8_t bytes[70000];
+	struct sockaddr_un at;
+	struct host *h = ctx;
+	int fd, *conn = &h->conns[fuzz_u8(f) % CONNS];
+
+	switch (fuzz_u8(f) % 8) {
+	case 0:
+		fd = accept4(h->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			keep(h, fd);
+		break;
+	case 1:
+		at = address(h->path, false);
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0) {
+			(void)!send(fd, "CONNECT 2\nhello", 10u + fuzz_u8(f) % 6, MSG_NOSIGNAL);
+			keep(h, fd);
+		} else {
+			close(fd);
+		}
+		break;
+	case 2:
+		(void)!send(*conn, bytes, fuzz_len(f) % sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+		break;
+	case 3:
+		(void)!recv(*conn, bytes, sizeof(bytes), MSG_DONTWAIT);
+		break;
+	case 4:
+		shutdown(*conn, fuzz_u8(f) % 3);
+		break;
+	case 5:
+		if (*conn >= 0)
+			close(*conn);
+		*conn = -1;
+		break;
+	default:
+		packet(f);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct vsock_config cfg = {.cid = CID};
+	struct host h = {.listening =
+				 socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+	struct vsock *vs;
+	struct sockaddr_un at;
+	char why[256];
+	struct fuzz f = {.data = data,
+			 .size = size,
+			 .v = fuzz_vdev(),
+			 .queues = VSOCK_QUEUES,
+			 .host = from_host,
+			 .ctx = &h};
+
+	snprintf(h.path, sizeof(h.path), "/tmp/fuzz-vsock-%d", (int)getpid());
+	at = address(h.path, true);
+	unlink(at.sun_path);
+	check(bind(h.listening, (struct sockaddr *)&at, sizeof(at)) == 0);
+	check(listen(h.listening, 8) == 0);
+	for (int i = 0; i < CONNS; i++)
+		h.conns[i] = -1;
+	cfg.path = h.path;
+	cfg.dma = &f.v->g.dma;
+	check(vsock_create(&cfg, &vs, why, sizeof(why)) == 0);
+	vdev_use(f.v, vsock_device(vs));
+	check(vsock_attach(vs, &f.v->home) == 0);
+	fuzz_run(&f);
+	check(halter_unwatch(&f.v->home, vs->epoll_fd, &vs->watch) == 0);
+	vdev_again(f.v);
+	vsock_destroy(&vs);
+	for (int i = 0; i < CONNS; i++)
+		if (h.conns[i] >= 0)
+			close(h.conns[i]);
+	close(h.listening);
+	unlink(at.sun_path);
+	return 0;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The balloon: what is given away is released, exactly that, and what the guest says is told. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "devices/virtio/balloon.h"
+#include "vdev.h"
+
+enum { INFLATE, DEFLATE, STATS, HINT, REPORT };
+
+#define PAGES 256u
+#define ALL   (1u << 1 | 1u << 2 | 1u << 3 | 1u << 5)
+
+struct bench {
+	struct vdev *v;
+	struct balloon *b;
+	bool released[PAGES];
+	unsigned int calls;
+};
+
+static void release(void *ctx, void *host, uint64_t len)
+{
+	struct bench *b = ctx;
+	uint64_t first = (uint64_t)((uint8_t *)host - b->v->g.mem) / BALLOON_PAGE;
+
+	assert_int_equal(len % BALLOON_PAGE, 0);
+	assert_true((uint8_t *)host >= b->v->g.mem);
+	for (uint64_t i = first; i < first + len / BALLOON_PAGE; i++) {
+		assert_true(i < PAGES);
+		b->released[i] = true;
+	}
+	b->calls++;
+}
+
+static int set_up(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	struct balloon_config cfg = {
+		.release = release, .release_ctx = b, .deflate_on_oom = true, .target = 1 << 20};
+
+	b->v = vdev_make(PAGES * BALLOON_PAGE);
+	cfg.dma = &b->v->g.dma;
+	if (balloon_create(&cfg, &b->b) < 0)
+		return -1;
+	vdev_use(b->v, balloon_device(b->b));
+	balloon_attach(b->b, &b->v->home);
+	*state = b;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct bench *b = *state;
+
+	balloon_destroy(&b->b);
+	vdev_free(b->v);
+	free(b);
+	return 0;
+}
+
+static long used(struct bench *b, unsigned int queue)
+{
+	uint32_t id, len;
+
+	return driver_used(&b->v->q[queue], &id, &len) ? (long)len : -1;
+}
+
+/* Page @i of guest memory, by its number. */
+static uint32_t pfn(unsigned int i)
+{
+	return (uint32_t)(GUEST_BASE / BALLOON_PAGE + i);
+}
+
+static unsigned int count(struct bench *b)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < PAGES; i++)
+		n += b->released[i];
+	return n;
+}
+
+static void give(struct bench *b, const uint32_t *pfns, unsigned int n)
+{
+	uint64_t at = vdev_alloc(b->v, 4 * n);
+
+	memcpy(guest_ptr(&b->v->g, at), pfns, 4 * n);
+	vdev_offer1(b->v, INFLATE, at, 4 * n, false);
+	virtio_kick(b->v->dev, INFLATE);
+	assert_int_equal(used(b, INFLATE), 0);
+}
+
+static void pages_that_are_given_are_released(void **state)
+{
+	struct bench *b = *state;
+	const uint32_t pfns[] = {pfn(100), pfn(101), pfn(102), pfn(99),
+				 pfn(120), pfn(200), pfn(199), pfn(198)};
+	struct balloon_state s;
+
+	vdev_start(b->v, ALL, 5, 16);
+	give(b, pfns, 8);
+	assert_int_equal(count(b), 8);
+	for (unsigned int i = 0; i < 8; i++)
+		assert_true(b->released[pfns[i] - pfn(0)]);
+	assert_int_equal(b->calls, 3); /* neighbours in one */
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.released, 8 * BALLOON_PAGE);
+	/* Taking them back is nobody's work. */
+	vdev_offer1(b->v, DEFLATE, vdev_alloc(b->v, 32), 32, false);
+	virtio_kick(b->v->dev, DEFLATE);
+	assert_int_equal(used(b, DEFLATE), 0);
+	assert_int_equal(b->calls, 3);
+}
+
+static void pages_that_are_none_are_ignored(void **state)
+{
+	struct bench *b = *state;
+	const uint32_t pfns[] = {0, pfn(0) - 1, pfn(PAGES), UINT32_MAX, UINT32_MAX - 1, pfn(50)};
+
+	vdev_start(b->v, ALL, 5, 16);
+	give(b, pfns, 6);
+	assert_int_equal(count(b), 1);
+	assert_true(b->released[50]);
+	assert_true(atomic_load(&b->v->dev->faults) > 0);
+	/* A list that ends within a number. */
+	vdev_offer1(b->v, INFLATE, vdev_alloc(b->v, 4), 3, false);
+	virtio_kick(b->v->dev, INFLATE);
+	assert_int_equal(used(b, INFLATE), 0);
+	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
+}
+
+static void a_long_list_is_taken_whole(void **state)
+{
+	struct bench *b = *state;
+	uint32_t pfns[600];
+
+	vdev_start(b->v, ALL, 5, 16);
+	for (unsigned int i = 0; i < 600; i++)
+		pfns[i] = pfn(100 + i / 6);
+	give(b, pfns, 600);
+	assert_int_equal(count(b), 100);
+}
+
+static void free_pages_are_reported(void **state)
+{
+	struct bench *b = *state;
+	struct balloon_state s;
+
+	vdev_start(b->v, ALL, 5, 16);
+	vdev_offer(b->v, REPORT,
+		   (uint64_t[]){GUEST_BASE + 64 * BALLOON_PAGE, GUEST_BASE + 128 * BALLOON_PAGE},
+		   (uint32_t[]){8 * BALLOON_PAGE, 4 * BALLOON_PAGE}, 2, 0);
+	virtio_kick(b->v->dev, REPORT);
+	assert_int_equal(used(b, REPORT), 0);
+	assert_int_equal(count(b), 12);
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.reported, 12 * BALLOON_PAGE);
+	/* Parts of pages stay. */
+	vdev_offer(b->v, REPORT, (uint64_t[]){GUEST_BASE + 200 * BALLOON_PAGE + 16},
+		   (uint32_t[]){BALLOON_PAGE}, 1, 0);
+	vdev_offer(b->v, REPORT, (uint64_t[]){GUEST_BASE + 210 * BALLOON_PAGE},
+		   (uint32_t[]){BALLOON_PAGE - 1}, 1, 0);
+	virtio_kick(b->v->dev, REPORT);
+	assert_int_equal(used(b, REPORT), 0);
+	assert_int_equal(used(b, REPORT), 0);
+	assert_int_equal(count(b), 12);
+}
+
+/* Drivers that number their queues without gaps report on the fourth. */
+static void reports_without_hints(void **state)
+{
+	struct bench *b = *state;
+
+	vdev_start(b->v, 1u << 1 | 1u << 5, 4, 16);
+	vdev_offer1(b->v, HINT, GUEST_BASE + 64 * BALLOON_PAGE, BALLOON_PAGE, true);
+	virtio_kick(b->v->dev, HINT);
+	assert_int_equal(used(b, HINT), 0);
+	assert_int_equal(count(b), 1);
+	vdev_start(b->v, ALL, 5, 16);
+	vdev_offer1(b->v, HINT, GUEST_BASE + 65 * BALLOON_PAGE, BALLOON_PAGE, true);
+	virtio_kick(b->v->dev, HINT);
+	assert_int_equal(used(b, HINT), 0);
+	assert_int_equal(count(b), 1);
+}
+
+static void the_size_is_agreed_on(void **state)
+{
+	struct bench *b = *state;
+	struct balloon_state s;
+	uint32_t pages;
+
+	vdev_start(b->v, ALL, 5, 16);
+	virtio_config_read(b->v->dev, 0, &pages, 4);
+	assert_int_equal(pages, 256);
+	assert_int_equal(balloon_set_target(b->b, 4096 * 3), 0);
+	assert_int_equal(b->v->config_irqs, 1);
+	virtio_config_read(b->v->dev, 0, &pages, 4);
+	assert_int_equal(pages, 3);
+	assert_int_equal(balloon_set_target(b->b, 4096 * 3), 0);
+	assert_int_equal(b->v->config_irqs, 1);
+	assert_int_equal(balloon_set_target(b->b, 4097), -EINVAL);
+	assert_int_equal(balloon_set_target(b->b, UINT64_C(1) << 50), -EINVAL);
+	pages = 2;
+	virtio_config_write(b->v->dev, 4, &pages, 4);
+	pages = 77;
+	virtio_config_write(b->v->dev, 0, &pages, 4);
+	virtio_config_write(b->v->dev, 5, &pages, 3);
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.target, 4096 * 3);
+	assert_int_equal(s.actual, 4096 * 2);
+	/* The next driver begins with none. */
+	virtio_set_status(b->v->dev, 0);
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.actual, 0);
+	assert_int_equal(s.target, 4096 * 3);
+}
+
+static void put_stat(uint8_t *p, uint16_t tag, uint64_t value)
+{
+	memcpy(p, &tag, 2);
+	memcpy(p + 2, &value, 8);
+}
+
+static void statistics_are_asked_for(void **state)
+{
+	struct bench *b = *state;
+	struct balloon_state s;
+	uint64_t at;
+	uint8_t *p;
+
+	vdev_start(b->v, ALL, 5, 16);
+	balloon_get_state(b->b, &s);
+	assert_true(s.stats[BALLOON_FREE] == UINT64_MAX);
+	at = vdev_alloc(b->v, 40);
+	p = guest_ptr(&b->v->g, at);
+	put_stat(p, BALLOON_FREE, 12345);
+	put_stat(p + 10, BALLOON_TOTAL, 99999);
+	put_stat(p + 20, 5000, 1); /* a tag of the future */
+	vdev_offer1(b->v, STATS, at, 33, false);
+	virtio_kick(b->v->dev, STATS);
+	assert_int_equal(used(b, STATS), -1); /* kept until it is asked for */
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.stats[BALLOON_FREE], 12345);
+	assert_int_equal(s.stats[BALLOON_TOTAL], 99999);
+	assert_true(s.stats[BALLOON_CACHES] == UINT64_MAX);
+	assert_int_equal(used(b, STATS), 0);
+	balloon_get_state(b->b, &s); /* asked for already */
+	assert_int_equal(used(b, STATS), -1);
+	put_stat(p, BALLOON_FREE, 54321);
+	vdev_offer1(b->v, STATS, at, 30, false);
+	virtio_kick(b->v->dev, STATS);
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.stats[BALLOON_FREE], 54321);
+	/* A driver that goes takes its buffer along. */
+	vdev_offer1(b->v, STATS, at, 30, false);
+	virtio_kick(b->v->dev, STATS);
+	virtio_set_status(b->v->dev, 0);
+	balloon_get_state(b->b, &s);
+	assert_true(s.stats[BALLOON_FREE] == UINT64_MAX);
+}
+
+static void malformed_queues_need_a_reset(void **state)
+{
+	struct bench *b = *state;
+
+	for (unsigned int queue = 0; queue < 5; queue++) {
+		vdev_start(b->v, ALL, 5, 16);
+		vdev_offer1(b->v, queue, UINT64_C(1) << 40, 4096, queue >= HINT);
+		virtio_kick(b->v->dev, queue);
+		assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
+	}
+	assert_int_equal(b->calls, 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(pages_that_are_given_are_released),
+		T(pages_that_are_none_are_ignored),
+		T(a_long_list_is_taken_whole),
+		T(free_pages_are_reported),
+		T(reports_without_hints),
+		T(the_size_is_agreed_on),
+		T(statistics_are_asked_for),
+		T(malformed_queues_need_a_reset),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,710 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The socket device: connections from both sides, credit, ends, and a guest that lies. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "devices/virtio/vsock_impl.h"
+#include "vdev.h"
+
+#define CID	 7
+#define RX_BYTES 4096u
+#define HDR	 sizeof(struct vsock_hdr)
+
+struct bench {
+	struct vdev *v;
+	struct vsock *vs;
+	char dir[32], path[64];
+	uint64_t rx_at, tx_at;
+	uint16_t rx_ids; /* buffers offered since the start */
+};
+
+static int set_up(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	struct vsock_config cfg = {.cid = CID};
+	char why[256];
+
+	b->v = vdev_make(2 << 20);
+	snprintf(b->dir, sizeof(b->dir), "/tmp/vsock-XXXXXX");
+	if (!mkdtemp(b->dir))
+		return -1;
+	snprintf(b->path, sizeof(b->path), "%s/v", b->dir);
+	cfg.path = b->path;
+	cfg.dma = &b->v->g.dma;
+	if (vsock_create(&cfg, &b->vs, why, sizeof(why)) < 0)
+		return -1;
+	vdev_use(b->v, vsock_device(b->vs));
+	*state = b;
+	return vsock_attach(b->vs, &b->v->home);
+}
+
+static int tear_down(void **state)
+{
+	struct bench *b = *state;
+
+	vsock_destroy(&b->vs);
+	vdev_free(b->v);
+	/* Fails if anything is left in it, but for sockets of the tests' own. */
+	rmdir(b->dir);
+	free(b);
+	return 0;
+}
+
+/* -- the guest's side ------------------------------------------------------------------------- */
+
+static void offer(struct bench *b, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t at = b->rx_at + RX_BYTES * (b->v->next_desc[VSOCK_RX]);
+
+		vdev_offer1(b->v, VSOCK_RX, at, RX_BYTES, true);
+	}
+	virtio_kick(b->v->dev, VSOCK_RX);
+}
+
+static void start(struct bench *b, unsigned int buffers)
+{
+	vdev_start(b->v, 0, VSOCK_QUEUES, 64);
+	b->rx_at = vdev_alloc(b->v, 64 * RX_BYTES);
+	b->tx_at = vdev_alloc(b->v, 256 << 10);
+	offer(b, buffers);
+}
+
+static struct vsock_hdr header(uint32_t guest, uint32_t host, uint16_t op)
+{
+	return (struct vsock_hdr){.src_cid = CID,
+				  .dst_cid = VSOCK_CID_HOST,
+				  .src_port = guest,
+				  .dst_port = host,
+				  .type = VSOCK_TYPE_STREAM,
+				  .op = op,
+				  .buf_alloc = 65536};
+}
+
+static void give(struct bench *b, const struct vsock_hdr *h, const void *data, uint32_t len)
+{
+	uint64_t at[2] = {b->tx_at, b->tx_at + 64};
+	uint32_t lens[2] = {HDR, len}, id, used;
+
+	memcpy(guest_ptr(&b->v->g, at[0]), h, HDR);
+	if (len)
+		memcpy(guest_ptr(&b->v->g, at[1]), data, len);
+	vdev_offer(b->v, VSOCK_TX, at, lens, len ? 2 : 1, len ? 2 : 1);
+	virtio_kick(b->v->dev, VSOCK_TX);
+	assert_true(driver_used(&b->v->q[VSOCK_TX], &id, &used));
+	assert_int_equal(used, 0);
+}
+
+static void say(struct bench *b, uint32_t guest, uint32_t host, uint16_t op)
+{
+	struct vsock_hdr h = header(guest, host, op);
+
+	give(b, &h, NULL, 0);
+}
+
+static void say_data(struct bench *b, uint32_t guest, uint32_t host, const void *data, uint32_t len)
+{
+	struct vsock_hdr h = header(guest, host, VSOCK_OP_RW);
+
+	h.len = len;
+	give(b, &h, data, len);
+}
+
+/* The next packet to the guest; its buffer is offered again. False: none. */
+static bool hear(struct bench *b, struct vsock_hdr *h, void *data)
+{
+	uint32_t id, len;
+	uint8_t *p;
+
+	if (!driver_used(&b->v->q[VSOCK_RX], &id, &len))
+		return false;
+	p = guest_ptr(&b->v->g, b->rx_at + RX_BYTES * id);
+	memcpy(h, p, HDR);
+	assert_int_equal(len, HDR + h->len);
+	assert_int_equal(h->src_cid, VSOCK_CID_HOST);
+	assert_int_equal(h->dst_cid, CID);
+	if (data)
+		memcpy(data, p + HDR, h->len);
+	return true;
+}
+
+/* It is @op, on the given ports. */
+static struct vsock_hdr expect(struct bench *b, uint32_t guest, uint32_t host, uint16_t op)
+{
+	struct vsock_hdr h;
+
+	vdev_until(b->v, hear(b, &h, NULL));
+	assert_int_equal(h.op, op);
+	assert_int_equal(h.dst_port, guest);
+	assert_int_equal(h.src_port, host);
+	return h;
+}
+
+static void expect_nothing(struct bench *b)
+{
+	struct vsock_hdr h;
+
+	for (int i = 0; i < 20; i++) {
+		vdev_turn(b->v);
+		assert_false(hear(b, &h, NULL));
+	}
+}
+
+/* -- the host's side -------------------------------------------------------------------------- */
+
+static struct sockaddr_un address(struct bench *b, int port)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+	if (port >= 0)
+		snprintf(at.sun_path, sizeof(at.sun_path), "%s_%d", b->path, port);
+	else
+		snprintf(at.sun_path, sizeof(at.sun_path), "%s", b->path);
+	return at;
+}
+
+static int listener(struct bench *b, int port)
+{
+	struct sockaddr_un at = address(b, port);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static void close_listener(struct bench *b, int fd, int port)
+{
+	struct sockaddr_un at = address(b, port);
+
+	close(fd);
+	unlink(at.sun_path);
+}
+
+static int dial(struct bench *b)
+{
+	struct sockaddr_un at = address(b, -1);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
+}
+
+/* A connection from guest port 1000 to the host's 52. */
+static int open_conn(struct bench *b, int *listening)
+{
+	int fd;
+
+	*listening = listener(b, 52);
+	say(b, 1000, 52, VSOCK_OP_REQUEST);
+	expect(b, 1000, 52, VSOCK_OP_RESPONSE);
+	fd = accept4(*listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* -- connections ------------------------------------------------------------------------------ */
+
+static void the_guest_connects(void **state)
+{
+	struct bench *b = *state;
+	char got[64];
+	struct vsock_hdr h;
+	int l, fd;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	say_data(b, 1000, 52, "from the guest", 14);
+	assert_int_equal(recv(fd, got, sizeof(got), 0), 14);
+	assert_memory_equal(got, "from the guest", 14);
+	assert_int_equal(send(fd, "from the host", 13, 0), 13);
+	vdev_until(b->v, hear(b, &h, got));
+	assert_int_equal(h.op, VSOCK_OP_RW);
+	assert_int_equal(h.len, 13);
+	assert_int_equal(h.fwd_cnt, 14);
+	assert_memory_equal(got, "from the host", 13);
+	/* The guest closes. */
+	h = header(1000, 52, VSOCK_OP_SHUTDOWN);
+	h.flags = VSOCK_SHUT_BOTH;
+	give(b, &h, NULL, 0);
+	expect(b, 1000, 52, VSOCK_OP_RST);
+	assert_int_equal(recv(fd, got, 1, 0), 0);
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+static void nobody_listens(void **state)
+{
+	struct bench *b = *state;
+	int l;
+
+	start(b, 32);
+	say(b, 1000, 53, VSOCK_OP_REQUEST);
+	expect(b, 1000, 53, VSOCK_OP_RST);
+	/* A socket that was left behind. */
+	l = listener(b, 53);
+	close(l);
+	say(b, 1000, 53, VSOCK_OP_REQUEST);
+	expect(b, 1000, 53, VSOCK_OP_RST);
+	close_listener(b, -1, 53);
+}
+
+static void the_host_connects(void **state)
+{
+	struct bench *b = *state;
+	char got[64];
+	struct vsock_hdr h;
+	uint32_t port;
+	int fd, n;
+
+	start(b, 32);
+	fd = dial(b);
+	/* In two parts, and what follows the line belongs to the guest. */
+	assert_int_equal(send(fd, "CONNE", 5, 0), 5);
+	expect_nothing(b);
+	assert_int_equal(send(fd, "CT 1234\nhello", 13, 0), 13);
+	vdev_until(b->v, hear(b, &h, NULL));
+	assert_int_equal(h.op, VSOCK_OP_REQUEST);
+	assert_int_equal(h.dst_port, 1234);
+	port = h.src_port;
+	expect_nothing(b);
+	say(b, 1234, port, VSOCK_OP_RESPONSE);
+	n = snprintf(got, sizeof(got), "OK %u\n", port);
+	{
+		char line[64];
+
+		assert_int_equal(recv(fd, line, sizeof(line), 0), n);
+		assert_memory_equal(line, got, (size_t)n);
+	}
+	vdev_until(b->v, hear(b, &h, got));
+	assert_int_equal(h.len, 5);
+	assert_memory_equal(got, "hello", 5);
+	/* The host closes: the guest is told, and answers. */
+	close(fd);
+	h = expect(b, 1234, port, VSOCK_OP_SHUTDOWN);
+	assert_int_equal(h.flags, VSOCK_SHUT_BOTH);
+	say(b, 1234, port, VSOCK_OP_RST);
+	assert_int_equal(b->vs->conn_count, 0);
+}
+
+static void the_guest_refuses(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_hdr h;
+	char c;
+	int fd;
+
+	start(b, 32);
+	fd = dial(b);
+	assert_int_equal(send(fd, "CONNECT 9\n", 10, 0), 10);
+	vdev_until(b->v, hear(b, &h, NULL));
+	say(b, 9, h.src_port, VSOCK_OP_RST);
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	close(fd);
+}
+
+static void wrong_lines_are_hung_up_on(void **state)
+{
+	static const char *const lines[] = {
+		"\n",
+		"CONNECT\n",
+		"CONNECT \n",
+		"CONNECT x\n",
+		"connect 5\n",
+		"CONNECT -1\n",
+		"CONNECT 4294967296\n",
+		"CONNECT 5 5\n",
+		"CONNECT 99999999999999999999999\n",
+		"GET / HTTP/1.0\r\n",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	};
+	struct bench *b = *state;
+	struct vsock_hdr h;
+	char c;
+
+	start(b, 32);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		int fd = dial(b);
+
+		assert_true(send(fd, lines[i], strlen(lines[i]), 0) > 0);
+		vdev_until(b->v, recv(fd, &c, 1, 0) == 0 || errno == ECONNRESET);
+		assert_false(hear(b, &h, NULL));
+		close(fd);
+	}
+	assert_int_equal(b->vs->conn_count, 0);
+}
+
+static void without_a_driver_nobody_gets_through(void **state)
+{
+	struct bench *b = *state;
+	int fd = dial(b);
+	char c;
+
+	assert_int_equal(send(fd, "CONNECT 5\n", 10, 0), 10);
+	vdev_until(b->v, recv(fd, &c, 1, 0) == 0 || errno == ECONNRESET);
+	close(fd);
+}
+
+static void half_closed_both_ways(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_hdr h;
+	char got[8];
+	int l, fd;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	shutdown(fd, SHUT_WR);
+	h = expect(b, 1000, 52, VSOCK_OP_SHUTDOWN);
+	assert_int_equal(h.flags, VSOCK_SHUT_SEND);
+	say_data(b, 1000, 52, "still", 5);
+	assert_int_equal(recv(fd, got, sizeof(got), 0), 5);
+	h = header(1000, 52, VSOCK_OP_SHUTDOWN);
+	h.flags = VSOCK_SHUT_SEND;
+	give(b, &h, NULL, 0);
+	assert_int_equal(recv(fd, got, sizeof(got), 0), 0);
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+static void reset_closes_all(void **state)
+{
+	struct bench *b = *state;
+	int l, fd;
+	char c;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	virtio_set_status(b->v->dev, 0);
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	assert_int_equal(b->vs->conn_count, 0);
+	close(fd);
+	close_listener(b, l, 52);
+	start(b, 32);
+	fd = open_conn(b, &l);
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+/* -- credit ----------------------------------------------------------------------------------- */
+
+static void no_more_than_the_guest_can_hold(void **state)
+{
+	struct bench *b = *state;
+	static char many[10000];
+	struct vsock_hdr h = header(1000, 52, VSOCK_OP_REQUEST);
+	unsigned int asked = 0, sum = 0;
+	int l = listener(b, 52), fd;
+
+	start(b, 64);
+	h.buf_alloc = 5000;
+	give(b, &h, NULL, 0);
+	expect(b, 1000, 52, VSOCK_OP_RESPONSE);
+	fd = accept4(l, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_int_equal(send(fd, many, sizeof(many), 0), sizeof(many));
+	for (int i = 0; i < 50; i++) {
+		vdev_turn(b->v);
+		while (hear(b, &h, NULL)) {
+			assert_true(h.op == VSOCK_OP_RW || h.op == VSOCK_OP_CREDIT_REQUEST);
+			asked += h.op == VSOCK_OP_CREDIT_REQUEST;
+			sum += h.len;
+		}
+	}
+	assert_int_equal(sum, 5000);
+	assert_int_equal(asked, 1);
+	h = header(1000, 52, VSOCK_OP_CREDIT_UPDATE);
+	h.buf_alloc = 5000;
+	h.fwd_cnt = 3000;
+	give(b, &h, NULL, 0);
+	for (int i = 0; i < 50; i++) {
+		vdev_turn(b->v);
+		while (hear(b, &h, NULL))
+			sum += h.len;
+	}
+	assert_int_equal(sum, 8000);
+	/* One that says it has taken more than it got is believed to be full. */
+	h = header(1000, 52, VSOCK_OP_CREDIT_UPDATE);
+	h.fwd_cnt = 8001;
+	give(b, &h, NULL, 0);
+	expect_nothing(b);
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+static void what_the_host_does_not_take_is_kept(void **state)
+{
+	struct bench *b = *state;
+	static uint8_t block[32768], got[65536];
+	uint32_t sent = 0, came = 0, fwd = 0, free;
+	struct vsock_hdr h;
+	int l, fd;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	/* As much as the credit allows: into the socket, then into our buffer. */
+	for (;;) {
+		while (hear(b, &h, NULL))
+			fwd = h.fwd_cnt;
+		free = VSOCK_BUFFER - (sent - fwd);
+		if (free < sizeof(block))
+			break;
+		for (size_t i = 0; i < sizeof(block); i++)
+			block[i] = (uint8_t)((sent + i) % 251);
+		say_data(b, 1000, 52, block, sizeof(block));
+		sent += sizeof(block);
+		assert_true(sent < 10u << 20);
+	}
+	assert_true(sent >= VSOCK_BUFFER);
+	assert_int_equal(b->vs->counters.credit_violations, 0);
+	/* Now it reads, all of it, in order. */
+	while (came < sent) {
+		ssize_t n = recv(fd, got, sizeof(got), 0);
+
+		if (n < 0) {
+			assert_int_equal(errno, EAGAIN);
+			vdev_turn(b->v);
+			continue;
+		}
+		for (ssize_t i = 0; i < n; i++)
+			if (got[i] != (uint8_t)((came + (uint32_t)i) % 251))
+				fail();
+		came += (uint32_t)n;
+	}
+	vdev_until(b->v, (hear(b, &h, NULL) ? (fwd = h.fwd_cnt) : 0, fwd == sent));
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+static void who_ignores_credit_is_cut_off(void **state)
+{
+	struct bench *b = *state;
+	static uint8_t block[65536];
+	struct vsock_hdr h;
+	int l, fd;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	for (int i = 0; i < 100 && !b->vs->counters.credit_violations; i++) {
+		say_data(b, 1000, 52, block, sizeof(block));
+		h.op = 0;
+		while (hear(b, &h, NULL))
+			;
+	}
+	assert_int_equal(b->vs->counters.credit_violations, 1);
+	vdev_until(b->v, h.op == VSOCK_OP_RST || (hear(b, &h, NULL) && h.op == VSOCK_OP_RST));
+	assert_int_equal(b->vs->conn_count, 0);
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+static void the_host_goes_while_the_guest_sends(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_hdr h;
+	int l, fd;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	close(fd);
+	say_data(b, 1000, 52, "into the void", 13);
+	h = expect(b, 1000, 52, VSOCK_OP_SHUTDOWN);
+	if (h.flags != VSOCK_SHUT_BOTH)
+		h = expect(b, 1000, 52, VSOCK_OP_SHUTDOWN);
+	assert_int_equal(h.flags, VSOCK_SHUT_BOTH);
+	say(b, 1000, 52, VSOCK_OP_RST);
+	assert_int_equal(b->vs->conn_count, 0);
+	close_listener(b, l, 52);
+}
+
+/* -- lies ------------------------------------------------------------------------------------- */
+
+static void packets_of_no_connection_are_refused(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_hdr h;
+
+	start(b, 32);
+	say_data(b, 5, 6, "x", 1);
+	expect(b, 5, 6, VSOCK_OP_RST);
+	say(b, 5, 6, VSOCK_OP_RESPONSE);
+	expect(b, 5, 6, VSOCK_OP_RST);
+	say(b, 5, 6, 99);
+	expect(b, 5, 6, VSOCK_OP_RST);
+	h = header(5, 6, VSOCK_OP_REQUEST);
+	h.type = 2;
+	give(b, &h, NULL, 0);
+	expect(b, 5, 6, VSOCK_OP_RST);
+	say(b, 5, 6, VSOCK_OP_RST); /* never an answer to this */
+	h = header(5, 6, VSOCK_OP_REQUEST);
+	h.src_cid = CID + 1;
+	give(b, &h, NULL, 0);
+	h = header(5, 6, VSOCK_OP_REQUEST);
+	h.dst_cid = 99;
+	give(b, &h, NULL, 0);
+	h = header(5, 6, VSOCK_OP_RW);
+	h.len = 2; /* of one */
+	give(b, &h, "x", 1);
+	h.len = UINT32_MAX;
+	give(b, &h, "x", 1);
+	expect_nothing(b);
+	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
+}
+
+static void a_second_request_ends_the_connection(void **state)
+{
+	struct bench *b = *state;
+	int l, fd;
+	char c;
+
+	start(b, 32);
+	fd = open_conn(b, &l);
+	say(b, 1000, 52, VSOCK_OP_REQUEST);
+	expect(b, 1000, 52, VSOCK_OP_RST);
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	close(fd);
+	close_listener(b, l, 52);
+}
+
+/* A guest that asks and asks and has no buffers for the answers: it has to wait, and only it. */
+static void answers_are_bounded(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_hdr h = header(5, 6, VSOCK_OP_RESPONSE);
+	unsigned int answers = 0, done = 0;
+	uint32_t id, len;
+
+	start(b, 0);
+	memcpy(guest_ptr(&b->v->g, b->tx_at), &h, HDR);
+	for (unsigned int i = 0; i < VSOCK_RST_MAX + 40; i++) {
+		vdev_offer1(b->v, VSOCK_TX, b->tx_at, HDR, false);
+		virtio_kick(b->v->dev, VSOCK_TX);
+		done += driver_used(&b->v->q[VSOCK_TX], &id, &len);
+	}
+	assert_int_equal(done, VSOCK_RST_MAX);
+	for (int i = 0; i < 20; i++) {
+		offer(b, 16);
+		while (hear(b, &h, NULL))
+			answers++;
+		while (driver_used(&b->v->q[VSOCK_TX], &id, &len))
+			done++;
+	}
+	assert_int_equal(done, VSOCK_RST_MAX + 40);
+	assert_int_equal(answers, done);
+}
+
+static void connections_are_bounded(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_hdr h;
+	unsigned int refused = 0;
+	int l = listener(b, 52), fds[VSOCK_CONNS_MAX + 10];
+
+	start(b, 32);
+	for (unsigned int i = 0; i < VSOCK_CONNS_MAX + 10; i++) {
+		say(b, 1000 + i, 52, VSOCK_OP_REQUEST);
+		vdev_until(b->v, hear(b, &h, NULL));
+		offer(b, 1);
+		refused += h.op == VSOCK_OP_RST;
+		fds[i] = accept4(l, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	}
+	assert_true(refused >= 10); /* more if descriptors are scarce */
+	assert_true(b->vs->conn_count <= VSOCK_CONNS_MAX);
+	for (unsigned int i = 0; i < VSOCK_CONNS_MAX + 10; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	close_listener(b, l, 52);
+}
+
+static void malformed_queues_need_a_reset(void **state)
+{
+	struct bench *b = *state;
+
+	start(b, 4);
+	vdev_offer1(b->v, VSOCK_TX, UINT64_C(1) << 40, 44, false);
+	virtio_kick(b->v->dev, VSOCK_TX);
+	assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
+	start(b, 0);
+	vdev_offer1(b->v, VSOCK_RX, b->rx_at, HDR, true); /* no byte of data fits */
+	say(b, 5, 6, VSOCK_OP_RESPONSE);
+	assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
+}
+
+/* -- making it -------------------------------------------------------------------------------- */
+
+static void wrong_configurations_are_told(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_config cfg = {.dma = &b->v->g.dma, .path = b->path};
+	struct sockaddr_un at = address(b, 1);
+	struct vsock *vs;
+	char why[256], longer[200];
+	struct stat st;
+	int fd;
+
+	for (uint64_t cid = 0; cid < 3; cid++) {
+		cfg.cid = cid;
+		assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -EINVAL);
+	}
+	cfg.cid = 0xffffffff;
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -EINVAL);
+	cfg.cid = 3;
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -EADDRINUSE);
+	assert_non_null(strstr(why, b->path));
+	memset(longer, 'a', sizeof(longer));
+	longer[VSOCK_PATH_MAX + 1] = '\0';
+	cfg.path = longer;
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -ENAMETOOLONG);
+	cfg.path = "";
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -ENAMETOOLONG);
+	cfg.path = "/nonexistent/v";
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -ENOENT);
+	/* Left by a monitor that was killed. */
+	fd = listener(b, 1);
+	close(fd);
+	cfg.path = at.sun_path;
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), 0);
+	assert_int_equal(stat(at.sun_path, &st), 0);
+	vsock_destroy(&vs);
+	assert_int_equal(stat(at.sun_path, &st), -1);
+	/* A file that is no socket is nobody's to remove. */
+	fd = creat(at.sun_path, 0600);
+	close(fd);
+	assert_int_equal(vsock_create(&cfg, &vs, why, sizeof(why)), -EADDRINUSE);
+	assert_int_equal(unlink(at.sun_path), 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(the_guest_connects),
+		T(nobody_listens),
+		T(the_host_connects),
+		T(the_guest_refuses),
+		T(wrong_lines_are_hung_up_on),
+		T(without_a_driver_nobody_gets_through),
+		T(half_closed_both_ways),
+		T(reset_closes_all),
+		T(no_more_than_the_guest_can_hold),
+		T(what_the_host_does_not_take_is_kept),
+		T(who_ignores_credit_is_cut_off),
+		T(the_host_goes_while_the_guest_sends),
+		T(packets_of_no_connection_are_refused),
+		T(a_second_request_ends_the_connection),
+		T(answers_are_bounded),
+		T(connections_are_bounded),
+		T(malformed_queues_need_a_reset),
+		T(wrong_configurations_are_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
