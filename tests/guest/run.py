@@ -11,6 +11,7 @@ serial port). Exit status: 0, 1 failed, 77 no /dev/kvm.
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -164,6 +165,63 @@ def serial_edge():
 @case
 def serial_level():
     serial("level")
+
+
+def blocks(n):
+    """What the guest has written."""
+    return b"".join(struct.pack("<Q", b << 32 | i << 8 | 0x5a) for b in range(n) for i in range(512))
+
+
+class Disk:
+    """An image file that is there while the guests run."""
+
+    def __init__(self, sectors=1024):
+        self.sectors = sectors
+
+    def __enter__(self):
+        with tempfile.NamedTemporaryFile(prefix="catnap-disk-", delete=False) as f:
+            f.truncate(self.sectors * 512)
+            self.path = f.name
+        return self
+
+    def __exit__(self, *_):
+        os.unlink(self.path)
+
+    def read(self, size):
+        with open(self.path, "rb") as f:
+            return f.read(size)
+
+
+@case
+def blk():
+    """Data, errors, resets and malformed rings, run by the vCPUs and by the I/O thread."""
+    mmio = ("--transport", "mmio")
+    for io, cpus, how in (("vcpu", 1, "hlt"), ("vcpu", 2, "spin"), ("thread", 2, "hlt"), ("thread", 1, "spin")):
+        with Disk() as d:
+            g = Guest("blk.elf", *mmio, "--io", io, "--cpus", str(cpus), "--rng", "off", "-d",
+                      f"{d.path},id=a-disk", cmdline=f"cpus={cpus} how={how}")
+            g.has("^id a-disk$")
+            g.expect(d.read(64 * 4096) == blocks(64), "the image is not what was written")
+            s = g.stats["devices"][0]
+            g.expect(s["inflight"] == 0 and s["errors"] == 5 and s["faults"] == 7, "statistics")
+            g.expect(("io" in g.stats) == (io == "thread"), "statistics of the I/O thread")
+    # Behind the entropy device; and as the second of two, in either mode of access.
+    with Disk() as d, Disk() as e:
+        Guest("blk.elf", *mmio, "-d", d.path, cmdline="device=1 only_transfer=1")
+        Guest("blk.elf", *mmio, "--rng", "off", "-d", f"{e.path},readonly=on", "-d", f"{d.path},direct=on",
+              cmdline="device=1 only_transfer=1")
+        g.expect(e.read(1024 * 512) == bytes(1024 * 512), "written though it is another's")
+
+
+@case
+def blk_ends():
+    """The VM ends while requests are in flight."""
+    with Disk() as d:
+        for io in ("vcpu", "thread"):
+            g = Guest("blk.elf", "--transport", "mmio", "--io", io, "--rng", "off", "-d", d.path, status=124,
+                      timeout="1s", cmdline="how=hlt rounds=1000000")
+            g.expect(g.stats["devices"][0]["inflight"] == 0, "something is left in flight")
+            g.expect(g.stats["devices"][0]["requests"] > 4, "it did nothing")
 
 
 # -- interrupts --

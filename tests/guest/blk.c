@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio-blk on virtio-mmio, waited for by interrupt (how=hlt) or by looking (how=spin): data
+ * written, flushed, read back and compared; errors; resets with requests in flight, by the
+ * processor that kicked and by another; rings that no driver would make, and the device usable
+ * again after each.
+ */
+#include "lib/virtio.h"
+
+#define VECTOR 0x40
+#define DEPTH  4
+#define BLOCK  4096u
+#define BLOCKS 64u
+
+#define T_IN	0
+#define T_OUT	1
+#define T_FLUSH 4
+#define T_ID	8
+#define IOERR	1
+#define UNSUPP	2
+
+static uint32_t base, pin;
+/* With room behind it for what a request writes there. */
+static struct {
+	struct queue queue;
+	uint8_t room[512];
+} memory;
+#define q (memory.queue)
+static volatile uint32_t interrupts;
+static bool spin;
+
+static struct {
+	uint32_t type, reserved;
+	uint64_t sector;
+} header[DEPTH];
+static volatile uint8_t status[DEPTH];
+static uint64_t data[DEPTH][BLOCK / 8] __attribute__((aligned(4096)));
+
+static void on_interrupt(struct frame *f)
+{
+	uint32_t bits = mmio_read(base, MMIO_IRQ_STATUS);
+
+	interrupts++;
+	mmio_write(base, MMIO_IRQ_ACK, bits);
+	eoi();
+}
+
+static void setup(void)
+{
+	check(virtio_begin(base, 1u << 9)); /* flush */
+	queue_init(&q, base, 0);
+	virtio_go(base);
+	check(mmio_read(base, MMIO_STATUS) == STATUS_OK);
+}
+
+static void prepare(uint16_t n, uint32_t type, uint64_t sector, uint32_t len)
+{
+	uint16_t d = (uint16_t)(3 * n);
+
+	header[n].type = type;
+	header[n].sector = sector;
+	status[n] = 0xee;
+	queue_set(&q, d, &header[n], 16, VQ_NEXT, (uint16_t)(d + (len ? 1 : 2)));
+	queue_set(&q, (uint16_t)(d + 1), data[n], len,
+		  VQ_NEXT | (type == T_IN || type == T_ID ? VQ_WRITE : 0), (uint16_t)(d + 2));
+	queue_set(&q, (uint16_t)(d + 2), &status[n], 1, VQ_WRITE, 0);
+	queue_offer(&q, d);
+}
+
+/* Waits for one request: its number. */
+static uint16_t wait(void)
+{
+	int head;
+
+	while ((head = queue_used(&q)) < 0) {
+		if (spin)
+			continue;
+		/* What comes between the look and the halt ends the halt. */
+		cli();
+		if (*(volatile uint16_t *)&q.used.idx == q.seen)
+			sti_hlt();
+		sti();
+	}
+	return (uint16_t)(head / 3);
+}
+
+static uint8_t one(uint32_t type, uint64_t sector, uint32_t len)
+{
+	prepare(0, type, sector, len);
+	queue_kick(&q);
+	check(wait() == 0);
+	return status[0];
+}
+
+static void fill(uint16_t n, uint64_t block)
+{
+	for (uint64_t i = 0; i < BLOCK / 8; i++)
+		data[n][i] = block << 32 | i << 8 | 0x5a;
+}
+
+static void transfer(void)
+{
+	for (uint32_t b = 0; b < BLOCKS; b += DEPTH) {
+		for (uint16_t n = 0; n < DEPTH; n++) {
+			fill(n, b + n);
+			prepare(n, T_OUT, (b + n) * (BLOCK / 512), BLOCK);
+		}
+		queue_kick(&q);
+		for (uint16_t n = 0; n < DEPTH; n++)
+			check(status[wait()] == 0);
+	}
+	check(one(T_FLUSH, 0, 0) == 0);
+	for (uint32_t b = 0; b < BLOCKS; b += DEPTH) {
+		for (uint16_t n = 0; n < DEPTH; n++) {
+			data[n][0] = data[n][BLOCK / 8 - 1] = 0;
+			prepare(n, T_IN, (b + n) * (BLOCK / 512), BLOCK);
+		}
+		queue_kick(&q);
+		for (uint16_t n = 0; n < DEPTH; n++)
+			check(status[wait()] == 0);
+		for (uint16_t n = 0; n < DEPTH; n++)
+			for (uint64_t i = 0; i < BLOCK / 8; i++)
+				check(data[n][i] == ((uint64_t)(b + n) << 32 | i << 8 | 0x5a));
+	}
+}
+
+static void errors(uint64_t sectors)
+{
+	check(one(T_IN, sectors, 512) == IOERR);
+	check(one(T_OUT, sectors - 1, 1024) == IOERR);
+	check(one(T_IN, ~UINT64_C(0), 512) == IOERR);
+	check(one(T_IN, 0, 511) == IOERR);
+	check(one(99, 0, 512) == UNSUPP);
+	check(one(T_IN, sectors - 1, 512) == 0);
+}
+
+static volatile bool go, gone;
+
+static void ap_main(uint32_t id)
+{
+	apic_enable();
+	for (;;) {
+		while (!go)
+			;
+		go = false;
+		mmio_write(base, MMIO_STATUS, 0);
+		gone = true;
+	}
+}
+
+static void resets(uint32_t cpus)
+{
+	for (uint32_t round = 0; round < 200; round++) {
+		for (uint16_t n = 0; n < DEPTH; n++)
+			prepare(n, T_IN, n * 8, BLOCK);
+		queue_kick(&q);
+		if (cpus > 1 && round & 1) {
+			gone = false;
+			go = true;
+			while (!gone)
+				;
+		} else {
+			mmio_write(base, MMIO_STATUS, 0);
+		}
+		check(mmio_read(base, MMIO_STATUS) == 0);
+		/* Nothing is written any more: this is somebody else's memory now. */
+		for (uint16_t n = 0; n < DEPTH; n++)
+			data[n][3] = 0x1234;
+		setup();
+		for (int i = 0; i < 100; i++)
+			nop();
+		for (uint16_t n = 0; n < DEPTH; n++)
+			check(data[n][3] == 0x1234);
+	}
+	check(one(T_IN, 0, BLOCK) == 0);
+}
+
+static void broken(void)
+{
+	/* At once, or when the I/O thread has looked. */
+	while (!(mmio_read(base, MMIO_STATUS) & STATUS_NEEDS_RESET))
+		;
+	setup();
+	check(one(T_IN, 0, BLOCK) == 0);
+}
+
+static void malformed(void)
+{
+	/* Beyond the ring, twice the ring, itself, nowhere, everything, nothing. */
+	queue_offer(&q, VQ_SIZE);
+	queue_kick(&q);
+	broken();
+	q.avail.idx = (uint16_t)(q.avail.idx + 2 * VQ_SIZE);
+	queue_kick(&q);
+	broken();
+	prepare(0, T_IN, 0, BLOCK);
+	q.desc[1].next = 1;
+	queue_kick(&q);
+	broken();
+	prepare(0, T_IN, 0, BLOCK);
+	q.desc[1].addr = ~UINT64_C(0) - 100;
+	queue_kick(&q);
+	broken();
+	prepare(0, T_IN, 0, 0xffffffff);
+	queue_kick(&q);
+	broken();
+	prepare(0, T_IN, 0, BLOCK);
+	q.desc[1].addr = base; /* the device's own registers are no memory */
+	queue_kick(&q);
+	broken();
+	prepare(0, T_IN, 0, BLOCK);
+	q.desc[2].len = 0;
+	queue_kick(&q);
+	broken();
+	/* An answer into the ring itself is the driver's own loss. */
+	prepare(0, T_IN, 0, BLOCK);
+	q.desc[1].addr = (uint64_t)&q;
+	q.desc[1].len = 512;
+	queue_kick(&q);
+	setup();
+	check(one(T_IN, 0, BLOCK) == 0);
+}
+
+void test(void)
+{
+	uint32_t device = (uint32_t)arg_number("device", 0);
+	uint32_t cpus = (uint32_t)arg_number("cpus", 1);
+
+	spin = arg_is("how", "spin");
+	base = VIRTIO_MMIO_BASE + device * VIRTIO_MMIO_SIZE;
+	pin = VIRTIO_MMIO_PIN + device;
+	apic_enable();
+	check(mmio_read(base, 0) == 0x74726976);
+	check(mmio_read(base, MMIO_DEVICE_ID) == 2);
+	handlers[VECTOR] = on_interrupt;
+	ioapic_write(0x11 + 2 * pin, apic_id() << 24);
+	ioapic_write(0x10 + 2 * pin, VECTOR);
+	setup();
+	if (!spin)
+		sti();
+	for (uint32_t i = 0; i < arg_number("rounds", 1); i++)
+		transfer();
+	if (arg_number("only_transfer", 0))
+		return;
+	check(one(T_ID, 0, 20) == 0);
+	put_str("id ");
+	put_str((char *)data[0]);
+	put_str("\n");
+	errors(mmio_read(base, MMIO_CONFIG));
+	if (cpus > 1)
+		start_ap(1, ap_main, AP_PAGE);
+	resets(cpus);
+	malformed();
+	check(spin || interrupts > 10);
+	transfer();
+	put_value("interrupts", interrupts);
+}
