@@ -280,6 +280,7 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 			free(v);
 			return ret;
 		}
+		v->halter.budget = &vm->poll_budget; /* a VM's vCPUs spend together */
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;

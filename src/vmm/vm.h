@@ -48,6 +48,7 @@ struct catnap_vm {
 	struct vcpu_host host;
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
+	struct budget poll_budget; /* of all vCPUs' failed polls */
 	int32_t affinity[CATNAP_MAX_VCPUS];
 	struct acpi acpi;
 	void *dtb;

@@ -19,6 +19,7 @@ int main(void)
 	FIELD(catnap_halt_poll, shrink);
 	FIELD(catnap_halt_poll, bias);
 	FIELD(catnap_halt_poll, price_ns);
+	FIELD(catnap_halt_poll, cpu_max);
 	STRUCT(catnap_halt);
 	FIELD(catnap_halt, halt_ns);
 	FIELD(catnap_halt, waited);
