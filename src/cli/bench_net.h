@@ -20,8 +20,9 @@ struct bench_net {
 struct bench_frame {
 	uint8_t to[6], from[6];
 	uint16_t type; /* 0x88b5, for local experiments (IEEE 802) */
+	uint16_t reserved;
 	uint32_t number;
-	uint8_t rest[42];
+	uint8_t rest[40];
 };
 
 _Static_assert(sizeof(struct bench_frame) == 60, "an Ethernet frame without its check sequence");
