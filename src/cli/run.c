@@ -15,6 +15,15 @@
 
 #define DEFAULT_CMDLINE "console=ttyS0"
 
+/* Sanitizers and coverage make system calls of their own. */
+#ifdef SANDBOX_DEFAULT_OFF
+#define SANDBOX_DEFAULT	     CATNAP_SANDBOX_OFF
+#define SANDBOX_DEFAULT_NAME "off"
+#else
+#define SANDBOX_DEFAULT	     CATNAP_SANDBOX_ON
+#define SANDBOX_DEFAULT_NAME "on"
+#endif
+
 #define COM1_FIRST	 0x3f8u
 #define COM1_LAST	 0x3ffu
 #define DEBUG_EXIT_PORTS 4u
@@ -135,36 +144,6 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
-static int set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
-{
-	struct run_cfg *cfg = ptr;
-
-	cfg->serial_path = NULL;
-	if (strcmp(arg->text, "stdio") == 0) {
-		cfg->serial = PORT_STDIO;
-	} else if (strcmp(arg->text, "null") == 0) {
-		cfg->serial = PORT_NULL;
-	} else if (strcmp(arg->text, "pty") == 0) {
-		cfg->serial = PORT_PTY;
-	} else if (strncmp(arg->text, "file=", 5) == 0 && arg->text[5]) {
-		cfg->serial = PORT_FILE;
-		cfg->serial_path = arg->text + 5;
-	} else if (strncmp(arg->text, "socket=", 7) == 0 && arg->text[7]) {
-		cfg->serial = PORT_SOCKET;
-		cfg->serial_path = arg->text + 7;
-		if (strlen(cfg->serial_path) > PORT_SOCKET_PATH)
-			return opt_fail(o, arg,
-					"is too long for a socket: expected a path of at most %zu "
-					"bytes",
-					PORT_SOCKET_PATH);
-	} else {
-		return opt_fail(o, arg,
-				"is not known: expected stdio, null, pty, file=PATH or "
-				"socket=PATH");
-	}
-	return 0;
-}
-
 static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
@@ -180,6 +159,15 @@ static const struct opt_word transports[] = {
 	{NULL, 0},
 };
 
+static int set_user(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	return run_set_user(o, arg, ptr);
+}
+
+static const struct opt_word sandbox_modes[] = {{"on", CATNAP_SANDBOX_ON},
+						{"off", CATNAP_SANDBOX_OFF},
+						{"log", CATNAP_SANDBOX_LOG},
+						{NULL, 0}};
 static const struct opt_word hardware[] = {{"acpi", CATNAP_HW_ACPI},
 					   {"fdt", CATNAP_HW_FDT},
 					   {"mptable", CATNAP_HW_MPTABLE},
@@ -287,18 +275,24 @@ static const struct opt_def options[] = {
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
-		 "bias=latency|balanced|power[,vcpu=N]",
+		 "bias=latency|balanced|power,cpu-max=N%[,vcpu=N]",
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
 		 "With "
 		 "irqchip=kernel, max is given to KVM (off: 0).",
 	 .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2",
 	 .repeat = true},
-	{.f = {.name = "serial", .type = OPT_CALL, .set = set_serial},
+	{.f = {.name = "serial", .type = OPT_CALL, .set = run_set_serial},
 	 .form = "stdio|null|pty|file=PATH|socket=PATH",
 	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps. pty: "
 		 "a pseudo-terminal, whose name is printed; socket: a Unix socket, for one client "
 		 "at a time.",
 	 .def = "stdio"},
+	{.f = {.name = "console", .type = OPT_CALL, .set = run_set_console},
+	 .form = "off|stdio|pty|file=PATH|socket=PATH",
+	 .help = "A virtio console, hvc0 of Linux. With stdio, the serial port leads nowhere "
+		 "unless "
+		 "--serial says otherwise.",
+	 .def = "off"},
 	{.f = {.name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff},
 	 .form = "PORT",
 	 .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & "
@@ -310,6 +304,20 @@ static const struct opt_def options[] = {
 	{.f = {.name = "dump-dtb", .type = OPT_STRING, .offset = AT(dump_dtb)},
 	 .form = "FILE",
 	 .help = "Writes the device tree. Without a kernel, that is all."},
+	{.f = {.name = "sandbox", .type = OPT_WORD, .offset = AT(sandbox), .words = sandbox_modes},
+	 .form = "on|off|log",
+	 .help = "Closes the process in (seccomp, Landlock, no capabilities): a system call that "
+		 "is not on the list ends it. log: the kernel's log tells of such calls, and "
+		 "nothing is refused.",
+	 .def = SANDBOX_DEFAULT_NAME},
+	{.f = {.name = "user", .type = OPT_CALL, .set = set_user},
+	 .form = "UID[:GID]|NAME",
+	 .help = "Becomes this user once everything is open. For those who start as root.",
+	 .def = "no change"},
+	{.f = {.name = "chroot", .type = OPT_STRING, .offset = AT(chroot_dir)},
+	 .form = "DIR",
+	 .help = "Makes this folder the root once everything is open. For those who start as root.",
+	 .def = "no change"},
 	{.f = {.name = "stats", .type = OPT_STRING, .offset = AT(stats)},
 	 .form = "FILE|-",
 	 .help = "Writes statistics as JSON at the end.",
@@ -390,6 +398,13 @@ static int check(struct opts *o, struct run_cfg *cfg)
 				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
 				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
 	}
+	if (cfg->console == PORT_STDIO && cfg->serial == PORT_STDIO) {
+		if (opts_given(o, "serial"))
+			return opts_fail(o,
+					 "--console: stdio is the serial port's already: expected "
+					 "--serial null or another");
+		cfg->serial = PORT_NULL;
+	}
 	if (cfg->guest_poll.host && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
 		return opts_fail(o, "--guest-halt-poll: host: with --irqchip kernel the halts are "
 				    "KVM's: expected --irqchip user");
@@ -446,6 +461,7 @@ static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 	if (io->trace_made && cfg->halt_trace)
 		unlink(cfg->halt_trace);
 	port_undo(&io->port);
+	port_undo(&io->console);
 	if (io->stats_made && cfg->stats)
 		unlink(cfg->stats);
 }
@@ -457,6 +473,7 @@ static void close_io(struct run_io *io)
 	if (io->stats && io->stats != stdout)
 		fclose(io->stats);
 	port_close(&io->port);
+	port_close(&io->console);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
 	if (io->stop_fd >= 0)
@@ -467,7 +484,8 @@ static void close_io(struct run_io *io)
 static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
 	/* Where nothing will run, nobody is to be waited for. */
-	if (cfg->kernel && port_open(&io->port, io->stop_fd) < 0)
+	if (cfg->kernel &&
+	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0))
 		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
@@ -529,14 +547,16 @@ static int run(const struct run_cfg *cfg)
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
 	char *linux_cmdline = NULL;
+	char log_buffer[1024]; /* made by stdio it would cost system calls, on any thread */
 	int status = CMD_OK, ret;
 
-	port_init(&io.port, cfg->serial, cfg->serial_path);
+	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
+	port_init(&io.console, "console", cfg->console, cfg->console_path);
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)
 			return cannot_open("log-file", cfg->log_file);
-		setvbuf(io.log_file, NULL, _IOLBF, 0);
+		setvbuf(io.log_file, log_buffer, _IOLBF, sizeof(log_buffer));
 	}
 	logger = (struct logger){io.log_file ? io.log_file : stderr,
 				 (enum catnap_log_level)cfg->log_level};
@@ -554,6 +574,9 @@ static int run(const struct run_cfg *cfg)
 	if (status == CMD_OK) {
 		fill_config(&vc, cfg, &io, &logger);
 		vc.linux_cmdline = linux_cmdline;
+		status = run_sandbox_filters(cfg, &vc, &vc.sandbox);
+	}
+	if (status == CMD_OK) {
 		ret = linux_cmdline ? catnap_vm_create(&vc, &vm) : -ENOMEM;
 		if (ret < 0) {
 			fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(NULL));
@@ -562,17 +585,20 @@ static int run(const struct run_cfg *cfg)
 	}
 	free(linux_cmdline);
 	if (status == CMD_OK)
-		status = run_add_devices(vm, cfg);
+		status = run_add_devices(vm, cfg, &io);
 	if (status == CMD_OK)
 		status = open_io(cfg, &io);
 	if (status == CMD_OK)
 		status = run_dump(vm, cfg);
+	if (status == CMD_OK && cfg->kernel)
+		status = run_sandbox_enter(cfg, &vc, &io);
 	if (status == CMD_OK && cfg->kernel) {
 		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
 			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
 						&cfg->vcpu_halt_poll[i].params);
 		empty_outputs(&io);
 		port_start(&io.port);
+		port_start(&io.console);
 		status = run_loop(vm, cfg, &io);
 	} else {
 		remove_outputs(cfg, &io);
@@ -591,7 +617,9 @@ int cmd_run(int argc, char **argv)
 		.irqchip = CATNAP_IRQCHIP_USER,
 		.debug_exit = UINT32_MAX,
 		.rng = true,
+		.console = PORT_NULL,
 		.log_level = CATNAP_LOG_WARN,
+		.sandbox = SANDBOX_DEFAULT,
 	};
 	struct opts o;
 	int status;
@@ -604,6 +632,7 @@ int cmd_run(int argc, char **argv)
 			fprintf(stderr, "%s\n", o.error);
 			status = CMD_USAGE;
 		} else {
+			cfg.sandbox_given = opts_given(&o, "sandbox");
 			status = run(&cfg);
 		}
 	}
