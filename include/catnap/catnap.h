@@ -58,6 +58,9 @@ enum catnap_hw {
 	CATNAP_HW_ACPI = 0, /**< ACPI tables, hardware-reduced */
 	CATNAP_HW_FDT =
 		1, /**< a flattened device tree; bzImage and vmlinux by their 64-bit entry only */
+	/** An Intel MultiProcessor table, and virtio-mmio devices on the command line of Linux: for
+	 * kernels with neither; by their 64-bit entry only. */
+	CATNAP_HW_MPTABLE = 2,
 };
 
 /** What virtio devices are found behind. */

@@ -53,8 +53,9 @@ struct catnap_vm {
 	struct acpi acpi;
 	void *dtb;
 	size_t dtb_len;
-	char *linux_args; /* added to the command line of Linux images */
-	char *bootargs;	  /* the whole of it, for the device tree */
+	char *cmdline, *linux_given; /* as the configuration had them */
+	char *linux_args;	     /* added to the command line of Linux images */
+	char *bootargs;		     /* the whole of it, for the device tree */
 	struct load_places places;
 	struct dma dma;
 	struct io_thread *io; /* NULL: vCPUs run the devices */

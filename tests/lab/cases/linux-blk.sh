@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# title: disks in Linux: data, flushes, discards, ids, read-only; by mmio and PCI, ACPI and device tree
+# title: disks in Linux: data, flushes, discards, ids, read-only; by mmio and PCI, however they are found
 # needs: linux
 # limit: 900
 # memory: 2048
@@ -39,7 +39,7 @@ drive() # NAME SECONDS ARGUMENTS
 	shift 2
 	dd if=/dev/zero of=/tmp/a.img bs=1M count=16 2>/dev/null
 	dd if=/dev/urandom of=/tmp/b.img bs=1M count=1 2>/dev/null
-	guest_start "$seconds" -k /guest/bzImage -i /guest/initramfs -c "console=ttyS0 quiet run=report,shell" \
+	guest_start "$seconds" -k /guest/bzImage -i /guest/initramfs -c "console=ttyS0 quiet run=report,shell $words" \
 		-d path=/tmp/a.img,id=lab-disk -d path=/tmp/b.img,readonly=on "$@"
 	if ! wait_for "$seconds" 'guest# '; then
 		not_ok "$name: no shell"
@@ -54,7 +54,7 @@ drive() # NAME SECONDS ARGUMENTS
 	guest_end
 	tr -d '\r' <$out >$out.text
 	cp $out.text $out
-	healthy "$name" ""
+	healthy "$name" "" $end
 	is "$name: size, id" "$(value size) $(value serial)" "16777216 lab-disk"
 	is "$name: write-back" "$(value cache)" "write back"
 	is "$name: read-only" "$(value ro) $(value write_ro)" "1 refused"
@@ -68,6 +68,7 @@ drive() # NAME SECONDS ARGUMENTS
 	is "$name: nothing failed" "$(value log)" 0
 }
 
+words='' end=0
 drive "mmio, ACPI" 60 --transport mmio
 is "a queue for the vCPU" "$(value queues)" 1
 drive "mmio, device tree, 2 vCPUs" 80 --transport mmio --hw fdt --cpus 2
@@ -76,3 +77,7 @@ drive "mmio, KVM's irqchip, I/O thread" 80 --transport mmio --irqchip kernel --i
 drive "PCI, ACPI, 2 vCPUs" 80 --transport pci --cpus 2
 drive "PCI, I/O thread" 80 --transport pci --io thread --cpus 2
 drive "PCI, device tree, KVM's irqchip" 80 --transport pci --hw fdt --irqchip kernel
+# With neither of them; it cannot power off.
+words=end=reboot end=32
+drive "mmio, command line, 2 vCPUs" 80 --transport mmio --hw mptable --cpus 2
+drive "mmio, command line, KVM's irqchip" 80 --transport mmio --hw mptable --irqchip kernel
