@@ -4,6 +4,7 @@
  * runs them. Devices are added between create and start.
  */
 #include <errno.h>
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,23 @@ _Static_assert(CATNAP_MAX_DISK_QUEUES == BLK_QUEUES_MAX, "what the header says")
 /* Nobody else drives these; first those that are no ISA interrupts. */
 static const uint8_t pins[VM_VIRTIO_MAX] = {16, 17, 18, 19, 20, 21, 22, 23,
 					    5,	6,  7,	10, 11, 12, 14, 15};
+
+/* What a device of this type calls, beyond what every thread may: SANDBOX_BIT()s. */
+static uint32_t sandbox_features(uint16_t id)
+{
+	uint32_t ring = SANDBOX_BIT(SANDBOX_RING);
+
+	switch (id) {
+	case VIRTIO_ID_BLOCK:
+		return ring | SANDBOX_BIT(SANDBOX_FILES);
+	case VIRTIO_ID_NET:
+		return ring | SANDBOX_BIT(SANDBOX_TAP);
+	case VIRTIO_ID_VSOCK:
+		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_UNLINK);
+	default: /* entropy, balloon, console */
+		return 0;
+	}
+}
 
 static void set_pin(void *ctx, bool level)
 {
@@ -113,6 +131,8 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	}
 	if (ret < 0)
 		free(v);
+	else
+		vm->sandbox_features |= sandbox_features(dev->id);
 	return ret;
 }
 

@@ -68,6 +68,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 		what = "transport: not one that is known";
 	else if (c->io > CATNAP_IO_THREAD)
 		what = "io: not one that is known";
+	else if (c->sandbox > CATNAP_SANDBOX_ON)
+		what = "sandbox: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
@@ -109,6 +111,13 @@ static void host_log(void *ctx, enum catnap_log_level level, const char *message
 static void host_paused(void *ctx, struct vcpu *v)
 {
 	vm_stand(ctx);
+}
+
+static int host_confine(void *ctx, struct vcpu *v)
+{
+	struct catnap_vm *vm = ctx;
+
+	return vm_confine(vm, &v->halter, &vm->vcpu_filter);
 }
 
 static void host_left(void *ctx, struct vcpu *v)
@@ -271,6 +280,7 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 			free(v);
 			return ret;
 		}
+		v->halter.budget = &vm->poll_budget; /* a VM's vCPUs spend together */
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;
@@ -347,6 +357,7 @@ static void fill_host(struct catnap_vm *vm)
 		.memory = host_memory,
 		.end = host_end,
 		.paused = host_paused,
+		.confine = host_confine,
 		.left = host_left,
 		.log = host_log,
 		.ctx = vm,
@@ -359,6 +370,8 @@ static void fill_host(struct catnap_vm *vm)
 		.poll_control = true,
 		.realtime = vm->cfg.realtime,
 	};
+	if (!vm->host.irqchip_user)
+		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_KERNEL_IRQCHIP);
 	vm->lapics.wake = lapic_wake;
 	vm->lapics.eoi = level_eoi;
 	vm->lapics.ctx = vm;
@@ -468,6 +481,11 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	ret = check_config(cfg, err);
 	if (ret < 0)
 		return ret;
+	if (cfg->sandbox && !(catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP)) {
+		snprintf(err->text, sizeof(err->text),
+			 "sandbox: this kernel has no seccomp filters");
+		return -ENOTSUP;
+	}
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;

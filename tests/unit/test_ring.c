@@ -63,6 +63,44 @@ static int reap(void)
 	return ring_reap(&ring, on_fired, NULL);
 }
 
+/* Nothing can be opened by way of it, nor does it take back what it was told. */
+static void it_takes_only_what_is_used(void **state)
+{
+	static const uint8_t never[] = {IORING_OP_OPENAT,	  IORING_OP_OPENAT2,
+					IORING_OP_SOCKET,	  IORING_OP_CONNECT,
+					IORING_OP_ACCEPT,	  IORING_OP_UNLINKAT,
+					IORING_OP_PROVIDE_BUFFERS};
+	struct io_uring_restriction more = {.opcode = IORING_RESTRICTION_SQE_OP,
+					    .sqe_op = IORING_OP_OPENAT};
+	struct io_uring_cqe *cqe;
+	uint64_t value = 7;
+	int fd = event();
+
+	assert_int_equal(ring_sync(&ring), 0);
+	for (size_t i = 0; i < sizeof(never); i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring.uring);
+
+		io_uring_prep_openat(sqe, AT_FDCWD, "/dev/null", O_RDONLY, 0);
+		sqe->opcode = never[i];
+		assert_int_equal(io_uring_submit(&ring.uring), 1);
+		assert_int_equal(io_uring_wait_cqe(&ring.uring, &cqe), 0);
+		assert_int_equal(cqe->res, -EACCES);
+		io_uring_cqe_seen(&ring.uring, cqe);
+	}
+	assert_true(syscall(SYS_io_uring_register, ring.uring.ring_fd, IORING_REGISTER_RESTRICTIONS,
+			    &more, 1) < 0);
+	assert_int_equal(io_uring_register_files(&ring.uring, &fd, 1), -EACCES);
+	/* What disks do works. */
+	ring_it(fd);
+	io_uring_prep_read(io_uring_get_sqe(&ring.uring), fd, &value, sizeof(value), 0);
+	assert_int_equal(io_uring_submit(&ring.uring), 1);
+	assert_int_equal(io_uring_wait_cqe(&ring.uring, &cqe), 0);
+	assert_int_equal(cqe->res, 8);
+	io_uring_cqe_seen(&ring.uring, cqe);
+	assert_int_equal(value, 1);
+	close(fd);
+}
+
 static void the_list_of_sources_is_kept(void **state)
 {
 	int a = event(), b = event(), gone = event();
@@ -535,6 +573,7 @@ int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		RING_TEST(it_takes_only_what_is_used),
 		RING_TEST(the_list_of_sources_is_kept),
 		RING_TEST(there_is_room_for_64_and_deleting_makes_room),
 		RING_TEST(a_source_fires_each_time),
