@@ -2,6 +2,7 @@
 /* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <linux/futex.h>
@@ -504,6 +506,69 @@ static void requests_and_sources_do_not_disturb_each_other(void **state)
 	close(slow);
 }
 
+/* -- watches ---------------------------------------------------------------------------------- */
+
+struct counter {
+	struct ring_watch watch;
+	uint32_t events;
+	int calls;
+};
+
+static void count_it(struct ring_watch *watch, uint32_t events)
+{
+	struct counter *c = (struct counter *)watch;
+
+	c->events |= events;
+	c->calls++;
+}
+
+static void a_watch_has_a_handler_of_its_own(void **state)
+{
+	struct counter in = {.watch = {count_it}}, out = {.watch = {count_it}};
+	int fd = event(), pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	/* One descriptor three times: for whoever has the ring, to be read, and to be written. */
+	assert_int_equal(ring_add(&ring, pair[0]), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), -EEXIST);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLOUT, &out.watch), 0);
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	assert_int_equal(reap(), 1);
+	assert_int_equal(out.calls, 1);
+	assert_true(out.events & POLLOUT);
+	assert_int_equal(in.calls, 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	ring_it(fd);
+	reap();
+	assert_int_equal(in.calls, 1);
+	assert_true(in.events & POLLIN);
+	assert_int_equal(fired[pair[0]], 1);
+	assert_int_equal(fired[fd], 1);
+	/* Removed one by one. */
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), -ENOENT);
+	assert_int_equal(ring_sync(&ring), 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	reap();
+	assert_int_equal(in.calls, 1);
+	assert_int_equal(fired[pair[0]], 2);
+	/* And taken up again before the ring knows: what is ready is told anew. */
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	reap();
+	assert_int_equal(in.calls, 2);
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	reap();
+	assert_int_equal(in.calls, 3);
+	close(pair[0]);
+	close(pair[1]);
+	close(fd);
+}
+
 int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -522,6 +587,7 @@ int main(void)
 		RING_TEST(a_request_is_done_once),
 		RING_TEST(more_requests_than_the_queues_hold_are_all_done),
 		RING_TEST(a_request_that_done_begins_is_submitted),
+		RING_TEST(a_watch_has_a_handler_of_its_own),
 		RING_TEST(requests_and_sources_do_not_disturb_each_other),
 	};
 
