@@ -162,6 +162,8 @@ struct catnap_halt_stats {
 	uint32_t reserved;
 	/* Added later. */
 	uint64_t price_ns; /**< the measured price of a sleep: from wake to running; 0: not yet */
+	uint64_t
+		halt_poll_contended; /**< polls cut short: others wanted the processor (adaptive) */
 };
 
 /* ---------------------------------------------------------------------------------------------

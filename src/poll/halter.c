@@ -236,6 +236,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	struct policy_query query = {.allowed = allowed, .timer_ns = UINT64_MAX};
 	struct halt_record r = {.valid = true};
 	struct catnap_halt halt;
+	bool watch;
 	uint64_t start, now, window_ns, window, end, arrival_ns;
 	int ret = 0;
 
@@ -250,6 +251,10 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;
 	window_ns = policy_begin(&h->policy, &query);
+	/* The other policies do as they are told. */
+	watch = policy_is_adaptive(&h->policy);
+	if (watch && !contention_may_poll(&h->contention, now))
+		window_ns = 0;
 	r.attempted = window_ns != 0;
 
 	/* POLLING needs no fence: for a waker it is the same as VMM, the owner will look. */
@@ -264,6 +269,11 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 		if (now >= deadline) {
 			*cause = CATNAP_CAUSE_TIMER;
 			break;
+		}
+		if (watch && now < end && contention_look(&h->contention, &h->clock, now)) {
+			r.valid = false;
+			end = now;
+			stat_add(&h->stats.contended, 1);
 		}
 		if (now >= end) {
 			r.poll_ns = clock_ticks_to_ns(&h->clock, now - start);
@@ -431,6 +441,7 @@ int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 	if (ret < 0)
 		return ret;
 	h->clock = *clock;
+	contention_init(&h->contention, clock);
 	h->kick = cfg->kick;
 	h->on_eventfd = cfg->on_eventfd;
 	h->ctx = cfg->ctx;

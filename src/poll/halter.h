@@ -26,6 +26,7 @@
 
 #include <catnap/poll.h>
 #include "poll/clock.h"
+#include "poll/contention.h"
 #include "poll/policy.h"
 #include "poll/price.h"
 #include "poll/ring.h"
@@ -89,10 +90,11 @@ struct catnap_halter {
 	/* The owner's. stats: see stats.h for who may read. */
 	struct ring ring;
 	struct halt_stats stats;
-	struct halt_trace *trace; /* NULL: off */
-	int error;		  /* of the ring, from a look; reported when the halt ends */
-	struct price price;	  /* what a sleep costs here */
-	uint64_t wake_lead;	  /* ticks by which a timed sleep ends early; see halter.c */
+	struct halt_trace *trace;     /* NULL: off */
+	int error;		      /* of the ring, from a look; reported when the halt ends */
+	struct price price;	      /* what a sleep costs here */
+	struct contention contention; /* of policy adaptive */
+	uint64_t wake_lead;	      /* ticks by which a timed sleep ends early; see halter.c */
 };
 
 /* As catnap_halter_create(), in place, with a clock that the caller has at hand. */

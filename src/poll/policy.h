@@ -52,4 +52,10 @@ uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q);
 void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
 uint64_t policy_window(const struct catnap_policy *p);
 
+static inline bool policy_is_adaptive(const struct catnap_policy *p)
+{
+	return atomic_load_explicit(&p->params.kind, memory_order_relaxed) ==
+	       CATNAP_POLICY_ADAPTIVE;
+}
+
 #endif

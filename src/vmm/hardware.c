@@ -102,21 +102,22 @@ static int write_again(struct catnap_vm *vm)
 int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 {
 	struct virtio_mmio_place places[VM_VIRTIO_MAX];
+	unsigned int windows = vm->cfg.transport == CATNAP_TRANSPORT_MMIO ? vm->virtio_count : 0;
 	const struct acpi_config config = {.vcpus = vm->cfg.vcpus,
 					   .pci = vm->pci_made,
 					   .virtio = places,
-					   .virtio_count = vm->virtio_count};
+					   .virtio_count = windows};
 	struct devtree_config tree = {.vcpus = vm->cfg.vcpus,
 				      .memory = &vm->memory,
 				      .pci = vm->pci_made,
 				      .virtio = places,
-				      .virtio_count = vm->virtio_count};
+				      .virtio_count = windows};
 	struct acpi acpi = {.count = 0};
 	size_t dtb_len = 0;
 	void *dtb = NULL;
 	int ret = make_cmdline(vm);
 
-	for (unsigned int i = 0; i < vm->virtio_count; i++)
+	for (unsigned int i = 0; i < windows; i++)
 		places[i] = vm->virtio[i]->place;
 	tree.cmdline = vm->bootargs;
 	if (ret == 0)
@@ -136,7 +137,7 @@ int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 	if (ret == -ENOSPC)
 		snprintf(err->text, sizeof(err->text),
 			 "the description of %u vCPUs and %u devices does not fit in its place",
-			 vm->cfg.vcpus, vm->virtio_count);
+			 vm->cfg.vcpus, windows);
 	return ret;
 }
 

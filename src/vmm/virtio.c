@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Virtio devices as parts of the VM: a window and a pin for each that is on virtio-mmio, and who
- * runs it. Devices are added between create and start.
+ * Virtio devices as parts of the VM: the transport, for virtio-mmio a window and a pin, and who
+ * runs them. Devices are added between create and start.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -60,16 +60,37 @@ int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err)
 	return ret;
 }
 
+/* A window and a pin. */
+static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_error *err)
+{
+	unsigned int n = vm->virtio_count;
+	int ret;
+
+	v->place.base = VM_VIRTIO_MMIO_BASE + n * VIRTIO_MMIO_SIZE;
+	v->place.pin = pins[n];
+	virtio_mmio_init(&v->mmio, v->dev, set_pin, v);
+	ret = bus_add(&vm->mmio, v->place.base, VIRTIO_MMIO_SIZE, &virtio_mmio_ops, &v->mmio);
+	if (ret < 0)
+		return ret;
+	vm->virtio[vm->virtio_count++] = v;
+	/* In create() everything is described at its end. */
+	ret = vm->dtb ? hardware_describe(vm, err) : 0;
+	if (ret < 0) {
+		vm->virtio_count--;
+		vm->mmio.count--; /* it was added last */
+	}
+	return ret;
+}
+
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err)
 {
-	unsigned int n = vm->virtio_count;
 	struct vm_virtio *v;
 	int ret;
 
-	if (n == VM_VIRTIO_MAX) {
+	if (vm->virtio_count == VM_VIRTIO_MAX) {
 		snprintf(err->text, sizeof(err->text),
-			 "%s: there are %u devices, which is the most", dev->name, n);
+			 "%s: there are %d devices, which is the most", dev->name, VM_VIRTIO_MAX);
 		return -ENOSPC;
 	}
 	v = calloc(1, sizeof(*v));
@@ -77,29 +98,22 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		return -ENOMEM;
 	v->vm = vm;
 	v->dev = dev;
-	v->place.base = VM_VIRTIO_MMIO_BASE + n * VIRTIO_MMIO_SIZE;
-	v->place.pin = pins[n];
+	v->destroy = destroy;
 	dev->io = vm->io ? &vm->io->halter : NULL;
 	dev->home = vm->io ? &vm->io->halter : &vm->vcpus[0]->halter;
 	dev->log = log_message;
 	dev->log_ctx = vm;
-	virtio_mmio_init(&v->mmio, dev, set_pin, v);
-	ret = bus_add(&vm->mmio, v->place.base, VIRTIO_MMIO_SIZE, &virtio_mmio_ops, &v->mmio);
-	if (ret < 0) {
-		free(v);
-		return ret;
+	if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO) {
+		ret = attach_mmio(vm, v, err);
+	} else {
+		/* It is found on the bus, and needs no description. */
+		ret = pci_attach(vm, dev, err);
+		if (ret == 0)
+			vm->virtio[vm->virtio_count++] = v;
 	}
-	vm->virtio[vm->virtio_count++] = v;
-	/* In create() everything is described at its end. */
-	ret = vm->dtb ? hardware_describe(vm, err) : 0;
-	if (ret < 0) {
-		vm->virtio_count--;
-		vm->mmio.count--; /* it was added last */
+	if (ret < 0)
 		free(v);
-		return ret;
-	}
-	v->destroy = destroy;
-	return 0;
+	return ret;
 }
 
 void vm_fini_virtio(struct catnap_vm *vm)

@@ -507,12 +507,12 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	}
 	free(vm->vcpus);
 	io_fini(vm);
+	pci_fini(vm);
 	vm_fini_virtio(vm);
 	if (vm->ioapic_made)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)
 		serial_destroy(&vm->com1);
-	pci_fini(vm);
 	hardware_fini(vm);
 	kvm_close(&vm->kvm);
 	memory_fini(&vm->memory);

@@ -45,6 +45,7 @@ int main(void)
 	FIELD(catnap_halt_stats, window_ns);
 	FIELD(catnap_halt_stats, poll_allowed);
 	FIELD(catnap_halt_stats, price_ns);
+	FIELD(catnap_halt_stats, halt_poll_contended);
 	STRUCT(catnap_halter_config);
 	FIELD(catnap_halter_config, size);
 	FIELD(catnap_halter_config, flags);

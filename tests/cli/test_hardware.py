@@ -30,10 +30,20 @@ class Hardware(unittest.TestCase):
         p = run(CATNAP, "run", "--dump-acpi", "acpi", "--dump-dtb", "dtb", *args, cwd=self.dir)
         self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "", ""))
 
+    def disks(self, n):
+        """Options for as many disks."""
+        args = []
+        for i in range(n):
+            path = os.path.join(self.dir, f"disk{i}")
+            with open(path, "wb") as f:
+                f.truncate(512)
+            args += ["-d", path]
+        return args
+
     @unittest.skipUnless(shutil.which("iasl"), "iasl is not installed")
     def test_iasl(self):
-        for cpus, transport in (("1", "pci"), ("64", "pci"), ("1", "mmio")):
-            self.dump("--cpus", cpus, "--transport", transport)
+        for cpus, transport, disks in (("1", "pci", 1), ("64", "pci", 0), ("1", "mmio", 0), ("64", "mmio", 15)):
+            self.dump("--cpus", cpus, "--transport", transport, *self.disks(disks))
             folder = os.path.join(self.dir, "acpi")
             names = {n[:4] for n in os.listdir(folder) if n.endswith(".dat")}
             self.assertEqual(names, {"rsdp", "xsdt", "facp", "apic", "dsdt"} |
@@ -54,12 +64,20 @@ class Hardware(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("dtc"), "dtc is not installed")
     def test_dtc(self):
-        for args in ((), ("--transport", "mmio"), ("--cpus", "64", "--hw", "fdt", "-m", "4G")):
+        for args in ((), ("--transport", "mmio"), ("--transport", "mmio", *self.disks(15)), ("--cpus", "64", "--hw", "fdt", "-m", "4G")):
             if "4G" in args and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 5 << 30:
                 continue
             self.dump(*args)
             p = run("dtc", "-I", "dtb", "-O", "dts", "-o", "dts", "dtb", cwd=self.dir)
             self.assertEqual((p.returncode, p.stderr), (0, ""))
+
+    def test_ports_of_pci(self):
+        for port in ("0xcf5", "0xcf8", "0xcfc", "0xcff"):
+            p = run(CATNAP, "run", "--dump-dtb", "dtb", "--debug-exit", port, cwd=self.dir)
+            self.assertEqual(p.returncode, 1)
+            self.assertRegex(p.stderr, f"debug_exit_port: {port} belongs to the PCI bus")
+            self.dump("--transport", "mmio", "--debug-exit", port)
+        self.dump("--debug-exit", "0xcf4")
 
     def test_nowhere(self):
         for option, word in (("--dump-acpi", "none/none"), ("--dump-dtb", "none/none")):

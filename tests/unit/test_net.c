@@ -55,7 +55,8 @@ static int set_up(void **state)
 	}
 	cfg.fds = b->ours;
 	cfg.dma = &b->v->g.dma;
-	cfg.backend = (struct net_backend){set_offload, set_pairs, b};
+	cfg.backend =
+		(struct net_backend){.set_offload = set_offload, .set_pairs = set_pairs, .ctx = b};
 	if (net_create(&cfg, &b->net) < 0)
 		return -1;
 	vdev_use(b->v, net_device(b->net));

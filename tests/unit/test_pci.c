@@ -4,6 +4,7 @@
  * Local Bus Specification 3.0, chapter 6.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -656,6 +657,107 @@ static void test_msix_that_cannot_be(void **state)
 	pci_function_fini(&f);
 }
 
+/* ---- several vCPUs at once, for the thread sanitizer ---- */
+
+#define TURNS 2000
+
+struct shared {
+	struct vm *vm;
+	_Atomic unsigned int accesses;
+	_Atomic unsigned int messages;
+};
+
+static void no_read(void *dev, uint64_t offset, void *data, unsigned int len)
+{
+	atomic_fetch_add((_Atomic unsigned int *)dev, 1);
+}
+
+static void no_write(void *dev, uint64_t offset, const void *data, unsigned int len)
+{
+	atomic_fetch_add((_Atomic unsigned int *)dev, 1);
+}
+
+static const struct bus_ops counting_ops = {no_read, no_write};
+
+static void count_message(void *ctx, uint64_t address, uint32_t data)
+{
+	atomic_fetch_add((_Atomic unsigned int *)ctx, 1);
+}
+
+static void *mover(void *arg)
+{
+	struct vm *vm = ((struct shared *)arg)->vm;
+
+	for (unsigned int i = 0; i < TURNS; i++) {
+		set(vm, 0x10, (uint32_t)(PCI_WINDOW_BASE + (i % 64 + 1) * SIZE0), 4);
+		set(vm, 4, i % 3 ? COMMAND_MEMORY | COMMAND_MASTER : 0, 2);
+	}
+	set(vm, 4, COMMAND_MEMORY | COMMAND_MASTER, 2);
+	return NULL;
+}
+
+static void *masker(void *arg)
+{
+	struct vm *vm = ((struct shared *)arg)->vm;
+	uint64_t at = atomic_load(&vm->f.bars[4].base);
+
+	for (unsigned int i = 0; i < TURNS; i++) {
+		uint32_t masked = i & 1;
+
+		out(vm, 0xcf8, 0x80000800 | (CAP & 0xfc), 4);
+		(void)in(vm, 0xcfc, 4);
+		if (at != PCI_BAR_OFF)
+			bus_write(&vm->mmio, at + 12, &masked, 4);
+		pci_function_bar_write(&vm->f, 4, 12, &masked, 4);
+	}
+	return NULL;
+}
+
+static void *visitor(void *arg)
+{
+	struct shared *s = arg;
+
+	for (unsigned int i = 0; i < TURNS; i++) {
+		uint64_t value = 0, at = PCI_WINDOW_BASE + (i % 64 + 1) * SIZE0;
+
+		bus_read(&s->vm->mmio, at, &value, 8);
+		bus_write(&s->vm->mmio, at + 8, &value, 4);
+		assert_int_equal(cfg(s->vm, 0, 4), 0x56781234);
+		assert_true(msix_raise(&s->vm->msix, 0));
+	}
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	static const uint32_t unmasked;
+	void *(*const work[])(void *) = {mover, masker, visitor, visitor};
+	struct vm *vm = calloc(1, sizeof(*vm));
+	struct shared s = {.vm = vm};
+	pthread_t threads[4];
+
+	assert_int_equal(pci_bus_init(&vm->pci, &vm->pio, &vm->mmio), 0);
+	assert_int_equal(pci_function_init(&vm->f, &id), 0);
+	assert_int_equal(pci_function_add_bar(&vm->f, 0, SIZE0, true, &counting_ops, &s.accesses),
+			 0);
+	assert_int_equal(msix_init(&vm->msix, &vm->f, 4, 1, count_message, &s.messages), 0);
+	assert_int_equal(pci_bus_plug(&vm->pci, &vm->f), 1);
+	enable(vm, ENABLE);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, work[i], &s), 0);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	/* Nothing that was raised is held back for ever. */
+	pci_function_bar_write(&vm->f, 4, 12, &unmasked, 4);
+	assert_int_equal(pending(vm, 0), 0);
+	assert_true(atomic_load(&s.messages) > 0);
+	/* And the BAR is where its register says. */
+	atomic_store(&s.accesses, 0);
+	assert_true(mem_write(vm, bar0(vm), 1, 4));
+	assert_int_equal(atomic_load(&s.accesses), 1);
+	teardown((void **)&vm);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -679,6 +781,7 @@ int main(void)
 		test(test_msix_masks),
 		test(test_msix_needs_a_bus_master),
 		cmocka_unit_test(test_msix_that_cannot_be),
+		cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

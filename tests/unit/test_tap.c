@@ -114,7 +114,8 @@ static int set_up_with(void **state, const char *name, unsigned int pairs)
 	if (tap_open(&b->tap, name, pairs, why, sizeof(why)) < 0)
 		return -1;
 	cfg.dma = &b->v->g.dma;
-	cfg.backend = (struct net_backend){tap_set_offload, tap_set_pairs, &b->tap};
+	cfg.backend = (struct net_backend){
+		.set_offload = tap_set_offload, .set_pairs = tap_set_pairs, .ctx = &b->tap};
 	for (unsigned int i = 0; i < pairs; i++)
 		homes[i] = &b->v->home;
 	if (net_create(&cfg, &b->net) < 0)

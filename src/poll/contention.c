@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Noticing that the host has other work for this processor; see contention.h. */
+#include <sched.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "poll/contention.h"
+
+/* Longer than interrupts and most exits of an outer hypervisor, much shorter than a time slice. */
+#define GAP_NS	     20000
+#define OFFER_NS     4000000
+#define PAUSE_MIN_NS 1000000
+#define PAUSE_MAX_NS 1000000000
+/* Polling for so many pauses without being cut short again: it is over. */
+#define CALM_PAUSES 4
+
+static long involuntary_switches(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+void contention_init(struct contention *c, const struct clock *clock)
+{
+	memset(c, 0, sizeof(*c));
+	c->switches = -1;
+	c->gap = clock_ns_to_ticks(clock, GAP_NS);
+	c->every = clock_ns_to_ticks(clock, OFFER_NS);
+	c->pause_min = clock_ns_to_ticks(clock, PAUSE_MIN_NS);
+	c->pause_max = clock_ns_to_ticks(clock, PAUSE_MAX_NS);
+}
+
+void contention_pause(struct contention *c, uint64_t now)
+{
+	bool again = c->pause && now - c->resume < CALM_PAUSES * c->pause;
+
+	c->pause = again ? c->pause * 2 : c->pause_min;
+	if (c->pause > c->pause_max)
+		c->pause = c->pause_max;
+	c->resume = now + c->pause;
+}
+
+bool contention_closer(struct contention *c, const struct clock *clock, uint64_t now, uint64_t gap)
+{
+	long switches = involuntary_switches();
+	/* Those since the last count include the guest's running: so a gap alone (an interrupt, an
+	 * outer hypervisor) is not enough, and neither is a switch alone. */
+	bool taken = gap >= c->gap && c->switches >= 0 && switches != c->switches;
+
+	if (!taken && now >= c->next_offer) {
+		uint64_t before = clock_now(clock);
+		long then = switches;
+
+		sched_yield();
+		now = clock_now(clock);
+		switches = involuntary_switches();
+		taken = now - before >= c->gap && switches != then;
+		c->last = now;
+		c->next_offer = now + c->every;
+	}
+	c->switches = switches;
+	if (taken)
+		contention_pause(c, now);
+	return taken;
+}

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Disks on the command line: test_disk.py CATNAP IMAGES"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CATNAP, IMAGES = (os.path.abspath(p) for p in sys.argv[1:3])
+del sys.argv[1:3]
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+class Disk(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+
+    def image(self, name="disk", size=65536):
+        path = os.path.join(self.dir, name)
+        with open(path, "wb") as f:
+            f.truncate(size)
+        return path
+
+    def run_catnap(self, *args):
+        return subprocess.run([CATNAP, "run", "-k", os.path.join(IMAGES, "end.elf"), "-m", "16M", "--debug-exit",
+                               "0xf4", "-c", "how=byte value=0", *args], capture_output=True, text=True,
+                              check=False, stdin=subprocess.DEVNULL, timeout=60)
+
+    def refused(self, status, *args, words):
+        p = self.run_catnap(*args)
+        self.assertEqual((p.returncode, p.stdout), (status, ""), p.stderr)
+        self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
+        for word in ("--disk", *words):
+            self.assertIn(word, p.stderr)
+
+    def test_usage(self):
+        self.refused(2, "-d", "readonly=on", words=["path"])
+        self.refused(2, "-d", "", words=["path"])
+        self.refused(2, "-d", "a,b", words=["b"])
+        self.refused(2, "-d", "a,readonly=yes", words=["readonly", "on"])
+        self.refused(2, "-d", "a,queues=0", words=["queues", "1 to 16"])
+        self.refused(2, "-d", "a,queues=17", words=["queues", "1 to 16"])
+        self.refused(2, "-d", "a,cache=none", words=["cache", "direct"])
+        self.refused(2, "-d", "a,id=" + "x" * 21, words=["id", "20"])
+        self.refused(2, *["-d", "a"] * 16, words=["15"])
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_image(self):
+        self.refused(1, "-d", "/nonexistent/disk", words=["/nonexistent/disk", "No such file"])
+        self.refused(1, "-d", self.dir, words=["directory"])
+        self.refused(1, "-d", "/dev/zero", words=["/dev/zero", "file"])
+        self.refused(1, "-d", self.image("none", 0), words=["empty"])
+        self.refused(1, "-d", self.image("odd", 1000), words=["1000", "512"])
+        path = self.image()
+        self.refused(1, "-d", path, "-d", path, words=[path, "in use"])
+        self.refused(1, "-d", path, "-d", path + ",readonly=on", words=[path, "in use"])
+        self.assertEqual(self.run_catnap(*["-d", path + ",readonly=on"] * 2).returncode, 1)
+
+    @unittest.skipUnless(KVM and os.geteuid() != 0, "root may do anything")
+    def test_permission(self):
+        path = self.image()
+        os.chmod(path, 0o400)
+        self.refused(1, "-d", path, words=[path, "Permission", "readonly=on"])
+        os.chmod(path, 0)
+        self.refused(1, "-d", path + ",readonly=on", words=[path, "Permission"])
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_lock(self):
+        """Another process, as long as it runs."""
+        path = self.image()
+        with subprocess.Popen([CATNAP, "run", "-k", os.path.join(IMAGES, "end.elf"), "-m", "16M", "-c", "how=halt",
+                               "-d", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as p:
+            p.stdout.read(1)
+            self.refused(1, "-d", path, words=[path, "in use"])
+            p.kill()
+            p.stdout.read()
+        self.assertEqual(self.run_catnap("-d", path).returncode, 1)
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_options(self):
+        path = self.image()
+        for args in (("--io", "thread"), ("--io", "vcpu"), ("--rng", "off"), ("--transport", "mmio"),
+                     ("--irqchip", "kernel"), ("--hw", "fdt")):
+            self.assertEqual(self.run_catnap("-d", path + ",id=x,queues=3", *args).returncode, 1, args)
+        for option, value, word in (("--io", "kernel", "thread"), ("--rng", "yes", "on")):
+            p = self.run_catnap(option, value)
+            self.assertEqual(p.returncode, 2)
+            self.assertIn(option, p.stderr)
+            self.assertIn(word, p.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

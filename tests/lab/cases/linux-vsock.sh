@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# title: sockets between guest and host, both ways, and memory that comes back by the balloon
+# needs: linux sock
+# limit: 300
+# memory: 2048
+needs_option --vsock --balloon
+dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
+sum=$(md5sum </tmp/data)
+
+rss()
+{
+	awk '/^VmRSS/ { print int($2 / 1024) }' /proc/$pid/status
+}
+
+for io in vcpu thread; do
+	guest_start 150 -k /guest/bzImage -i /guest/initramfs -m 512M -c "console=ttyS0 quiet run=report,shell" \
+		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M --io $io
+	if ! wait_for 60 'guest# '; then
+		not_ok "--io $io: no shell"
+		show
+		kill $pid
+		guest_end
+		continue
+	fi
+	begin=$(now)
+	echo 'stty -echo; sock vsock-listen 5 </dev/null >/tmp/in; md5sum </tmp/in | sed "s/^/in-/"; echo re''ady' >&3
+	wait_for 20 'sock: listening'
+	timeout 60 sock unix-connect /tmp/v 5 </tmp/data
+	wait_for 60 '^ready'
+	is "--io $io: 8 MiB to the guest" "$(tr -d '\r' <"$out" | sed -n 's/^.*in-//p')" "$sum"
+	note "$(awk "BEGIN { print $(now) - $begin }") s"
+	is "--io $io: nobody listens" "$(sock unix-connect /tmp/v 6 </dev/null 2>&1)" "sock: refused"
+	begin=$(now)
+	rm -f /tmp/v_9
+	timeout 60 sock unix-listen /tmp/v_9 </dev/null >/tmp/back 2>/dev/null &
+	listener=$!
+	sleep 1
+	echo 'sock vsock-connect 2 9 </tmp/in; sock vsock-connect 2 10; echo st''atus-$?' >&3
+	wait $listener
+	is "--io $io: 8 MiB from the guest" "$(md5sum </tmp/back)" "$sum"
+	note "$(awk "BEGIN { print $(now) - $begin }") s"
+	wait_for 20 '^status-'
+	is "--io $io: no such port on the host" "$(tr -d '\r' <"$out" | sed -n 's/^.*status-//p')" 1
+	# What the guest has freed comes back to the host.
+	echo 'rm /tmp/in; dd if=/dev/zero of=/tmp/big bs=1M count=200 2>/dev/null; echo fi''lled' >&3
+	wait_for 60 '^filled'
+	full=$(rss)
+	echo 'rm /tmp/big; sleep 6; echo fr''eed' >&3
+	wait_for 60 '^freed'
+	tries=20
+	while [ $tries -gt 0 ] && [ "$(rss)" -gt $((full - 150)) ]; do
+		sleep 1
+		tries=$((tries - 1))
+	done
+	between "--io $io: resident memory falls by 150 MiB from $full" "$(rss)" 1 $((full - 150))
+	echo 'grep MemTotal /proc/meminfo; dmesg | sed "s/^/dm: /"; exit' >&3
+	guest_end
+	is "--io $io: the guest ended" "$status" 0
+	is "--io $io: the socket is gone" "$(ls /tmp/v 2>/dev/null)" ""
+	between "--io $io: the balloon took 32 MiB" "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' "$out" | tail -1)" 300000 470000
+done

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How long polls are put off when others want the processor. Whether they do is the host's to say.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "poll/contention.h"
+
+#define MS 1000000u
+
+/* Ticks are nanoseconds here. */
+static const struct clock ns_clock = {
+	.khz = 1000000, .to_ns = UINT64_C(1) << 32, .to_ticks = UINT64_C(1) << 32};
+
+static void pauses(void **state)
+{
+	struct contention c;
+	uint64_t now = 77, pause = MS;
+
+	contention_init(&c, &ns_clock);
+	assert_true(contention_may_poll(&c, now));
+	/* While it goes on they double. */
+	for (int i = 0; i < 20; i++) {
+		contention_pause(&c, now);
+		assert_false(contention_may_poll(&c, now));
+		assert_false(contention_may_poll(&c, now + pause - 1));
+		assert_true(contention_may_poll(&c, now + pause));
+		now += pause + pause / 2;
+		pause = pause * 2 < 1000 * MS ? pause * 2 : 1000 * MS;
+	}
+	/* After a time without, they begin anew. */
+	now += 10000ull * MS;
+	contention_pause(&c, now);
+	assert_true(contention_may_poll(&c, now + MS));
+}
+
+/* Many looks close to each other cost no system call, and find nothing. */
+static void looks(void **state)
+{
+	struct contention c;
+	uint64_t now = 5;
+
+	contention_init(&c, &ns_clock);
+	c.next_offer = UINT64_MAX;
+	assert_true(contention_may_poll(&c, now));
+	for (int i = 0; i < 100000; i++) {
+		now += 19999;
+		assert_false(contention_look(&c, &ns_clock, now));
+	}
+	assert_int_equal(c.switches, -1);
+	/* The first gap has nothing to compare with. */
+	assert_false(contention_look(&c, &ns_clock, now + 20000));
+	assert_true(c.switches >= 0);
+	assert_true(contention_may_poll(&c, now));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(looks)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
