@@ -13,18 +13,20 @@
 /* What a descriptor that poll(2) calls writable takes without blocking; at most PIPE_BUF. */
 #define OUTPUT_CHUNK 512
 
-void port_init(struct port *p, enum port_kind kind, const char *path)
+void port_init(struct port *p, const char *option, enum port_kind kind, const char *path)
 {
 	memset(p, 0, sizeof(*p));
+	p->option = option;
+	p->what = strcmp(option, "serial") == 0 ? "serial port" : option;
 	p->kind = kind;
 	p->path = path;
 	p->in = p->out = p->watch = p->listener = p->stop_fd = -1;
 	pthread_mutex_init(&p->lock, NULL);
 }
 
-int port_error(const char *path, int err)
+int port_error(const struct port *p, const char *path, int err)
 {
-	fprintf(stderr, "catnap run: --serial: %s: %s\n", path, strerror(err));
+	fprintf(stderr, "catnap run: --%s: %s: %s\n", p->option, path, strerror(err));
 	return -1;
 }
 
@@ -54,7 +56,7 @@ static int file_open(struct port *p)
 	if (fd < 0 && errno == EEXIST)
 		fd = open(p->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
-		return port_error(p->path, errno);
+		return port_error(p, p->path, errno);
 	p->out = fd;
 	return 0;
 }
@@ -85,7 +87,7 @@ void port_start(struct port *p)
 	if (p->kind == PORT_FILE && ftruncate(p->out, 0) < 0)
 		errno = 0;
 	if (p->kind == PORT_PTY)
-		fprintf(stderr, "catnap run: the serial port is %s\n", p->name);
+		fprintf(stderr, "catnap run: the %s is %s\n", p->what, p->name);
 }
 
 void port_undo(const struct port *p)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the guest's serial port leads (--serial): standard input and output, nowhere, a file, a
- * pseudo-terminal, a Unix socket.
+ * Where the guest's serial port leads (--serial), and its virtio console (--console): standard
+ * input and output, nowhere, a file, a pseudo-terminal, a Unix socket.
  *
  * Output comes from vCPU threads, one at a time; all else happens on the main thread. Output that
  * nobody is there to take is lost, as on a wire; who is there and does not read holds the guest,
@@ -25,6 +25,7 @@ enum port_kind { PORT_STDIO, PORT_NULL, PORT_FILE, PORT_PTY, PORT_SOCKET };
 #define PORT_SOCKET_PATH (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 struct port {
+	const char *option, *what; /* for messages: "serial", "serial port" */
 	enum port_kind kind;
 	const char *path;
 	int stop_fd; /* readable once output is not waited for any more; the caller's */
@@ -48,7 +49,7 @@ struct port {
 };
 
 /* Only sets it up: nothing is opened. */
-void port_init(struct port *p, enum port_kind kind, const char *path);
+void port_init(struct port *p, const char *option, enum port_kind kind, const char *path);
 /* 0, or -1 after one line on standard error. port_close() must follow either way. */
 int port_open(struct port *p, int stop_fd);
 /* The VM starts: a file is emptied now and not before; the name of a pty is told. */
@@ -81,7 +82,7 @@ static inline bool port_has_input(const struct port *p)
 /* Reads at most @len bytes of p->in, behind what is there. As read(2); -1 with ENOMEM, too. */
 ssize_t port_read(struct port *p, size_t len);
 /* One line about @path, and -1. */
-int port_error(const char *path, int err);
+int port_error(const struct port *p, const char *path, int err);
 
 int pty_open(struct port *p);
 void pty_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);

@@ -26,12 +26,12 @@ int pty_open(struct port *p)
 
 	p->in = p->out = master;
 	if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
-		return port_error("pty", errno);
+		return port_error(p, "pty", errno);
 	if (ptsname_r(master, p->name, sizeof(p->name)) != 0)
-		return port_error("pty", errno);
+		return port_error(p, "pty", errno);
 	slave = open(p->name, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0)
-		return port_error(p->name, errno);
+		return port_error(p, p->name, errno);
 	/* The guest has a line discipline of its own; programs that set nothing are to see just
 	 * what it sends. */
 	if (tcgetattr(slave, &mode) == 0) {
@@ -40,7 +40,7 @@ int pty_open(struct port *p)
 	}
 	p->watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (p->watch < 0 || inotify_add_watch(p->watch, p->name, IN_OPEN) < 0) {
-		port_error("inotify", errno);
+		port_error(p, "inotify", errno);
 		close(slave);
 		return -1;
 	}

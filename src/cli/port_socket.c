@@ -18,7 +18,7 @@
 
 static int refused(const struct port *p, const char *why)
 {
-	fprintf(stderr, "catnap run: --serial: %s: %s\n", p->path, why);
+	fprintf(stderr, "catnap run: --%s: %s: %s\n", p->option, p->path, why);
 	return -1;
 }
 
@@ -29,19 +29,19 @@ static int remove_stale(const struct port *p, const struct sockaddr_un *addr)
 	int fd, ret;
 
 	if (lstat(p->path, &st) < 0)
-		return errno == ENOENT ? 0 : port_error(p->path, errno);
+		return errno == ENOENT ? 0 : port_error(p, p->path, errno);
 	if (!S_ISSOCK(st.st_mode))
 		return refused(p, "exists and is not a socket");
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return port_error(p->path, errno);
+		return port_error(p, p->path, errno);
 	ret = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
 	close(fd);
 	if (ret == 0 || ret == EAGAIN)
 		return refused(p, "another program listens there");
 	if (ret != ECONNREFUSED)
-		return port_error(p->path, ret);
-	return unlink(p->path) < 0 && errno != ENOENT ? port_error(p->path, errno) : 0;
+		return port_error(p, p->path, ret);
+	return unlink(p->path) < 0 && errno != ENOENT ? port_error(p, p->path, errno) : 0;
 }
 
 int socket_open(struct port *p)
@@ -50,22 +50,22 @@ int socket_open(struct port *p)
 	struct stat st;
 
 	if (strlen(p->path) > PORT_SOCKET_PATH)
-		return port_error(p->path, ENAMETOOLONG);
+		return port_error(p, p->path, ENAMETOOLONG);
 	memcpy(addr.sun_path, p->path, strlen(p->path));
 	if (remove_stale(p, &addr) < 0)
 		return -1;
 	p->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	/* Linux makes the file with the mode that the socket itself has: never open to others. */
 	if (p->listener < 0 || fchmod(p->listener, 0600) < 0)
-		return port_error(p->path, errno);
+		return port_error(p, p->path, errno);
 	if (bind(p->listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return port_error(p->path, errno);
+		return port_error(p, p->path, errno);
 	if (lstat(p->path, &st) == 0) {
 		p->dev = st.st_dev;
 		p->ino = st.st_ino;
 		p->bound = true;
 	}
-	return listen(p->listener, 1) < 0 ? port_error(p->path, errno) : 0;
+	return listen(p->listener, 1) < 0 ? port_error(p, p->path, errno) : 0;
 }
 
 void socket_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])

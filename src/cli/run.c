@@ -135,36 +135,6 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
-static int set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
-{
-	struct run_cfg *cfg = ptr;
-
-	cfg->serial_path = NULL;
-	if (strcmp(arg->text, "stdio") == 0) {
-		cfg->serial = PORT_STDIO;
-	} else if (strcmp(arg->text, "null") == 0) {
-		cfg->serial = PORT_NULL;
-	} else if (strcmp(arg->text, "pty") == 0) {
-		cfg->serial = PORT_PTY;
-	} else if (strncmp(arg->text, "file=", 5) == 0 && arg->text[5]) {
-		cfg->serial = PORT_FILE;
-		cfg->serial_path = arg->text + 5;
-	} else if (strncmp(arg->text, "socket=", 7) == 0 && arg->text[7]) {
-		cfg->serial = PORT_SOCKET;
-		cfg->serial_path = arg->text + 7;
-		if (strlen(cfg->serial_path) > PORT_SOCKET_PATH)
-			return opt_fail(o, arg,
-					"is too long for a socket: expected a path of at most %zu "
-					"bytes",
-					PORT_SOCKET_PATH);
-	} else {
-		return opt_fail(o, arg,
-				"is not known: expected stdio, null, pty, file=PATH or "
-				"socket=PATH");
-	}
-	return 0;
-}
-
 static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
@@ -290,12 +260,18 @@ static const struct opt_def options[] = {
 		 "irqchip=kernel, max is given to KVM (off: 0).",
 	 .def = "kernel,max=200us,grow=2,grow-start=10us,shrink=2",
 	 .repeat = true},
-	{.f = {.name = "serial", .type = OPT_CALL, .set = set_serial},
+	{.f = {.name = "serial", .type = OPT_CALL, .set = run_set_serial},
 	 .form = "stdio|null|pty|file=PATH|socket=PATH",
 	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps. pty: "
 		 "a pseudo-terminal, whose name is printed; socket: a Unix socket, for one client "
 		 "at a time.",
 	 .def = "stdio"},
+	{.f = {.name = "console", .type = OPT_CALL, .set = run_set_console},
+	 .form = "off|stdio|pty|file=PATH|socket=PATH",
+	 .help = "A virtio console, hvc0 of Linux. With stdio, the serial port leads nowhere "
+		 "unless "
+		 "--serial says otherwise.",
+	 .def = "off"},
 	{.f = {.name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff},
 	 .form = "PORT",
 	 .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & "
@@ -387,6 +363,13 @@ static int check(struct opts *o, struct run_cfg *cfg)
 				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
 				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
 	}
+	if (cfg->console == PORT_STDIO && cfg->serial == PORT_STDIO) {
+		if (opts_given(o, "serial"))
+			return opts_fail(o,
+					 "--console: stdio is the serial port's already: expected "
+					 "--serial null or another");
+		cfg->serial = PORT_NULL;
+	}
 	if (cfg->guest_poll.host && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
 		return opts_fail(o, "--guest-halt-poll: host: with --irqchip kernel the halts are "
 				    "KVM's: expected --irqchip user");
@@ -443,6 +426,7 @@ static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 	if (io->trace_made && cfg->halt_trace)
 		unlink(cfg->halt_trace);
 	port_undo(&io->port);
+	port_undo(&io->console);
 	if (io->stats_made && cfg->stats)
 		unlink(cfg->stats);
 }
@@ -454,6 +438,7 @@ static void close_io(struct run_io *io)
 	if (io->stats && io->stats != stdout)
 		fclose(io->stats);
 	port_close(&io->port);
+	port_close(&io->console);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
 	if (io->stop_fd >= 0)
@@ -464,7 +449,8 @@ static void close_io(struct run_io *io)
 static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
 	/* Where nothing will run, nobody is to be waited for. */
-	if (cfg->kernel && port_open(&io->port, io->stop_fd) < 0)
+	if (cfg->kernel &&
+	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0))
 		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
@@ -528,7 +514,8 @@ static int run(const struct run_cfg *cfg)
 	char *linux_cmdline = NULL;
 	int status = CMD_OK, ret;
 
-	port_init(&io.port, cfg->serial, cfg->serial_path);
+	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
+	port_init(&io.console, "console", cfg->console, cfg->console_path);
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)
@@ -559,7 +546,7 @@ static int run(const struct run_cfg *cfg)
 	}
 	free(linux_cmdline);
 	if (status == CMD_OK)
-		status = run_add_devices(vm, cfg);
+		status = run_add_devices(vm, cfg, &io);
 	if (status == CMD_OK)
 		status = open_io(cfg, &io);
 	if (status == CMD_OK)
@@ -570,6 +557,7 @@ static int run(const struct run_cfg *cfg)
 						&cfg->vcpu_halt_poll[i].params);
 		empty_outputs(&io);
 		port_start(&io.port);
+		port_start(&io.console);
 		status = run_loop(vm, cfg, &io);
 	} else {
 		remove_outputs(cfg, &io);
@@ -588,6 +576,7 @@ int cmd_run(int argc, char **argv)
 		.irqchip = CATNAP_IRQCHIP_USER,
 		.debug_exit = UINT32_MAX,
 		.rng = true,
+		.console = PORT_NULL,
 		.log_level = CATNAP_LOG_WARN,
 	};
 	struct opts o;

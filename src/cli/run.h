@@ -83,15 +83,16 @@ struct run_cfg {
 	const char *stats, *halt_trace, *log_file;
 	int log_level;
 	bool verbose;
-	enum port_kind serial;
-	const char *serial_path;
+	enum port_kind serial, console; /* console PORT_NULL: no such device */
+	const char *serial_path, *console_path;
 };
 
 /* Everything that is open while the VM runs. */
 struct run_io {
 	FILE *log_file;	  /* NULL: standard error */
 	struct port port; /* the serial port's other end */
-	int stop_fd;	  /* eventfd: readable once the VM is to end, whoever takes its output */
+	struct port console;
+	int stop_fd; /* eventfd: readable once the VM is to end, whoever takes its output */
 	FILE *stats;
 	int trace_fd;
 	bool stats_made, trace_made; /* the files were not there before */
@@ -111,7 +112,9 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_net(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_vsock(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *cfg);
-int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg);
+int run_set_serial(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_set_console(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);

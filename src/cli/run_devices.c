@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 #include "cli/run.h"
@@ -144,6 +146,51 @@ int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+/* Where a serial port or a console leads. @none: the word for nowhere. */
+static int set_port(struct opts *o, const struct opt_arg *arg, const char *none,
+		    enum port_kind *kind, const char **path)
+{
+	*path = NULL;
+	if (strcmp(arg->text, "stdio") == 0) {
+		*kind = PORT_STDIO;
+	} else if (strcmp(arg->text, none) == 0) {
+		*kind = PORT_NULL;
+	} else if (strcmp(arg->text, "pty") == 0) {
+		*kind = PORT_PTY;
+	} else if (strncmp(arg->text, "file=", 5) == 0 && arg->text[5]) {
+		*kind = PORT_FILE;
+		*path = arg->text + 5;
+	} else if (strncmp(arg->text, "socket=", 7) == 0 && arg->text[7]) {
+		*kind = PORT_SOCKET;
+		*path = arg->text + 7;
+		if (strlen(*path) > PORT_SOCKET_PATH)
+			return opt_fail(o, arg,
+					"is too long for a socket: expected a path of at most %zu "
+					"bytes",
+					PORT_SOCKET_PATH);
+	} else {
+		return opt_fail(o, arg,
+				"is not known: expected stdio, %s, pty, file=PATH or "
+				"socket=PATH",
+				none);
+	}
+	return 0;
+}
+
+int run_set_serial(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+
+	return set_port(o, arg, "null", &cfg->serial, &cfg->serial_path);
+}
+
+int run_set_console(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+
+	return set_port(o, arg, "off", &cfg->console, &cfg->console_path);
+}
+
 /* The library's sentence begins with the option's name. */
 static int added(struct catnap_vm *vm, int ret)
 {
@@ -184,7 +231,22 @@ static int add_balloon(struct catnap_vm *vm, const struct run_cfg *cfg)
 	return added(vm, catnap_vm_set_balloon(vm, &balloon));
 }
 
-int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg)
+static int add_console(struct catnap_vm *vm, struct port *port)
+{
+	struct catnap_console console;
+	struct winsize size;
+
+	catnap_console_init(&console);
+	console.output = port_output;
+	console.ctx = port;
+	if (port->kind == PORT_STDIO && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) {
+		console.cols = size.ws_col;
+		console.rows = size.ws_row;
+	}
+	return added(vm, catnap_vm_set_console(vm, &console));
+}
+
+int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
 	int status = CMD_OK;
 
@@ -204,6 +266,8 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg)
 		status = add_net(vm, &cfg->nets[i]);
 	if (cfg->vsock.cid && status == CMD_OK)
 		status = add_vsock(vm, cfg);
+	if (cfg->console != PORT_NULL && status == CMD_OK)
+		status = add_console(vm, &io->console);
 	if (cfg->balloon.on && status == CMD_OK)
 		status = add_balloon(vm, cfg);
 	return status;

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,14 +21,23 @@
 #define INPUT_RETRY_MS	   1
 #define INPUT_RETRY_MAX_MS 128
 
+/* The serial port, and the console. */
+struct channel {
+	struct port *port;
+	size_t (*give)(struct catnap_vm *vm, const void *data, size_t len);
+	int retry_ms; /* until the guest is asked again to take input */
+};
+
+#define CHANNELS 2
+
 struct loop {
 	struct catnap_vm *vm;
 	struct run_io *io;
+	struct channel channels[CHANNELS];
 	struct terminal term;
 	bool escaped;
-	bool quit;    /* Ctrl-A x */
-	bool asked;   /* the guest was asked to power off */
-	int retry_ms; /* until the guest is asked again to take input */
+	bool quit;  /* Ctrl-A x */
+	bool asked; /* the guest was asked to power off */
 };
 
 static uint64_t now_ns(void)
@@ -75,30 +85,29 @@ static void filter(struct loop *l, struct port *p, size_t before)
 	p->used = (size_t)(kept - p->data);
 }
 
-static void take_input(struct loop *l, const struct pollfd fds[PORT_POLLFDS])
+static void take_input(struct loop *l, struct port *p, const struct pollfd fds[PORT_POLLFDS])
 {
-	struct port *p = &l->io->port;
 	size_t before = port_has_input(p) ? p->used : 0;
 
 	port_dispatch(p, fds);
-	if (l->term.raw && port_has_input(p))
+	if (p->kind == PORT_STDIO && l->term.raw && port_has_input(p))
 		filter(l, p, before);
 }
 
 /* The guest takes what its FIFO has room for. While it takes nothing, it is asked less and less
  * often. */
-static void give_input(struct loop *l)
+static void give_input(struct loop *l, struct channel *c)
 {
-	struct port *p = &l->io->port;
+	struct port *p = c->port;
 	size_t n = 0;
 
 	if (port_has_input(p))
-		n = catnap_vm_serial_input(l->vm, p->data + p->given, p->used - p->given);
+		n = c->give(l->vm, p->data + p->given, p->used - p->given);
 	p->given += n;
 	if (n || !port_has_input(p))
-		l->retry_ms = INPUT_RETRY_MS;
-	else if (l->retry_ms < INPUT_RETRY_MAX_MS)
-		l->retry_ms *= 2;
+		c->retry_ms = INPUT_RETRY_MS;
+	else if (c->retry_ms < INPUT_RETRY_MAX_MS)
+		c->retry_ms *= 2;
 }
 
 /* @retry: -1, or the most. */
@@ -123,22 +132,38 @@ static bool ask_to_power_off(struct loop *l)
 	return true;
 }
 
+/* The terminal has another size: the guest's console, too. False: it is another signal. */
+static bool resized(struct loop *l, const struct signalfd_siginfo *si)
+{
+	struct winsize size;
+
+	if (si->ssi_signo != SIGWINCH)
+		return false;
+	if (l->io->console.kind == PORT_STDIO && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+		catnap_vm_console_resize(l->vm, size.ws_col, size.ws_row);
+	return true;
+}
+
 /* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit.
  */
 static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 {
-	struct port *port = &l->io->port;
-
 	for (;;) {
-		struct pollfd p[2 + PORT_POLLFDS] = {
+		struct pollfd p[2 + CHANNELS * PORT_POLLFDS] = {
 			{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
 		};
-		int retry = port_has_input(port) ? l->retry_ms : -1;
+		int retry = -1;
 		struct signalfd_siginfo si;
 
-		port_prepare(port, p + 2);
-		if (poll(p, 2 + PORT_POLLFDS, timeout_ms(deadline, retry)) < 0) {
+		for (int i = 0; i < CHANNELS; i++) {
+			const struct channel *c = &l->channels[i];
+
+			port_prepare(c->port, p + 2 + i * PORT_POLLFDS);
+			if (port_has_input(c->port) && (retry < 0 || c->retry_ms < retry))
+				retry = c->retry_ms;
+		}
+		if (poll(p, 2 + CHANNELS * PORT_POLLFDS, timeout_ms(deadline, retry)) < 0) {
 			if (errno != EINTR)
 				return -errno;
 			continue;
@@ -146,12 +171,14 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 		if (p[0].revents)
 			return 0;
 		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si) &&
-		    !(si.ssi_signo == SIGTERM && ask_to_power_off(l)))
+		    !resized(l, &si) && !(si.ssi_signo == SIGTERM && ask_to_power_off(l)))
 			return RUN_SIGNAL + (int)si.ssi_signo;
 		if (deadline != UINT64_MAX && now_ns() >= deadline)
 			return RUN_TIMEOUT;
-		take_input(l, p + 2);
-		give_input(l);
+		for (int i = 0; i < CHANNELS; i++) {
+			take_input(l, l->channels[i].port, p + 2 + i * PORT_POLLFDS);
+			give_input(l, &l->channels[i]);
+		}
 		if (l->quit)
 			return -1;
 	}
@@ -181,7 +208,10 @@ static int status_of(const struct catnap_exit *e)
 
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
-	struct loop l = {.vm = vm, .io = io, .retry_ms = INPUT_RETRY_MS};
+	struct loop l = {.vm = vm,
+			 .io = io,
+			 .channels = {{&io->port, catnap_vm_serial_input, INPUT_RETRY_MS},
+				      {&io->console, catnap_vm_console_input, INPUT_RETRY_MS}}};
 	struct catnap_exit e = {.size = sizeof(e)};
 	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
 	int signals, status, why;
@@ -194,6 +224,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGWINCH);
 	signal(SIGPIPE, SIG_IGN); /* a reader of our output that went away is not the guest's end */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -201,8 +232,9 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 		fprintf(stderr, "catnap run: signalfd: %s\n", strerror(errno));
 		return CMD_ERROR;
 	}
-	if (io->port.kind == PORT_STDIO)
-		terminal_raw(&l.term, io->port.in);
+	for (int i = 0; i < CHANNELS; i++)
+		if (l.channels[i].port->kind == PORT_STDIO)
+			terminal_raw(&l.term, l.channels[i].port->in);
 	status = catnap_vm_start(vm);
 	if (status < 0) {
 		terminal_restore(&l.term);

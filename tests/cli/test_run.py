@@ -129,6 +129,33 @@ class Usage(Case):
         self.refused(vmm(guest("end.elf"), "--irqchip", "kernel", "--halt-trace", "t"), 2, "--halt-trace")
 
     @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_net(self):
+        for value, words in (
+                ("tap=x,mac=01:00:00:00:00:00", ["mac", "multicast"]),
+                ("tap=x,mac=02:00:00:00:00", ["mac", "02:00:00:00:00:01"]),
+                ("tap=x,mac=02:00:00:00:00:001", ["mac"]),
+                ("tap=x,mac=00:00:00:00:00:00", ["mac"]),
+                ("tap=x,mac=02-00-00-00-00-01", ["mac"]),
+                ("tap=x,queues=0", ["queues", "1 to 32"]),
+                ("tap=x,queues=33", ["queues", "1 to 32"]),
+                ("tap=x,mtu=67", ["mtu", "68 to 65535"]),
+                ("mac=02:00:00:00:00:01", ["tap="]),
+                ("tap=x,bridge=y", ["bridge", "unknown key"])):
+            self.refused(vmm(guest("end.elf"), "--net", value), 2, "--net", *words)
+
+    def test_vsock(self):
+        for value, words in (
+                ("cid=2,socket=v", ["cid", "3 to"]),
+                ("cid=4294967295,socket=v", ["cid"]),
+                ("cid=3", ["socket"]),
+                ("socket=v", ["cid"])):
+            self.refused(vmm(guest("end.elf"), "--vsock", value), 2, "--vsock", *words)
+
+    def test_balloon_and_console(self):
+        self.refused(vmm(guest("end.elf"), "--balloon", "1000"), 2, "--balloon", "4K")
+        self.refused(vmm(guest("end.elf"), "--console", "tty"), 2, "--console", "pty")
+        self.refused(vmm(guest("end.elf"), "--console", "stdio", "--serial", "stdio"), 2, "--console", "--serial")
+
     def test_debug_exit_taken(self):
         for port in ("0x3f8", "0x3ff", "0x3f5"):
             self.wrong("--debug-exit", port, words=["--debug-exit", port[2:]])
@@ -186,6 +213,21 @@ class Kernel(Case):
             # Root reads it all the same; others have no /dev/kvm, perhaps.
             self.skipTest("root")
         self.bad(path, "Permission denied")
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_devices(self):
+        """Of the host's, that are not there or not what they should be."""
+        self.file("taken", b"")
+        for args, words in (
+                (["--net", "tap=nosuchtap"], ["nosuchtap", "no such interface"]),
+                (["--net", "tap=lo"], ["lo", "TAP"]),
+                (["--net", "tap=" + 16 * "x"], ["15 characters"]),
+                (["--vsock", "cid=3,socket=" + 97 * "x"], ["96 bytes"]),
+                (["--vsock", "cid=3,socket=taken"], ["taken"]),
+                (["--vsock", "cid=3,socket=no/such"], ["No such file"]),
+                (["--balloon", "size=256M"], ["less than the guest's memory"]),
+                (["--console", "file=no/such"], ["--console: no/such"])):
+            self.refused(vmm(guest("end.elf"), *args), 1, args[0], *words)
 
     def test_long_name(self):
         # One line, though it does not all fit.

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Disks through the public API: test_disk IMAGE, the test guest that drives one
+ * (tests/guest/blk.c).
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "guest.h"
+
+#define SECTORS 2048
+
+struct fix {
+	char path[64];
+	const char *image;
+};
+
+static int setup(void **state)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+	int fd;
+
+	f->image = *state;
+	snprintf(f->path, sizeof(f->path), "/tmp/test_disk.XXXXXX");
+	fd = mkstemp(f->path);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, SECTORS * 512), 0);
+	close(fd);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fix *f = *state;
+
+	unlink(f->path);
+	*state = (void *)f->image;
+	free(f);
+	return 0;
+}
+
+static struct catnap_vm *create(struct fix *f, uint32_t irqchip, uint32_t io)
+{
+	struct catnap_vm_config cfg;
+	struct catnap_vm *vm;
+
+	catnap_vm_config_init(&cfg);
+	cfg.memory_size = UINT64_C(16) << 20;
+	cfg.kernel_path = f->image;
+	cfg.cmdline = "how=hlt rounds=1000000";
+	cfg.irqchip = irqchip;
+	cfg.debug_exit_port = EXIT_PORT;
+	cfg.transport = CATNAP_TRANSPORT_MMIO;
+	cfg.io = io;
+	if (catnap_vm_create(&cfg, &vm) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	return vm;
+}
+
+static int add(struct fix *f, struct catnap_vm *vm)
+{
+	struct catnap_disk disk;
+
+	catnap_disk_init(&disk);
+	disk.path = f->path;
+	disk.id = "api";
+	return catnap_vm_add_disk(vm, &disk);
+}
+
+static void refused(struct catnap_vm *vm, const struct catnap_disk *disk, int ret, const char *what)
+{
+	struct catnap_device_stats s = {.size = sizeof(s)};
+
+	assert_int_equal(catnap_vm_add_disk(vm, disk), ret);
+	if (!strstr(catnap_vm_last_error(vm), what))
+		fail_msg("\"%s\" lacks \"%s\"", catnap_vm_last_error(vm), what);
+	assert_int_equal(catnap_vm_get_device_stats(vm, 0, &s), -ENOENT);
+}
+
+static void what_is_no_disk_is_refused(void **state)
+{
+	struct fix *f = *state;
+	struct catnap_vm *vm = create(f, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU);
+	struct catnap_disk disk = {.path = f->path};
+
+	refused(vm, &disk, -EINVAL, "size");
+	catnap_disk_init(&disk);
+	refused(vm, &disk, -EINVAL, "path");
+	disk.path = "/nonexistent";
+	refused(vm, &disk, -ENOENT, "/nonexistent");
+	disk.path = f->path;
+	disk.queues = CATNAP_MAX_DISK_QUEUES + 1;
+	refused(vm, &disk, -EINVAL, "queues");
+	disk.queues = UINT32_MAX;
+	refused(vm, &disk, -EINVAL, "queues");
+	disk.queues = 65537;
+	refused(vm, &disk, -EINVAL, "queues");
+	disk.queues = 0;
+	disk.id = "21 letters are a few.";
+	refused(vm, &disk, -EINVAL, "id");
+	disk.id = NULL;
+	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	assert_int_equal(catnap_vm_add_disk(vm, &disk), -EBUSY);
+	assert_non_null(strstr(catnap_vm_last_error(vm), f->path));
+	catnap_vm_destroy(&vm);
+}
+
+static void there_is_an_end_to_devices(void **state)
+{
+	struct fix *f = *state;
+	struct catnap_vm *vm = create(f, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU);
+	struct catnap_disk disk;
+
+	catnap_disk_init(&disk);
+	disk.path = f->path;
+	disk.readonly = 1;
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	assert_int_equal(catnap_vm_add_disk(vm, &disk), -ENOSPC);
+	assert_non_null(strstr(catnap_vm_last_error(vm), "16"));
+	catnap_vm_destroy(&vm);
+}
+
+static void statistics_tell(void **state)
+{
+	struct fix *f = *state;
+	struct catnap_vm *vm = create(f, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU);
+	struct catnap_device_stats s = {.size = sizeof(s)};
+	struct catnap_io_stats io = {.size = sizeof(io)};
+
+	assert_int_equal(add(f, vm), 0);
+	assert_int_equal(catnap_vm_get_device_stats(vm, 1, &s), -ENOENT);
+	assert_int_equal(catnap_vm_get_device_stats(vm, 0, &s), 0);
+	assert_int_equal(s.type, 2);
+	assert_int_equal(strncmp(s.name, "disk test_disk.", 15), 0);
+	s.size = 8;
+	assert_int_equal(catnap_vm_get_device_stats(vm, 0, &s), -EINVAL);
+	assert_int_equal(catnap_vm_get_io_stats(vm, &io), -ENOENT);
+	io.size = 4;
+	assert_int_equal(catnap_vm_get_io_stats(vm, &io), -EINVAL);
+	catnap_vm_destroy(&vm);
+}
+
+static uint64_t requests(struct catnap_vm *vm, uint32_t *inflight)
+{
+	struct catnap_device_stats s = {.size = sizeof(s)};
+
+	assert_int_equal(catnap_vm_get_device_stats(vm, 0, &s), 0);
+	*inflight = s.inflight;
+	return s.requests;
+}
+
+static void wait_for_requests(struct catnap_vm *vm, uint64_t n)
+{
+	uint64_t begin = now_ns();
+	uint32_t inflight;
+
+	while (requests(vm, &inflight) < n) {
+		assert_true(now_ns() - begin < UINT64_C(20000000000));
+		usleep(200);
+	}
+}
+
+/* Paused, nothing is in flight and nothing begins; and it goes on. Destroyed, it ends. */
+static void pauses(struct fix *f, uint32_t irqchip, uint32_t io)
+{
+	struct catnap_vm *vm = create(f, irqchip, io);
+	struct catnap_io_stats s = {.size = sizeof(s)};
+	uint32_t inflight;
+
+	assert_int_equal(add(f, vm), 0);
+	assert_int_equal(catnap_vm_start(vm), 0);
+	assert_int_equal(add(f, vm), -EINVAL);
+	for (int i = 0; i < 20; i++) {
+		uint64_t n;
+
+		wait_for_requests(vm, requests(vm, &inflight) + 2);
+		assert_int_equal(catnap_vm_pause(vm), 0);
+		n = requests(vm, &inflight);
+		assert_int_equal(inflight, 0);
+		usleep(2000);
+		assert_int_equal(requests(vm, &inflight), n);
+		assert_int_equal(catnap_vm_resume(vm), 0);
+	}
+	assert_int_equal(catnap_vm_get_io_stats(vm, &s), io == CATNAP_IO_THREAD ? 0 : -ENOENT);
+	if (io == CATNAP_IO_THREAD)
+		assert_true(s.cpu_ns > 0 && s.halt.halt_exits > 0);
+	catnap_vm_destroy(&vm);
+}
+
+static void a_paused_disk_stands_still(void **state)
+{
+	for (uint32_t irqchip = 0; irqchip < 2; irqchip++)
+		for (uint32_t io = 0; io < 2; io++)
+			pauses(*state, irqchip, io);
+}
+
+/* One that was never started has an I/O thread that never was. */
+static void one_with_an_io_thread_may_go_unused(void **state)
+{
+	struct catnap_vm *vm = create(*state, CATNAP_IRQCHIP_USER, CATNAP_IO_THREAD);
+
+	assert_int_equal(add(*state, vm), 0);
+	assert_int_equal(catnap_vm_stop(vm), 0);
+	catnap_vm_destroy(&vm);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	struct CMUnitTest tests[] = {
+		T(what_is_no_disk_is_refused),
+		T(there_is_an_end_to_devices),
+		T(statistics_tell),
+		T(a_paused_disk_stands_still),
+		T(one_with_an_io_thread_may_go_unused),
+	};
+
+	if (argc != 2)
+		return 2;
+	if (access("/dev/kvm", R_OK | W_OK) < 0) {
+		fprintf(stderr, "/dev/kvm: %s: skipped\n", strerror(errno));
+		return SKIP;
+	}
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tests[i].initial_state = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
