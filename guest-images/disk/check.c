@@ -23,11 +23,6 @@
 #define SAID_MAX  20
 #define LINE_SIZE 256
 
-struct promise {
-	uint64_t seq; /* the last write that was flushed; 0: zeroes */
-	bool maybe_zero;
-};
-
 struct said {
 	unsigned long long seed, sectors;
 	unsigned int workers;
@@ -76,33 +71,8 @@ static int read_log(const char *path, struct said *said)
 	return 0;
 }
 
-static void wrong(struct tally *t, const struct stream *s, uint64_t sector, const char *what,
-		  uint64_t have, uint64_t want, uint64_t flush)
-{
-	if (t->complaints++ < SAID_MAX)
-		printf("sector %llu (worker %u): %s %llu, expected %llu: flush %llu promised it\n",
-		       (unsigned long long)sector, s->worker, what, (unsigned long long)have,
-		       (unsigned long long)want, (unsigned long long)flush);
-}
-
-static void apply(const struct stream *s, struct promise *p, uint64_t seq)
-{
-	struct op op = stream_op(s, seq);
-
-	for (uint32_t i = 0; i < op.count; i++) {
-		struct promise *q = &p[op.sector + i - s->first];
-
-		if (op.type == OP_WRITE)
-			*q = (struct promise){.seq = seq};
-		else if (op.type == OP_ZERO)
-			*q = (struct promise){.seq = 0};
-		else if (op.type == OP_DISCARD)
-			q->maybe_zero = true;
-	}
-}
-
 /* Where a later operation leaves zeroes, these are no fault. */
-static void allow_later_zeroes(const struct stream *s, struct promise *p, uint64_t flush)
+static void allow_later_zeroes(const struct stream *s, struct known *region, uint64_t flush)
 {
 	unsigned int flushes = 0;
 
@@ -112,41 +82,35 @@ static void allow_later_zeroes(const struct stream *s, struct promise *p, uint64
 		flushes += op.type == OP_FLUSH;
 		if (op.type == OP_ZERO || op.type == OP_DISCARD)
 			for (uint32_t i = 0; i < op.count; i++)
-				p[op.sector + i - s->first].maybe_zero = true;
+				region[op.sector + i - s->first].maybe_zero = true;
 	}
 }
 
-static int check_worker(const struct stream *s, uint64_t flush, const char *image, struct tally *t)
+static int check_worker(const struct stream *s, uint64_t flush, const uint64_t *image,
+			struct tally *t)
 {
-	struct promise *p = calloc(s->sectors, sizeof(*p));
+	struct known *region = calloc(s->sectors, sizeof(*region));
 
-	if (!p)
+	if (!region)
 		return -1;
 	for (uint64_t seq = 1; seq <= flush; seq++)
-		apply(s, p, seq);
+		stream_apply(s, region, seq);
 	for (uint64_t i = 0; i < s->sectors; i++)
-		t->promised += p[i].seq != 0;
-	allow_later_zeroes(s, p, flush);
+		t->promised += region[i].seq != 0;
+	allow_later_zeroes(s, region, flush);
 	for (uint64_t i = 0; i < s->sectors; i++) {
-		uint64_t sector = s->first + i, seq = 0;
+		uint64_t sector = s->first + i, seq;
+		const char *bad = stream_compare(s, region, sector, image + sector * SECTOR_WORDS,
+						 flush, &seq);
 
-		switch (stream_look(s, sector, image + sector * SECTOR, &seq)) {
-		case SECTOR_ZERO:
-			if (p[i].seq && !p[i].maybe_zero)
-				wrong(t, s, sector, "zeroes, write", 0, p[i].seq, flush);
-			break;
-		case SECTOR_WRITTEN:
-			if (seq > flush)
-				t->later++;
-			else if (seq != p[i].seq)
-				wrong(t, s, sector, "write", seq, p[i].seq, flush);
-			break;
-		case SECTOR_FOREIGN:
-			wrong(t, s, sector, "foreign or torn, write", 0, p[i].seq, flush);
-			break;
-		}
+		t->later += !bad && seq > flush;
+		if (bad && t->complaints++ < SAID_MAX)
+			printf("sector %llu (worker %u): %s (%llu), not write %llu, which flush "
+			       "%llu promised\n",
+			       (unsigned long long)sector, s->worker, bad, (unsigned long long)seq,
+			       (unsigned long long)region[i].seq, (unsigned long long)flush);
 	}
-	free(p);
+	free(region);
 	return 0;
 }
 

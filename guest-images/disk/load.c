@@ -26,16 +26,10 @@
 
 #define PAGE 4096u
 
-/* What a worker knows of a sector of its region. */
-struct known {
-	uint64_t seq;	 /* the last write, 0: zeroes */
-	bool maybe_zero; /* discarded since: zeroes, or still that write */
-};
-
 struct worker {
 	struct stream s;
 	struct known *known;
-	char *data; /* OP_SECTORS sectors */
+	uint64_t *data; /* OP_SECTORS sectors */
 	int fd;
 	bool file;
 };
@@ -85,25 +79,13 @@ static int range(const struct worker *w, const struct op *op)
 
 static int verify(const struct worker *w, const struct op *op, uint64_t now)
 {
-	const char *text = NULL;
-
 	for (uint32_t i = 0; i < op->count; i++) {
-		const struct known *k = &w->known[op->sector + i - w->s.first];
-		uint64_t seq = 0;
+		uint64_t seq;
+		const char *bad = stream_compare(&w->s, w->known, op->sector + i,
+						 w->data + i * SECTOR_WORDS, UINT64_MAX, &seq);
 
-		switch (stream_look(&w->s, op->sector + i, w->data + i * SECTOR, &seq)) {
-		case SECTOR_ZERO:
-			text = k->seq && !k->maybe_zero ? "read zeroes" : NULL;
-			break;
-		case SECTOR_WRITTEN:
-			text = k->seq != seq ? "read an old write" : NULL;
-			break;
-		case SECTOR_FOREIGN:
-			text = "read what was never written there";
-			break;
-		}
-		if (text)
-			return complain(w, now, op->sector + i, text);
+		if (bad)
+			return complain(w, now, op->sector + i, bad);
 	}
 	return 0;
 }
@@ -116,7 +98,7 @@ static int transfer(const struct worker *w, const struct op *op, uint64_t seq)
 
 	if (op->type == OP_WRITE) {
 		for (uint32_t i = 0; i < op->count; i++)
-			stream_fill(&w->s, op->sector + i, seq, w->data + i * SECTOR);
+			stream_fill(&w->s, op->sector + i, seq, w->data + i * SECTOR_WORDS);
 		n = pwrite(w->fd, w->data, len, at);
 	} else {
 		n = pread(w->fd, w->data, len, at);
@@ -154,14 +136,7 @@ static int one(struct worker *w, uint64_t seq)
 		}
 		break;
 	}
-	for (uint32_t i = 0; i < op.count && op.type != OP_READ; i++) {
-		struct known *k = &w->known[op.sector + i - w->s.first];
-
-		if (op.type == OP_DISCARD)
-			k->maybe_zero = true;
-		else
-			*k = (struct known){.seq = op.type == OP_WRITE ? seq : 0};
-	}
+	stream_apply(&w->s, w->known, seq);
 	return 0;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The operations of a worker and the contents of sectors: stream.h. */
-#include <string.h>
-
 #include "stream.h"
 
-#define MAGIC	  UINT64_C(0x6b7369642d746163) /* "cat-disk" */
-#define PAGE_SECT 8u
+#define MAGIC	   UINT64_C(0x6b7369642d746163) /* "cat-disk" */
+#define PAGE_SECT  8u
+#define HEAD_WORDS (sizeof(struct sector_head) / 8)
+#define HEAD_SEQ   3
 
 /* Splitmix64's finalizer: each bit of the argument reaches each bit of the result. */
 static uint64_t mix(uint64_t x)
@@ -19,25 +19,6 @@ static uint64_t mix(uint64_t x)
 static uint64_t mix3(const struct stream *s, uint64_t a, uint64_t b)
 {
 	return mix(mix(mix(s->seed + s->worker) ^ a) ^ b);
-}
-
-/* CRC-32 (IEEE 802.3), four bits at a time. */
-static uint32_t crc32(const void *data, size_t len)
-{
-	static const uint32_t table[16] = {
-		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-		0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-		0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-	};
-	const uint8_t *p = data;
-	uint32_t crc = ~0u;
-
-	while (len--) {
-		crc ^= *p++;
-		crc = (crc >> 4) ^ table[crc & 15];
-		crc = (crc >> 4) ^ table[crc & 15];
-	}
-	return ~crc;
 }
 
 bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t workers,
@@ -88,43 +69,69 @@ struct op stream_op(const struct stream *s, uint64_t seq)
 	return op;
 }
 
-void stream_fill(const struct stream *s, uint64_t sector, uint64_t seq, void *data)
+void stream_fill(const struct stream *s, uint64_t sector, uint64_t seq, uint64_t *data)
 {
-	struct sector_head head = {
-		.magic = MAGIC, .seed = s->seed, .sector = sector, .seq = seq, .worker = s->worker};
-	uint64_t words[SECTOR / 8], x = mix3(s, sector, seq);
+	const uint64_t head[] = {MAGIC, s->seed, sector, seq, s->worker, 0};
+	uint64_t x = mix3(s, sector, seq), sum = 0;
 
-	for (unsigned int i = 0; i < SECTOR / 8; i++) {
+	_Static_assert(sizeof(head) == sizeof(struct sector_head), "in this order");
+	for (unsigned int i = 0; i < SECTOR_WORDS; i++) {
 		x ^= x << 13; /* xorshift64 */
 		x ^= x >> 7;
 		x ^= x << 17;
-		words[i] = x;
+		data[i] = i < HEAD_WORDS ? head[i] : x;
+		sum = (sum ^ data[i]) * UINT64_C(0x100000001b3); /* FNV-1a, by words */
 	}
-	memcpy(words, &head, sizeof(head));
-	head.crc = crc32(words, SECTOR);
-	memcpy(words, &head, sizeof(head));
-	memcpy(data, words, SECTOR);
+	data[HEAD_WORDS - 1] = sum;
 }
 
-enum sector_kind stream_look(const struct stream *s, uint64_t sector, const void *data,
-			     uint64_t *seq)
+/* The write that a sector is of; 0: none that there is. */
+static uint64_t written_by(const struct stream *s, uint64_t sector, const uint64_t *data)
 {
-	static const char zero[SECTOR];
-	char want[SECTOR];
-	struct sector_head head;
+	uint64_t want[SECTOR_WORDS], seq = data[HEAD_SEQ];
 	struct op op;
 
-	if (!memcmp(data, zero, SECTOR))
-		return SECTOR_ZERO;
-	memcpy(&head, data, sizeof(head));
-	if (head.magic != MAGIC || !head.seq)
-		return SECTOR_FOREIGN;
-	op = stream_op(s, head.seq);
+	if (data[0] != MAGIC || !seq)
+		return 0;
+	op = stream_op(s, seq);
 	if (op.type != OP_WRITE || sector < op.sector || sector - op.sector >= op.count)
-		return SECTOR_FOREIGN;
-	stream_fill(s, sector, head.seq, want);
-	if (memcmp(data, want, SECTOR) != 0)
-		return SECTOR_FOREIGN;
-	*seq = head.seq;
-	return SECTOR_WRITTEN;
+		return 0;
+	stream_fill(s, sector, seq, want);
+	for (unsigned int i = 0; i < SECTOR_WORDS; i++)
+		if (data[i] != want[i])
+			return 0;
+	return seq;
+}
+
+void stream_apply(const struct stream *s, struct known *region, uint64_t seq)
+{
+	struct op op = stream_op(s, seq);
+
+	for (uint32_t i = 0; i < op.count; i++) {
+		struct known *k = &region[op.sector + i - s->first];
+
+		if (op.type == OP_WRITE || op.type == OP_ZERO) {
+			k->seq = op.type == OP_WRITE ? seq : 0;
+			k->maybe_zero = false;
+		} else if (op.type == OP_DISCARD) {
+			k->maybe_zero = true;
+		}
+	}
+}
+
+const char *stream_compare(const struct stream *s, const struct known *region, uint64_t sector,
+			   const uint64_t *data, uint64_t later, uint64_t *seq)
+{
+	const struct known *k = &region[sector - s->first];
+	uint64_t any = 0;
+
+	*seq = 0;
+	for (unsigned int i = 0; i < SECTOR_WORDS; i++)
+		any |= data[i];
+	if (!any)
+		return k->seq && !k->maybe_zero ? "zeroes" : 0;
+	*seq = written_by(s, sector, data);
+	if (!*seq)
+		return "what was never written there, or torn";
+	return *seq == k->seq || *seq > later ? 0 : "an old write";
 }

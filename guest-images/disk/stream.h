@@ -7,6 +7,8 @@
  * from number 1 on. Each sector that it writes says which sector of which disk it is and which
  * operation wrote it, has a checksum, and is filled with what follows from these; so a stale, a
  * misplaced and a torn sector are told apart.
+ *
+ * No library is needed: the smallest guests have none. Data are in words, so aligned to 8 bytes.
  */
 #ifndef DISK_STREAM_H
 #define DISK_STREAM_H
@@ -14,10 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SECTOR	    512u
-#define OP_SECTORS  64u /* the longest operation */
-#define WORKERS_MAX 16u
-#define REGION_MIN  1024u /* sectors */
+#define SECTOR	     512u
+#define SECTOR_WORDS (SECTOR / 8)
+#define OP_SECTORS   48u /* the longest operation */
+#define WORKERS_MAX  16u
+#define REGION_MIN   1024u /* sectors */
 
 enum op_type { OP_WRITE, OP_READ, OP_FLUSH, OP_DISCARD, OP_ZERO };
 
@@ -32,7 +35,7 @@ struct stream {
 struct op {
 	enum op_type type;
 	uint64_t sector; /* on the disk */
-	uint32_t count;	 /* of sectors */
+	uint32_t count;	 /* of sectors; 0 for a flush */
 };
 
 /* On the disk, little-endian; the rest of the sector follows from it. */
@@ -41,11 +44,17 @@ struct sector_head {
 	uint64_t seed;
 	uint64_t sector;
 	uint64_t seq; /* the operation that wrote it */
-	uint32_t worker;
-	uint32_t crc; /* of the sector, with this field 0 */
+	uint64_t worker;
+	uint64_t sum; /* of the sector, with this field 0 */
 };
 
-_Static_assert(sizeof(struct sector_head) == 40, "it is on disks");
+_Static_assert(sizeof(struct sector_head) == 48, "it is on disks");
+
+/* What is known of a sector: one entry for each of a region. All zero at the beginning. */
+struct known {
+	uint64_t seq;	 /* the last write, 0: zeroes */
+	bool maybe_zero; /* discarded since: zeroes, or still that write */
+};
 
 /* Worker @worker of @workers on a disk of @sectors; false: the disk is too small for so many. */
 bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t workers,
@@ -55,13 +64,15 @@ bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t work
 struct op stream_op(const struct stream *s, uint64_t seq);
 
 /* What operation @seq writes to @sector. */
-void stream_fill(const struct stream *s, uint64_t sector, uint64_t seq, void *data);
+void stream_fill(const struct stream *s, uint64_t sector, uint64_t seq, uint64_t *data);
 
-enum sector_kind { SECTOR_ZERO, SECTOR_WRITTEN, SECTOR_FOREIGN };
+/* Operation @seq has been done: what is known of the region after it. */
+void stream_apply(const struct stream *s, struct known *region, uint64_t seq);
 
-/* What a sector of the disk is; @seq: the operation that wrote it, if it is SECTOR_WRITTEN, and
- * then that operation does write this sector, and every byte is as it should be. */
-enum sector_kind stream_look(const struct stream *s, uint64_t sector, const void *data,
-			     uint64_t *seq);
+/* A sector of the disk, held against what is known: NULL, or what is wrong with it. Writes whose
+ * number is above @later may be there in the place of what is known. @seq: the write that is there,
+ * 0: none. */
+const char *stream_compare(const struct stream *s, const struct known *region, uint64_t sector,
+			   const uint64_t *data, uint64_t later, uint64_t *seq);
 
 #endif
