@@ -25,7 +25,7 @@
 
 struct said {
 	unsigned long long seed, sectors;
-	unsigned int workers;
+	unsigned int workers, longest;
 	bool begun;
 	unsigned long long flushed[WORKERS_MAX]; /* the last flush of each; 0: none */
 	unsigned int flushes, errors;
@@ -53,8 +53,9 @@ static int read_log(const char *path, struct said *said)
 
 		if (!p || !strchr(p, '\n'))
 			continue;
-		if (sscanf(p, "disk: begin seed=%llu workers=%u sectors=%llu%c", &said->seed,
-			   &said->workers, &said->sectors, &end) == 4 &&
+		if (sscanf(p, "disk: begin seed=%llu workers=%u sectors=%llu longest=%u%c",
+			   &said->seed, &said->workers, &said->sectors, &said->longest,
+			   &end) == 5 &&
 		    (end == '\r' || end == '\n')) {
 			said->begun = said->workers <= WORKERS_MAX;
 		} else if (sscanf(p, "disk: %u flush %llu%c", &w, &seq, &end) == 3 &&
@@ -150,7 +151,7 @@ int check(const char *image, const char *log)
 	for (uint32_t i = 0; i < said.workers; i++) {
 		struct stream s;
 
-		if (!stream_init(&s, said.seed, i, said.workers, said.sectors) ||
+		if (!stream_init(&s, said.seed, i, said.workers, said.sectors, said.longest) ||
 		    check_worker(&s, said.flushed[i], map, &t)) {
 			fprintf(stderr, "disk: no memory, or a wrong log\n");
 			munmap(map, size);

@@ -187,13 +187,14 @@ int load(const struct load_options *o)
 	if (!S_ISBLK(st.st_mode))
 		bytes = (uint64_t)st.st_size;
 	for (uint32_t i = 0; i < o->workers; i++)
-		if (!stream_init(&s[i], o->seed, i, o->workers, bytes / SECTOR)) {
+		if (!stream_init(&s[i], o->seed, i, o->workers, bytes / SECTOR, OP_SECTORS)) {
 			fprintf(stderr, "disk: %s: too small for %u workers\n", o->path,
 				o->workers);
 			return 1;
 		}
-	snprintf(text, sizeof(text), "disk: begin seed=%llu workers=%u sectors=%llu\n",
-		 (unsigned long long)o->seed, o->workers, (unsigned long long)(bytes / SECTOR));
+	snprintf(text, sizeof(text), "disk: begin seed=%llu workers=%u sectors=%llu longest=%u\n",
+		 (unsigned long long)o->seed, o->workers, (unsigned long long)(bytes / SECTOR),
+		 OP_SECTORS);
 	say(text);
 	for (uint32_t i = 0; i < o->workers; i++) {
 		pid_t pid = fork();

@@ -22,7 +22,7 @@ static uint64_t mix3(const struct stream *s, uint64_t a, uint64_t b)
 }
 
 bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t workers,
-		 uint64_t sectors)
+		 uint64_t sectors, uint32_t longest)
 {
 	uint64_t each = workers ? sectors / workers / PAGE_SECT * PAGE_SECT : 0;
 
@@ -30,8 +30,10 @@ bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t work
 			     .worker = worker,
 			     .buffered = worker & 1,
 			     .first = each * worker,
-			     .sectors = each};
-	return workers <= WORKERS_MAX && worker < workers && each >= REGION_MIN;
+			     .sectors = each,
+			     .longest = longest};
+	return workers <= WORKERS_MAX && worker < workers && each >= REGION_MIN && longest &&
+	       longest <= OP_SECTORS && longest % PAGE_SECT == 0;
 }
 
 struct op stream_op(const struct stream *s, uint64_t seq)
@@ -58,10 +60,10 @@ struct op stream_op(const struct stream *s, uint64_t seq)
 	if (op.type == OP_FLUSH) {
 		op.sector = op.count = 0;
 	} else if (s->buffered) {
-		op.count = (uint32_t)(size % (OP_SECTORS / PAGE_SECT) + 1) * PAGE_SECT;
+		op.count = (uint32_t)(size % (s->longest / PAGE_SECT) + 1) * PAGE_SECT;
 		op.sector = where % ((s->sectors - op.count) / PAGE_SECT + 1) * PAGE_SECT;
 	} else {
-		op.count = (uint32_t)(size % OP_SECTORS + 1);
+		op.count = (uint32_t)(size % s->longest + 1);
 		op.sector = where % (s->sectors - op.count + 1);
 	}
 	if (op.type != OP_FLUSH)

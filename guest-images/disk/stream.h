@@ -18,7 +18,7 @@
 
 #define SECTOR	     512u
 #define SECTOR_WORDS (SECTOR / 8)
-#define OP_SECTORS   48u /* the longest operation */
+#define OP_SECTORS   64u /* the longest operation that there can be; a multiple of 8 */
 #define WORKERS_MAX  16u
 #define REGION_MIN   1024u /* sectors */
 
@@ -30,6 +30,7 @@ struct stream {
 	bool buffered;	  /* through the guest's page cache: operations begin and end at 4 KiB */
 	uint64_t first;	  /* of the region, on the disk; a multiple of 8 */
 	uint64_t sectors; /* of the region; a multiple of 8 */
+	uint32_t longest; /* operation, in sectors; a multiple of 8 */
 };
 
 struct op {
@@ -56,9 +57,10 @@ struct known {
 	bool maybe_zero; /* discarded since: zeroes, or still that write */
 };
 
-/* Worker @worker of @workers on a disk of @sectors; false: the disk is too small for so many. */
+/* Worker @worker of @workers on a disk of @sectors, with operations of @longest sectors at most;
+ * false: the disk is too small for so many, or @longest no multiple of 8 up to OP_SECTORS. */
 bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t workers,
-		 uint64_t sectors);
+		 uint64_t sectors, uint32_t longest);
 
 /* Operation number @seq, from 1 on. */
 struct op stream_op(const struct stream *s, uint64_t seq);
