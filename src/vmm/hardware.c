@@ -68,22 +68,14 @@ int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
 }
 
 /* virtio_mmio.device=SIZE@BASE:IRQ for each window, each after a blank. */
-static char *device_args(const struct virtio_mmio_place *places, unsigned int n)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
+#define DEVICE_ARG_MAX 48
 
-	if (!f)
-		return NULL;
+static void device_args(char *text, const struct virtio_mmio_place *places, unsigned int n)
+{
+	text[0] = '\0';
 	for (unsigned int i = 0; i < n; i++)
-		fprintf(f, " virtio_mmio.device=4K@0x%llx:%u", (unsigned long long)places[i].base,
-			places[i].pin);
-	if (fclose(f) != 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+		text += snprintf(text, DEVICE_ARG_MAX, " virtio_mmio.device=4K@0x%llx:%u",
+				 (unsigned long long)places[i].base, places[i].pin);
 }
 
 /* What of the command line of Linux images is ours; NULL: no memory. */
@@ -91,7 +83,7 @@ static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 			unsigned int n)
 {
 	const char *given = vm->linux_given;
-	char *devices = NULL, *all = NULL;
+	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], *all = NULL;
 
 	if (vm->cfg.hw == CATNAP_HW_ACPI)
 		return strdup(given);
@@ -99,10 +91,9 @@ static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 	 * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there
 	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
 	 */
-	devices = device_args(places, vm->cfg.hw == CATNAP_HW_MPTABLE ? n : 0);
-	if (devices && asprintf(&all, "%s%s%s%s", given, *given ? " " : "", NO_ACPI, devices) < 0)
-		all = NULL;
-	free(devices);
+	device_args(devices, places, vm->cfg.hw == CATNAP_HW_MPTABLE ? n : 0);
+	if (asprintf(&all, "%s%s%s%s", given, *given ? " " : "", NO_ACPI, devices) < 0)
+		return NULL;
 	return all;
 }
 
