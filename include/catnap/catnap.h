@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include <catnap/poll.h>
+#include <catnap/sandbox.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -57,6 +58,9 @@ enum catnap_hw {
 	CATNAP_HW_ACPI = 0, /**< ACPI tables, hardware-reduced */
 	CATNAP_HW_FDT =
 		1, /**< a flattened device tree; bzImage and vmlinux by their 64-bit entry only */
+	/** An Intel MultiProcessor table, and virtio-mmio devices on the command line of Linux: for
+	 * kernels with neither; by their 64-bit entry only. */
+	CATNAP_HW_MPTABLE = 2,
 };
 
 /** What virtio devices are found behind. */
@@ -129,6 +133,13 @@ struct catnap_vm_config {
 	uint32_t transport; /**< enum catnap_transport */
 	uint32_t io;	    /**< enum catnap_io */
 	uint32_t rng;	    /**< not 0: a virtio entropy device */
+	/**
+	 * enum catnap_sandbox_mode, off by default: each vCPU thread gets a filter of system calls
+	 * before it enters the guest. The callbacks above run under it, and may then read, write
+	 * and poll what is open, lock, and allocate; the list is in docs/sandbox.md. The rest of
+	 * the sandbox is in catnap/sandbox.h.
+	 */
+	uint32_t sandbox;
 };
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */

@@ -65,6 +65,12 @@ struct catnap_halt_poll {
 	/* Added later: a caller built before that passes a smaller size and gets the defaults. */
 	uint32_t bias;	   /**< enum catnap_bias (adaptive) */
 	uint32_t price_ns; /**< what a sleep is worth in ns of polling; 0: measured (adaptive) */
+	/**
+	 * The share of one processor, in hundredths of per cent, that polls that fail may take in
+	 * any second; 0: no limit. Of all vCPUs of a VM together, of a halter of one's own alone.
+	 * Not for policy always, which has no polls that fail.
+	 */
+	uint32_t cpu_max;
 };
 
 /**
@@ -74,8 +80,8 @@ struct catnap_halt_poll {
 CATNAP_API void catnap_halt_poll_init(struct catnap_halt_poll *params);
 
 /**
- * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or bias, or a size that is
- * none of this library's. Any thread.
+ * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or bias, a cpu_max above
+ * 10000, or a size that is none of this library's. Any thread.
  */
 CATNAP_API int catnap_halt_poll_check(const struct catnap_halt_poll *params);
 

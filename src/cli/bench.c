@@ -15,7 +15,11 @@
 
 /* -- options ---------------------------------------------------------------------------------- */
 
-/* user:POLICY or kernel:TIME. Names are kept as given: they label the results. */
+/*
+ * user:POLICY or kernel:TIME, and behind a slash who runs the devices. Names are kept as given:
+ * they label the results. Without a slash, user modes have the vCPU do it, and kernel modes, the
+ * baseline, a thread, as monitors do that leave HLT to KVM.
+ */
 static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *name,
 		      struct bench_mode *mode)
 {
@@ -30,16 +34,29 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 	static const struct opt_field time = {.type = OPT_TIME32, .max = UINT32_MAX};
 	struct opt_arg value = {.option = arg->option, .key = "kernel"};
 
+	char how[32]; /* the name without the slash and what follows */
+	const char *slash = strchr(name, '/');
+	size_t len = slash ? (size_t)(slash - name) : strlen(name);
+
 	*mode = (struct bench_mode){.name = name};
 	catnap_halt_poll_init(&mode->halt_poll);
-	if (strncmp(name, "kernel:", 7) == 0) {
+	snprintf(how, sizeof(how), "%.*s", len < sizeof(how) ? (int)len : 0, name);
+	mode->io = strncmp(how, "kernel:", 7) == 0 ? CATNAP_IO_THREAD : CATNAP_IO_VCPU;
+	if (slash && strcmp(slash, "/vcpu") == 0)
+		mode->io = CATNAP_IO_VCPU;
+	else if (slash && strcmp(slash, "/thread") == 0)
+		mode->io = CATNAP_IO_THREAD;
+	else if (slash)
+		return opt_fail(o, arg,
+				"is not a mode: expected /vcpu or /thread behind the slash");
+	if (strncmp(how, "kernel:", 7) == 0) {
 		mode->irqchip = CATNAP_IRQCHIP_KERNEL;
-		value.text = name + 7;
+		value.text = how + 7;
 		return opt_value(o, &value, &time, &mode->halt_poll.max_ns);
 	}
 	mode->irqchip = CATNAP_IRQCHIP_USER;
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
-		if (strncmp(name, "user:", 5) != 0 || strcmp(name + 5, policies[i].name) != 0)
+		if (strncmp(how, "user:", 5) != 0 || strcmp(how + 5, policies[i].name) != 0)
 			continue;
 		mode->halt_poll.policy = policies[i].policy;
 		if (policies[i].policy == CATNAP_POLICY_ADAPTIVE)
@@ -87,6 +104,9 @@ static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+static const struct opt_word pins[] = {
+	{"on", PIN_ON}, {"off", PIN_OFF}, {"one", PIN_ONE}, {NULL, 0}};
+
 static const struct opt_word arrivals[] = {{"both", ARRIVALS_BOTH},
 					   {"constant", ARRIVALS_CONSTANT},
 					   {"random", ARRIVALS_RANDOM},
@@ -96,10 +116,12 @@ static const struct opt_word arrivals[] = {{"both", ARRIVALS_BOTH},
 
 static const struct opt_def options[] = {
 	{.f = {.name = "mode", .type = OPT_CALL, .set = set_mode},
-	 .form = "user:POLICY|kernel:TIME",
+	 .form = "user:POLICY|kernel:TIME[/vcpu|/thread]",
 	 .help = "A way to halt: in catnap by a policy (kernel, always, fixed, off), or in KVM, "
 		 "polling for "
-		 "this time at most. May be given several times.",
+		 "this time at most; blk, echo: /vcpu, the default of user modes, or /thread, that "
+		 "of "
+		 "kernel modes, runs the devices. May be given several times.",
 	 .def = "all: user:adaptive user:kernel user:always user:fixed user:off kernel:0 "
 		"kernel:200us",
 	 .repeat = true},
@@ -128,16 +150,18 @@ static const struct opt_def options[] = {
 	 .form = "TIME",
 	 .help = "idle: how long each round lasts.",
 	 .def = "2s"},
-	{.f = {.name = "pin", .type = OPT_SWITCH, .offset = AT(pin)},
-	 .form = "on|off",
-	 .help = "Ties the sender and the vCPUs to processors of their own.",
+	{.f = {.name = "pin", .type = OPT_WORD, .offset = AT(pin), .words = pins},
+	 .form = "on|off|one",
+	 .help = "Ties the sender and the vCPUs to processors of their own (event, timer, ipi, "
+		 "idle); one: all threads of the guest to one processor (blk, echo).",
 	 .def = "on"},
 	{.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
 	 .form = "FILE|-",
 	 .help = "Writes the results as JSON too; with -, instead of the table."},
 	{.f = {.name = "peer", .type = OPT_CALL, .set = set_peer},
 	 .form = "qemu",
-	 .help = "Measures QEMU's microvm with the same image: timer, ipi, start, memory."},
+	 .help = "Measures QEMU's microvm with the same image: timer, ipi, start, memory, blk, "
+		 "echo."},
 	{.f = {.name = NULL}},
 };
 
@@ -156,8 +180,11 @@ static const struct opt_command command = {
 		 "does\n"
 		 "nothing, and of one with a 250 Hz tick), start (process start to the guest's "
 		 "first\n"
-		 "output), memory (private memory beyond the guest's own). Without one: all of "
-		 "them.\n",
+		 "output), memory (private memory beyond the guest's own), blk (4 KiB reads, one "
+		 "at a "
+		 "time),\n"
+		 "echo (packets to the guest and back; needs root). Without one: all but blk and "
+		 "echo.\n",
 	.arg_name = "WORKLOAD",
 	.max_args = BENCH_WORKLOADS,
 };
@@ -178,11 +205,11 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 			return opts_fail(
 				o,
 				"\"%.40s\" is not a workload: expected event, timer, ipi, idle, "
-				"start or memory",
+				"start, memory, blk or echo",
 				o->args[i]);
 		cfg->workloads[w] = true;
 	}
-	for (int w = 0; w < BENCH_WORKLOADS && !o->n_args; w++)
+	for (int w = 0; w < BENCH_BLK && !o->n_args; w++)
 		cfg->workloads[w] = true;
 	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]) && !opts_given(o, "mode");
 	     i++)
@@ -211,7 +238,7 @@ static bool applies(const struct bench_mode *mode, enum bench_workload w)
 {
 	/* The peer cannot be signalled from here, nor its vCPU's time told from the rest. */
 	if (mode->peer)
-		return w == BENCH_TIMER || w == BENCH_IPI || w == BENCH_START || w == BENCH_MEMORY;
+		return w != BENCH_EVENT && w != BENCH_IDLE;
 	return true;
 }
 
@@ -245,9 +272,9 @@ static int add_gaps(struct bench *b, enum bench_workload w)
 	for (unsigned int i = 0; i < n && ret == 0; i++) {
 		uint64_t gap = b->cfg->n_gaps ? b->cfg->gaps[i] : defaults[i];
 
-		if (b->cfg->arrivals != ARRIVALS_RANDOM)
+		if (b->cfg->arrivals != ARRIVALS_RANDOM || w == BENCH_ECHO)
 			ret = add_condition(b, w, gap, false);
-		if (b->cfg->arrivals != ARRIVALS_CONSTANT && ret == 0)
+		if (b->cfg->arrivals != ARRIVALS_CONSTANT && w != BENCH_ECHO && ret == 0)
 			ret = add_condition(b, w, gap, true);
 	}
 	return ret;
@@ -272,6 +299,15 @@ static int plan(struct bench *b)
 		ret = add_condition(b, BENCH_START, 0, false);
 	if (on[BENCH_MEMORY] && ret == 0)
 		ret = add_condition(b, BENCH_MEMORY, 0, false);
+	for (int disk = DISK_ID; disk <= DISK_DIRECT && on[BENCH_BLK] && ret == 0; disk++) {
+		size_t first = b->n;
+
+		ret = add_condition(b, BENCH_BLK, 0, false);
+		for (size_t i = first; i < b->n; i++)
+			b->cells[i].disk = (enum bench_disk)disk;
+	}
+	if (on[BENCH_ECHO] && ret == 0)
+		ret = add_gaps(b, BENCH_ECHO);
 	return ret;
 }
 
@@ -289,6 +325,10 @@ static int measure(struct bench_run *run)
 		return bench_start(run);
 	case BENCH_MEMORY:
 		return bench_memory(run);
+	case BENCH_BLK:
+		return bench_blk(run);
+	case BENCH_ECHO:
+		return bench_echo(run);
 	case BENCH_WORKLOADS:
 		break;
 	}
@@ -370,6 +410,7 @@ static int bench(const struct bench_cfg *cfg)
 	for (size_t i = 0; i < b.n; i++) {
 		series_free(&b.cells[i].latency);
 		series_free(&b.cells[i].signal);
+		series_free(&b.cells[i].share);
 		series_free(&b.cells[i].round_p50);
 	}
 	free(b.cells);
@@ -379,7 +420,7 @@ static int bench(const struct bench_cfg *cfg)
 int cmd_bench(int argc, char **argv)
 {
 	struct bench_cfg cfg = {
-		.samples = 1000, .rounds = 5, .duration_ns = 2000000000, .pin = true};
+		.samples = 1000, .rounds = 5, .duration_ns = 2000000000, .pin = PIN_ON};
 	struct opts o;
 	int status = opts_command(&o, &command, argc, argv, &cfg);
 

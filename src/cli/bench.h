@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include <catnap/catnap.h>
 
@@ -18,6 +19,8 @@ enum bench_workload {
 	BENCH_IDLE,   /* processor time of a guest that does nothing, or ticks */
 	BENCH_START,  /* process start to the guest's first output */
 	BENCH_MEMORY, /* private memory beyond the guest's own */
+	BENCH_BLK,    /* 4 KiB reads, one at a time: doorbell to the interrupt's handler */
+	BENCH_ECHO,   /* packets to the guest and back */
 	BENCH_WORKLOADS,
 };
 
@@ -26,6 +29,7 @@ struct bench_mode {
 	const char *name;
 	bool peer; /* QEMU */
 	uint32_t irqchip;
+	uint32_t io; /* enum catnap_io; blk, echo */
 	struct catnap_halt_poll halt_poll;
 };
 
@@ -43,10 +47,19 @@ struct bench_cfg {
 	uint64_t duration_ns; /* idle */
 	const char *json;
 	bool peer_qemu;
-	bool pin;
+	int pin; /* enum bench_pin */
 };
 
+enum bench_pin { PIN_OFF, PIN_ON, PIN_ONE };
+
 enum bench_arrivals { ARRIVALS_BOTH, ARRIVALS_CONSTANT, ARRIVALS_RANDOM };
+
+/* blk: what is read. */
+enum bench_disk {
+	DISK_ID,     /* the id, which takes no I/O: the guest's own share, and the device's exits */
+	DISK_TMPFS,  /* a file in memory */
+	DISK_DIRECT, /* a file on disk, past the page cache */
+};
 
 /* A list of nanoseconds that grows. */
 struct series {
@@ -60,8 +73,10 @@ struct cell {
 	const struct bench_mode *mode;
 	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
 	bool random;
+	enum bench_disk disk;
 	struct series latency;		  /* of all rounds; memory: bytes */
 	struct series signal;		  /* event: what the signal cost its sender */
+	struct series share;		  /* echo: the guest's own part of each */
 	struct series round_p50;	  /* each round's median */
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
 	uint64_t kicks, futex_wakes;	  /* wakes that cost a system call */
@@ -82,13 +97,39 @@ struct bench_run {
 int bench_event(struct bench_run *run);
 int bench_guest_samples(struct bench_run *run); /* timer, ipi */
 int bench_idle(struct bench_run *run);
+/* bench_io.c: in this process and in the peer. */
+int bench_blk(struct bench_run *run);
+int bench_echo(struct bench_run *run);
 /* bench_child.c: other processes, also the peer's timer and ipi. */
 int bench_start(struct bench_run *run);
 int bench_memory(struct bench_run *run);
 int bench_peer(struct bench_run *run);
 bool bench_peer_exists(void);
 
+/* bench_child.c: a process that is measured. */
+struct bench_child {
+	pid_t pid;
+	int out; /* its standard output */
+	uint64_t started_ns;
+};
+
+/* The probe as a memory file that children inherit; -1. */
+int bench_image_file(void);
+/* The peer's program and the arguments that all its runs share, into @argv from @n; returns how
+ * many there are then. */
+unsigned int bench_peer_args(char **argv, unsigned int n);
+int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]);
+/* Waits for its end and closes its output. */
+void bench_reap(struct bench_child *c, bool kill_it);
+
+/* bench_vm.c */
+/* The first processor is the sender's, the others in turn the vCPUs'. False: there is only one. */
+bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender);
+/* Moves a round's samples to the cell, and its median beside them; frees @round. */
+int bench_keep(struct bench_run *run, struct series *round);
+
 /* bench_util.c */
+uint64_t bench_to_ns(const struct bench_run *run, uint64_t ticks);
 uint64_t bench_now_ns(void); /* CLOCK_MONOTONIC */
 /* Keeps the sentence in run->error and returns -1. */
 int bench_fail(struct bench_run *run, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

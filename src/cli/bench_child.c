@@ -41,13 +41,7 @@ bool bench_peer_exists(void)
 	return false;
 }
 
-struct child {
-	pid_t pid;
-	int out; /* its standard output */
-	uint64_t started_ns;
-};
-
-static int image_file(void)
+int bench_image_file(void)
 {
 	int fd = memfd_create("probe", 0);
 
@@ -58,7 +52,7 @@ static int image_file(void)
 	return fd;
 }
 
-static int spawn(struct bench_run *run, struct child *c, char *const argv[])
+int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[])
 {
 	posix_spawn_file_actions_t fa;
 	int pipe_fd[2], ret;
@@ -80,7 +74,7 @@ static int spawn(struct bench_run *run, struct child *c, char *const argv[])
 	return bench_fail(run, "%s: %s", argv[0], strerror(ret));
 }
 
-static void reap(struct child *c, bool kill_it)
+void bench_reap(struct bench_child *c, bool kill_it)
 {
 	int status;
 
@@ -89,6 +83,26 @@ static void reap(struct child *c, bool kill_it)
 	while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	close(c->out);
+}
+
+unsigned int bench_peer_args(char **argv, unsigned int n)
+{
+	static const char *const args[] = {QEMU,
+					   "-cpu",
+					   "host,-arch-capabilities",
+					   "-nodefaults",
+					   "-no-user-config",
+					   "-display",
+					   "none",
+					   "-no-reboot",
+					   "-serial",
+					   "stdio",
+					   "-device",
+					   "isa-debug-exit,iobase=0xf4,iosize=4"};
+
+	for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
+		argv[n++] = (char *)args[i];
+	return n;
 }
 
 /* The command line of either program; @buf holds the strings. */
@@ -108,20 +122,9 @@ static void make_command(struct command *c, const struct bench_mode *mode, int i
 	memset(c->argv, 0, sizeof(c->argv));
 #define ARG(s) (c->argv[n++] = (char *)(s))
 	if (mode->peer) {
-		ARG(QEMU);
+		n = bench_peer_args(c->argv, n);
 		ARG("-M");
 		ARG("microvm,accel=kvm");
-		ARG("-cpu");
-		ARG("host,-arch-capabilities");
-		ARG("-nodefaults");
-		ARG("-no-user-config");
-		ARG("-display");
-		ARG("none");
-		ARG("-no-reboot");
-		ARG("-serial");
-		ARG("stdio");
-		ARG("-device");
-		ARG("isa-debug-exit,iobase=0xf4,iosize=4");
 		ARG("-smp");
 		ARG(c->smp);
 		ARG("-m");
@@ -150,7 +153,7 @@ static void make_command(struct command *c, const struct bench_mode *mode, int i
 }
 
 /* Waits for output; false: none came in time, or the process ended. */
-static bool wait_output(const struct child *c)
+static bool wait_output(const struct bench_child *c)
 {
 	struct pollfd p = {.fd = c->out, .events = POLLIN};
 	int ret;
@@ -164,23 +167,23 @@ static bool wait_output(const struct child *c)
 int bench_start(struct bench_run *run)
 {
 	struct command cmd;
-	struct child c = {.out = -1};
+	struct bench_child c = {.out = -1};
 	char first;
 	uint64_t ns;
-	int image = image_file(), ret = 0;
+	int image = bench_image_file(), ret = 0;
 
 	if (image < 0)
 		return bench_fail(run, "memfd_create: %s", strerror(errno));
 	make_command(&cmd, run->cell->mode, image, 1);
 	snprintf(cmd.append, sizeof(cmd.append), "workload=start exit=244");
-	if (spawn(run, &c, cmd.argv) < 0) {
+	if (bench_spawn(run, &c, cmd.argv) < 0) {
 		close(image);
 		return -1;
 	}
 	if (!wait_output(&c) || read(c.out, &first, 1) != 1)
 		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
 	ns = bench_now_ns() - c.started_ns;
-	reap(&c, true);
+	bench_reap(&c, true);
 	close(image);
 	if (ret == 0 &&
 	    (series_add(&run->cell->latency, ns) < 0 || series_add(&run->cell->round_p50, ns) < 0))
@@ -216,16 +219,16 @@ int bench_memory(struct bench_run *run)
 {
 	struct timespec settle = {.tv_nsec = 100000000};
 	struct command cmd;
-	struct child c = {.out = -1};
+	struct bench_child c = {.out = -1};
 	uint64_t bytes = 0;
 	char text[256];
-	int image = image_file(), ret = 0;
+	int image = bench_image_file(), ret = 0;
 
 	if (image < 0)
 		return bench_fail(run, "memfd_create: %s", strerror(errno));
 	make_command(&cmd, run->cell->mode, image, 1);
 	snprintf(cmd.append, sizeof(cmd.append), "workload=memory exit=244");
-	if (spawn(run, &c, cmd.argv) < 0) {
+	if (bench_spawn(run, &c, cmd.argv) < 0) {
 		close(image);
 		return -1;
 	}
@@ -234,7 +237,7 @@ int bench_memory(struct bench_run *run)
 	nanosleep(&settle, NULL);
 	if (ret == 0 && private_memory(c.pid, &bytes) < 0)
 		ret = bench_fail(run, "/proc/%d/smaps: %s", (int)c.pid, strerror(errno));
-	reap(&c, true);
+	bench_reap(&c, true);
 	close(image);
 	if (ret == 0 && (series_add(&run->cell->latency, bytes) < 0 ||
 			 series_add(&run->cell->round_p50, bytes) < 0))
@@ -243,7 +246,7 @@ int bench_memory(struct bench_run *run)
 }
 
 /* All that the child prints, until it closes its output or PATIENCE_MS pass without any. */
-static char *read_all(const struct child *c)
+static char *read_all(const struct bench_child *c)
 {
 	size_t used = 0, room = 65536;
 	char *text = malloc(room), *more;
@@ -293,9 +296,9 @@ int bench_peer(struct bench_run *run)
 	uint32_t samples = run->cfg->samples < PEER_SAMPLES ? run->cfg->samples : PEER_SAMPLES;
 	struct series round = {0};
 	struct command cmd;
-	struct child c = {.out = -1};
+	struct bench_child c = {.out = -1};
 	char *text;
-	int image = image_file(), ret;
+	int image = bench_image_file(), ret;
 
 	if (image < 0)
 		return bench_fail(run, "memfd_create: %s", strerror(errno));
@@ -305,12 +308,12 @@ int bench_peer(struct bench_run *run)
 		 "apic_hz=1000000000 pv_eoi=1 cpus=%d exit=244",
 		 ipi ? "ipi" : "timer", samples, (unsigned long long)run->cell->gap_ns,
 		 run->cell->random, run->seed + 1, run->tsc_khz, ipi ? 2 : 1);
-	if (spawn(run, &c, cmd.argv) < 0) {
+	if (bench_spawn(run, &c, cmd.argv) < 0) {
 		close(image);
 		return -1;
 	}
 	text = read_all(&c);
-	reap(&c, true);
+	bench_reap(&c, true);
 	close(image);
 	ret = text ? parse_samples(run, text, &round) : bench_fail(run, "out of memory");
 	free(text);

@@ -14,6 +14,7 @@
 static const char *const names[BENCH_WORKLOADS] = {
 	[BENCH_EVENT] = "event", [BENCH_TIMER] = "timer", [BENCH_IPI] = "ipi",
 	[BENCH_IDLE] = "idle",	 [BENCH_START] = "start", [BENCH_MEMORY] = "memory",
+	[BENCH_BLK] = "blk",	 [BENCH_ECHO] = "echo",
 };
 
 const char *workload_name(enum bench_workload w)
@@ -54,6 +55,37 @@ static double ratio(const struct cell *c, const struct cell *base)
 	return n % 2 ? r[n / 2] : (r[n / 2 - 1] + r[n / 2]) / 2;
 }
 
+/* The guest's own part of a sample: its code costs the same in every mode, and much where KVM
+ * emulates it. 0: not known. */
+static uint64_t guest_share(struct cell *cells, size_t n, struct cell *c)
+{
+	if (c->workload == BENCH_ECHO)
+		return series_quantile(&c->share, 0.5);
+	if (c->workload != BENCH_BLK || c->disk == DISK_ID)
+		return 0;
+	/* A request without I/O whose completion is there when the doorbell's exit is over. */
+	for (size_t i = 0; i < n; i++)
+		if (cells[i].workload == BENCH_BLK && cells[i].disk == DISK_ID &&
+		    !cells[i].failed && !cells[i].mode->peer &&
+		    cells[i].mode->irqchip == CATNAP_IRQCHIP_USER &&
+		    cells[i].mode->io == CATNAP_IO_VCPU)
+			return series_quantile(&cells[i].latency, 0.5);
+	return 0;
+}
+
+/* The median beyond the guest's share; 0: not known, or nothing. */
+static uint64_t net_p50(struct cell *cells, size_t n, struct cell *c)
+{
+	uint64_t share = guest_share(cells, n, c), p50 = series_quantile(&c->latency, 0.5);
+
+	return share && p50 > share ? p50 - share : 0;
+}
+
+static bool has_net(const struct cell *c)
+{
+	return c->workload == BENCH_BLK || c->workload == BENCH_ECHO;
+}
+
 static void heading(FILE *out, const struct cell *c)
 {
 	static const char *const what[BENCH_WORKLOADS] = {
@@ -63,6 +95,13 @@ static void heading(FILE *out, const struct cell *c)
 		[BENCH_IDLE] = "processor time of an idle guest",
 		[BENCH_START] = "process start to the guest's first output",
 		[BENCH_MEMORY] = "private memory beyond the guest's own",
+		[BENCH_BLK] = "doorbell to the interrupt's handler, one request at a time",
+		[BENCH_ECHO] = "a packet to the guest and back",
+	};
+	static const char *const disks[] = {
+		[DISK_ID] = "the disk's id: no I/O",
+		[DISK_TMPFS] = "4 KiB reads of a file in memory",
+		[DISK_DIRECT] = "4 KiB reads of a file on disk, direct=on",
 	};
 
 	fprintf(out, "\n%s: %s", names[c->workload], what[c->workload]);
@@ -70,7 +109,9 @@ static void heading(FILE *out, const struct cell *c)
 		fprintf(out, ", %llu ticks a second", (unsigned long long)c->gap_ns);
 	else if (c->workload == BENCH_IDLE)
 		fprintf(out, ", no timer");
-	else if (c->workload <= BENCH_IPI)
+	else if (c->workload == BENCH_BLK)
+		fprintf(out, ", %s", disks[c->disk]);
+	else if (c->workload <= BENCH_IPI || c->workload == BENCH_ECHO)
 		fprintf(out, ", %s gap of %llu us", c->random ? "random" : "constant",
 			(unsigned long long)c->gap_ns / 1000);
 	fprintf(out, "\n");
@@ -85,11 +126,15 @@ static void heading(FILE *out, const struct cell *c)
 	case BENCH_TIMER:
 	case BENCH_IPI:
 	case BENCH_START:
+	case BENCH_BLK:
+	case BENCH_ECHO:
 	case BENCH_WORKLOADS:
 		fprintf(out, "  %-14s %9s %9s %9s %9s %9s %9s %8s\n", "mode",
 			c->workload == BENCH_START ? "p50 ms" : "p50 us", "p90", "p99", "max",
-			c->workload == BENCH_EVENT ? "sender us" : "", c->has_cpu ? "cpu us" : "",
-			"ratio");
+			c->workload == BENCH_EVENT ? "sender us"
+			: has_net(c)		   ? "net us"
+						   : "",
+			c->has_cpu ? "cpu us" : "", "ratio");
 		break;
 	}
 }
@@ -102,8 +147,9 @@ static void number(FILE *out, bool there, double value)
 		fprintf(out, " %9s", "");
 }
 
-static void row(FILE *out, struct cell *c, const struct cell *base)
+static void row(FILE *out, struct cell *cells, size_t n, struct cell *c)
 {
+	struct cell *base = baseline(cells, n, c);
 	double r = ratio(c, base), scale = c->workload == BENCH_START ? 1e6 : 1e3;
 
 	fprintf(out, "  %-14s", c->mode->name);
@@ -121,7 +167,10 @@ static void row(FILE *out, struct cell *c, const struct cell *base)
 		number(out, true, (double)series_quantile(&c->latency, 0.9) / scale);
 		number(out, true, (double)series_quantile(&c->latency, 0.99) / scale);
 		number(out, true, (double)series_quantile(&c->latency, 1) / scale);
-		number(out, c->signal.n, (double)series_quantile(&c->signal, 0.5) / scale);
+		if (has_net(c))
+			number(out, net_p50(cells, n, c), (double)net_p50(cells, n, c) / scale);
+		else
+			number(out, c->signal.n, (double)series_quantile(&c->signal, 0.5) / scale);
 		number(out, c->has_cpu && c->events,
 		       c->events ? (double)c->cpu_ns / (double)c->events / scale : 0);
 	}
@@ -135,7 +184,7 @@ void report_table(FILE *out, struct cell *cells, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (i == 0 || !cell_same_condition(&cells[i], &cells[i - 1]))
 			heading(out, &cells[i]);
-		row(out, &cells[i], baseline(cells, n, &cells[i]));
+		row(out, cells, n, &cells[i]);
 	}
 	fprintf(out,
 		"\nEntering KVM from user space costs %.2f us on this host (median); user modes "
@@ -144,6 +193,16 @@ void report_table(FILE *out, struct cell *cells, size_t n)
 		(double)catnap_host_kvm_run_ns() / 1000);
 	fprintf(out,
 		"ratio: to " BASELINE ", the median over the rounds of the ratio of medians\n");
+	for (size_t i = 0; i < n; i++) {
+		if (!has_net(&cells[i]))
+			continue;
+		fprintf(out,
+			"net: without the guest's own share, as measured in this run: blk, a "
+			"request "
+			"that takes no I/O\nand is done within the doorbell's exit; echo, from the "
+			"guest's handler to its doorbell\n");
+		break;
+	}
 }
 
 static void add_u64(struct json_object *o, const char *name, uint64_t value)
@@ -151,8 +210,9 @@ static void add_u64(struct json_object *o, const char *name, uint64_t value)
 	json_object_object_add(o, name, json_object_new_uint64(value));
 }
 
-static struct json_object *run_json(struct cell *c, const struct cell *base)
+static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c)
 {
+	const struct cell *base = baseline(cells, n, c);
 	struct json_object *o = json_object_new_object();
 	double r = ratio(c, base);
 
@@ -164,6 +224,13 @@ static struct json_object *run_json(struct cell *c, const struct cell *base)
 		add_u64(o, "gap_ns", c->gap_ns);
 	json_object_object_add(o, "arrivals",
 			       json_object_new_string(c->random ? "random" : "constant"));
+	if (c->workload == BENCH_BLK)
+		json_object_object_add(o, "disk",
+				       json_object_new_string(c->disk == DISK_ID      ? "id"
+							      : c->disk == DISK_TMPFS ? "tmpfs"
+										      : "direct"));
+	if (net_p50(cells, n, c))
+		add_u64(o, "net_p50_ns", net_p50(cells, n, c));
 	add_u64(o, "samples", c->latency.n);
 	add_u64(o, "rounds", c->round_p50.n);
 	json_object_object_add(o, "failed", json_object_new_boolean(c->failed));
@@ -235,7 +302,7 @@ int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size
 	json_object_object_add(root, "host", host);
 	add_u64(root, "rounds", cfg->rounds);
 	for (size_t i = 0; i < n; i++)
-		json_object_array_add(runs, run_json(&cells[i], baseline(cells, n, &cells[i])));
+		json_object_array_add(runs, run_json(cells, n, &cells[i]));
 	json_object_object_add(root, "runs", runs);
 	errno = 0;
 	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));

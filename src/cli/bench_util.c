@@ -50,6 +50,11 @@ uint64_t bench_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t bench_to_ns(const struct bench_run *run, uint64_t ticks)
+{
+	return (uint64_t)((unsigned __int128)ticks * 1000000 / run->tsc_khz);
+}
+
 int bench_fail(struct bench_run *run, const char *fmt, ...)
 {
 	va_list ap;
@@ -62,5 +67,6 @@ int bench_fail(struct bench_run *run, const char *fmt, ...)
 
 bool cell_same_condition(const struct cell *a, const struct cell *b)
 {
-	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random;
+	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random &&
+	       a->disk == b->disk;
 }

@@ -22,11 +22,6 @@ static uint64_t ticks(void)
 	return __builtin_ia32_rdtsc();
 }
 
-static uint64_t to_ns(const struct bench_run *run, uint64_t t)
-{
-	return (uint64_t)((unsigned __int128)t * 1000000 / run->tsc_khz);
-}
-
 static uint32_t load(const uint32_t *word)
 {
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -39,8 +34,7 @@ struct guest {
 	uint32_t vcpus;
 };
 
-/* The first processor is the sender's, the others in turn the vCPUs'. */
-static bool processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
+bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
 {
 	int32_t list[CPU_SETSIZE], n = 0;
 	cpu_set_t set;
@@ -74,7 +68,7 @@ static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, c
 	cfg.kernel_size = probe_image_size;
 	cfg.cmdline = cmdline;
 	cfg.debug_exit_port = EXIT_PORT;
-	if (run->cfg->pin && processors(affinity, vcpus, &sender))
+	if (run->cfg->pin == PIN_ON && bench_processors(affinity, vcpus, &sender))
 		cfg.vcpu_affinity = affinity;
 	g->vcpus = vcpus;
 	if (catnap_vm_create(&cfg, &g->vm) < 0)
@@ -191,8 +185,8 @@ static int event_samples(struct bench_run *run, struct guest *g, struct series *
 			before = usage(g);
 		if (n <= WARMUP)
 			continue;
-		if (series_add(latency, to_ns(run, t2 - t0)) < 0 ||
-		    series_add(&run->cell->signal, to_ns(run, t1 - t0)) < 0)
+		if (series_add(latency, bench_to_ns(run, t2 - t0)) < 0 ||
+		    series_add(&run->cell->signal, bench_to_ns(run, t1 - t0)) < 0)
 			return bench_fail(run, "out of memory");
 	}
 	after = usage(g);
@@ -200,8 +194,7 @@ static int event_samples(struct bench_run *run, struct guest *g, struct series *
 	return 0;
 }
 
-/* Moves a round's samples to the cell, and its median beside them. */
-static int keep(struct bench_run *run, struct series *round)
+int bench_keep(struct bench_run *run, struct series *round)
 {
 	int ret = series_add(&run->cell->round_p50, series_quantile(round, 0.5));
 
@@ -220,7 +213,7 @@ int bench_event(struct bench_run *run)
 	bool pinned = false;
 	int ret;
 
-	if (run->cfg->pin && processors(unused, 1, &sender) &&
+	if (run->cfg->pin == PIN_ON && bench_processors(unused, 1, &sender) &&
 	    sched_getaffinity(0, sizeof(saved), &saved) == 0) {
 		if (guest_start(run, &g, 1, "workload=event pv_eoi=1 exit=244") < 0)
 			return -1;
@@ -236,7 +229,7 @@ int bench_event(struct bench_run *run)
 	if (guest_end(run, &g) < 0)
 		ret = -1;
 	if (ret == 0)
-		return keep(run, &round);
+		return bench_keep(run, &round);
 	series_free(&round);
 	return -1;
 }
@@ -282,14 +275,14 @@ int bench_guest_samples(struct bench_run *run)
 	else
 		array = at;
 	for (uint32_t i = 0; array && i < samples && ret == 0; i++)
-		if (series_add(&round, to_ns(run, array[i])) < 0)
+		if (series_add(&round, bench_to_ns(run, array[i])) < 0)
 			ret = bench_fail(run, "out of memory");
 	if (ret == 0)
 		account(run->cell, &before, &after, samples + WARMUP);
 	if (guest_end(run, &g) < 0)
 		ret = -1;
 	if (ret == 0)
-		return keep(run, &round);
+		return bench_keep(run, &round);
 	series_free(&round);
 	return -1;
 }

@@ -163,9 +163,9 @@ int opts_fail(struct opts *o, const char *fmt, ...) __attribute__((format(printf
  */
 int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params);
 /**
- * The same with a further key, vcpu=0 to @n_vcpus - 1; *@vcpu becomes -1 without it. The number of
- * vCPUs may be given later on the command line: then pass the largest possible and check at the
- * end.
+ * The same with two further keys, cpu-max=N% and vcpu=0 to @n_vcpus - 1; *@vcpu becomes -1 without
+ * it. The number of vCPUs may be given later on the command line: then pass the largest possible
+ * and check at the end.
  */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, int *vcpu);

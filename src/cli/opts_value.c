@@ -294,6 +294,29 @@ struct halt_poll_keys {
 	uint32_t vcpu;
 };
 
+/* "5%" or "0.25%", to hundredths of per cent. */
+static int set_cpu_max(struct opts *o, const struct opt_arg *arg, void *dst)
+{
+	struct halt_poll_keys *keys = dst;
+	size_t len = strlen(arg->text);
+	char number[16];
+	double value;
+
+	if (len > 1 && arg->text[len - 1] == '%')
+		len--;
+	if (len >= sizeof(number))
+		return opt_fail(o, arg, "is not a percentage: expected 0%% to 100%%");
+	memcpy(number, arg->text, len);
+	number[len] = '\0';
+	if (parse_real(number, &value) != PARSED || value > 100)
+		return opt_fail(o, arg, "is not a percentage: expected 0%% to 100%%");
+	/* What is too little for a hundredth is not "no limit". */
+	keys->params.cpu_max = (uint32_t)(value * 100 + 0.5);
+	if (keys->params.cpu_max == 0 && value > 0)
+		keys->params.cpu_max = 1;
+	return 0;
+}
+
 static const uint32_t no_vcpu = UINT32_MAX;
 static const uint64_t not_given = UINT64_MAX;
 
@@ -320,9 +343,10 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 		{.name = "bias", .type = OPT_WORD, .offset = AT(bias), .words = bias_words},
 		{.name = NULL},
 		{.name = NULL},
+		{.name = NULL},
 	};
 	const uint32_t before = params->policy;
-	const size_t vcpu_key = sizeof(keys) / sizeof(keys[0]) - 2;
+	const size_t vcpu_key = sizeof(keys) / sizeof(keys[0]) - 3;
 	struct halt_poll_keys got = {.params = *params,
 				     .policy = (int)params->policy,
 				     .bias = (int)params->bias,
@@ -332,9 +356,12 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 	/* max 0 would mean the largest u32; a lone vCPU 0 is OPT_U32 of 0 to 0, so checked below.
 	 */
 	if (vcpu)
-		keys[vcpu_key] = (struct opt_field){
+		keys[vcpu_key + 1] = (struct opt_field){
 			.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1};
 #undef AT
+	if (vcpu) /* where there is a clock */
+		keys[vcpu_key] =
+			(struct opt_field){.name = "cpu-max", .type = OPT_CALL, .set = set_cpu_max};
 	if (opt_keys(o, arg, keys, &got))
 		return -EINVAL;
 	if (vcpu && got.vcpu != no_vcpu && got.vcpu >= n_vcpus)

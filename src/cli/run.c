@@ -15,6 +15,15 @@
 
 #define DEFAULT_CMDLINE "console=ttyS0"
 
+/* Sanitizers and coverage make system calls of their own. */
+#ifdef SANDBOX_DEFAULT_OFF
+#define SANDBOX_DEFAULT	     CATNAP_SANDBOX_OFF
+#define SANDBOX_DEFAULT_NAME "off"
+#else
+#define SANDBOX_DEFAULT	     CATNAP_SANDBOX_ON
+#define SANDBOX_DEFAULT_NAME "on"
+#endif
+
 #define COM1_FIRST	 0x3f8u
 #define COM1_LAST	 0x3ffu
 #define DEBUG_EXIT_PORTS 4u
@@ -150,8 +159,19 @@ static const struct opt_word transports[] = {
 	{NULL, 0},
 };
 
-static const struct opt_word hardware[] = {
-	{"acpi", CATNAP_HW_ACPI}, {"fdt", CATNAP_HW_FDT}, {NULL, 0}};
+static int set_user(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	return run_set_user(o, arg, ptr);
+}
+
+static const struct opt_word sandbox_modes[] = {{"on", CATNAP_SANDBOX_ON},
+						{"off", CATNAP_SANDBOX_OFF},
+						{"log", CATNAP_SANDBOX_LOG},
+						{NULL, 0}};
+static const struct opt_word hardware[] = {{"acpi", CATNAP_HW_ACPI},
+					   {"fdt", CATNAP_HW_FDT},
+					   {"mptable", CATNAP_HW_MPTABLE},
+					   {NULL, 0}};
 static const struct opt_word irqchips[] = {
 	{"user", CATNAP_IRQCHIP_USER}, {"kernel", CATNAP_IRQCHIP_KERNEL}, {NULL, 0}};
 static const struct opt_word image_kinds[] = {{"auto", CATNAP_IMAGE_AUTO},
@@ -236,9 +256,10 @@ static const struct opt_def options[] = {
 	 .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
 	 .def = "user"},
 	{.f = {.name = "hw", .type = OPT_WORD, .offset = AT(hw), .words = hardware},
-	 .form = "acpi|fdt",
-	 .help = "How the guest finds its hardware: ACPI tables, or a device tree, for Linux with "
-		 "CONFIG_OF by its 64-bit entry.",
+	 .form = "acpi|fdt|mptable",
+	 .help = "How the guest finds its hardware: ACPI tables; a device tree, for Linux with "
+		 "CONFIG_OF by its 64-bit entry; or, for Linux with neither, an MP table, and "
+		 "virtio-mmio devices on its command line.",
 	 .def = "acpi"},
 	{.f = {.name = "transport", .type = OPT_WORD, .offset = AT(transport), .words = transports},
 	 .form = "pci|mmio",
@@ -254,7 +275,7 @@ static const struct opt_def options[] = {
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
-		 "bias=latency|balanced|power[,vcpu=N]",
+		 "bias=latency|balanced|power,cpu-max=N%[,vcpu=N]",
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
 		 "With "
 		 "irqchip=kernel, max is given to KVM (off: 0).",
@@ -283,6 +304,20 @@ static const struct opt_def options[] = {
 	{.f = {.name = "dump-dtb", .type = OPT_STRING, .offset = AT(dump_dtb)},
 	 .form = "FILE",
 	 .help = "Writes the device tree. Without a kernel, that is all."},
+	{.f = {.name = "sandbox", .type = OPT_WORD, .offset = AT(sandbox), .words = sandbox_modes},
+	 .form = "on|off|log",
+	 .help = "Closes the process in (seccomp, Landlock, no capabilities): a system call that "
+		 "is not on the list ends it. log: the kernel's log tells of such calls, and "
+		 "nothing is refused.",
+	 .def = SANDBOX_DEFAULT_NAME},
+	{.f = {.name = "user", .type = OPT_CALL, .set = set_user},
+	 .form = "UID[:GID]|NAME",
+	 .help = "Becomes this user once everything is open. For those who start as root.",
+	 .def = "no change"},
+	{.f = {.name = "chroot", .type = OPT_STRING, .offset = AT(chroot_dir)},
+	 .form = "DIR",
+	 .help = "Makes this folder the root once everything is open. For those who start as root.",
+	 .def = "no change"},
 	{.f = {.name = "stats", .type = OPT_STRING, .offset = AT(stats)},
 	 .form = "FILE|-",
 	 .help = "Writes statistics as JSON at the end.",
@@ -512,6 +547,7 @@ static int run(const struct run_cfg *cfg)
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
 	char *linux_cmdline = NULL;
+	char log_buffer[1024]; /* made by stdio it would cost system calls, on any thread */
 	int status = CMD_OK, ret;
 
 	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
@@ -520,7 +556,7 @@ static int run(const struct run_cfg *cfg)
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)
 			return cannot_open("log-file", cfg->log_file);
-		setvbuf(io.log_file, NULL, _IOLBF, 0);
+		setvbuf(io.log_file, log_buffer, _IOLBF, sizeof(log_buffer));
 	}
 	logger = (struct logger){io.log_file ? io.log_file : stderr,
 				 (enum catnap_log_level)cfg->log_level};
@@ -538,6 +574,9 @@ static int run(const struct run_cfg *cfg)
 	if (status == CMD_OK) {
 		fill_config(&vc, cfg, &io, &logger);
 		vc.linux_cmdline = linux_cmdline;
+		status = run_sandbox_filters(cfg, &vc, &vc.sandbox);
+	}
+	if (status == CMD_OK) {
 		ret = linux_cmdline ? catnap_vm_create(&vc, &vm) : -ENOMEM;
 		if (ret < 0) {
 			fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(NULL));
@@ -551,6 +590,8 @@ static int run(const struct run_cfg *cfg)
 		status = open_io(cfg, &io);
 	if (status == CMD_OK)
 		status = run_dump(vm, cfg);
+	if (status == CMD_OK && cfg->kernel)
+		status = run_sandbox_enter(cfg, &vc, &io);
 	if (status == CMD_OK && cfg->kernel) {
 		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
 			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
@@ -578,6 +619,7 @@ int cmd_run(int argc, char **argv)
 		.rng = true,
 		.console = PORT_NULL,
 		.log_level = CATNAP_LOG_WARN,
+		.sandbox = SANDBOX_DEFAULT,
 	};
 	struct opts o;
 	int status;
@@ -590,6 +632,7 @@ int cmd_run(int argc, char **argv)
 			fprintf(stderr, "%s\n", o.error);
 			status = CMD_USAGE;
 		} else {
+			cfg.sandbox_given = opts_given(&o, "sandbox");
 			status = run(&cfg);
 		}
 	}

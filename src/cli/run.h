@@ -85,6 +85,11 @@ struct run_cfg {
 	bool verbose;
 	enum port_kind serial, console; /* console PORT_NULL: no such device */
 	const char *serial_path, *console_path;
+	int sandbox;	    /* enum catnap_sandbox_mode */
+	bool sandbox_given; /* not the default: then it is an error if it cannot be had */
+	const char *chroot_dir;
+	bool change_user;
+	uint32_t uid, gid;
 };
 
 /* Everything that is open while the VM runs. */
@@ -115,6 +120,18 @@ int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_serial(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_console(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);
+
+/* run_sandbox.c */
+int run_set_user(struct opts *o, const struct opt_arg *arg, struct run_cfg *cfg);
+/* The mode of the threads' filters here: what was asked for, or off after a warning. CMD_OK, or
+ * CMD_ERROR after a line on stderr. */
+int run_sandbox_filters(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
+			uint32_t *filters);
+/* Closes the process in, once everything is open and before there are threads. The same. */
+int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
+		      const struct run_io *io);
+/* What the main thread will do for the ports: CATNAP_SANDBOX_ALLOW_*. */
+uint32_t run_sandbox_allow(const struct run_io *io);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);

@@ -236,6 +236,8 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 		if (l.channels[i].port->kind == PORT_STDIO)
 			terminal_raw(&l.term, l.channels[i].port->in);
 	status = catnap_vm_start(vm);
+	if (status == 0)
+		status = catnap_vm_sandbox_thread(vm, run_sandbox_allow(io));
 	if (status < 0) {
 		terminal_restore(&l.term);
 		fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(vm));

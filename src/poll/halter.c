@@ -237,6 +237,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	struct halt_record r = {.valid = true};
 	struct catnap_halt halt;
 	bool watch;
+	uint32_t cpu_max;
 	uint64_t start, now, window_ns, window, end, arrival_ns;
 	int ret = 0;
 
@@ -255,6 +256,10 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	watch = policy_is_adaptive(&h->policy);
 	if (watch && !contention_may_poll(&h->contention, now))
 		window_ns = 0;
+	cpu_max = window_ns && window_ns != CATNAP_WINDOW_FOREVER ? policy_cpu_max(&h->policy) : 0;
+	if (cpu_max &&
+	    !budget_take(h->budget, clock_ticks_to_ns(&h->clock, now), window_ns, cpu_max))
+		window_ns = cpu_max = 0;
 	r.attempted = window_ns != 0;
 
 	/* POLLING needs no fence: for a waker it is the same as VMM, the owner will look. */
@@ -287,6 +292,10 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 		cpu_relax();
 	}
 	atomic_store_explicit(&h->state, HALTER_VMM, memory_order_relaxed);
+	if (cpu_max && !r.waited)
+		budget_give_back(h->budget, window_ns, cpu_max);
+	else if (cpu_max && r.poll_ns < window_ns)
+		budget_give_back(h->budget, window_ns - r.poll_ns, cpu_max);
 	if (h->error < 0) {
 		ret = h->error;
 		h->error = 0;
@@ -442,6 +451,7 @@ int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 		return ret;
 	h->clock = *clock;
 	contention_init(&h->contention, clock);
+	h->budget = &h->own_budget;
 	h->kick = cfg->kick;
 	h->on_eventfd = cfg->on_eventfd;
 	h->ctx = cfg->ctx;

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include <catnap/poll.h>
+#include "poll/budget.h"
 #include "poll/clock.h"
 #include "poll/contention.h"
 #include "poll/policy.h"
@@ -94,7 +95,9 @@ struct catnap_halter {
 	int error;		      /* of the ring, from a look; reported when the halt ends */
 	struct price price;	      /* what a sleep costs here */
 	struct contention contention; /* of policy adaptive */
-	uint64_t wake_lead;	      /* ticks by which a timed sleep ends early; see halter.c */
+	struct budget own_budget;
+	struct budget *budget; /* for failed polls; shared by a VM's. Set after halter_init(). */
+	uint64_t wake_lead;    /* ticks by which a timed sleep ends early; see halter.c */
 };
 
 /* As catnap_halter_create(), in place, with a clock that the caller has at hand. */

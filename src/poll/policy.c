@@ -246,6 +246,7 @@ void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *given)
 	param_set(&p->params.shrink, params->shrink);
 	param_set(&p->params.bias, params->bias);
 	param_set(&p->params.price_ns, params->price_ns);
+	param_set(&p->params.cpu_max, params->cpu_max);
 	param_set(&p->params.kind, params->policy);
 }
 
@@ -292,11 +293,16 @@ void catnap_halt_poll_init(struct catnap_halt_poll *params)
 
 int catnap_halt_poll_check(const struct catnap_halt_poll *params)
 {
+	struct catnap_halt_poll all;
+
 	/* A larger one comes from a caller built against a later version; what we know is at its
 	 * front. */
 	if (!params || params->size < HALT_POLL_SIZE_1)
 		return -EINVAL;
-	if (params->policy >= N_KINDS || known(params).bias > CATNAP_BIAS_POWER)
+	if (params->policy >= N_KINDS)
+		return -EINVAL;
+	all = known(params);
+	if (all.bias > CATNAP_BIAS_POWER || all.cpu_max > 10000)
 		return -EINVAL;
 	return 0;
 }

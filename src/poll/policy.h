@@ -21,6 +21,7 @@ struct policy_params {
 	_Atomic uint32_t shrink;
 	_Atomic uint32_t bias;
 	_Atomic uint32_t price_ns;
+	_Atomic uint32_t cpu_max;
 };
 
 /* What is known when a halt begins, beyond the past. */
@@ -51,6 +52,12 @@ uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q);
  * are slept through, and so to sleep. */
 void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
 uint64_t policy_window(const struct catnap_policy *p);
+
+/* Hundredths of per cent; 0: no limit. */
+static inline uint32_t policy_cpu_max(const struct catnap_policy *p)
+{
+	return atomic_load_explicit(&p->params.cpu_max, memory_order_relaxed);
+}
 
 static inline bool policy_is_adaptive(const struct catnap_policy *p)
 {

@@ -17,8 +17,7 @@
 
 #include "poll/ring.h"
 
-/* Linux 6.7; newer than the headers this builds with. */
-#define RING_OP_FUTEX_WAIT   51
+/* As RING_OP_FUTEX_WAIT. */
 #define RING_FUTEX2_U32	     0x02u
 #define RING_FUTEX2_PRIVATE  128u
 #define RING_FUTEX_MATCH_ANY 0xffffffffu
@@ -119,20 +118,18 @@ int ring_del(struct ring *r, int fd)
 
 static int make(struct ring *r)
 {
-	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE, .cq_entries = RING_CQ_ENTRIES};
 	struct io_uring_probe *probe;
-	int ret = io_uring_queue_init_params(RING_ENTRIES, &r->uring, &p);
+	int ret = ring_open(&r->uring, RING_ENTRIES, RING_CQ_ENTRIES, &probe);
 
 	if (ret < 0)
 		return ret;
 	r->made = true;
-	probe = io_uring_get_probe_ring(&r->uring);
 	/*
 	 * In Linux 6.16 and later (seen up to 6.18) a futex request that was armed while the
 	 * process had one thread is not found by wakes once it has two: the first pthread_create()
 	 * gives the process its own futex hash, and what waits in the common one stays there.
 	 */
-	r->futex_ok = !r->no_futex && !__libc_single_threaded && probe &&
+	r->futex_ok = !r->no_futex && !__libc_single_threaded &&
 		      io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
 	io_uring_free_probe(probe);
 	if (!r->futex_ok) {

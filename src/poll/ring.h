@@ -65,6 +65,9 @@ struct ring {
 	uint64_t completed; /* requests done since the ring was made */
 };
 
+/* Linux 6.7; newer than the headers this builds with. */
+#define RING_OP_FUTEX_WAIT 51
+
 int ring_init(struct ring *r, bool no_futex);
 void ring_fini(struct ring *r);
 /* Any thread; 0, -EEXIST, -ENOSPC, -EBADF / -ENOENT. The owner must then be told to ring_sync(). */
@@ -114,6 +117,10 @@ static inline bool ring_ready(const struct ring *r)
  * too, when the time is over or a signal came but a request had to be submitted first.
  */
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
+/* ring_open.c: makes a ring that takes only those requests that are used; the completion queue has
+ * @cq_entries. @probe is the caller's, for io_uring_free_probe(). -errno. */
+int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entries,
+	      struct io_uring_probe **probe);
 /* Owner: before publishing SLEEPING, whatever the sleep needs armed and can be armed early. */
 int ring_prepare_sleep(struct ring *r);
 

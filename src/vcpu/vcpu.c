@@ -266,6 +266,7 @@ static void *thread(void *arg)
 	struct timespec ts;
 	char name[16];
 	sigset_t set;
+	int ret;
 
 	snprintf(name, sizeof(name), "catnap-vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
@@ -279,7 +280,9 @@ static void *thread(void *arg)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
 	halter_set_self(&v->halter);
-
+	ret = v->host->confine(v->host->ctx, v);
+	if (ret < 0)
+		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "the sandbox");
 	run(v);
 
 	/* Nothing may write to guest memory when this thread is gone. */

@@ -49,6 +49,8 @@ struct vcpu_host {
 	void (*end)(void *ctx, const struct catnap_exit *exit);
 	/* A vCPU found VCPU_WORK_PAUSE: blocks until it may go on. */
 	void (*paused)(void *ctx, struct vcpu *v);
+	/* The vCPU's thread, before it runs the guest: the sandbox. -errno ends the VM. */
+	int (*confine)(void *ctx, struct vcpu *v);
 	/* The vCPU's thread is about to end. */
 	void (*left)(void *ctx, struct vcpu *v);
 	void (*log)(void *ctx, enum catnap_log_level level, const char *message);

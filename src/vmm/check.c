@@ -114,6 +114,19 @@ static void check_uring(struct list *l)
 		"more for a wake-up.");
 }
 
+static void check_sandbox(struct list *l)
+{
+	uint32_t have = catnap_sandbox_available();
+
+	add_cap(l, "seccomp filters", have & CATNAP_SANDBOX_HAS_SECCOMP, CATNAP_CHECK_DEGRADED,
+		"The sandbox does not limit system calls: needs CONFIG_SECCOMP_FILTER (Linux "
+		"4.14).");
+	add_cap(l, "Landlock", have & CATNAP_SANDBOX_HAS_LANDLOCK, CATNAP_CHECK_DEGRADED,
+		"Of the sandbox only the filters refuse to open files: needs "
+		"CONFIG_SECURITY_LANDLOCK "
+		"(Linux 5.13), and landlock in the kernel's lsm= list.");
+}
+
 /* A VM that is never started. */
 static int small_vm(struct catnap_vm **vm)
 {
@@ -214,6 +227,7 @@ size_t catnap_check_host(struct catnap_check *checks, size_t max)
 		    "drift.");
 	}
 	check_uring(&l);
+	check_sandbox(&l);
 	return l.n;
 }
 

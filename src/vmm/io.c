@@ -9,11 +9,11 @@
 
 #include "vmm/vm.h"
 
-static void failed(struct io_thread *io, int ret)
+static void failed(struct io_thread *io, const char *what, int ret)
 {
 	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_HOST_ERROR, .code = ret};
 
-	snprintf(e.report, sizeof(e.report), "io_uring of the I/O thread: %s", strerror(-ret));
+	snprintf(e.report, sizeof(e.report), "%s of the I/O thread: %s", what, strerror(-ret));
 	vm_end(io->vm, &e);
 }
 
@@ -43,7 +43,7 @@ static void run(struct io_thread *io)
 			ret = halter_halt(h, UINT64_MAX, &cause);
 		if (ret < 0) {
 			/* Nothing completes any more: the vCPUs go, and then this thread. */
-			failed(io, ret);
+			failed(io, "io_uring", ret);
 			stop = true;
 		}
 	}
@@ -54,11 +54,16 @@ static void *thread(void *arg)
 {
 	struct io_thread *io = arg;
 	struct timespec ts;
+	int ret;
 
 	pthread_setname_np(pthread_self(), "catnap-io");
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	halter_set_self(&io->halter);
-	run(io);
+	ret = vm_confine(io->vm, &io->halter, &io->vm->io_filter);
+	if (ret < 0)
+		failed(io, "sandbox", ret);
+	else
+		run(io);
 	halter_set_self(NULL);
 	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
 		atomic_store_explicit(&io->cpu_ns,

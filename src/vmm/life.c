@@ -66,6 +66,30 @@ void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
 			vcpu_wake(vm->vcpus[i], VCPU_WORK_STOP);
 }
 
+static void make_filters(struct catnap_vm *vm)
+{
+	enum catnap_sandbox_mode mode = (enum catnap_sandbox_mode)vm->cfg.sandbox;
+
+	if (mode == CATNAP_SANDBOX_OFF)
+		return;
+	sandbox_filter_make(&vm->vcpu_filter, SANDBOX_VCPU, vm->sandbox_features, mode, getpid());
+	if (vm->io)
+		sandbox_filter_make(&vm->io_filter, SANDBOX_IO, vm->sandbox_features, mode,
+				    getpid());
+}
+
+int vm_confine(struct catnap_vm *vm, struct catnap_halter *h, const struct sandbox_filter *f)
+{
+	int ret = 0;
+
+	if (vm->cfg.sandbox == CATNAP_SANDBOX_OFF)
+		return 0;
+	/* One that is made later would be one without limits: the filter allows none. */
+	if (vm->sandbox_features & SANDBOX_BIT(SANDBOX_RING))
+		ret = ring_sync(&h->ring);
+	return ret < 0 ? ret : sandbox_filter_install(f);
+}
+
 int catnap_vm_start(struct catnap_vm *vm)
 {
 	int ret = vcpu_install_kick_handler(vm->host.kick_signal);
@@ -86,6 +110,7 @@ int catnap_vm_start(struct catnap_vm *vm)
 	vm->running = vm->vcpu_count + vm->io_runs; /* before any of them can leave */
 	pthread_mutex_unlock(&vm->lock);
 
+	make_filters(vm);
 	if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user)
 		halt_trace_begin(vm->cfg.halt_trace_fd);
 	if (vm->io) {
@@ -112,6 +137,40 @@ int catnap_vm_start(struct catnap_vm *vm)
 		return ret;
 	}
 	return 0;
+}
+
+int catnap_vm_sandbox_thread(struct catnap_vm *vm, uint32_t allow)
+{
+	const uint32_t known = CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_UNLINK;
+	uint32_t features = vm->sandbox_features;
+	struct sandbox_filter f;
+	const char *what = NULL;
+	bool started;
+	int ret = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	if (!started)
+		what = "the VM was not started";
+	else if (allow & ~known)
+		what = "sandbox: allow: not one that is known";
+	if (what) {
+		snprintf(vm->error.text, sizeof(vm->error.text), "%s", what);
+		return -EINVAL;
+	}
+	if (!vm->cfg.sandbox)
+		return 0;
+	if (allow & CATNAP_SANDBOX_ALLOW_SOCKETS)
+		features |= SANDBOX_BIT(SANDBOX_SOCKETS);
+	if (allow & CATNAP_SANDBOX_ALLOW_UNLINK)
+		features |= SANDBOX_BIT(SANDBOX_UNLINK);
+	sandbox_filter_make(&f, SANDBOX_MAIN, features, (enum catnap_sandbox_mode)vm->cfg.sandbox,
+			    getpid());
+	ret = sandbox_filter_install(&f);
+	if (ret < 0)
+		snprintf(vm->error.text, sizeof(vm->error.text), "sandbox: %s", strerror(-ret));
+	return ret;
 }
 
 static struct timespec after(uint64_t ns)

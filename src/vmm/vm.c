@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "vmm/mptable.h"
 #include "vmm/vm.h"
 
 #define PROBE_PAGE UINT64_C(0x1000)
@@ -15,6 +16,8 @@
 #define MEMORY_MAX (UINT64_C(1) << 46)
 /* Room in the device tree for devices that are added after the image was loaded. */
 #define DTB_MORE (VM_VIRTIO_MAX * 256)
+/* And on the command line. */
+#define CMDLINE_MORE (VM_VIRTIO_MAX * 48)
 
 /* The sentence of this thread's last failed create. */
 static _Thread_local struct kvm_error create_error;
@@ -62,12 +65,14 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 				      : "no kernel given";
 	else if (c->initramfs_path && c->initramfs_data)
 		what = "initramfs: either a path or data, not both";
-	else if (c->hw > CATNAP_HW_FDT)
+	else if (c->hw > CATNAP_HW_MPTABLE)
 		what = "hw: not one that is known";
 	else if (c->transport > CATNAP_TRANSPORT_MMIO)
 		what = "transport: not one that is known";
 	else if (c->io > CATNAP_IO_THREAD)
 		what = "io: not one that is known";
+	else if (c->sandbox > CATNAP_SANDBOX_ON)
+		what = "sandbox: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy or the size is not one that is known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
@@ -109,6 +114,13 @@ static void host_log(void *ctx, enum catnap_log_level level, const char *message
 static void host_paused(void *ctx, struct vcpu *v)
 {
 	vm_stand(ctx);
+}
+
+static int host_confine(void *ctx, struct vcpu *v)
+{
+	struct catnap_vm *vm = ctx;
+
+	return vm_confine(vm, &v->halter, &vm->vcpu_filter);
 }
 
 static void host_left(void *ctx, struct vcpu *v)
@@ -271,6 +283,7 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 			free(v);
 			return ret;
 		}
+		v->halter.budget = &vm->poll_budget; /* a VM's vCPUs spend together */
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;
@@ -301,6 +314,7 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 				  .fd = -1,
 				  .data = vm->cfg.initramfs_data,
 				  .size = vm->cfg.initramfs_size};
+	uint8_t mptable[MPTABLE_SIZE];
 	struct vcpu_entry entry;
 	int ret;
 
@@ -319,12 +333,20 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 	}
 	if (vm->cfg.initramfs_path || vm->cfg.initramfs_data)
 		req.initramfs = &initramfs;
-	if (vm->cfg.hw == CATNAP_HW_ACPI) {
+	switch (vm->cfg.hw) {
+	case CATNAP_HW_ACPI:
 		req.acpi = &vm->acpi;
-	} else {
+		break;
+	case CATNAP_HW_FDT:
 		req.dtb = vm->dtb;
 		req.dtb_len = vm->dtb_len;
 		req.dtb_more = DTB_MORE;
+		break;
+	case CATNAP_HW_MPTABLE:
+		req.mptable_len = mptable_build(vm->cfg.vcpus, mptable);
+		req.mptable = mptable;
+		req.cmdline_more = CMDLINE_MORE;
+		break;
 	}
 	ret = image_load(&req, &entry, err);
 	image_close(&img);
@@ -347,6 +369,7 @@ static void fill_host(struct catnap_vm *vm)
 		.memory = host_memory,
 		.end = host_end,
 		.paused = host_paused,
+		.confine = host_confine,
 		.left = host_left,
 		.log = host_log,
 		.ctx = vm,
@@ -359,6 +382,8 @@ static void fill_host(struct catnap_vm *vm)
 		.poll_control = true,
 		.realtime = vm->cfg.realtime,
 	};
+	if (!vm->host.irqchip_user)
+		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_KERNEL_IRQCHIP);
 	vm->lapics.wake = lapic_wake;
 	vm->lapics.eoi = level_eoi;
 	vm->lapics.ctx = vm;
@@ -468,6 +493,11 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	ret = check_config(cfg, err);
 	if (ret < 0)
 		return ret;
+	if (cfg->sandbox && !(catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP)) {
+		snprintf(err->text, sizeof(err->text),
+			 "sandbox: this kernel has no seccomp filters");
+		return -ENOTSUP;
+	}
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;

@@ -17,6 +17,7 @@
 #include "devices/serial.h"
 #include "devices/virtio/mmio.h"
 #include "devices/virtio/pci.h"
+#include "sandbox/filter.h"
 #include "vcpu/vcpu.h"
 #include "vmm/acpi.h"
 #include "vmm/image.h"
@@ -47,18 +48,24 @@ struct catnap_vm {
 	struct vcpu_host host;
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
+	struct budget poll_budget; /* of all vCPUs' failed polls */
 	int32_t affinity[CATNAP_MAX_VCPUS];
 	struct acpi acpi;
 	void *dtb;
 	size_t dtb_len;
-	char *linux_args; /* added to the command line of Linux images */
-	char *bootargs;	  /* the whole of it, for the device tree */
+	char *cmdline, *linux_given; /* as the configuration had them */
+	char *linux_args;	     /* added to the command line of Linux images */
+	char *bootargs;		     /* the whole of it, for the device tree */
 	struct load_places places;
 	struct dma dma;
 	struct io_thread *io; /* NULL: vCPUs run the devices */
 	struct vm_virtio *virtio[VM_VIRTIO_MAX];
 	unsigned int virtio_count;
 	int end_fd; /* eventfd: readable once the VM has ended */
+	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
+	uint32_t sandbox_features;
+	/* From the start on, unless cfg.sandbox is off. */
+	struct sandbox_filter vcpu_filter, io_filter;
 
 	/* Devices lock themselves. */
 	struct serial com1;
@@ -129,6 +136,9 @@ void vm_stand(struct catnap_vm *vm);
 void vm_left(struct catnap_vm *vm, uint32_t count);
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
+/* A thread that runs guest or devices, before it does: its ring if it may need one, and its filter.
+ */
+int vm_confine(struct catnap_vm *vm, struct catnap_halter *h, const struct sandbox_filter *f);
 /* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */
 void vm_tell_rest(struct catnap_vm *vm);
 

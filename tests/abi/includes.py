@@ -11,9 +11,10 @@ import sys
 # Folder of src -> folders whose headers its files may include; catnap/ is open to all.
 MAY = {
     'poll': {'poll'},
+    'sandbox': {'sandbox'},
     'devices': {'devices', 'poll'},
     'vcpu': {'vcpu', 'devices', 'poll'},
-    'vmm': {'vmm', 'vcpu', 'devices', 'poll'},
+    'vmm': {'vmm', 'vcpu', 'devices', 'poll', 'sandbox'},
     'cli': {'cli'},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)

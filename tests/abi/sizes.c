@@ -19,6 +19,7 @@ int main(void)
 	FIELD(catnap_halt_poll, shrink);
 	FIELD(catnap_halt_poll, bias);
 	FIELD(catnap_halt_poll, price_ns);
+	FIELD(catnap_halt_poll, cpu_max);
 	STRUCT(catnap_halt);
 	FIELD(catnap_halt, halt_ns);
 	FIELD(catnap_halt, waited);
@@ -82,6 +83,20 @@ int main(void)
 	FIELD(catnap_vm_config, transport);
 	FIELD(catnap_vm_config, io);
 	FIELD(catnap_vm_config, rng);
+	FIELD(catnap_vm_config, sandbox);
+	STRUCT(catnap_sandbox_config);
+	FIELD(catnap_sandbox_config, size);
+	FIELD(catnap_sandbox_config, mode);
+	FIELD(catnap_sandbox_config, chroot_dir);
+	FIELD(catnap_sandbox_config, change_user);
+	FIELD(catnap_sandbox_config, uid);
+	FIELD(catnap_sandbox_config, gid);
+	FIELD(catnap_sandbox_config, socket_dirs);
+	FIELD(catnap_sandbox_config, n_socket_dirs);
+	FIELD(catnap_sandbox_config, n_read_files);
+	FIELD(catnap_sandbox_config, read_files);
+	FIELD(catnap_sandbox_config, missing);
+	FIELD(catnap_sandbox_config, failed);
 	STRUCT(catnap_exit);
 	FIELD(catnap_exit, size);
 	FIELD(catnap_exit, reason);
@@ -196,5 +211,12 @@ int main(void)
 	VALUE(CATNAP_EXIT_STOPPED);
 	VALUE(CATNAP_EXIT_HOST_ERROR);
 	VALUE(CATNAP_EXIT_PANIC);
+	VALUE(CATNAP_SANDBOX_OFF);
+	VALUE(CATNAP_SANDBOX_LOG);
+	VALUE(CATNAP_SANDBOX_ON);
+	VALUE(CATNAP_SANDBOX_HAS_SECCOMP);
+	VALUE(CATNAP_SANDBOX_HAS_LANDLOCK);
+	VALUE(CATNAP_SANDBOX_ALLOW_SOCKETS);
+	VALUE(CATNAP_SANDBOX_ALLOW_UNLINK);
 	return 0;
 }

@@ -61,16 +61,19 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 	if (what & 64) {
 		next.bias = (uint32_t)take(in, 1) % 4;
 		next.price_ns = (uint32_t)take(in, what & 128 ? 4 : 3);
+		next.cpu_max = (uint32_t)take(in, 2) % 10005;
 	}
 	ok = catnap_halt_poll_check(&next) == 0;
 	CHECK(ok == (next.policy <= CATNAP_POLICY_ADAPTIVE && next.size >= HALT_POLL_SIZE_1 &&
-		     (next.size < sizeof(next) || next.bias <= CATNAP_BIAS_POWER)));
+		     (next.size < sizeof(next) ||
+		      (next.bias <= CATNAP_BIAS_POWER && next.cpu_max <= 10000))));
 	CHECK((catnap_policy_set(p, &next) == 0) == ok);
 	if (ok) {
 		/* A caller that does not know the later members has their defaults. */
 		if (next.size < sizeof(next)) {
 			next.bias = CATNAP_BIAS_BALANCED;
 			next.price_ns = 0;
+			next.cpu_max = 0;
 		}
 		next.size = sizeof(next);
 		*params = next;

@@ -504,11 +504,12 @@ static void signals_do_not_end_a_halt(void **state)
 			make(&f, kinds[k], way);
 			signals = wake_at = 0;
 			alarms(1000);
-			deadline = now() + 20 * MS;
-			assert_int_equal(halt(&f, deadline), CATNAP_CAUSE_TIMER);
-			assert_true(now() >= deadline);
+			do { /* on a busy machine signals come together */
+				deadline = now() + 20 * MS;
+				assert_int_equal(halt(&f, deadline), CATNAP_CAUSE_TIMER);
+				assert_true(now() >= deadline);
+			} while (signals <= 3);
 			alarms(0);
-			assert_true(signals > 3);
 			assert_int_equal(stats_of(&f).wakeups[CATNAP_CAUSE_OTHER], 0);
 			unmake(&f);
 		}

@@ -335,7 +335,19 @@ static void halt_poll(void **state)
 	refuses("--halt-poll|adaptiv", "--halt-poll: policy: \"adaptiv\" is unknown: expected "
 				       "adaptive, kernel, fixed, always or off");
 	refuses("--halt-poll|tea=3", "--halt-poll: \"tea\" is an unknown key: expected policy, "
-				     "max, grow, grow-start, shrink, bias or vcpu");
+				     "max, grow, grow-start, shrink, bias, cpu-max or vcpu");
+	takes("--halt-poll|cpu-max=5%");
+	assert_int_equal(cfg.halt_poll.cpu_max, 500);
+	takes("--halt-poll|cpu-max=0.25");
+	assert_int_equal(cfg.halt_poll.cpu_max, 25);
+	takes("--halt-poll|cpu-max=0.001%");
+	assert_int_equal(cfg.halt_poll.cpu_max, 1);
+	refuses("--halt-poll|cpu-max=101%", "--halt-poll: cpu-max: \"101%\" is not a percentage: "
+					    "expected 0% to 100%");
+	refuses("--halt-poll|cpu-max=%",
+		"--halt-poll: cpu-max: \"%\" is not a percentage: expected 0% to 100%");
+	refuses("--halt-poll|cpu-max=",
+		"--halt-poll: cpu-max: \"\" is not a percentage: expected 0% to 100%");
 	refuses("--halt-poll|bias=low",
 		"--halt-poll: bias: \"low\" is unknown: expected latency, balanced or power");
 	/* The default of max is the policy's. */

@@ -258,6 +258,9 @@ static void parameters_are_checked(void **state)
 	params = defaults();
 	params.bias = CATNAP_BIAS_POWER + 1;
 	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
+	params = defaults();
+	params.cpu_max = 10001;
+	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
 	/* A caller built against the first version: what it does not have is not looked at. */
 	params.size = offsetof(struct catnap_halt_poll, bias);
 	assert_int_equal(params.size, 24);

@@ -2,6 +2,7 @@
 /* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <linux/futex.h>
@@ -59,6 +61,44 @@ static void ring_it(int fd)
 static int reap(void)
 {
 	return ring_reap(&ring, on_fired, NULL);
+}
+
+/* Nothing can be opened by way of it, nor does it take back what it was told. */
+static void it_takes_only_what_is_used(void **state)
+{
+	static const uint8_t never[] = {IORING_OP_OPENAT,	  IORING_OP_OPENAT2,
+					IORING_OP_SOCKET,	  IORING_OP_CONNECT,
+					IORING_OP_ACCEPT,	  IORING_OP_UNLINKAT,
+					IORING_OP_PROVIDE_BUFFERS};
+	struct io_uring_restriction more = {.opcode = IORING_RESTRICTION_SQE_OP,
+					    .sqe_op = IORING_OP_OPENAT};
+	struct io_uring_cqe *cqe;
+	uint64_t value = 7;
+	int fd = event();
+
+	assert_int_equal(ring_sync(&ring), 0);
+	for (size_t i = 0; i < sizeof(never); i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring.uring);
+
+		io_uring_prep_openat(sqe, AT_FDCWD, "/dev/null", O_RDONLY, 0);
+		sqe->opcode = never[i];
+		assert_int_equal(io_uring_submit(&ring.uring), 1);
+		assert_int_equal(io_uring_wait_cqe(&ring.uring, &cqe), 0);
+		assert_int_equal(cqe->res, -EACCES);
+		io_uring_cqe_seen(&ring.uring, cqe);
+	}
+	assert_true(syscall(SYS_io_uring_register, ring.uring.ring_fd, IORING_REGISTER_RESTRICTIONS,
+			    &more, 1) < 0);
+	assert_int_equal(io_uring_register_files(&ring.uring, &fd, 1), -EACCES);
+	/* What disks do works. */
+	ring_it(fd);
+	io_uring_prep_read(io_uring_get_sqe(&ring.uring), fd, &value, sizeof(value), 0);
+	assert_int_equal(io_uring_submit(&ring.uring), 1);
+	assert_int_equal(io_uring_wait_cqe(&ring.uring, &cqe), 0);
+	assert_int_equal(cqe->res, 8);
+	io_uring_cqe_seen(&ring.uring, cqe);
+	assert_int_equal(value, 1);
+	close(fd);
 }
 
 static void the_list_of_sources_is_kept(void **state)
@@ -466,10 +506,74 @@ static void requests_and_sources_do_not_disturb_each_other(void **state)
 	close(slow);
 }
 
+/* -- watches ---------------------------------------------------------------------------------- */
+
+struct counter {
+	struct ring_watch watch;
+	uint32_t events;
+	int calls;
+};
+
+static void count_it(struct ring_watch *watch, uint32_t events)
+{
+	struct counter *c = (struct counter *)watch;
+
+	c->events |= events;
+	c->calls++;
+}
+
+static void a_watch_has_a_handler_of_its_own(void **state)
+{
+	struct counter in = {.watch = {count_it}}, out = {.watch = {count_it}};
+	int fd = event(), pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	/* One descriptor three times: for whoever has the ring, to be read, and to be written. */
+	assert_int_equal(ring_add(&ring, pair[0]), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), -EEXIST);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLOUT, &out.watch), 0);
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	assert_int_equal(reap(), 1);
+	assert_int_equal(out.calls, 1);
+	assert_true(out.events & POLLOUT);
+	assert_int_equal(in.calls, 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	ring_it(fd);
+	reap();
+	assert_int_equal(in.calls, 1);
+	assert_true(in.events & POLLIN);
+	assert_int_equal(fired[pair[0]], 1);
+	assert_int_equal(fired[fd], 1);
+	/* Removed one by one. */
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), -ENOENT);
+	assert_int_equal(ring_sync(&ring), 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	reap();
+	assert_int_equal(in.calls, 1);
+	assert_int_equal(fired[pair[0]], 2);
+	/* And taken up again before the ring knows: what is ready is told anew. */
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	reap();
+	assert_int_equal(in.calls, 2);
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	reap();
+	assert_int_equal(in.calls, 3);
+	close(pair[0]);
+	close(pair[1]);
+	close(fd);
+}
+
 int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		RING_TEST(it_takes_only_what_is_used),
 		RING_TEST(the_list_of_sources_is_kept),
 		RING_TEST(there_is_room_for_64_and_deleting_makes_room),
 		RING_TEST(a_source_fires_each_time),
@@ -483,6 +587,7 @@ int main(void)
 		RING_TEST(a_request_is_done_once),
 		RING_TEST(more_requests_than_the_queues_hold_are_all_done),
 		RING_TEST(a_request_that_done_begins_is_submitted),
+		RING_TEST(a_watch_has_a_handler_of_its_own),
 		RING_TEST(requests_and_sources_do_not_disturb_each_other),
 	};
 

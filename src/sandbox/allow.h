@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What each kind of thread may call: the one list, read by scripts/make-filters.c when catnap is
+ * built and by people. docs/sandbox.md gives the reasons by group. seccomp sees numbers, not what
+ * pointers lead to; so paths are Landlock's business, and here no call that takes one is allowed
+ * but to remove a socket's name.
+ *
+ * To add one: the system call, who makes it, the feature without which nobody does (0: always), and
+ * conditions on arguments, all of which must hold; several lines for one call are alternatives. Run
+ * with --sandbox log to learn what is missing.
+ */
+#ifndef SANDBOX_ALLOW_H
+#define SANDBOX_ALLOW_H
+
+#include <asm/termbits.h>
+#include <errno.h>
+#include <linux/fcntl.h>
+#include <linux/futex.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "sandbox/filter.h"
+
+#define V   (1u << SANDBOX_VCPU)
+#define IO  (1u << SANDBOX_IO)
+#define M   (1u << SANDBOX_MAIN)
+#define ALL (V | IO | M)
+
+/* Stands for the process's own number, which is put in at run time. */
+#define SANDBOX_PID 0x5eccf117u
+
+struct allow {
+	int call;
+	unsigned int threads;
+	enum sandbox_feature feature; /* 0: always */
+	struct {
+		unsigned int n; /* number of the argument + 1; 0: no condition */
+		uint32_t mask, value;
+	} args[2];
+	int error; /* not 0: it fails with this errno value, and is no offence */
+};
+
+/* clang-format off */
+#define ARG(n, value)	     {(n) + 1, UINT32_MAX, (value)}
+#define BITS(n, mask, value) {(n) + 1, (mask), (value)}
+#define FUTEX(op) \
+	{SCMP_SYS(futex), ALL, 0, {BITS(1, ~(uint32_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op)}}
+#define IOCTL(who, feature, cmd) {SCMP_SYS(ioctl), who, feature, {ARG(1, cmd)}}
+
+static const struct allow allow[] = {
+	/* Descriptors that are open: serial port, log, trace, statistics, eventfds, devices. */
+	{SCMP_SYS(read), ALL, 0, {{0}}},
+	{SCMP_SYS(write), ALL, 0, {{0}}},
+	{SCMP_SYS(readv), ALL, 0, {{0}}},
+	{SCMP_SYS(writev), ALL, 0, {{0}}},
+	{SCMP_SYS(pread64), ALL, 0, {{0}}},
+	{SCMP_SYS(pwrite64), ALL, 0, {{0}}},
+	{SCMP_SYS(poll), ALL, 0, {{0}}},
+	{SCMP_SYS(close), ALL, 0, {{0}}},
+	{SCMP_SYS(fcntl), ALL, 0, {ARG(1, F_GETFD)}},
+
+	/* Waiting, and being woken. */
+	FUTEX(FUTEX_WAIT),
+	FUTEX(FUTEX_WAKE),
+	FUTEX(FUTEX_WAIT_BITSET),
+	{SCMP_SYS(restart_syscall), ALL, 0, {{0}}},
+	{SCMP_SYS(sched_yield), ALL, 0, {{0}}},
+	{SCMP_SYS(clock_gettime), ALL, 0, {{0}}},
+	{SCMP_SYS(timer_create), V, 0, {ARG(0, CLOCK_MONOTONIC)}},
+	{SCMP_SYS(timer_settime), V, 0, {{0}}},
+	{SCMP_SYS(timer_delete), V | M, 0, {{0}}},
+
+	/* Signals: the kick, abort(3), what handlers need. To this process only. */
+	{SCMP_SYS(tgkill), ALL, 0, {ARG(0, SANDBOX_PID)}},
+	{SCMP_SYS(rt_sigprocmask), ALL, 0, {{0}}},
+	{SCMP_SYS(rt_sigreturn), ALL, 0, {{0}}},
+	{SCMP_SYS(getpid), ALL, 0, {{0}}},
+	{SCMP_SYS(gettid), ALL, 0, {{0}}},
+
+	/* Memory: of malloc(3), of stacks, of a balloon. Nothing that could be executed, no files.
+	 */
+	{SCMP_SYS(mmap), ALL, 0, {BITS(2, PROT_EXEC, 0), BITS(3, MAP_ANONYMOUS, MAP_ANONYMOUS)}},
+	{SCMP_SYS(mprotect), ALL, 0, {BITS(2, PROT_EXEC, 0)}},
+	{SCMP_SYS(munmap), ALL, 0, {{0}}},
+	{SCMP_SYS(mremap), ALL, 0, {{0}}},
+	{SCMP_SYS(brk), ALL, 0, {{0}}},
+	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_DONTNEED)}},
+	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_FREE)}},
+	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_REMOVE)}},
+	{SCMP_SYS(sched_getaffinity), ALL, 0, {{0}}}, /* malloc(3) counts processors */
+	/* glibc's malloc(3), before it first returns a thread's memory, would read
+	 * vm.overcommit_memory, and does without. So this way of opening fails, as by Landlock; all
+	 * others are deadly. */
+	{SCMP_SYS(openat), ALL, 0, {ARG(0, (uint32_t)AT_FDCWD), ARG(2, O_RDONLY | O_CLOEXEC)}, EACCES},
+	{SCMP_SYS(getrandom), ALL, 0, {{0}}}, /* malloc(3), json-c, virtio-rng */
+
+	/* Ending. */
+	{SCMP_SYS(exit), ALL, 0, {{0}}},
+	{SCMP_SYS(exit_group), M, 0, {{0}}},
+
+	/* KVM: a vCPU runs, and moves its own registers. No memory slots, no new VMs or vCPUs. */
+	IOCTL(V, 0, KVM_RUN),
+	IOCTL(V, 0, KVM_INTERRUPT),
+	IOCTL(V, 0, KVM_NMI),
+	IOCTL(V, 0, KVM_GET_REGS),
+	IOCTL(V, 0, KVM_SET_REGS),
+	IOCTL(V, 0, KVM_GET_SREGS),
+	IOCTL(V, 0, KVM_SET_SREGS),
+	IOCTL(V, 0, KVM_GET_MSRS),
+	IOCTL(V, 0, KVM_SET_MSRS),
+	IOCTL(V, 0, KVM_GET_VCPU_EVENTS),
+	IOCTL(V, 0, KVM_SET_VCPU_EVENTS),
+	IOCTL(V, 0, KVM_GET_DEVICE_ATTR),
+	IOCTL(V, 0, KVM_SET_DEVICE_ATTR), /* the TSC's offset */
+	IOCTL(V, 0, KVM_TRANSLATE),	  /* the report of a crash */
+	IOCTL(ALL, SANDBOX_KERNEL_IRQCHIP, KVM_IRQ_LINE),
+	IOCTL(ALL, SANDBOX_KERNEL_IRQCHIP, KVM_SIGNAL_MSI),
+	IOCTL(M, SANDBOX_KERNEL_IRQCHIP, KVM_GET_IRQCHIP), /* is the power button listened to? */
+	IOCTL(M, SANDBOX_KERNEL_IRQCHIP, KVM_ENABLE_CAP),  /* catnap_vm_set_halt_poll() */
+
+	/* Devices. */
+	{SCMP_SYS(io_uring_enter), V | IO, SANDBOX_RING, {{0}}},
+	{SCMP_SYS(preadv), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(pwritev), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(preadv2), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(pwritev2), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(fsync), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(fdatasync), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(fallocate), V | IO, SANDBOX_FILES, {{0}}},
+	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
+	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),
+	{SCMP_SYS(socket), ALL, SANDBOX_SOCKETS, {ARG(0, AF_UNIX)}},
+	{SCMP_SYS(connect), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(accept4), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(recvfrom), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(recvmsg), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(sendto), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(sendmsg), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(shutdown), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(getsockopt), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(epoll_wait), V | IO, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(epoll_ctl), V | IO, SANDBOX_SOCKETS, {{0}}},
+
+	/* The main thread: the terminal, statistics, and taking the VM apart. */
+	IOCTL(M, 0, TCGETS),
+	IOCTL(M, 0, TCSETS),
+	IOCTL(M, 0, TIOCGWINSZ),
+	/* Has the reader of a pty read all? Its other end is opened by Landlock's leave. */
+	IOCTL(M, 0, TIOCGPTPEER),
+	IOCTL(M, 0, FIONREAD),
+	{SCMP_SYS(clock_nanosleep), M, 0, {{0}}},
+	{SCMP_SYS(fcntl), M, 0, {ARG(1, F_GETFL)}},
+	{SCMP_SYS(lseek), M, 0, {{0}}},
+	{SCMP_SYS(fstat), M, 0, {{0}}},
+	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}}, /* fstat(2) by glibc */
+	{SCMP_SYS(lstat), M, SANDBOX_UNLINK, {{0}}},
+	{SCMP_SYS(newfstatat), M, SANDBOX_UNLINK, {ARG(3, AT_SYMLINK_NOFOLLOW)}}, /* lstat(2) by glibc */
+	{SCMP_SYS(unlink), M, SANDBOX_UNLINK, {{0}}},
+};
+/* clang-format on */
+
+#undef ARG
+#undef BITS
+#undef FUTEX
+#undef IOCTL
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * seccomp filters of the kinds of thread. They are made when catnap is built (see allow.h); what is
+ * left for run time is to switch features on and off in a copy, which takes a microsecond and no
+ * library. Knows no VM.
+ */
+#ifndef SANDBOX_FILTER_H
+#define SANDBOX_FILTER_H
+
+#include <linux/filter.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <catnap/sandbox.h>
+
+enum sandbox_thread { SANDBOX_VCPU, SANDBOX_IO, SANDBOX_MAIN, SANDBOX_THREADS };
+
+/* What only some VMs need. Each device names its own (struct catnap_vm, sandbox_features). */
+enum sandbox_feature {
+	SANDBOX_KERNEL_IRQCHIP = 1, /* ioctls that raise interrupts in KVM's own irqchip */
+	SANDBOX_RING = 2,    /* io_uring_enter; the ring is made before the filter is there */
+	SANDBOX_FILES = 3,   /* what disks need beyond reading and writing */
+	SANDBOX_TAP = 4,     /* ioctls of a TAP device */
+	SANDBOX_SOCKETS = 5, /* Unix sockets */
+	SANDBOX_UNLINK = 6,  /* removing a socket's name at the end */
+	SANDBOX_FEATURES
+};
+
+#define SANDBOX_BIT(feature) (UINT32_C(1) << (feature))
+#define SANDBOX_MAX_INSNS    512
+
+/* Plain data; whoever has it may install it any number of times. */
+struct sandbox_filter {
+	unsigned short len;
+	struct sock_filter insns[SANDBOX_MAX_INSNS];
+};
+
+/* The filter for @thread of process @pid, with the SANDBOX_BIT()s in @features. @mode is LOG or ON.
+ */
+void sandbox_filter_make(struct sandbox_filter *f, enum sandbox_thread thread, uint32_t features,
+			 enum catnap_sandbox_mode mode, pid_t pid);
+
+/* The calling thread's filter from now on; it gets no new privileges. 0, -ENOTSUP (no seccomp),
+ * -ENOMEM, -EINVAL. */
+int sandbox_filter_install(const struct sandbox_filter *f);
+
+#endif

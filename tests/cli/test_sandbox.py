@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The sandbox of catnap run from outside: what its threads are, what is refused, who it becomes.
+
+    test_sandbox.py CATNAP GUESTS [unittest options]
+
+What needs /dev/kvm, root or another program is skipped without it. What the filters allow is tested in
+tests/unit/test_sandbox.c and tests/api/test_sandbox.c.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CATNAP = GUESTS = ""
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+PASSED = 67
+ENV = {**os.environ, "LC_ALL": "C"}
+LIBC = ctypes.CDLL(None, use_errno=True)
+SYS_SECCOMP, SYS_LANDLOCK_CREATE_RULESET = 317, 444
+NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
+
+
+def guest(name):
+    return os.path.join(GUESTS, name)
+
+
+def end(how, *args):
+    """A guest that ends as @how says; never longer than 20 s."""
+    return [CATNAP, "run", guest("end.elf"), "--debug-exit", "0xf4", "-m", "16M", "-c", f"how={how}", "--timeout",
+            "20s", *args]
+
+
+def landlock():
+    return LIBC.syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1) > 0
+
+
+def without(number, error):
+    """For preexec_fn: the system call @number fails as it does on a kernel that lacks it."""
+    def install():
+        code = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50000 | error), (6, 0, 0, 0x7fff0000)]
+        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *c) for c in code))
+        prog = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", len(code), ctypes.addressof(program)))
+        if LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) or LIBC.prctl(SET_SECCOMP, FILTER, prog):
+            os._exit(99)
+    return install
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.dir)
+        os.chmod(self.dir, 0o755)
+
+    def run_it(self, args, **more):
+        done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=30, check=False, env=ENV, cwd=self.dir, **more)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def refused(self, args, status, *words, **more):
+        """One line on standard error that has @words; nothing else, and no file made."""
+        had = sorted(os.listdir(self.dir))
+        code, out, err = self.run_it(args, **more)
+        self.assertEqual((code, out), (status, ""), err)
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertTrue(err.startswith("catnap run: "), err)
+        for word in words:
+            self.assertIn(word, err)
+        self.assertEqual(sorted(os.listdir(self.dir)), had)
+
+
+class Usage(Case):
+    def test_values(self):
+        for value in ("yes", "", "On", "log,on"):
+            self.refused(end("byte", "--sandbox", value), 2, "--sandbox")
+        self.refused(end("byte", "--sandbox", "maybe"), 2, "maybe", "on", "off", "log")
+        for value in ("", "no-such-user-here", "1:", ":1", "1:2:3", "1x", "1:x", "4294967295", "1:4294967295",
+                      "99999999999", "-1", "root:root"):
+            self.refused(end("byte", "--user", value, "--stats", "stats"), 2, "--user")
+        self.refused(end("byte", "--user", "3999999999"), 2, "--user", "3999999999", "UID:GID")
+        self.refused(end("byte", "--chroot", ""), 2, "--chroot")
+
+
+@unittest.skipUnless(KVM, "no /dev/kvm")
+class Running(Case):
+    def start(self, *args, how="spin", **more):
+        # pylint: disable=consider-using-with
+        p = subprocess.Popen(end(how, *args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env=ENV, cwd=self.dir, bufsize=0, **more)
+        self.addCleanup(self.kill, p)
+        text = {"spin": b"spinning\n", "halt": b"halting\n"}[how]
+        seen = b""
+        while text not in seen:
+            got = p.stdout.read(1)
+            self.assertTrue(got, (seen, p.stderr.read() if p.poll() is not None else b""))
+            seen += got
+        return p
+
+    def kill(self, p):
+        if p.poll() is None:
+            p.kill()
+        p.wait()
+        p.stdout.close()
+        p.stderr.close()
+
+    def status(self, task):
+        with open(f"/proc/{task}/status", encoding="ascii") as f:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+    def threads(self, p):
+        """name -> what /proc says of it."""
+        found = {}
+        for task in os.listdir(f"/proc/{p.pid}/task"):
+            status = self.status(f"{p.pid}/task/{task}")
+            # A worker of KVM's, which newer kernels show as a thread of whoever made the VM. It runs no
+            # code of the process.
+            if status["Name"].startswith("kvm-"):
+                continue
+            found["main" if int(task) == p.pid else status["Name"]] = status
+        return found
+
+    def settled(self, p, seccomp):
+        until = time.monotonic() + 10
+        while True:
+            threads = self.threads(p)
+            if all(t["Seccomp"] == seccomp for t in threads.values()) or time.monotonic() > until:
+                return threads
+            time.sleep(0.01)
+
+    def test_threads(self):
+        for irqchip in ("user", "kernel"):
+            p = self.start("--cpus", "2", "--irqchip", irqchip)
+            threads = self.settled(p, "2")
+            self.assertEqual(sorted(threads), ["catnap-vcpu0", "catnap-vcpu1", "main"])
+            for name, t in threads.items():
+                self.assertEqual((t["Seccomp"], t["NoNewPrivs"]), ("2", "1"), name)
+                for sort in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                    self.assertEqual(int(t[sort], 16), 0, (name, sort))
+            p.terminate()
+            self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+            self.assertEqual(p.stderr.read(), b"")
+
+    def test_modes(self):
+        mine = self.status("self")
+        p = self.start("--sandbox", "off")
+        for t in self.threads(p).values():
+            self.assertEqual((t["Seccomp"], t["NoNewPrivs"], t["CapEff"]),
+                             (mine["Seccomp"], mine["NoNewPrivs"], mine["CapEff"]))
+        p = self.start("--sandbox", "log")
+        for t in self.settled(p, "2").values():
+            self.assertEqual((t["Seccomp"], t["NoNewPrivs"], t["CapEff"]), ("2", "1", mine["CapEff"]))
+        p.terminate()
+        self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+
+    def test_all_in_use(self):
+        # Every file that a run writes, and every way in which it ends.
+        outputs = ["--stats", "stats", "--halt-trace", "trace", "--serial", "file=serial", "--log-file", "log", "-v"]
+        for how, status in (("byte", 1), ("later", PASSED), ("cf9", 32), ("triple", 33), ("emulation", 33)):
+            for irqchip in ("user", "kernel"):
+                args = [o for o in outputs if irqchip == "user" or o not in ("--halt-trace", "trace")]
+                code, _, err = self.run_it(end(how, "--irqchip", irqchip, *args))
+                self.assertEqual(code, status, (how, irqchip, err))
+                with open(os.path.join(self.dir, "stats"), encoding="ascii") as f:
+                    self.assertEqual(json.load(f)["irqchip"], irqchip)
+        for extra in ((), ("-v",), ("--stats", "-")):
+            code, out, err = self.run_it(end("later", *extra))
+            self.assertEqual(code, PASSED, err)
+            self.assertIn("a line of output\n", out)
+
+    def test_injected_call(self):
+        # Another program makes a thread call what it should not: open a file, start a program.
+        gdb = shutil.which("gdb")
+        if not gdb or os.geteuid():
+            self.skipTest("needs gdb and root")
+        p = self.start()
+        self.settled(p, "2")
+        subprocess.run([gdb, "-p", str(p.pid), "-batch", "-ex", "call (int)socket(2,1,0)"], check=False, timeout=60,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.assertEqual(p.wait(timeout=10), -signal.SIGSYS)
+
+    # -- hosts that lack something
+
+    def test_no_seccomp(self):
+        lacks = without(SYS_SECCOMP, errno.ENOSYS)
+        for mode in ("on", "log"):
+            self.refused(end("byte", "--sandbox", mode, "--stats", "stats"), 1, "--sandbox", "seccomp",
+                         preexec_fn=lacks)
+        # Not asked for: one line, and it goes on.
+        code, _, err = self.run_it(end("byte"), preexec_fn=lacks)
+        self.assertEqual((code, err.count("\n")), (1, 1), err)
+        self.assertIn("warning", err)
+        self.assertIn("seccomp", err)
+        self.assertEqual(self.run_it(end("byte", "--sandbox", "off"), preexec_fn=lacks), (1, "", ""))
+
+    def test_no_landlock(self):
+        for error in (errno.ENOSYS, errno.EOPNOTSUPP):
+            lacks = without(SYS_LANDLOCK_CREATE_RULESET, error)
+            self.assertEqual(self.run_it(end("byte", "--sandbox", "on"), preexec_fn=lacks), (1, "", ""))
+            code, _, err = self.run_it(end("byte", "-v"), preexec_fn=lacks)
+            self.assertEqual(code, 1)
+            self.assertIn("Landlock", err)
+
+    def test_check(self):
+        code, out, _ = self.run_it([CATNAP, "check"])
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"(?m)^ok +seccomp filters +yes$")
+        self.assertRegex(out, r"(?m)^ok +Landlock +yes$" if landlock() else r"(?m)^less +Landlock +no$")
+        _, out, _ = self.run_it([CATNAP, "check"], preexec_fn=without(SYS_SECCOMP, errno.ENOSYS))
+        self.assertRegex(out, r"(?m)^less +seccomp filters +no$")
+
+    # -- those who start as root
+
+    def test_user(self):
+        if os.geteuid():
+            self.skipTest("needs root")
+        for value, uid, gid in (("1234:5678", 1234, 5678), ("nobody", None, None)):
+            for mode in ("on", "off", "log"):
+                p = self.start("--user", value, "--sandbox", mode, "--stats", "stats")
+                if uid is None:
+                    uid, gid = (int(subprocess.check_output(["id", o, "nobody"])) for o in ("-u", "-g"))
+                for t in self.settled(p, "0" if mode == "off" else "2").values():
+                    self.assertEqual(t["Uid"].split(), [str(uid)] * 4)
+                    self.assertEqual(t["Gid"].split(), [str(gid)] * 4)
+                    self.assertEqual(t["Groups"].strip(), "")
+                    self.assertEqual(int(t["CapEff"], 16) | int(t["CapPrm"], 16), 0)
+                p.terminate()
+                self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+                # It was opened as root, before.
+                self.assertGreater(os.path.getsize(os.path.join(self.dir, "stats")), 100)
+                self.assertEqual(os.stat(os.path.join(self.dir, "stats")).st_uid, 0)
+
+    def test_chroot(self):
+        if os.geteuid():
+            self.skipTest("needs root")
+        root = os.path.join(self.dir, "root")
+        os.mkdir(root)
+        for mode in ("on", "off", "log"):
+            p = self.start("--chroot", root, "--user", "1234:5678", "--sandbox", mode, "--stats", "stats")
+            self.settled(p, "0" if mode == "off" else "2")
+            for link in ("root", "cwd"):
+                self.assertEqual(os.readlink(f"/proc/{p.pid}/{link}"), root)
+            p.terminate()
+            self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+            self.assertGreater(os.path.getsize(os.path.join(self.dir, "stats")), 100)
+
+    def test_chroot_missing(self):
+        none = os.path.join(self.dir, "none")
+        for path, words in ((none, "No such file"), ("/etc/passwd", "Not a directory")):
+            self.refused(end("byte", "--chroot", path, "--stats", "stats", "--serial", "file=serial"), 1, "--chroot",
+                         path, words)
+
+    def test_not_root(self):
+        if os.geteuid() or not shutil.which("setpriv"):
+            self.skipTest("needs root and setpriv(1)")
+        few = ["setpriv", "--bounding-set=-sys_chroot,-setuid,-setgid"]
+        self.refused([*few, *end("byte", "--chroot", self.dir, "--stats", "stats")], 1, "--chroot", "not permitted")
+        self.refused([*few, *end("byte", "--user", "1:1", "--stats", "stats")], 1, "--user", "1:1", "not permitted")
+
+
+def main():
+    global CATNAP, GUESTS
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    CATNAP, GUESTS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    program = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False)
+    if not program.result.wasSuccessful():
+        sys.exit(1)
+    if not KVM:
+        print("skipped in part: no /dev/kvm", file=sys.stderr)
+        sys.exit(77)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox, from inside: each kind of thread may do what it has to, and dies of the rest. Every
+ * case is a process of its own; it ends by exit(2), which is the only end that all filters allow.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "sandbox/filter.h"
+
+#define FINE 42
+#define PAGE 4096
+
+static bool have(uint32_t what)
+{
+	return catnap_sandbox_available() & what;
+}
+
+/* Sanitizers call what no thread here has a use for: then no filter is put to the test. */
+static bool filters(void)
+{
+#ifdef SANITIZED
+	return false;
+#else
+	return have(CATNAP_SANDBOX_HAS_SECCOMP);
+#endif
+}
+
+_Noreturn static void end(int status)
+{
+	for (;;)
+		syscall(SYS_exit, status);
+}
+
+/* In a child: a condition that does not hold ends it, with its line (modulo 256 and not FINE). */
+#define NEED(condition)                                                   \
+	do {                                                              \
+		if (!(condition))                                         \
+			end(__LINE__ % 200 == FINE ? 1 : __LINE__ % 200); \
+	} while (0)
+
+/* Runs @fn in a child; returns its wait status. */
+static int in_child(void (*fn)(void *arg), void *arg)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		/* Being killed is expected: no core files. */
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+		fn(arg);
+		end(FINE);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		assert_int_equal(errno, EINTR);
+	return status;
+}
+
+#define assert_fine(status)                                                             \
+	do {                                                                            \
+		if ((status) != FINE << 8)                                              \
+			fail_msg("%s: wait status 0x%x", __func__, (unsigned)(status)); \
+	} while (0)
+
+static void install(enum sandbox_thread thread, uint32_t features, enum catnap_sandbox_mode mode)
+{
+	static struct sandbox_filter f;
+
+	sandbox_filter_make(&f, thread, features, mode, getpid());
+	NEED(sandbox_filter_install(&f) == 0);
+}
+
+/* -- system calls ----------------------------------------------------------------------------- */
+
+/* One call; whether it succeeds does not matter, but whether it comes back. */
+struct call {
+	const char *name;
+	long nr;
+	long args[4];
+	unsigned int threads;	      /* who may: bits of enum sandbox_thread */
+	enum sandbox_feature feature; /* without which they may not */
+};
+
+#define V   (1u << SANDBOX_VCPU)
+#define IO  (1u << SANDBOX_IO)
+#define M   (1u << SANDBOX_MAIN)
+#define ALL (V | IO | M)
+#define BAD (-1) /* a descriptor that is none */
+#define MAP (MAP_PRIVATE | MAP_ANONYMOUS)
+
+static char text[] = "/dev/null", word[64];
+
+#define AT(p) ((long)(p))
+
+static const struct call calls[] = {
+	{"read", SYS_read, {BAD}, ALL, 0},
+	{"write", SYS_write, {BAD}, ALL, 0},
+	{"poll", SYS_poll, {0, 0, 0}, ALL, 0},
+	{"futex wake", SYS_futex, {AT(word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1}, ALL, 0},
+	{"futex wait", SYS_futex, {AT(word), FUTEX_WAIT, 1}, ALL, 0},
+	{"futex requeue", SYS_futex, {AT(word), FUTEX_CMP_REQUEUE_PI, 1}, 0, 0},
+	{"futex lock_pi", SYS_futex, {AT(word), FUTEX_LOCK_PI_PRIVATE, 1}, 0, 0},
+	{"anonymous memory", SYS_mmap, {0, PAGE, PROT_READ | PROT_WRITE, MAP}, ALL, 0},
+	{"executable memory", SYS_mmap, {0, PAGE, PROT_READ | PROT_EXEC, MAP}, 0, 0},
+	{"mapping a file", SYS_mmap, {0, PAGE, PROT_READ, MAP_SHARED}, 0, 0},
+	{"mprotect", SYS_mprotect, {0, PAGE, PROT_READ}, ALL, 0},
+	{"mprotect exec", SYS_mprotect, {0, PAGE, PROT_READ | PROT_EXEC}, 0, 0},
+	{"madvise dontneed", SYS_madvise, {0, 0, MADV_DONTNEED}, ALL, 0},
+	{"madvise mergeable", SYS_madvise, {0, 0, MADV_MERGEABLE}, 0, 0},
+	{"pkey_mprotect", SYS_pkey_mprotect, {0, PAGE, PROT_EXEC, -1}, 0, 0},
+	{"memfd", SYS_memfd_create, {AT(text), 0}, 0, 0},
+	{"open", SYS_open, {AT(text), O_RDONLY}, 0, 0},
+	{"openat", SYS_openat, {AT_FDCWD, AT(text), O_RDONLY}, 0, 0},
+	{"openat2", SYS_openat2, {AT_FDCWD, AT(text), AT(word), 24}, 0, 0},
+	{"open to write", SYS_openat, {AT_FDCWD, AT(text), O_RDWR | O_CLOEXEC}, 0, 0},
+	{"creat", SYS_creat, {AT(text), 0}, 0, 0},
+	{"unlink", SYS_unlink, {AT("/nowhere/none")}, M, SANDBOX_UNLINK},
+	{"rename", SYS_rename, {AT("/nowhere/none"), AT("/nowhere/some")}, 0, 0},
+	{"stat", SYS_stat, {AT(text), AT(word)}, 0, 0},
+	{"statat", SYS_newfstatat, {AT_FDCWD, AT("none"), AT(word), 0}, 0, 0},
+	{"lstat",
+	 SYS_newfstatat,
+	 {AT_FDCWD, AT("none"), AT(word), AT_SYMLINK_NOFOLLOW},
+	 M,
+	 SANDBOX_UNLINK},
+	{"clock_nanosleep", SYS_clock_nanosleep, {CLOCK_MONOTONIC, 0, AT(word), 0}, M, 0},
+	{"TIOCGPTPEER", SYS_ioctl, {BAD, TIOCGPTPEER, 0}, M, 0},
+	{"fstat", SYS_fstat, {BAD, AT(word)}, M, 0},
+	{"execve", SYS_execve, {AT("/none"), 0, 0}, 0, 0},
+	{"fork", SYS_fork, {0}, 0, 0},
+	{"clone", SYS_clone, {0}, 0, 0},
+	{"clone3", SYS_clone3, {AT(word), 64}, 0, 0},
+	{"ptrace", SYS_ptrace, {0}, 0, 0},
+	{"process_vm_readv", SYS_process_vm_readv, {1, AT(word), 0, AT(word)}, 0, 0},
+	{"kill", SYS_kill, {INT_MAX, 0}, 0, 0},
+	{"tgkill of another", SYS_tgkill, {1, 1, 0}, 0, 0},
+	{"sigaction", SYS_rt_sigaction, {SIGSYS, 0, 0, 8}, 0, 0},
+	{"prctl", SYS_prctl, {PR_GET_DUMPABLE}, 0, 0},
+	{"seccomp", SYS_seccomp, {0}, 0, 0},
+	{"bpf", SYS_bpf, {-1}, 0, 0},
+	{"setuid", SYS_setuid, {0}, 0, 0},
+	{"capset", SYS_capset, {0, 0}, 0, 0},
+	{"chroot", SYS_chroot, {AT("/none")}, 0, 0},
+	{"mount", SYS_mount, {0, 0, 0, 0}, 0, 0},
+	{"unshare", SYS_unshare, {0}, 0, 0},
+	{"setns", SYS_setns, {BAD, 0}, 0, 0},
+	{"io_uring_setup", SYS_io_uring_setup, {1, AT(word)}, 0, 0},
+	{"io_uring_register", SYS_io_uring_register, {BAD, 0, 0, 0}, 0, 0},
+	{"io_uring_enter", SYS_io_uring_enter, {BAD, 0, 0, 0}, V | IO, SANDBOX_RING},
+	{"fallocate", SYS_fallocate, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
+	{"fdatasync", SYS_fdatasync, {BAD}, V | IO, SANDBOX_FILES},
+	{"unix socket", SYS_socket, {AF_UNIX, -1, 0}, ALL, SANDBOX_SOCKETS},
+	{"inet socket", SYS_socket, {AF_INET, SOCK_STREAM, 0}, 0, 0},
+	{"connect", SYS_connect, {BAD, 0, 0}, ALL, SANDBOX_SOCKETS},
+	{"bind", SYS_bind, {BAD, 0, 0}, 0, 0},
+	{"accept4", SYS_accept4, {BAD, 0, 0, 0}, ALL, SANDBOX_SOCKETS},
+	{"KVM_RUN", SYS_ioctl, {BAD, KVM_RUN, 0}, V, 0},
+	{"KVM_SET_MSRS", SYS_ioctl, {BAD, KVM_SET_MSRS, 0}, V, 0},
+	{"KVM_IRQ_LINE", SYS_ioctl, {BAD, KVM_IRQ_LINE, 0}, ALL, SANDBOX_KERNEL_IRQCHIP},
+	{"KVM_GET_IRQCHIP", SYS_ioctl, {BAD, (long)KVM_GET_IRQCHIP, 0}, M, SANDBOX_KERNEL_IRQCHIP},
+	{"KVM_CREATE_VM", SYS_ioctl, {BAD, KVM_CREATE_VM, 0}, 0, 0},
+	{"memory slot", SYS_ioctl, {BAD, KVM_SET_USER_MEMORY_REGION, 0}, 0, 0},
+	{"TUNSETOFFLOAD", SYS_ioctl, {BAD, TUNSETOFFLOAD, 0}, V | IO, SANDBOX_TAP},
+	{"TUNSETIFF", SYS_ioctl, {BAD, TUNSETIFF, 0}, 0, 0},
+	{"TCSETS", SYS_ioctl, {BAD, TCSETS, 0}, M, 0},
+	{"TIOCSTI", SYS_ioctl, {BAD, TIOCSTI, 0}, 0, 0},
+	/* The other ways into the kernel: x32's numbers. */
+	{"x32 read", 0x40000000 + SYS_read, {BAD}, 0, 0},
+	{"x32 ioctl", 0x40000000 + 514, {BAD, KVM_RUN, 0}, 0, 0},
+};
+
+#define N_CALLS (sizeof(calls) / sizeof(calls[0]))
+
+struct attempt {
+	const struct call *call;
+	enum sandbox_thread thread;
+	uint32_t features;
+	enum catnap_sandbox_mode mode;
+};
+
+static void attempt(void *arg)
+{
+	const struct attempt *a = arg;
+	const struct call *c = a->call;
+
+	install(a->thread, a->features, a->mode);
+	syscall(c->nr, c->args[0], c->args[1], c->args[2], c->args[3], 0, 0);
+}
+
+static bool killed(const struct call *c, enum sandbox_thread thread, uint32_t features,
+		   enum catnap_sandbox_mode mode)
+{
+	struct attempt a = {c, thread, features, mode};
+	int status = in_child(attempt, &a);
+
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		return true;
+	if (status != FINE << 8)
+		fail_msg("%s, thread %d: wait status 0x%x", c->name, (int)thread, (unsigned)status);
+	return false;
+}
+
+static void each_thread_has_its_list(void **state)
+{
+	static const char *const names[] = {"vCPU", "I/O", "main"};
+	uint32_t all = ~UINT32_C(0);
+
+	if (!filters())
+		skip();
+	for (size_t i = 0; i < N_CALLS; i++) {
+		const struct call *c = &calls[i];
+
+		for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++) {
+			bool may = c->threads & (1u << t);
+
+			/* With all that features can allow, and with all but the one. */
+			if (killed(c, t, all, CATNAP_SANDBOX_ON) == may)
+				fail_msg("%s on the %s thread is %s", c->name, names[t],
+					 may ? "not allowed" : "allowed");
+			if (may && c->feature &&
+			    !killed(c, t, all & ~SANDBOX_BIT(c->feature), CATNAP_SANDBOX_ON))
+				fail_msg("%s on the %s thread is allowed without need", c->name,
+					 names[t]);
+			if (may && !c->feature && killed(c, t, 0, CATNAP_SANDBOX_ON))
+				fail_msg("%s on the %s thread needs a feature", c->name, names[t]);
+		}
+	}
+}
+
+static void log_mode_refuses_nothing(void **state)
+{
+	if (!filters())
+		skip();
+	for (size_t i = 0; i < N_CALLS; i++) {
+		/* Those which, if they come through, change what the child is. */
+		if (calls[i].nr == SYS_fork || calls[i].nr == SYS_clone ||
+		    calls[i].nr == SYS_clone3)
+			continue;
+		for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++)
+			assert_false(killed(&calls[i], t, 0, CATNAP_SANDBOX_LOG));
+	}
+}
+
+/* The fallback of signals and abort(3) of assert(3): to oneself. */
+static void kicks_itself(void *arg)
+{
+	pid_t pid = getpid();
+
+	signal(SIGRTMIN, SIG_IGN);
+	install(*(enum sandbox_thread *)arg, 0, CATNAP_SANDBOX_ON);
+	NEED(syscall(SYS_tgkill, pid, pid, SIGRTMIN) == 0);
+}
+
+static void signals_reach_this_process(void **state)
+{
+	if (!filters())
+		skip();
+	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++)
+		assert_fine(in_child(kicks_itself, &t));
+}
+
+/* The one way of opening that libc has of its own accord. */
+static void libc_opens(void *arg)
+{
+	install(*(enum sandbox_thread *)arg, 0, CATNAP_SANDBOX_ON);
+	NEED(open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+}
+
+static void what_libc_opens_fails(void **state)
+{
+	if (!filters())
+		skip();
+	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++)
+		assert_fine(in_child(libc_opens, &t));
+}
+
+static void uses_memory(void *arg)
+{
+	char *p[64];
+
+	install(*(enum sandbox_thread *)arg, 0, CATNAP_SANDBOX_ON);
+	for (int round = 0; round < 2; round++) {
+		for (size_t i = 0; i < 64; i++) {
+			p[i] = malloc(1000 << (i % 12));
+			NEED(p[i]);
+			memset(p[i], 1, 1000 << (i % 12));
+		}
+		p[0] = realloc(p[0], 3 << 20);
+		NEED(p[0]);
+		p[0] = realloc(p[0], 9 << 20);
+		NEED(p[0]);
+		for (size_t i = 0; i < 64; i++)
+			free(p[i]);
+	}
+}
+
+static void *uses_memory_on_a_thread(void *arg)
+{
+	uses_memory(arg); /* the first of this thread: an arena of its own */
+	return NULL;
+}
+
+static void memory_on_both(void *arg)
+{
+	pthread_t t;
+
+	NEED(pthread_create(&t, NULL, uses_memory_on_a_thread, arg) == 0);
+	NEED(pthread_join(t, NULL) == 0); /* its end, too, is allowed */
+	uses_memory(arg);
+}
+
+static void all_may_allocate(void **state)
+{
+	if (!filters())
+		skip();
+	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_MAIN; t++)
+		assert_fine(in_child(memory_on_both, &t));
+}
+
+/* -- entering --------------------------------------------------------------------------------- */
+
+static char dir[] = "/tmp/catnap-test-XXXXXX";
+
+static void path(char *out, const char *name)
+{
+	snprintf(out, PATH_MAX, "%s/%s", dir, name);
+}
+
+static void enters(struct catnap_sandbox_config *cfg)
+{
+	NEED(catnap_sandbox_enter(cfg) == 0 && !cfg->failed && !cfg->missing);
+}
+
+static bool opens(const char *name, int flags)
+{
+	int fd = open(name, flags, 0600);
+
+	if (fd < 0)
+		NEED(errno == EACCES);
+	else
+		close(fd);
+	return fd >= 0;
+}
+
+static void tries_files(void *arg)
+{
+	struct catnap_sandbox_config cfg;
+	char before[PATH_MAX], after[PATH_MAX], c;
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int fd, tcp = socket(AF_INET, SOCK_STREAM, 0);
+
+	path(before, "before");
+	path(after, "after");
+	fd = open(before, O_RDWR | O_CREAT, 0600);
+	NEED(fd >= 0);
+	catnap_sandbox_config_init(&cfg);
+	enters(&cfg);
+	/* What is open is as it was. */
+	NEED(write(fd, "x", 1) == 1 && pread(fd, &c, 1, 0) == 1 && c == 'x');
+	NEED(ftruncate(fd, 10) == 0);
+	NEED(!opens(before, O_RDONLY));
+	NEED(!opens(before, O_WRONLY));
+	NEED(!opens(after, O_WRONLY | O_CREAT));
+	NEED(!opens("/dev/null", O_RDWR));
+
+	NEED(!opens("/", O_RDONLY | O_DIRECTORY));
+	NEED(unlink(before) < 0 && errno == EACCES);
+	NEED(mkdir(after, 0700) < 0 && errno == EACCES);
+	NEED(execl("/bin/true", "true", (char *)NULL) < 0 && errno == EACCES);
+	/* Newer kernels: TCP. */
+	if (tcp >= 0 && syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 4)
+		NEED(bind(tcp, (struct sockaddr *)&any, sizeof(any)) < 0 && errno == EACCES);
+}
+
+static void nothing_can_be_opened(void **state)
+{
+	if (!have(CATNAP_SANDBOX_HAS_LANDLOCK))
+		skip();
+	assert_fine(in_child(tries_files, NULL));
+}
+
+static void removes_a_socket(void *arg)
+{
+	const char *const dirs[] = {dir};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct catnap_sandbox_config cfg;
+	char file[PATH_MAX];
+
+	path(file, "socket");
+	memcpy(address.sun_path, file, strlen(file) + 1); /* some 30 bytes */
+	catnap_sandbox_config_init(&cfg);
+	cfg.socket_dirs = dirs;
+	cfg.n_socket_dirs = 1;
+	enters(&cfg);
+	NEED(bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof(address)) ==
+	     0);
+	NEED(unlink(file) == 0);
+	NEED(!opens(file, O_WRONLY | O_CREAT));
+	NEED(!opens(dir, O_RDONLY | O_DIRECTORY));
+}
+
+static void reads_one_file(void *arg)
+{
+	const char *const files[] = {"/dev/null"};
+	struct catnap_sandbox_config cfg;
+
+	catnap_sandbox_config_init(&cfg);
+	cfg.read_files = files;
+	cfg.n_read_files = 1;
+	enters(&cfg);
+	NEED(opens("/dev/null", O_RDONLY));
+	NEED(!opens("/dev/null", O_WRONLY));
+	NEED(!opens("/dev/zero", O_RDONLY));
+}
+
+static void files_can_be_read_that_were_named(void **state)
+{
+	if (!have(CATNAP_SANDBOX_HAS_LANDLOCK))
+		skip();
+	assert_fine(in_child(reads_one_file, NULL));
+}
+
+static void sockets_can_be_removed_where_it_is_said(void **state)
+{
+	if (!have(CATNAP_SANDBOX_HAS_LANDLOCK))
+		skip();
+	assert_fine(in_child(removes_a_socket, NULL));
+}
+
+static bool no_capabilities(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	NEED(syscall(SYS_capget, &head, data) == 0);
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		if (data[i].effective | data[i].permitted | data[i].inheritable)
+			return false;
+	return true;
+}
+
+static void loses_privileges(void *arg)
+{
+	struct catnap_sandbox_config cfg;
+
+	catnap_sandbox_config_init(&cfg);
+	enters(&cfg);
+	NEED(no_capabilities());
+	NEED(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	NEED(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_ADMIN, 0, 0) == 0);
+}
+
+static void privileges_are_lost(void **state)
+{
+	if (have(CATNAP_SANDBOX_HAS_LANDLOCK | CATNAP_SANDBOX_HAS_SECCOMP))
+		assert_fine(in_child(loses_privileges, NULL));
+}
+
+static void changes_user(void *arg)
+{
+	uint32_t mode = *(uint32_t *)arg;
+	struct catnap_sandbox_config cfg;
+	uid_t r, e, s;
+	gid_t gr, ge, gs;
+
+	catnap_sandbox_config_init(&cfg);
+	cfg.mode = mode;
+	cfg.chroot_dir = dir;
+	cfg.change_user = 1;
+	cfg.uid = 12345;
+	cfg.gid = 23456;
+	NEED(catnap_sandbox_enter(&cfg) == 0);
+	NEED(getresuid(&r, &e, &s) == 0 && r == 12345 && e == 12345 && s == 12345);
+	NEED(getresgid(&gr, &ge, &gs) == 0 && gr == 23456 && ge == 23456 && gs == 23456);
+	NEED(getgroups(0, NULL) == 0);
+	NEED(setuid(0) < 0 && setgid(0) < 0 && chroot("/") < 0);
+	NEED(no_capabilities());
+	NEED(access("/etc", F_OK) < 0 && errno == ENOENT);
+	NEED((prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) == (mode != CATNAP_SANDBOX_OFF));
+}
+
+static void root_and_user_change_in_every_mode(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	for (uint32_t mode = CATNAP_SANDBOX_OFF; mode <= CATNAP_SANDBOX_ON; mode++)
+		assert_fine(in_child(changes_user, &mode));
+}
+
+static void only_logs(void *arg)
+{
+	struct catnap_sandbox_config cfg;
+	bool none = no_capabilities();
+
+	catnap_sandbox_config_init(&cfg);
+	cfg.mode = CATNAP_SANDBOX_LOG;
+	enters(&cfg);
+	NEED(opens("/dev/null", O_RDWR));
+	NEED(no_capabilities() == none);
+}
+
+static void log_mode_leaves_files_and_capabilities(void **state)
+{
+	if (!have(CATNAP_SANDBOX_HAS_SECCOMP))
+		skip();
+	assert_fine(in_child(only_logs, NULL));
+}
+
+static void what_is_wrong_is_told(void **state)
+{
+	static const char *const none[] = {"/nowhere/none"};
+	struct catnap_sandbox_config cfg;
+
+	catnap_sandbox_config_init(&cfg);
+	assert_int_equal(cfg.size, sizeof(cfg));
+	assert_int_equal(cfg.mode, CATNAP_SANDBOX_ON);
+	cfg.size--;
+	assert_int_equal(catnap_sandbox_enter(&cfg), -EINVAL);
+	catnap_sandbox_config_init(&cfg);
+	cfg.mode = 3;
+	assert_int_equal(catnap_sandbox_enter(&cfg), -EINVAL);
+	assert_string_equal(cfg.failed, "mode");
+	catnap_sandbox_config_init(&cfg);
+	cfg.change_user = 1;
+	cfg.uid = (uid_t)-1;
+	assert_int_equal(catnap_sandbox_enter(&cfg), -EINVAL);
+	assert_string_equal(cfg.failed, "user");
+	cfg.uid = 1;
+	cfg.gid = (gid_t)-1;
+	assert_int_equal(catnap_sandbox_enter(&cfg), -EINVAL);
+	catnap_sandbox_config_init(&cfg);
+	cfg.chroot_dir = none[0];
+	assert_int_equal(catnap_sandbox_enter(&cfg), -ENOENT);
+	assert_string_equal(cfg.failed, "chroot");
+	if (have(CATNAP_SANDBOX_HAS_LANDLOCK)) {
+		catnap_sandbox_config_init(&cfg);
+		cfg.socket_dirs = none;
+		cfg.n_socket_dirs = 1;
+		assert_int_equal(catnap_sandbox_enter(&cfg), -ENOENT);
+		assert_string_equal(cfg.failed, "landlock");
+	}
+	/* And nothing had begun. */
+	assert_int_equal(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
+}
+
+static int make_dir(void **state)
+{
+	return mkdtemp(dir) && chmod(dir, 0755) == 0 ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+	char file[PATH_MAX];
+
+	path(file, "before");
+	unlink(file);
+	path(file, "socket");
+	unlink(file);
+	return rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_wrong_is_told),
+		cmocka_unit_test(each_thread_has_its_list),
+		cmocka_unit_test(log_mode_refuses_nothing),
+		cmocka_unit_test(signals_reach_this_process),
+		cmocka_unit_test(what_libc_opens_fails),
+		cmocka_unit_test(all_may_allocate),
+		cmocka_unit_test(nothing_can_be_opened),
+		cmocka_unit_test(files_can_be_read_that_were_named),
+		cmocka_unit_test(sockets_can_be_removed_where_it_is_said),
+		cmocka_unit_test(privileges_are_lost),
+		cmocka_unit_test(root_and_user_change_in_every_mode),
+		cmocka_unit_test(log_mode_leaves_files_and_capabilities),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
