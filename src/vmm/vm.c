@@ -503,6 +503,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 		return -ENOMEM;
 	vm->cfg = *cfg;
 	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = -1;
+	events_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		vm->affinity[i] = cfg->vcpu_affinity && i < cfg->vcpus ? cfg->vcpu_affinity[i] : -1;
 	ret = make(vm, err);
@@ -539,6 +540,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	io_fini(vm);
 	pci_fini(vm);
 	vm_fini_virtio(vm);
+	events_fini(vm);
 	if (vm->ioapic_made)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)
