@@ -486,6 +486,32 @@ static void pairs_are_switched(void **state)
 	assert_int_equal(control(b, 4, 4, 0, &n, 2), 1);
 }
 
+/* With the event index a driver kicks only where it was asked to. */
+static void every_command_is_asked_for(void **state)
+{
+	struct bench *b = *state;
+	uint16_t n = 1;
+
+	vdev_start(b->v,
+		   BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_F_EVENT_IDX), 5,
+		   16);
+	for (int i = 0; i < 5; i++) {
+		assert_true(vdev_asks_for_kick(b->v, 4));
+		assert_int_equal(control(b, 4, 4, 0, &n, 2), 0);
+	}
+	assert_true(vdev_asks_for_kick(b->v, 4));
+}
+
+static void a_malformed_control_queue_needs_a_reset(void **state)
+{
+	struct bench *b = *state;
+
+	vdev_start(b->v, BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ), 5, 16);
+	vdev_offer1(b->v, 4, UINT64_C(1) << 40, 4, false);
+	virtio_kick(b->v->dev, 4);
+	assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
+}
+
 static void without_multiqueue_control_is_the_third_queue(void **state)
 {
 	struct bench *b = *state;
@@ -547,6 +573,8 @@ int main(void)
 		T(a_full_other_side_is_waited_for),
 		T(a_malformed_ring_needs_a_reset),
 		T(pairs_are_switched),
+		T(every_command_is_asked_for),
+		T(a_malformed_control_queue_needs_a_reset),
 		T(without_multiqueue_control_is_the_third_queue),
 		T(offloads_are_those_agreed_on),
 		T(the_configuration_is_told),
