@@ -441,6 +441,36 @@ static void a_malformed_ring_needs_a_reset(void **state)
 	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
 }
 
+static unsigned int locked; /* times that the device was found broken with the queue's lock held */
+
+static void broken_irq(void *ctx)
+{
+	struct vdev *v = ctx;
+
+	for (unsigned int queue = 0; queue < 2; queue++) {
+		if (pthread_mutex_trylock(&v->dev->queues[queue].vq.lock) == EBUSY)
+			locked++;
+		else
+			pthread_mutex_unlock(&v->dev->queues[queue].vq.lock);
+	}
+}
+
+/* Else it could be found broken after a reset, by what its driver before has done. */
+static void it_is_broken_before_a_reset(void **state)
+{
+	static const struct virtio_transport_ops ops = {vdev_irq_queue, broken_irq};
+	struct bench *b = *state;
+
+	b->v->dev->transport_ops = &ops;
+	locked = 0;
+	for (unsigned int queue = 0; queue < 2; queue++) {
+		vdev_start(b->v, 0, 2, 16);
+		vdev_offer1(b->v, queue, UINT64_C(1) << 40, 100, queue == 0);
+		virtio_kick(b->v->dev, queue);
+		assert_int_equal(locked, queue + 1);
+	}
+}
+
 /* -- control ---------------------------------------------------------------------------------- */
 
 static uint8_t control(struct bench *b, unsigned int queue, uint8_t class, uint8_t cmd,
@@ -572,6 +602,7 @@ int main(void)
 		T(malformed_packets_are_dropped),
 		T(a_full_other_side_is_waited_for),
 		T(a_malformed_ring_needs_a_reset),
+		T(it_is_broken_before_a_reset),
 		T(pairs_are_switched),
 		T(every_command_is_asked_for),
 		T(a_malformed_control_queue_needs_a_reset),

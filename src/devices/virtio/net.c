@@ -150,12 +150,12 @@ static void receive(struct net *net, struct net_pair *p)
 	}
 	if (what == RX_EMPTY)
 		vq_kicks(vq, false);
-	if (what == RX_BROKEN)
-		vq->broken = true;
 	virtio_publish(&net->dev, p->rx->index);
-	pthread_mutex_unlock(&vq->lock);
-	if (what == RX_BROKEN)
+	if (what == RX_BROKEN) {
+		vq->broken = true;
 		virtio_broken(&net->dev, "the receive queue is malformed");
+	}
+	pthread_mutex_unlock(&vq->lock);
 	/* Others on this thread want their turn, the guest among them. */
 	if (what == RX_DONE)
 		halter_post(p->home, &p->rx_task);
@@ -269,9 +269,9 @@ static void transmit(struct net *net, struct net_pair *p)
 		virtio_count(&p->tx_blocks, 1);
 	}
 	virtio_publish(&net->dev, p->tx->index);
-	pthread_mutex_unlock(&vq->lock);
 	if (ret < 0)
 		virtio_broken(&net->dev, "the transmit queue is malformed");
+	pthread_mutex_unlock(&vq->lock);
 	/* A watch that cannot be had (no place left in the ring) must not stop the queue for ever:
 	 * the home tries again, after all else that it has to do. */
 	if (blocked && halter_watch(p->home, p->fd, POLLOUT, &p->tx_watch) < 0) {
