@@ -553,6 +553,31 @@ static void without_multiqueue_control_is_the_third_queue(void **state)
 	assert_int_equal(control(b, 2, 4, 0, &n, 2), 1);
 }
 
+/* Nobody looks for packets there. */
+static void the_control_queue_is_no_receive_queue(void **state)
+{
+	struct bench *b = *state;
+	uint64_t at, offloads = 0;
+
+	vdev_start(b->v, BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS), 4, 16);
+	at = vdev_alloc(b->v, 100);
+	vdev_offer1(b->v, 2, at, 100, true);
+	arrive(b, 1, 60);
+	net_set_link(b->net, false);
+	net_set_link(b->net, true);
+	for (int i = 0; i < 5; i++)
+		vdev_turn(b->v);
+	assert_int_equal(used(b, 2), -1);
+	/* Nor for any to send behind it. */
+	vdev_offer1(b->v, 3, at, 100, false);
+	virtio_kick(b->v->dev, 3);
+	assert_int_equal(used(b, 3), -1);
+	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
+	virtio_kick(b->v->dev, 2);
+	assert_int_equal(used(b, 2), 1); /* a command without a word in it */
+	assert_int_equal(control(b, 2, 5, 0, &offloads, 8), 0);
+}
+
 static void offloads_are_those_agreed_on(void **state)
 {
 	struct bench *b = *state;
@@ -607,6 +632,7 @@ int main(void)
 		T(every_command_is_asked_for),
 		T(a_malformed_control_queue_needs_a_reset),
 		T(without_multiqueue_control_is_the_third_queue),
+		T(the_control_queue_is_no_receive_queue),
 		T(offloads_are_those_agreed_on),
 		T(the_configuration_is_told),
 	};

@@ -27,6 +27,13 @@ static const uint64_t features =
 	UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF | UINT64_C(1) << VIRTIO_NET_F_STATUS |
 	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ;
 
+/* Queue lock held. Without multiqueue the control queue is where the second pair would receive. */
+static bool usable(struct net *net, const struct net_pair *p, const struct virtqueue *vq)
+{
+	return atomic_load(&net->dev.running) && vq->enabled && !vq->broken &&
+	       p < net->pairs + atomic_load_explicit(&net->pairs_in_use, memory_order_relaxed);
+}
+
 static struct net *to_net(struct virtio_device *dev)
 {
 	return (struct net *)((char *)dev - offsetof(struct net, dev));
@@ -134,8 +141,7 @@ static void receive(struct net *net, struct net_pair *p)
 	enum rx what = RX_DONE;
 
 	pthread_mutex_lock(&vq->lock);
-	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken ||
-	    !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
+	if (!usable(net, p, vq) || !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
 		pthread_mutex_unlock(&vq->lock);
 		return;
 	}
@@ -243,7 +249,7 @@ static void transmit(struct net *net, struct net_pair *p)
 	int ret;
 
 	pthread_mutex_lock(&vq->lock);
-	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken || p->tx_blocked) {
+	if (!usable(net, p, vq) || p->tx_blocked) {
 		pthread_mutex_unlock(&vq->lock);
 		return;
 	}
@@ -328,6 +334,7 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 
 	if (ret < 0)
 		return ret;
+	atomic_store_explicit(&net->pairs_in_use, pairs, memory_order_relaxed);
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
 
@@ -339,6 +346,7 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 		if (ret < 0)
 			return ret;
 		halter_post(p->home, &p->rx_task);
+		halter_post(p->home, &p->tx_task); /* what was added before */
 	}
 	return 0;
 }
