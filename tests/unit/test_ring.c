@@ -212,6 +212,36 @@ static void it_is_armed_again_after_an_overflow(void **state)
 	close(fd);
 }
 
+static unsigned int endless;
+static int endless_fd;
+
+static void ring_again(struct ring_watch *watch, uint32_t events)
+{
+	/* It has to end for the test to fail. */
+	if (++endless < 100000)
+		ring_it(endless_fd);
+}
+
+/* A packet each time that one was taken: the owner has to look at something else, too. */
+static void a_handler_that_brings_more_has_its_turn(void **state)
+{
+	struct ring_watch watch = {.ready = ring_again};
+	int fd = event();
+
+	endless = 0;
+	endless_fd = fd;
+	assert_int_equal(ring_add_watch(&ring, fd, POLLIN, &watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	ring_it(fd);
+	assert_true(reap() > 0);
+	assert_in_range(endless, 1, 1000);
+	/* And the next turn goes on. */
+	assert_true(ring_ready(&ring));
+	assert_true(reap() > 0);
+	assert_int_equal(ring_del_watch(&ring, fd, &watch), 0);
+	close(fd);
+}
+
 static void a_deleted_one_fires_no_more(void **state)
 {
 	int a = event(), b = event();
@@ -579,6 +609,7 @@ int main(void)
 		RING_TEST(a_source_fires_each_time),
 		RING_TEST(one_that_was_signalled_before_fires_when_armed),
 		RING_TEST(it_is_armed_again_after_an_overflow),
+		RING_TEST(a_handler_that_brings_more_has_its_turn),
 		RING_TEST(a_deleted_one_fires_no_more),
 		RING_TEST(a_number_that_is_used_again_is_another_source),
 		RING_TEST(a_closed_one_harms_nobody),
