@@ -317,8 +317,8 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 
 	if (!r->made)
 		return 0;
-	/* No more than that: what handlers do may bring completions about without end, and the owner
-	 * has other work to look at. What is left is there for the next look. */
+	/* No more than that: what handlers do may bring completions about without end, and the
+	 * owner has other work to look at. What is left is there for the next look. */
 	for (unsigned int n = 0; n < RING_CQ_ENTRIES; n++) {
 		struct io_uring_cqe c;
 		struct ring_watch *watch = NULL;

@@ -26,7 +26,7 @@ struct bench {
 static void output(void *ctx, const void *data, size_t len)
 {
 	struct bench *b = ctx;
-	void (*during)(struct bench *b) = b->during;
+	void (*during)(struct bench * b) = b->during;
 
 	assert_int_equal(atomic_fetch_add(&b->inside, 1), 0);
 	b->during = NULL;

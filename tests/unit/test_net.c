@@ -522,9 +522,8 @@ static void every_command_is_asked_for(void **state)
 	struct bench *b = *state;
 	uint16_t n = 1;
 
-	vdev_start(b->v,
-		   BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_F_EVENT_IDX), 5,
-		   16);
+	vdev_start(b->v, BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_F_EVENT_IDX),
+		   5, 16);
 	for (int i = 0; i < 5; i++) {
 		assert_true(vdev_asks_for_kick(b->v, 4));
 		assert_int_equal(control(b, 4, 4, 0, &n, 2), 0);
