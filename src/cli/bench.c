@@ -23,9 +23,9 @@ static const struct opt_word biases[] = {{"balanced", CATNAP_BIAS_BALANCED},
 					 {NULL, 0}};
 
 /*
- * user:POLICY, user:adaptive:BIAS or kernel:TIME, and behind a slash who runs the devices. Names are kept as given:
- * they label the results. Without a slash, user modes have the vCPU do it, and kernel modes, the
- * baseline, a thread, as monitors do that leave HLT to KVM.
+ * user:POLICY, user:adaptive:BIAS or kernel:TIME, and behind a slash who runs the devices. Names
+ * are kept as given: they label the results. Without a slash, user modes have the vCPU do it, and
+ * kernel modes, the baseline, a thread, as monitors do that leave HLT to KVM.
  */
 static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *name,
 		      struct bench_mode *mode)

@@ -39,10 +39,10 @@ struct bench_mode {
 	struct catnap_halt_poll halt_poll;
 };
 
-#define BENCH_MODES 16
-#define BENCH_GAPS  8
+#define BENCH_MODES	16
+#define BENCH_GAPS	8
 #define BENCH_PROCESSES 16
-#define BENCH_VCPUS 4 /* neighbour: that share a processor, at most */
+#define BENCH_VCPUS	4 /* neighbour: that share a processor, at most */
 
 /* mix: an arrival process. */
 struct bench_process {
@@ -58,7 +58,7 @@ struct bench_cfg {
 	unsigned int n_gaps;
 	int arrivals; /* enum bench_arrivals */
 	uint32_t samples, rounds;
-	uint64_t duration_ns; /* idle, neighbour */
+	uint64_t duration_ns;	     /* idle, neighbour */
 	bool vcpus[BENCH_VCPUS + 1]; /* neighbour: how many are tried */
 	struct bench_process processes[BENCH_PROCESSES];
 	unsigned int n_processes;
@@ -99,14 +99,14 @@ struct cell {
 	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
 	bool random;
 	enum bench_disk disk;
-	uint32_t vcpus;			    /* neighbour */
+	uint32_t vcpus;			     /* neighbour */
 	const struct bench_process *process; /* mix; else NULL */
-	struct series latency;		  /* of all rounds; memory: bytes */
-	struct series signal;		  /* event: what the signal cost its sender */
-	struct series share;		  /* echo: the guest's own part of each */
-	struct series round_p50;	  /* each round's median */
-	struct series progress;		  /* neighbour: the hog's, a second, in each round */
-	struct series alone;		  /* the same without the VM */
+	struct series latency;		     /* of all rounds; memory: bytes */
+	struct series signal;		     /* event: what the signal cost its sender */
+	struct series share;		     /* echo: the guest's own part of each */
+	struct series round_p50;	     /* each round's median */
+	struct series progress;		     /* neighbour: the hog's, a second, in each round */
+	struct series alone;		     /* the same without the VM */
 	struct window_sample windows[BENCH_WINDOWS]; /* mix: after the samples of one round */
 	uint32_t n_windows;
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */

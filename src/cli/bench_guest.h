@@ -12,9 +12,9 @@
 #include "cli/bench.h"
 #include "probe.h"
 
-#define PATIENCE_NS  UINT64_C(5000000000) /* without a sign of life from the guest */
-#define WARMUP	     100
-#define EVENT_GUEST  "workload=event pv_eoi=1 exit=244"
+#define PATIENCE_NS UINT64_C(5000000000) /* without a sign of life from the guest */
+#define WARMUP	    100
+#define EVENT_GUEST "workload=event pv_eoi=1 exit=244"
 
 /* A running guest. */
 struct guest {

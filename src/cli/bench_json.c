@@ -72,9 +72,8 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		add_u64(o, "p50_bytes", series_quantile(&c->latency, 0.5));
 		add_u64(o, "max_bytes", series_quantile(&c->latency, 1));
 	} else if (c->workload == BENCH_IDLE) {
-		json_object_object_add(
-			o, "cpu_percent",
-			json_object_new_double(cell_cpu_percent(c)));
+		json_object_object_add(o, "cpu_percent",
+				       json_object_new_double(cell_cpu_percent(c)));
 	} else {
 		add_u64(o, "p50_ns", series_quantile(&c->latency, 0.5));
 		add_u64(o, "p90_ns", series_quantile(&c->latency, 0.9));
@@ -96,8 +95,9 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		add_u64(o, "futex_wakes", c->futex_wakes);
 	}
 	if (r > 0)
-		json_object_object_add(o, c->workload == BENCH_NEIGHBOUR ? "ratio_progress"
- : "ratio_p50", json_object_new_double(r));
+		json_object_object_add(
+			o, c->workload == BENCH_NEIGHBOUR ? "ratio_progress" : "ratio_p50",
+			json_object_new_double(r));
 	return o;
 }
 

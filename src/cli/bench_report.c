@@ -116,8 +116,7 @@ void report_table(FILE *out, const struct bench_results *r)
 		"pay it at every\n"
 		"wake-up, kernel modes do not.\n",
 		(double)catnap_host_kvm_run_ns() / 1000);
-	fprintf(out,
-		"ratio: to %s, the median over the rounds of the ratio of medians\n",
+	fprintf(out, "ratio: to %s, the median over the rounds of the ratio of medians\n",
 		baseline_name(BENCH_EVENT));
 	if (among(r, BENCH_BLK) || among(r, BENCH_ECHO))
 		fprintf(out,

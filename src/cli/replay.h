@@ -104,7 +104,8 @@ struct generate_rng {
 struct generator {
 	const struct generate *g;
 	struct generate_rng rng;
-	uint64_t now_ns, tick_ns, net_ns; /* of tick: when it is, and when the next of each is due */
+	uint64_t now_ns, tick_ns,
+		net_ns; /* of tick: when it is, and when the next of each is due */
 };
 
 /** @g must outlive @p. The same @g and @seed give the same halts. */
