@@ -420,8 +420,12 @@ static int report_to(const struct bench_results *r, const char *option, const ch
 static int report(struct bench *b, double load)
 {
 	const char *json = b->cfg->json, *html = b->cfg->html;
-	struct bench_results r = {
-		.cfg = b->cfg, .cells = b->cells, .n = b->n, .tsc_khz = b->tsc_khz, .load = load};
+	struct bench_results r = {.cfg = b->cfg,
+				  .cells = b->cells,
+				  .n = b->n,
+				  .tsc_khz = b->tsc_khz,
+				  .kvm_run_ns = catnap_host_kvm_run_ns(),
+				  .load = load};
 	int ret = 0;
 
 	if (!(json && strcmp(json, "-") == 0) && !(html && strcmp(html, "-") == 0))

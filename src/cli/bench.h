@@ -187,7 +187,8 @@ struct bench_results {
 	struct cell *cells; /* those of one condition lie together */
 	size_t n;
 	uint32_t tsc_khz;
-	double load; /* of the host, before it began: tasks that wanted to run */
+	uint64_t kvm_run_ns; /* catnap_host_kvm_run_ns() */
+	double load;	     /* of the host, before it began: tasks that wanted to run */
 };
 
 /* bench_summary.c: what follows from the samples; the same in every report. */

@@ -185,7 +185,8 @@ static void table(FILE *out, const struct bench_results *r, struct cell *cells, 
 {
 	struct row head = make_row(r, &cells[0]);
 
-	fputs("<div class=\"table\"><table>\n<thead><tr><th scope=\"col\">mode</th>", out);
+	fputs("<div class=\"table\" tabindex=\"0\"><table>\n<thead><tr><th scope=\"col\">mode</th>",
+	      out);
 	for (unsigned int i = 0; i < head.n; i++)
 		fprintf(out, "<th scope=\"col\">%s</th>", head.head[i]);
 	fputs("</tr></thead>\n<tbody>\n", out);
@@ -212,8 +213,9 @@ static void latency_figures(FILE *out, const struct bench_results *r, struct cel
 		return;
 	fputs("<figure>", out);
 	if (svg_tradeoff(out, r->cfg, cells, n))
-		figure_end(out, "Median latency (the thin line ends at p99) against processor "
-				"time; the grey steps join what nothing else beats in both");
+		figure_end(out,
+			   "Median latency (the thin line goes on towards p99) against processor "
+			   "time; the grey steps join what nothing else beats in both");
 	else
 		figure_end(out, "Fewer than two modes to compare");
 }
@@ -376,8 +378,7 @@ static void host(FILE *out, const struct bench_results *r, const struct catnap_c
 		if (strcmp(checks[i].name, "kind of KVM") == 0 ||
 		    strcmp(checks[i].name, "KVM's halt polling") == 0)
 			fact(out, checks[i].name, checks[i].found);
-	snprintf(text, sizeof(text), "%s",
-		 html_ns(ns, sizeof(ns), (double)catnap_host_kvm_run_ns()));
+	snprintf(text, sizeof(text), "%s", html_ns(ns, sizeof(ns), (double)r->kvm_run_ns));
 	fact(out, "Price of entering KVM", text);
 	snprintf(text, sizeof(text), "%.3f MHz", r->tsc_khz / 1e3);
 	fact(out, "TSC", text);
@@ -408,7 +409,7 @@ static void caveats(FILE *out, const struct bench_results *r, const struct catna
 		"<li>Entering KVM from user space costs %s here (a median). User modes pay it at "
 		"every wake-up, kernel modes do not. On bare metal it is a fraction of 1 "
 		"µs.</li>\n",
-		html_ns(ns, sizeof(ns), (double)catnap_host_kvm_run_ns()));
+		html_ns(ns, sizeof(ns), (double)r->kvm_run_ns));
 	if (r->load > 0.3)
 		fprintf(out,
 			"<li><b>The host was busy</b>: %.2f tasks wanted to run before it began. "
@@ -433,8 +434,12 @@ static void caveats(FILE *out, const struct bench_results *r, const struct catna
 	}
 	fprintf(out,
 		"<li><b>ratio</b> is to %s: the median, over the rounds, of the ratio of the two "
-		"medians in the same round; in neighbour, to %s, of the hog’s progress.</li>\n",
-		baseline_name(BENCH_EVENT), baseline_name(BENCH_NEIGHBOUR));
+		"medians in the same round",
+		baseline_name(BENCH_EVENT));
+	if (r->cfg->workloads[BENCH_NEIGHBOUR])
+		fprintf(out, "; in neighbour, to %s, of the hog’s progress",
+			baseline_name(BENCH_NEIGHBOUR));
+	fputs(".</li>\n", out);
 	fputs("<li>Lines of <code>user:</code> modes are solid, those of <code>kernel:</code> "
 	      "modes "
 	      "dashed. In the right-hand pictures, kernel:0 and kernel:200us have a ring: no "

@@ -115,7 +115,7 @@ int report_json(FILE *out, const struct bench_results *r)
 	json_object_object_add(host, "cpu", json_object_new_string(model));
 	add_u64(host, "processors", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
 	add_u64(host, "tsc_khz", r->tsc_khz);
-	add_u64(host, "kvm_run_ns", catnap_host_kvm_run_ns());
+	add_u64(host, "kvm_run_ns", r->kvm_run_ns);
 	json_object_object_add(host, "load", json_object_new_double(r->load));
 	json_object_object_add(host, "catnap", json_object_new_string(catnap_version()));
 	json_object_object_add(root, "host", host);

@@ -397,7 +397,7 @@ static void place(struct label *labels, size_t i, size_t n)
 		bool free = true;
 
 		l->left = (step & 1) != (l->x > WIDTH * 0.62);
-		l->tx = l->x + (l->left ? -9 : 9);
+		l->tx = l->x + (l->left ? -11 : 11);
 		l->ty = l->y + away;
 		if (l->ty < TOP + 2 || l->ty > BOTTOM - 4 ||
 		    (l->left ? l->tx - w < LEFT : l->tx + w > WIDTH - 2))
@@ -436,7 +436,7 @@ static void put_point(FILE *out, const struct bench_cfg *cfg, const struct point
 
 bool svg_tradeoff(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n)
 {
-	double low = INFINITY, high = 0, least = INFINITY, most = 0, right = WIDTH - 8;
+	double low = INFINITY, high = 0, middle = 0, least = INFINITY, most = 0, right = WIDTH - 8;
 	struct label labels[BENCH_MODES];
 	struct point p[BENCH_MODES];
 	struct scale x, y;
@@ -451,6 +451,10 @@ bool svg_tradeoff(FILE *out, const struct bench_cfg *cfg, struct cell *cells, si
 		least = p[i].cpu < least ? p[i].cpu : least;
 		most = p[i].cpu > most ? p[i].cpu : most;
 	}
+	/* What the medians differ by must be seen; the tail is the other picture's. */
+	for (size_t i = 0; i < n; i++)
+		middle = p[i].p50 > middle ? p[i].p50 : middle;
+	high = high < middle * 6 ? high : middle * 6;
 	x = scale_for(least / 1.2, most * 1.2, LEFT, right);
 	y = scale_for(low / 1.2, high, BOTTOM, TOP);
 	open_svg(out, HEIGHT,
