@@ -302,6 +302,36 @@ static int script(void)
 	return 0;
 }
 
+/* The verifying load of ../disk, on the disk of disk=, with seed=, workers=, seconds=. */
+static int disk(void)
+{
+	static const char *const names[] = {"seed", "workers", "seconds"};
+	char words[3][64], *argv[7] = {(char *)"catnap-disk", (char *)"load",
+				       (char *)option("disk", "/dev/vda")};
+	int n = 3, status = -1;
+	pid_t pid;
+
+	for (int i = 0; i < 3; i++) {
+		const char *value = option(names[i], NULL);
+
+		if (!value)
+			continue;
+		snprintf(words[i], sizeof(words[i]), "%s=%s", names[i], value);
+		argv[n++] = words[i];
+	}
+	pid = fork();
+	if (!pid) {
+		execv("/bin/catnap-disk", argv);
+		complain("/bin/catnap-disk: %s", strerror(errno));
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status) {
+		complain("the disk load ended with status %#x", status);
+		return -1;
+	}
+	return 0;
+}
+
 static int run(const char *name)
 {
 	static const struct {
@@ -311,7 +341,7 @@ static int run(const char *name)
 		{"report", report},    {"pipe", ping_pong},   {"timer", timer_test},
 		{"clock", clock_test}, {"sleep", sleep_test}, {"stress", stress},
 		{"offline", offline},  {"online", online},    {"shell", shell},
-		{"button", button},    {"script", script},
+		{"button", button},    {"script", script},    {"disk", disk},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

@@ -58,6 +58,9 @@ enum catnap_hw {
 	CATNAP_HW_ACPI = 0, /**< ACPI tables, hardware-reduced */
 	CATNAP_HW_FDT =
 		1, /**< a flattened device tree; bzImage and vmlinux by their 64-bit entry only */
+	/** An Intel MultiProcessor table, and virtio-mmio devices on the command line of Linux: for
+	 * kernels with neither; by their 64-bit entry only. */
+	CATNAP_HW_MPTABLE = 2,
 };
 
 /** What virtio devices are found behind. */
@@ -348,6 +351,45 @@ CATNAP_API size_t catnap_vm_serial_input(struct catnap_vm *vm, const void *data,
  * user). Errors: -EINVAL (no such destination).
  */
 CATNAP_API int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint32_t data);
+
+/**
+ * An eventfd as an interrupt: each time it is signalled, the guest gets the message (@address,
+ * @data), see catnap_vm_signal_msi(). What KVM_IRQFD is to KVM's irqchip. With irqchip user the
+ * vCPU that the message names waits for it itself, in its own ring, with no thread in between; or
+ * the I/O thread does, if there is one. Signals that come faster than they are taken become one
+ * interrupt. The descriptor stays the caller's, who must not read it, and must outlive the VM or
+ * its removal. Any thread, between create and destroy; after the start only without sandbox.
+ * Errors: -EINVAL (no such address), -EBADF, -EEXIST (it is one already), -ENOSPC (32), -EPERM
+ * (sandbox), and what KVM_IRQFD returns.
+ */
+CATNAP_API int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address,
+					     uint32_t data);
+/** -ENOENT. An interrupt that is just being taken may still come. */
+CATNAP_API int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd);
+
+/** A place that the guest writes to, to tell somebody of something. */
+struct catnap_doorbell {
+	uint32_t size;	  /**< set by catnap_doorbell_init() */
+	uint32_t len;	  /**< of the write: 1, 2, 4 or 8 bytes; 0: any */
+	uint64_t address; /**< guest-physical, where no memory is; or the I/O port */
+	uint32_t port;	  /**< not 0: address is an I/O port */
+	uint32_t match;	  /**< not 0: only writes of value count */
+	uint64_t value;
+};
+
+/** Defaults: any length, any value, not a port. */
+CATNAP_API void catnap_doorbell_init(struct catnap_doorbell *bell);
+/**
+ * Hands out an eventfd (*@fd, non-blocking) that is signalled by each such write, in the kernel,
+ * which then goes on in the guest at once. What KVM_IOEVENTFD is. The descriptor is the VM's, until
+ * catnap_vm_del_doorbell() or destroy closes it. A doorbell comes before a device at its place. Any
+ * thread, between create and destroy. Errors: -EINVAL (size, len, address, match), -EEXIST (there
+ * is one), -ENOSPC (32), -EMFILE, and what KVM_IOEVENTFD returns.
+ */
+CATNAP_API int catnap_vm_add_doorbell(struct catnap_vm *vm, const struct catnap_doorbell *bell,
+				      int *fd);
+/** -ENOENT: not the descriptor of a doorbell of this VM. */
+CATNAP_API int catnap_vm_del_doorbell(struct catnap_vm *vm, int fd);
 
 /**
  * A pointer to @len bytes of guest memory at guest-physical @gpa, shared with the guest; valid

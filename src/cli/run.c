@@ -168,8 +168,10 @@ static const struct opt_word sandbox_modes[] = {{"on", CATNAP_SANDBOX_ON},
 						{"off", CATNAP_SANDBOX_OFF},
 						{"log", CATNAP_SANDBOX_LOG},
 						{NULL, 0}};
-static const struct opt_word hardware[] = {
-	{"acpi", CATNAP_HW_ACPI}, {"fdt", CATNAP_HW_FDT}, {NULL, 0}};
+static const struct opt_word hardware[] = {{"acpi", CATNAP_HW_ACPI},
+					   {"fdt", CATNAP_HW_FDT},
+					   {"mptable", CATNAP_HW_MPTABLE},
+					   {NULL, 0}};
 static const struct opt_word irqchips[] = {
 	{"user", CATNAP_IRQCHIP_USER}, {"kernel", CATNAP_IRQCHIP_KERNEL}, {NULL, 0}};
 static const struct opt_word image_kinds[] = {{"auto", CATNAP_IMAGE_AUTO},
@@ -254,9 +256,10 @@ static const struct opt_def options[] = {
 	 .help = "Who has the local APIC, and so HLT: user, catnap itself; kernel, KVM.",
 	 .def = "user"},
 	{.f = {.name = "hw", .type = OPT_WORD, .offset = AT(hw), .words = hardware},
-	 .form = "acpi|fdt",
-	 .help = "How the guest finds its hardware: ACPI tables, or a device tree, for Linux with "
-		 "CONFIG_OF by its 64-bit entry.",
+	 .form = "acpi|fdt|mptable",
+	 .help = "How the guest finds its hardware: ACPI tables; a device tree, for Linux with "
+		 "CONFIG_OF by its 64-bit entry; or, for Linux with neither, an MP table, and "
+		 "virtio-mmio devices on its command line.",
 	 .def = "acpi"},
 	{.f = {.name = "transport", .type = OPT_WORD, .offset = AT(transport), .words = transports},
 	 .form = "pci|mmio",

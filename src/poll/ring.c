@@ -317,11 +317,16 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 
 	if (!r->made)
 		return 0;
-	while (io_uring_peek_cqe(&r->uring, &cqe) == 0) {
-		struct io_uring_cqe c = *cqe;
+	/* No more than that: what handlers do may bring completions about without end, and the owner
+	 * has other work to look at. What is left is there for the next look. */
+	for (unsigned int n = 0; n < RING_CQ_ENTRIES; n++) {
+		struct io_uring_cqe c;
 		struct ring_watch *watch = NULL;
 		int ret = 0, fd = -1;
 
+		if (io_uring_peek_cqe(&r->uring, &cqe) != 0)
+			break;
+		c = *cqe;
 		io_uring_cqe_seen(&r->uring, cqe);
 		switch ((enum ring_tag)(c.user_data >> 56)) {
 		case TAG_REQUEST:
@@ -352,6 +357,9 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 				fired(ctx, fd);
 		}
 	}
+	/* What did not fit the queue is in the kernel: some of it comes, and shows. */
+	if (!io_uring_cq_ready(&r->uring))
+		io_uring_peek_cqe(&r->uring, &cqe);
 	/* What had to be armed again, and what done() has queued. */
 	if (io_uring_sq_ready(&r->uring))
 		io_uring_submit(&r->uring);

@@ -80,7 +80,8 @@ int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch);
 /* Owner: makes the ring if need be and (dis)arms sources. 0 or -errno. */
 int ring_sync(struct ring *r);
 /* Owner: consumes completions; calls fired() for each source that did, and done() of each request.
- * Returns how many, or -errno. What done() queues is submitted before it returns. */
+ * Returns how many, or -errno. What done() queues is submitted before it returns. Takes a limited
+ * number of completions: if there are more, ring_ready() says so. */
 int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
 /*
  * Owner: an entry for a request. Fill it with an io_uring_prep_*() function, and then give it to

@@ -9,10 +9,10 @@
 #include "vmm/devtree.h"
 #include "vmm/vm.h"
 
-/* On the command line of kernels with a device tree. */
+/* On the command line of kernels that get no ACPI tables. */
 #define STRING(x)   #x
 #define VALUE_OF(x) STRING(x)
-#define FDT_CMDLINE "acpi=off pmtmr=" VALUE_OF(POWER_TIMER_PORT)
+#define NO_ACPI	    "acpi=off pmtmr=" VALUE_OF(POWER_TIMER_PORT)
 
 void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level)
 {
@@ -67,23 +67,56 @@ int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
 	return ret;
 }
 
-/* The command line of Linux images, and what of it is ours. Once. */
-static int make_cmdline(struct catnap_vm *vm)
-{
-	struct load_request cmdline = {.cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : ""};
-	bool fdt = vm->cfg.hw == CATNAP_HW_FDT;
+/* virtio_mmio.device=SIZE@BASE:IRQ for each window, each after a blank. */
+#define DEVICE_ARG_MAX 48
 
-	if (vm->bootargs)
-		return 0;
+static void device_args(char *text, const struct virtio_mmio_place *places, unsigned int n)
+{
+	text[0] = '\0';
+	for (unsigned int i = 0; i < n; i++)
+		text += snprintf(text, DEVICE_ARG_MAX, " virtio_mmio.device=4K@0x%llx:%u",
+				 (unsigned long long)places[i].base, places[i].pin);
+}
+
+/* What of the command line of Linux images is ours; NULL: no memory. */
+static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *places,
+			unsigned int n)
+{
+	const char *given = vm->linux_given;
+	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], *all = NULL;
+
+	if (vm->cfg.hw == CATNAP_HW_ACPI)
+		return strdup(given);
 	/*
 	 * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there
 	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
 	 */
-	if (asprintf(&vm->linux_args, "%s%s%s", vm->cfg.linux_cmdline ? vm->cfg.linux_cmdline : "",
-		     vm->cfg.linux_cmdline && fdt ? " " : "", fdt ? FDT_CMDLINE : "") < 0) {
-		vm->linux_args = NULL;
+	device_args(devices, places, vm->cfg.hw == CATNAP_HW_MPTABLE ? n : 0);
+	if (asprintf(&all, "%s%s%s%s", given, *given ? " " : "", NO_ACPI, devices) < 0)
+		return NULL;
+	return all;
+}
+
+/* The command line of Linux images, for the loader and for the device tree. */
+static int make_cmdline(struct catnap_vm *vm, const struct virtio_mmio_place *places,
+			unsigned int n)
+{
+	struct load_request cmdline = {.cmdline = NULL};
+
+	/* The caller's strings are there the first time only. */
+	if (!vm->cmdline)
+		vm->cmdline = strdup(vm->cfg.cmdline ? vm->cfg.cmdline : "");
+	if (!vm->linux_given)
+		vm->linux_given = strdup(vm->cfg.linux_cmdline ? vm->cfg.linux_cmdline : "");
+	if (!vm->cmdline || !vm->linux_given)
 		return -ENOMEM;
-	}
+	cmdline.cmdline = vm->cmdline;
+	free(vm->linux_args);
+	free(vm->bootargs);
+	vm->bootargs = NULL;
+	vm->linux_args = linux_args(vm, places, n);
+	if (!vm->linux_args)
+		return -ENOMEM;
 	cmdline.linux_cmdline = vm->linux_args;
 	vm->bootargs = load_linux_cmdline(&cmdline);
 	return vm->bootargs ? 0 : -ENOMEM;
@@ -96,6 +129,8 @@ static int write_again(struct catnap_vm *vm)
 
 	if (p->acpi)
 		memcpy(memory_at(&vm->memory, ACPI_BASE, ACPI_SIZE), vm->acpi.bytes, vm->acpi.len);
+	if (p->cmdline)
+		return load_linux_again(&vm->memory, p, vm->bootargs);
 	return p->dtb ? load_linux_dtb(&vm->memory, p, vm->dtb, vm->dtb_len) : 0;
 }
 
@@ -115,10 +150,11 @@ int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 	struct acpi acpi = {.count = 0};
 	size_t dtb_len = 0;
 	void *dtb = NULL;
-	int ret = make_cmdline(vm);
+	int ret;
 
 	for (unsigned int i = 0; i < windows; i++)
 		places[i] = vm->virtio[i]->place;
+	ret = make_cmdline(vm, places, windows);
 	tree.cmdline = vm->bootargs;
 	if (ret == 0)
 		ret = acpi_build(&config, &acpi);
@@ -147,8 +183,10 @@ void hardware_fini(struct catnap_vm *vm)
 	free(vm->dtb);
 	free(vm->linux_args);
 	free(vm->bootargs);
+	free(vm->cmdline);
+	free(vm->linux_given);
 	vm->dtb = NULL;
-	vm->linux_args = vm->bootargs = NULL;
+	vm->linux_args = vm->bootargs = vm->cmdline = vm->linux_given = NULL;
 }
 
 int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,

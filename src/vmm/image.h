@@ -25,9 +25,11 @@ struct image {
 
 /* Where things were put that may be written again, until the first vCPU starts. */
 struct load_places {
-	bool acpi;	   /* the tables are at ACPI_BASE */
-	uint64_t dtb;	   /* of the device tree's struct setup_data; 0: there is none */
-	uint32_t dtb_room; /* for the tree */
+	bool acpi;	       /* the tables are at ACPI_BASE */
+	uint64_t dtb;	       /* of the device tree's struct setup_data; 0: there is none */
+	uint32_t dtb_room;     /* for the tree */
+	uint64_t cmdline;      /* of a Linux image's command line; 0: not to be changed */
+	uint32_t cmdline_room; /* with its NUL */
 };
 
 /* What a loader is given besides the image. */
@@ -41,7 +43,10 @@ struct load_request {
 	const struct acpi *acpi;       /* NULL: none */
 	const void *dtb;	       /* NULL: none */
 	size_t dtb_len;
-	size_t dtb_more;	    /* how much longer it may become */
+	size_t dtb_more;     /* how much longer it may become */
+	const void *mptable; /* NULL: none */
+	size_t mptable_len;
+	size_t cmdline_more;	    /* how much longer that of Linux may become; 0: it is settled */
 	struct load_places *places; /* NULL: nobody wants to know */
 };
 
@@ -139,5 +144,7 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 /* Another device tree in the place of the first. 0, or -ENOSPC. */
 int load_linux_dtb(const struct memory *m, const struct load_places *places, const void *dtb,
 		   size_t len);
+/* The same for the command line. */
+int load_linux_again(const struct memory *m, const struct load_places *places, const char *cmdline);
 
 #endif

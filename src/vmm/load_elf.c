@@ -211,8 +211,13 @@ static int start(const struct load_request *req, const struct image_head *head, 
 	uint32_t offset;
 
 	if (req->kind == CATNAP_IMAGE_LINUX64 ||
-	    (req->kind == CATNAP_IMAGE_AUTO && f->is_linux && req->dtb))
+	    (req->kind == CATNAP_IMAGE_AUTO && f->is_linux && (req->dtb || req->mptable)))
 		return start_linux(req, e, f, entry, err);
+	if (f->has_pvh && f->is_linux && req->mptable)
+		return image_bad(
+			req->image, err,
+			"by PVH Linux cannot be told of its devices with an MP table: start "
+			"it by its 64-bit entry");
 	if (f->has_pvh && req->kind != CATNAP_IMAGE_MULTIBOOT)
 		return pvh_boot(req, &f->map, f->pvh, entry, err);
 	if (req->kind == CATNAP_IMAGE_PVH)

@@ -85,12 +85,16 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 	struct setup_header *h;
 	struct load_range initrd;
 	struct linux_page *p;
-	size_t size;
+	size_t size, room;
 	int ret;
 
 	if (req->dtb)
 		dtb = (req->dtb_len + req->dtb_more + 7) & ~(size_t)7;
-	size = sizeof(struct linux_page) + dtb + cmdline;
+	/* As much as the kernel takes. */
+	room = cmdline + req->cmdline_more;
+	if (room > (header ? header->cmdline_size : CMDLINE_MAX) + (size_t)1)
+		room = (header ? header->cmdline_size : CMDLINE_MAX) + (size_t)1;
+	size = sizeof(struct linux_page) + dtb + room;
 
 	if (!header && cmdline - 1 > CMDLINE_MAX)
 		return image_bad(req->image, err, "the command line has %zu bytes; Linux takes %u",
@@ -118,6 +122,10 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 	h->ramdisk_size = (uint32_t)initrd.len;
 	h->cmd_line_ptr = (uint32_t)(at + offsetof(struct linux_page, rest) + dtb);
 	memcpy(p->rest + dtb, req->cmdline, cmdline);
+	if (req->places && req->cmdline_more) {
+		req->places->cmdline = h->cmd_line_ptr;
+		req->places->cmdline_room = (uint32_t)room;
+	}
 	h->setup_data = 0;
 	if (req->dtb) {
 		p->dtb_head = (struct setup_data){.type = SETUP_DTB, .len = (uint32_t)req->dtb_len};
@@ -150,5 +158,16 @@ int load_linux_dtb(const struct memory *m, const struct load_places *places, con
 		return -ENOSPC;
 	d->len = (uint32_t)len;
 	memcpy(d->data, dtb, len);
+	return 0;
+}
+
+int load_linux_again(const struct memory *m, const struct load_places *places, const char *cmdline)
+{
+	char *p = memory_at(m, places->cmdline, places->cmdline_room);
+	size_t size = strlen(cmdline) + 1;
+
+	if (!p || size > places->cmdline_room)
+		return -ENOSPC;
+	memcpy(p, cmdline, size);
 	return 0;
 }

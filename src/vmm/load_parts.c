@@ -8,6 +8,7 @@
 
 #include "vmm/acpi.h"
 #include "vmm/image.h"
+#include "vmm/mptable.h"
 
 #define PAGE	     UINT64_C(4096)
 #define RESET_VECTOR UINT64_C(0xffff0)
@@ -95,6 +96,8 @@ uint64_t load_firmware(const struct load_request *req, struct load_map *map)
 	if (!area || load_map_add(map, ACPI_BASE, ACPI_SIZE) < 0)
 		return 0;
 	memcpy(area + (RESET_VECTOR - ACPI_BASE), reset_code, sizeof(reset_code));
+	if (req->mptable)
+		memcpy(area + (MPTABLE_BASE - ACPI_BASE), req->mptable, req->mptable_len);
 	if (!req->acpi)
 		return 0;
 	memcpy(area, req->acpi->bytes, req->acpi->len);

@@ -81,7 +81,7 @@ int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err)
 /* A window and a pin. */
 static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_error *err)
 {
-	unsigned int n = vm->virtio_count;
+	unsigned int n = vm->virtio_count - 1;
 	int ret;
 
 	v->place.base = VM_VIRTIO_MMIO_BASE + n * VIRTIO_MMIO_SIZE;
@@ -90,13 +90,10 @@ static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_err
 	ret = bus_add(&vm->mmio, v->place.base, VIRTIO_MMIO_SIZE, &virtio_mmio_ops, &v->mmio);
 	if (ret < 0)
 		return ret;
-	vm->virtio[vm->virtio_count++] = v;
 	/* In create() everything is described at its end. */
 	ret = vm->dtb ? hardware_describe(vm, err) : 0;
-	if (ret < 0) {
-		vm->virtio_count--;
+	if (ret < 0)
 		vm->mmio.count--; /* it was added last */
-	}
 	return ret;
 }
 
@@ -121,18 +118,18 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	dev->home = vm->io ? &vm->io->halter : &vm->vcpus[0]->halter;
 	dev->log = log_message;
 	dev->log_ctx = vm;
-	if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO) {
+	vm->virtio[vm->virtio_count++] = v;
+	/* On the PCI bus it is found, and needs no description. */
+	if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO)
 		ret = attach_mmio(vm, v, err);
-	} else {
-		/* It is found on the bus, and needs no description. */
-		ret = pci_attach(vm, dev, err);
-		if (ret == 0)
-			vm->virtio[vm->virtio_count++] = v;
-	}
-	if (ret < 0)
-		free(v);
 	else
+		ret = pci_attach(vm, dev, err);
+	if (ret < 0) {
+		vm->virtio_count--;
+		free(v);
+	} else {
 		vm->sandbox_features |= sandbox_features(dev->id);
+	}
 	return ret;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "vmm/mptable.h"
 #include "vmm/vm.h"
 
 #define PROBE_PAGE UINT64_C(0x1000)
@@ -15,6 +16,8 @@
 #define MEMORY_MAX (UINT64_C(1) << 46)
 /* Room in the device tree for devices that are added after the image was loaded. */
 #define DTB_MORE (VM_VIRTIO_MAX * 256)
+/* And on the command line. */
+#define CMDLINE_MORE (VM_VIRTIO_MAX * 48)
 
 /* The sentence of this thread's last failed create. */
 static _Thread_local struct kvm_error create_error;
@@ -62,7 +65,7 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 				      : "no kernel given";
 	else if (c->initramfs_path && c->initramfs_data)
 		what = "initramfs: either a path or data, not both";
-	else if (c->hw > CATNAP_HW_FDT)
+	else if (c->hw > CATNAP_HW_MPTABLE)
 		what = "hw: not one that is known";
 	else if (c->transport > CATNAP_TRANSPORT_MMIO)
 		what = "transport: not one that is known";
@@ -311,6 +314,7 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 				  .fd = -1,
 				  .data = vm->cfg.initramfs_data,
 				  .size = vm->cfg.initramfs_size};
+	uint8_t mptable[MPTABLE_SIZE];
 	struct vcpu_entry entry;
 	int ret;
 
@@ -329,12 +333,20 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 	}
 	if (vm->cfg.initramfs_path || vm->cfg.initramfs_data)
 		req.initramfs = &initramfs;
-	if (vm->cfg.hw == CATNAP_HW_ACPI) {
+	switch (vm->cfg.hw) {
+	case CATNAP_HW_ACPI:
 		req.acpi = &vm->acpi;
-	} else {
+		break;
+	case CATNAP_HW_FDT:
 		req.dtb = vm->dtb;
 		req.dtb_len = vm->dtb_len;
 		req.dtb_more = DTB_MORE;
+		break;
+	case CATNAP_HW_MPTABLE:
+		req.mptable_len = mptable_build(vm->cfg.vcpus, mptable);
+		req.mptable = mptable;
+		req.cmdline_more = CMDLINE_MORE;
+		break;
 	}
 	ret = image_load(&req, &entry, err);
 	image_close(&img);
@@ -491,6 +503,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 		return -ENOMEM;
 	vm->cfg = *cfg;
 	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = -1;
+	events_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		vm->affinity[i] = cfg->vcpu_affinity && i < cfg->vcpus ? cfg->vcpu_affinity[i] : -1;
 	ret = make(vm, err);
@@ -527,6 +540,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	io_fini(vm);
 	pci_fini(vm);
 	vm_fini_virtio(vm);
+	events_fini(vm);
 	if (vm->ioapic_made)
 		ioapic_destroy(&vm->ioapic);
 	if (vm->com1_made)

@@ -36,6 +36,24 @@ struct vm_virtio {
 	struct virtio_mmio_place place;
 };
 
+#define VM_EVENTS    32
+#define VM_DOORBELLS 32
+
+/* events.c; all under the VM's lock, but what ready() reads: that is constant while fd is set. */
+struct vm_event {
+	struct ring_watch watch; /* first: ready() gets back to the whole */
+	struct catnap_vm *vm;
+	_Atomic int fd; /* -1: a free place */
+	uint64_t address;
+	uint32_t data;
+	struct catnap_halter *home;
+};
+
+struct vm_doorbell {
+	int fd; /* -1: a free place */
+	struct catnap_doorbell bell;
+};
+
 struct catnap_vm {
 	/* Constant between create and destroy. */
 	struct catnap_vm_config cfg; /* pointers to the caller's strings are not kept */
@@ -53,8 +71,9 @@ struct catnap_vm {
 	struct acpi acpi;
 	void *dtb;
 	size_t dtb_len;
-	char *linux_args; /* added to the command line of Linux images */
-	char *bootargs;	  /* the whole of it, for the device tree */
+	char *cmdline, *linux_given; /* as the configuration had them */
+	char *linux_args;	     /* added to the command line of Linux images */
+	char *bootargs;		     /* the whole of it, for the device tree */
 	struct load_places places;
 	struct dma dma;
 	struct io_thread *io; /* NULL: vCPUs run the devices */
@@ -62,6 +81,8 @@ struct catnap_vm {
 	unsigned int virtio_count;
 	int end_fd; /* eventfd: readable once the VM has ended */
 	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
+	struct vm_event events[VM_EVENTS];
+	struct vm_doorbell doorbells[VM_DOORBELLS];
 	uint32_t sandbox_features;
 	/* From the start on, unless cfg.sandbox is off. */
 	struct sandbox_filter vcpu_filter, io_filter;
@@ -107,6 +128,10 @@ void pci_fini(struct catnap_vm *vm);
 int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct kvm_error *err);
 /* A message-signalled interrupt, for msix_init(); @vm is the VM. Any thread. */
 void pci_send_message(void *vm, uint64_t address, uint32_t data);
+
+/* events.c: eventfds as interrupts, and as doorbells. */
+void events_init(struct catnap_vm *vm);
+void events_fini(struct catnap_vm *vm);
 
 /* virtio.c */
 void vm_init_virtio(struct catnap_vm *vm);

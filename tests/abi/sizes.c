@@ -117,6 +117,13 @@ int main(void)
 	FIELD(catnap_vcpu_stats, tsc_offset);
 	FIELD(catnap_vcpu_stats, after_guest_attempted);
 	FIELD(catnap_vcpu_stats, after_guest_successful);
+	STRUCT(catnap_doorbell);
+	FIELD(catnap_doorbell, size);
+	FIELD(catnap_doorbell, len);
+	FIELD(catnap_doorbell, address);
+	FIELD(catnap_doorbell, port);
+	FIELD(catnap_doorbell, match);
+	FIELD(catnap_doorbell, value);
 	STRUCT(catnap_disk);
 	FIELD(catnap_disk, size);
 	FIELD(catnap_disk, queues);

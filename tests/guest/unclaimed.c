@@ -2,7 +2,7 @@
 /* Where no device is, reads give all ones in every size, and writes change nothing. */
 #include "lib/guest.h"
 
-#define HOLE 0xd0000000u
+#define HOLE 0xcf000000u
 
 static uint8_t buf[32];
 

@@ -115,6 +115,15 @@ now()
 	cut -d ' ' -f 1 /proc/uptime
 }
 
+# drive NUMBER: the device of this case's drive, from 0 on
+drive()
+{
+	serial=$(sed -n "s/^$LAB_CASE //p" /lab/drives | cut -d ' ' -f $(($1 + 1)))
+	for d in /sys/block/vd*; do
+		[ "$(cat "$d/serial")" = "$serial" ] && echo "/dev/${d##*/}"
+	done
+}
+
 # Does this catnap have an option of the command run?
 has_option()
 {

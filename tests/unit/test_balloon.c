@@ -263,6 +263,74 @@ static void statistics_are_asked_for(void **state)
 	assert_true(s.stats[BALLOON_FREE] == UINT64_MAX);
 }
 
+/* With the event index a driver kicks only where it was asked to. */
+static void statistics_are_asked_for_again(void **state)
+{
+	struct bench *b = *state;
+	struct balloon_state s;
+	uint64_t at;
+
+	vdev_start(b->v, ALL | UINT64_C(1) << VIRTIO_F_EVENT_IDX, 5, 16);
+	at = vdev_alloc(b->v, 10);
+	for (uint64_t i = 1; i < 5; i++) {
+		put_stat(guest_ptr(&b->v->g, at), BALLOON_FREE, i);
+		assert_true(vdev_asks_for_kick(b->v, STATS));
+		vdev_offer1(b->v, STATS, at, 10, false);
+		virtio_kick(b->v->dev, STATS);
+		balloon_get_state(b->b, &s);
+		assert_int_equal(s.stats[BALLOON_FREE], i);
+		assert_int_equal(used(b, STATS), 0);
+	}
+}
+
+/* More buffers than the one that is kept: nobody is kept busy by them. */
+static void further_statistics_wait(void **state)
+{
+	struct bench *b = *state;
+	struct balloon_state s;
+	uint64_t at;
+
+	vdev_start(b->v, ALL, 5, 16);
+	at = vdev_alloc(b->v, 10);
+	for (int i = 0; i < 3; i++) {
+		put_stat(guest_ptr(&b->v->g, at), BALLOON_FREE, 7);
+		vdev_offer1(b->v, STATS, at, 10, false);
+		virtio_kick(b->v->dev, STATS);
+	}
+	for (int i = 0; i < 3; i++) {
+		vdev_turn(b->v);
+		assert_false(halter_pending(&b->v->home));
+		assert_int_equal(used(b, STATS), -1);
+		balloon_get_state(b->b, &s);
+		assert_int_equal(used(b, STATS), 0);
+	}
+}
+
+/* A guest with much to give does not hold its own thread for ever. */
+static void long_lists_take_turns(void **state)
+{
+	struct bench *b = *state;
+	const uint32_t len = 60 * BALLOON_PAGE;
+	unsigned int calls;
+	uint64_t at;
+
+	vdev_start(b->v, ALL, 5, 64);
+	at = vdev_alloc(b->v, len);
+	for (uint32_t i = 0; i < len; i += 4) {
+		uint32_t page = pfn(200 + (i / 4 & 1) * 2);
+
+		memcpy(guest_ptr(&b->v->g, at + i), &page, 4);
+	}
+	for (int i = 0; i < 8; i++)
+		vdev_offer1(b->v, INFLATE, at, len, false);
+	virtio_kick(b->v->dev, INFLATE);
+	calls = b->calls;
+	assert_true(calls < 2 * len / 4 + (64 << 10));
+	for (int i = 0; i < 8; i++)
+		vdev_until(b->v, used(b, INFLATE) == 0);
+	assert_int_equal(b->calls, 8 * len / 4);
+}
+
 static void malformed_queues_need_a_reset(void **state)
 {
 	struct bench *b = *state;
@@ -287,6 +355,9 @@ int main(void)
 		T(reports_without_hints),
 		T(the_size_is_agreed_on),
 		T(statistics_are_asked_for),
+		T(statistics_are_asked_for_again),
+		T(further_statistics_wait),
+		T(long_lists_take_turns),
 		T(malformed_queues_need_a_reset),
 	};
 

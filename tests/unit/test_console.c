@@ -18,17 +18,26 @@ struct bench {
 	char out[200000];
 	size_t len;
 	unsigned int calls;
+	_Atomic int inside;
+	void (*during)(struct bench *b); /* called once, by the first output() */
+	pthread_t other;
 };
 
 static void output(void *ctx, const void *data, size_t len)
 {
 	struct bench *b = ctx;
+	void (*during)(struct bench *b) = b->during;
 
+	assert_int_equal(atomic_fetch_add(&b->inside, 1), 0);
+	b->during = NULL;
+	if (during)
+		during(b);
 	assert_true(len > 0);
 	assert_true(b->len + len <= sizeof(b->out));
 	memcpy(b->out + b->len, data, len);
 	b->len += len;
 	b->calls++;
+	atomic_fetch_sub(&b->inside, 1);
 }
 
 static int set_up(void **state)
@@ -211,6 +220,58 @@ static void a_last_word(void **state)
 	assert_int_equal(b->out[0], '!');
 }
 
+/* Buffers of a byte each, more of them than are filled in one turn. */
+static void small_buffers_are_filled(void **state)
+{
+	struct bench *b = *state;
+	char many[300];
+	uint64_t at;
+
+	vdev_start(b->v, UINT64_C(1) << VIRTIO_F_EVENT_IDX, 2, 256);
+	at = vdev_alloc(b->v, 1);
+	for (int i = 0; i < 256; i++)
+		vdev_offer1(b->v, RX, at, 1, true);
+	virtio_kick(b->v->dev, RX);
+	memset(many, 'x', sizeof(many));
+	assert_int_equal(console_input(b->c, many, sizeof(many)), sizeof(many));
+	for (int i = 0; i < 256; i++)
+		vdev_until(b->v, used(b, RX) == 1);
+	for (int i = 0; i < 5; i++)
+		vdev_turn(b->v);
+	/* The rest has not come yet: the next buffer is asked for. */
+	assert_true(vdev_asks_for_kick(b->v, RX));
+}
+
+static void *write_on(void *arg)
+{
+	struct bench *b = arg;
+
+	halter_set_self(&b->v->home);
+	virtio_kick(b->v->dev, TX);
+	halter_set_self(NULL);
+	return NULL;
+}
+
+static void start_writing(struct bench *b)
+{
+	assert_int_equal(pthread_create(&b->other, NULL, write_on, b), 0);
+	/* Time for it to come as far as it does. */
+	poll(NULL, 0, 20);
+}
+
+/* A last word in the middle of another processor's output. */
+static void output_is_one_at_a_time(void **state)
+{
+	struct bench *b = *state;
+
+	vdev_start(b->v, 1u << 2, 2, 16);
+	vdev_offer1(b->v, TX, vdev_alloc(b->v, 5), 5, false);
+	b->during = start_writing;
+	virtio_config_write(b->v->dev, 8, "!\0\0\0", 4);
+	pthread_join(b->other, NULL);
+	assert_int_equal(b->len, 6);
+}
+
 static void malformed_queues_need_a_reset(void **state)
 {
 	struct bench *b = *state;
@@ -235,6 +296,8 @@ int main(void)
 		T(reset_forgets_input),
 		T(the_size_is_told),
 		T(a_last_word),
+		T(small_buffers_are_filled),
+		T(output_is_one_at_a_time),
 		T(malformed_queues_need_a_reset),
 	};
 

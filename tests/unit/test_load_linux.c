@@ -36,6 +36,8 @@ struct machine {
 	const char *cmdline, *more;
 	const void *initramfs, *dtb;
 	size_t initramfs_len, dtb_len;
+	struct load_places places;
+	size_t dtb_more, cmdline_more;
 	const struct acpi *acpi;
 	enum catnap_image_kind kind;
 };
@@ -83,7 +85,10 @@ static int load(struct machine *m, const void *bytes, size_t len)
 				   .initramfs = m->initramfs ? &initramfs : NULL,
 				   .acpi = m->acpi,
 				   .dtb = m->dtb,
-				   .dtb_len = m->dtb_len};
+				   .dtb_len = m->dtb_len,
+				   .dtb_more = m->dtb_more,
+				   .cmdline_more = m->cmdline_more,
+				   .places = &m->places};
 	int ret;
 
 	assert_non_null(copy);
@@ -544,6 +549,53 @@ static void test_command_line(void **state)
 	}
 }
 
+/* What is known only after the image was loaded. */
+static void test_again(void **state)
+{
+	const uint8_t dtb[24] = "a device tree", longer[40] = "another, with devices in it";
+	struct setup_data *d;
+	struct boot_params *p;
+	struct bzimage b;
+	struct machine m;
+	char text[80];
+
+	setup(&m);
+	make_bzimage(&b);
+	m.cmdline = "words";
+	m.dtb = dtb;
+	m.dtb_len = sizeof(dtb);
+	m.dtb_more = 16;
+	m.cmdline_more = 32;
+	assert_int_equal(load(&m, &b, sizeof(b)), 0);
+	p = at(&m, m.entry.rsi, sizeof(*p));
+	assert_int_equal(load_linux_dtb(&m.memory, &m.places, longer, sizeof(longer)), 0);
+	d = at(&m, p->hdr.setup_data, sizeof(*d) + sizeof(longer));
+	assert_int_equal(d->len, sizeof(longer));
+	assert_memory_equal(d->data, longer, sizeof(longer));
+	assert_int_equal(load_linux_dtb(&m.memory, &m.places, text, 41), -ENOSPC);
+	assert_int_equal(d->len, sizeof(longer));
+
+	memset(text, 'x', sizeof(text));
+	text[5 + 32] = '\0';
+	assert_int_equal(load_linux_again(&m.memory, &m.places, text), 0);
+	assert_string_equal(at(&m, p->hdr.cmd_line_ptr, 38), text);
+	assert_memory_equal(d->data, longer, sizeof(longer));
+	text[5 + 32] = 'x';
+	text[5 + 33] = '\0';
+	assert_int_equal(load_linux_again(&m.memory, &m.places, text), -ENOSPC);
+	teardown(&m);
+
+	/* No more than the kernel takes. */
+	setup(&m);
+	header(&b)->cmdline_size = 10;
+	m.cmdline = "words";
+	m.cmdline_more = 32;
+	assert_int_equal(load(&m, &b, sizeof(b)), 0);
+	assert_int_equal(load_linux_again(&m.memory, &m.places, "ten words."), 0);
+	assert_int_equal(load_linux_again(&m.memory, &m.places, "ten words!."), -ENOSPC);
+	teardown(&m);
+}
+
 static void test_other(void **state)
 {
 	struct vmlinux v;
@@ -572,7 +624,7 @@ int main(void)
 		cmocka_unit_test(test_large_initramfs), cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_truncated),	cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_flipped_bits),	cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_again),		cmocka_unit_test(test_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -441,6 +441,36 @@ static void a_malformed_ring_needs_a_reset(void **state)
 	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
 }
 
+static unsigned int locked; /* times that the device was found broken with the queue's lock held */
+
+static void broken_irq(void *ctx)
+{
+	struct vdev *v = ctx;
+
+	for (unsigned int queue = 0; queue < 2; queue++) {
+		if (pthread_mutex_trylock(&v->dev->queues[queue].vq.lock) == EBUSY)
+			locked++;
+		else
+			pthread_mutex_unlock(&v->dev->queues[queue].vq.lock);
+	}
+}
+
+/* Else it could be found broken after a reset, by what its driver before has done. */
+static void it_is_broken_before_a_reset(void **state)
+{
+	static const struct virtio_transport_ops ops = {vdev_irq_queue, broken_irq};
+	struct bench *b = *state;
+
+	b->v->dev->transport_ops = &ops;
+	locked = 0;
+	for (unsigned int queue = 0; queue < 2; queue++) {
+		vdev_start(b->v, 0, 2, 16);
+		vdev_offer1(b->v, queue, UINT64_C(1) << 40, 100, queue == 0);
+		virtio_kick(b->v->dev, queue);
+		assert_int_equal(locked, queue + 1);
+	}
+}
+
 /* -- control ---------------------------------------------------------------------------------- */
 
 static uint8_t control(struct bench *b, unsigned int queue, uint8_t class, uint8_t cmd,
@@ -486,6 +516,32 @@ static void pairs_are_switched(void **state)
 	assert_int_equal(control(b, 4, 4, 0, &n, 2), 1);
 }
 
+/* With the event index a driver kicks only where it was asked to. */
+static void every_command_is_asked_for(void **state)
+{
+	struct bench *b = *state;
+	uint16_t n = 1;
+
+	vdev_start(b->v,
+		   BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_F_EVENT_IDX), 5,
+		   16);
+	for (int i = 0; i < 5; i++) {
+		assert_true(vdev_asks_for_kick(b->v, 4));
+		assert_int_equal(control(b, 4, 4, 0, &n, 2), 0);
+	}
+	assert_true(vdev_asks_for_kick(b->v, 4));
+}
+
+static void a_malformed_control_queue_needs_a_reset(void **state)
+{
+	struct bench *b = *state;
+
+	vdev_start(b->v, BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ), 5, 16);
+	vdev_offer1(b->v, 4, UINT64_C(1) << 40, 4, false);
+	virtio_kick(b->v->dev, 4);
+	assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
+}
+
 static void without_multiqueue_control_is_the_third_queue(void **state)
 {
 	struct bench *b = *state;
@@ -495,6 +551,31 @@ static void without_multiqueue_control_is_the_third_queue(void **state)
 	vdev_start(b->v, BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS), 3, 16);
 	assert_int_equal(control(b, 2, 5, 0, &offloads, 8), 0);
 	assert_int_equal(control(b, 2, 4, 0, &n, 2), 1);
+}
+
+/* Nobody looks for packets there. */
+static void the_control_queue_is_no_receive_queue(void **state)
+{
+	struct bench *b = *state;
+	uint64_t at, offloads = 0;
+
+	vdev_start(b->v, BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS), 4, 16);
+	at = vdev_alloc(b->v, 100);
+	vdev_offer1(b->v, 2, at, 100, true);
+	arrive(b, 1, 60);
+	net_set_link(b->net, false);
+	net_set_link(b->net, true);
+	for (int i = 0; i < 5; i++)
+		vdev_turn(b->v);
+	assert_int_equal(used(b, 2), -1);
+	/* Nor for any to send behind it. */
+	vdev_offer1(b->v, 3, at, 100, false);
+	virtio_kick(b->v->dev, 3);
+	assert_int_equal(used(b, 3), -1);
+	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
+	virtio_kick(b->v->dev, 2);
+	assert_int_equal(used(b, 2), 1); /* a command without a word in it */
+	assert_int_equal(control(b, 2, 5, 0, &offloads, 8), 0);
 }
 
 static void offloads_are_those_agreed_on(void **state)
@@ -546,8 +627,12 @@ int main(void)
 		T(malformed_packets_are_dropped),
 		T(a_full_other_side_is_waited_for),
 		T(a_malformed_ring_needs_a_reset),
+		T(it_is_broken_before_a_reset),
 		T(pairs_are_switched),
+		T(every_command_is_asked_for),
+		T(a_malformed_control_queue_needs_a_reset),
 		T(without_multiqueue_control_is_the_third_queue),
+		T(the_control_queue_is_no_receive_queue),
 		T(offloads_are_those_agreed_on),
 		T(the_configuration_is_told),
 	};

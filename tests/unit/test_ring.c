@@ -2,6 +2,7 @@
 /* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <linux/futex.h>
@@ -207,6 +209,36 @@ static void it_is_armed_again_after_an_overflow(void **state)
 		assert_int_equal(fired[fd], 1);
 		assert_int_equal(read(fd, &n, 8), 8);
 	}
+	close(fd);
+}
+
+static unsigned int endless;
+static int endless_fd;
+
+static void ring_again(struct ring_watch *watch, uint32_t events)
+{
+	/* It has to end for the test to fail. */
+	if (++endless < 100000)
+		ring_it(endless_fd);
+}
+
+/* A packet each time that one was taken: the owner has to look at something else, too. */
+static void a_handler_that_brings_more_has_its_turn(void **state)
+{
+	struct ring_watch watch = {.ready = ring_again};
+	int fd = event();
+
+	endless = 0;
+	endless_fd = fd;
+	assert_int_equal(ring_add_watch(&ring, fd, POLLIN, &watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	ring_it(fd);
+	assert_true(reap() > 0);
+	assert_in_range(endless, 1, 1000);
+	/* And the next turn goes on. */
+	assert_true(ring_ready(&ring));
+	assert_true(reap() > 0);
+	assert_int_equal(ring_del_watch(&ring, fd, &watch), 0);
 	close(fd);
 }
 
@@ -504,6 +536,69 @@ static void requests_and_sources_do_not_disturb_each_other(void **state)
 	close(slow);
 }
 
+/* -- watches ---------------------------------------------------------------------------------- */
+
+struct counter {
+	struct ring_watch watch;
+	uint32_t events;
+	int calls;
+};
+
+static void count_it(struct ring_watch *watch, uint32_t events)
+{
+	struct counter *c = (struct counter *)watch;
+
+	c->events |= events;
+	c->calls++;
+}
+
+static void a_watch_has_a_handler_of_its_own(void **state)
+{
+	struct counter in = {.watch = {count_it}}, out = {.watch = {count_it}};
+	int fd = event(), pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	/* One descriptor three times: for whoever has the ring, to be read, and to be written. */
+	assert_int_equal(ring_add(&ring, pair[0]), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), -EEXIST);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLOUT, &out.watch), 0);
+	assert_int_equal(ring_add(&ring, fd), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	assert_int_equal(reap(), 1);
+	assert_int_equal(out.calls, 1);
+	assert_true(out.events & POLLOUT);
+	assert_int_equal(in.calls, 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	ring_it(fd);
+	reap();
+	assert_int_equal(in.calls, 1);
+	assert_true(in.events & POLLIN);
+	assert_int_equal(fired[pair[0]], 1);
+	assert_int_equal(fired[fd], 1);
+	/* Removed one by one. */
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), -ENOENT);
+	assert_int_equal(ring_sync(&ring), 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	reap();
+	assert_int_equal(in.calls, 1);
+	assert_int_equal(fired[pair[0]], 2);
+	/* And taken up again before the ring knows: what is ready is told anew. */
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	reap();
+	assert_int_equal(in.calls, 2);
+	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
+	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_sync(&ring), 0);
+	reap();
+	assert_int_equal(in.calls, 3);
+	close(pair[0]);
+	close(pair[1]);
+	close(fd);
+}
+
 int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -514,6 +609,7 @@ int main(void)
 		RING_TEST(a_source_fires_each_time),
 		RING_TEST(one_that_was_signalled_before_fires_when_armed),
 		RING_TEST(it_is_armed_again_after_an_overflow),
+		RING_TEST(a_handler_that_brings_more_has_its_turn),
 		RING_TEST(a_deleted_one_fires_no_more),
 		RING_TEST(a_number_that_is_used_again_is_another_source),
 		RING_TEST(a_closed_one_harms_nobody),
@@ -522,6 +618,7 @@ int main(void)
 		RING_TEST(a_request_is_done_once),
 		RING_TEST(more_requests_than_the_queues_hold_are_all_done),
 		RING_TEST(a_request_that_done_begins_is_submitted),
+		RING_TEST(a_watch_has_a_handler_of_its_own),
 		RING_TEST(requests_and_sources_do_not_disturb_each_other),
 	};
 

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,8 +19,12 @@ struct fix {
 	struct virtio_mmio m;
 	struct bus bus;
 	uint8_t config[6];
-	unsigned int kicks[2], edges;
-	bool level;
+	unsigned int kicks[2];
+	_Atomic unsigned int edges;
+	_Atomic bool level;
+	/* Called once, while the pin is up. */
+	void (*_Atomic while_up)(struct fix *f);
+	pthread_t other;
 };
 
 static void kick(struct virtio_device *dev, unsigned int index)
@@ -39,10 +44,14 @@ static const struct virtio_ops ops = {.kick = kick, .config_write = config_write
 static void set_pin(void *ctx, bool level)
 {
 	struct fix *f = ctx;
+	void (*while_up)(struct fix * f);
 
 	if (level && !f->level)
 		f->edges++;
 	f->level = level;
+	while_up = level ? atomic_exchange(&f->while_up, NULL) : NULL;
+	if (while_up)
+		while_up(f);
 }
 
 static int setup(void **state)
@@ -216,6 +225,39 @@ static void test_interrupt(void **state)
 	assert_int_equal(rd(f, 0x60), 0);
 }
 
+static void *other_queue(void *arg)
+{
+	struct fix *f = arg;
+
+	f->dev.transport_ops->interrupt_queue(f->dev.transport, 0);
+	return NULL;
+}
+
+/* The driver acknowledges at once; and on another thread the next is due. */
+static void acknowledge_and_interrupt(struct fix *f)
+{
+	wr(f, 0x64, 1);
+	assert_int_equal(pthread_create(&f->other, NULL, other_queue, f), 0);
+	while (!(rd(f, 0x60) & 1))
+		;
+	/* Time for it to come as far as it does. */
+	usleep(20000);
+}
+
+/* Two threads that interrupt at once: each has its edge if the driver has seen the first. */
+static void test_interrupts_at_once(void **state)
+{
+	struct fix *f = *state;
+
+	up(f);
+	atomic_store(&f->while_up, acknowledge_and_interrupt);
+	f->dev.transport_ops->interrupt_queue(f->dev.transport, 1);
+	pthread_join(f->other, NULL);
+	assert_int_equal(rd(f, 0x60), 1);
+	assert_int_equal(f->edges, 2);
+	assert_false(f->level);
+}
+
 static void test_config(void **state)
 {
 	struct fix *f = *state;
@@ -262,7 +304,8 @@ static void test_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_identity), T(test_queue), T(test_interrupt), T(test_config), T(test_access),
+		T(test_identity),	    T(test_queue),  T(test_interrupt),
+		T(test_interrupts_at_once), T(test_config), T(test_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

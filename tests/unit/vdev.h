@@ -147,6 +147,14 @@ static inline uint16_t vdev_offer1(struct vdev *v, unsigned int queue, uint64_t 
 	return vdev_offer(v, queue, &at, &len, 1, write ? 0 : 1);
 }
 
+/* With the event index: would the driver kick for the next chain that it offers? (2.7.10) */
+static inline bool vdev_asks_for_kick(struct vdev *v, unsigned int queue)
+{
+	struct driver *q = &v->q[queue];
+
+	return guest_get16(q->g, driver_avail_event(q)) == q->idx;
+}
+
 /* One turn of the owner's loop: what was posted, what has become ready. */
 static inline void vdev_turn(struct vdev *v)
 {

@@ -74,10 +74,11 @@ int pci_function_add_bar(struct pci_function *f, unsigned int index, uint64_t si
 {
 	uint64_t limit = UINT64_C(1) << (wide ? 62 : 31), rounded = PCI_BAR_MIN, mask;
 	unsigned int reg = bar_register(index);
-	struct pci_bar *b = &f->bars[index];
+	struct pci_bar *b;
 
 	if (index >= PCI_BARS || (wide && index + 1 >= PCI_BARS) || !size || size > limit)
 		return -EINVAL;
+	b = &f->bars[index];
 	if (b->size || (wide && b[1].size) || (index && b[-1].size && b[-1].wide))
 		return -EINVAL;
 	while (rounded < size)
@@ -247,9 +248,12 @@ void pci_function_write(struct pci_function *f, unsigned int reg, const void *da
 static const struct pci_bar *bar_at(const struct pci_function *f, unsigned int index,
 				    uint64_t offset, unsigned int len)
 {
-	const struct pci_bar *b = &f->bars[index];
+	const struct pci_bar *b;
 
-	return index < PCI_BARS && offset < b->size && len <= b->size - offset ? b : NULL;
+	if (index >= PCI_BARS)
+		return NULL;
+	b = &f->bars[index];
+	return offset < b->size && len <= b->size - offset ? b : NULL;
 }
 
 bool pci_function_bar_read(const struct pci_function *f, unsigned int index, uint64_t offset,

@@ -15,6 +15,7 @@
 #define PFNS_MAX   (64u << 10) /* page numbers that are taken from one chain */
 #define PFNS_READ  256	       /* at a time */
 #define BATCH	   64	       /* chains before others on the thread have their turn */
+#define PFNS_TURN  (64u << 10) /* page numbers, likewise: each may be a system call */
 #define STAT_BYTES 10	       /* a tag of two bytes, and the value */
 #define STATS_READ 32	       /* how many of them are looked at */
 
@@ -158,35 +159,46 @@ static bool serve_chain(struct balloon *b, unsigned int index, const struct vq_c
 	}
 }
 
+/*
+ * One buffer for statistics is here at a time; what else there is in their queue waits until that
+ * one has gone, see balloon_get_state(). Queue lock held.
+ */
+static bool stats_wait(const struct balloon *b, unsigned int index)
+{
+	return index == BALLOON_STATS_QUEUE && b->stats_held;
+}
+
 static void serve(struct balloon *b, unsigned int index)
 {
 	struct virtqueue *vq = &b->dev.queues[index].vq;
 	struct iovec iov[CHAIN_MAX];
 	unsigned int batch = 0;
+	uint64_t pfns = 0;
 	int ret = 0;
 
 	pthread_mutex_lock(&vq->lock);
-	while (atomic_load(&b->dev.running) && vq->enabled && batch++ < BATCH) {
+	while (atomic_load(&b->dev.running) && vq->enabled && !stats_wait(b, index)) {
 		struct vq_chain c = {.iov = iov, .max = CHAIN_MAX};
 
-		/* One buffer for statistics is here at a time. */
-		if (index == BALLOON_STATS_QUEUE && b->stats_held)
+		if (batch++ == BATCH || pfns >= PFNS_TURN) {
+			halter_post(b->dev.home, &b->tasks[index]);
 			break;
+		}
 		ret = vq_pop(vq, &c);
+		/* The event index moves on, so that the next one brings a kick. */
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
 		if (ret <= 0)
 			break;
 		virtio_count(&b->dev.counters.requests, 1);
+		if (index == BALLOON_INFLATE)
+			pfns += c.out_len / 4;
 		if (serve_chain(b, index, &c))
 			vq_push(vq, c.head, 0);
 	}
 	virtio_publish(&b->dev, index);
 	if (ret < 0)
 		virtio_broken(&b->dev, vq->fault);
-	if (batch > BATCH)
-		halter_post(b->dev.home, &b->tasks[index]);
-	/* The event index moves on, so that the next one brings a kick. */
-	else if (ret == 0 && vq_kicks(vq, true))
-		halter_post(b->dev.home, &b->tasks[index]);
 	pthread_mutex_unlock(&vq->lock);
 }
 
@@ -355,6 +367,9 @@ void balloon_get_state(struct balloon *b, struct balloon_state *s)
 	if (atomic_load(&b->dev.running) && b->stats_held) {
 		b->stats_held = false;
 		vq_push(vq, b->stats_head, 0);
+		/* Before the driver sees it: its next buffer is to bring a kick. */
+		if (vq_kicks(vq, true))
+			halter_post(b->dev.home, &b->tasks[BALLOON_STATS_QUEUE]);
 		virtio_publish(&b->dev, BALLOON_STATS_QUEUE);
 	}
 	pthread_mutex_unlock(&vq->lock);

@@ -548,26 +548,28 @@ static bool parse(struct request *r, const struct vq_chain *c)
 
 /* -- queues ----------------------------------------------------------------------------------- */
 
-/* Queue lock held. 1: *@out was taken from the queue, and counts as in flight. */
-static int take(struct blk *blk, unsigned int index, struct request **out, struct vq_chain *c)
+/* Queue lock held. A request that was taken from the queue, and counts as in flight; NULL: there is
+ * none, or *@ret < 0: the queue is broken. */
+static struct request *take(struct blk *blk, unsigned int index, struct vq_chain *c, int *ret)
 {
 	struct blk_queue *bq = &blk->queues[index];
 	struct virtqueue *q = &blk->dev.queues[index].vq;
 	struct iovec *last;
 	struct request *r;
-	int ret;
 
+	*ret = 0;
 	if (!atomic_load(&blk->dev.running) || !bq->free_count)
-		return 0;
+		return NULL;
 	r = &bq->requests[bq->free[bq->free_count - 1]];
 	*c = (struct vq_chain){.iov = r->buffers, .max = BUFFERS};
-	ret = vq_pop(q, c);
-	if (ret <= 0)
-		return ret;
+	*ret = vq_pop(q, c);
+	if (*ret <= 0)
+		return NULL;
 	/* There is no place to say what is wrong with it. */
 	if (c->out_len < sizeof(struct request_header) || !c->in_len) {
 		vq_push(q, c->head, 0);
-		return vq_break(q, "a request without header or status");
+		*ret = vq_break(q, "a request without header or status");
+		return NULL;
 	}
 	bq->free_count--;
 	r->req.done = on_done;
@@ -584,8 +586,7 @@ static int take(struct blk *blk, unsigned int index, struct request **out, struc
 	r->retries = 0;
 	r->zeroing = r->sync = false;
 	virtio_request_begin(&blk->dev);
-	*out = r;
-	return 1;
+	return r;
 }
 
 static void kick(struct virtio_device *dev, unsigned int index)
@@ -593,19 +594,19 @@ static void kick(struct virtio_device *dev, unsigned int index)
 	struct blk *blk = (struct blk *)dev;
 	struct virtqueue *q = &dev->queues[index].vq;
 	unsigned int limit = QUEUE_SIZE;
-	struct request *r = NULL;
+	struct request *r;
 	struct vq_chain c;
 	bool more;
 	int ret;
 
 	do {
 		pthread_mutex_lock(&q->lock);
-		ret = take(blk, index, &r, &c);
+		r = take(blk, index, &c, &ret);
 		if (ret < 0)
 			virtio_broken(dev, q->fault);
-		more = ret > 0 || (ret == 0 && vq_kicks(q, true));
+		more = r || (ret == 0 && vq_kicks(q, true));
 		pthread_mutex_unlock(&q->lock);
-		if (ret > 0) {
+		if (r) {
 			virtio_count(&dev->counters.requests, 1);
 			if (parse(r, &c))
 				go_on(r);

@@ -162,10 +162,14 @@ static void receive(struct console *c)
 	int ret = 0;
 
 	pthread_mutex_lock(&vq->lock);
-	while (usable(c, CONSOLE_RX) && has_input(c) && batch++ < INPUT_BATCH) {
+	while (usable(c, CONSOLE_RX) && has_input(c)) {
 		struct vq_chain chain = {.iov = iov, .max = CONSOLE_BUFFERS};
 		uint32_t n;
 
+		if (batch++ == INPUT_BATCH) {
+			halter_post(c->dev.home, &c->rx_task);
+			break;
+		}
 		ret = vq_pop(vq, &chain);
 		if (ret == 0 && vq_kicks(vq, true))
 			continue;
@@ -218,8 +222,11 @@ static void config_write(struct virtio_device *dev, uint32_t offset, const void 
 
 	if (offset != offsetof(struct config_space, emergency) || !virtio_has(dev, F_EMERGENCY))
 		return;
+	/* One call at a time: another vCPU may have a chain in hand. */
+	pthread_mutex_lock(&dev->queues[CONSOLE_TX].vq.lock);
 	if (c->output)
 		c->output(c->output_ctx, data, 1);
+	pthread_mutex_unlock(&dev->queues[CONSOLE_TX].vq.lock);
 }
 
 static void kick(struct virtio_device *dev, unsigned int index)

@@ -37,12 +37,18 @@ enum {
 	REG_CONFIG = 0x100,
 };
 
+/*
+ * Two pulses may not run into one: the driver may have acknowledged the first, and be done with it,
+ * before its falling edge, and the second would have none of its own.
+ */
 static void interrupt(struct virtio_mmio *m, uint32_t bit)
 {
 	if (atomic_fetch_or(&m->interrupt_status, bit) & bit)
 		return;
+	pthread_mutex_lock(&m->pulse);
 	m->set_pin(m->ctx, true);
 	m->set_pin(m->ctx, false);
+	pthread_mutex_unlock(&m->pulse);
 }
 
 static void interrupt_queue(void *transport, unsigned int index)
@@ -214,6 +220,7 @@ void virtio_mmio_init(struct virtio_mmio *m, struct virtio_device *dev,
 	m->dev = dev;
 	m->set_pin = set_pin;
 	m->ctx = ctx;
+	m->pulse = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	dev->transport_ops = &transport_ops;
 	dev->transport = m;
 }

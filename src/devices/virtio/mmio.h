@@ -10,6 +10,7 @@
 #ifndef DEVICES_VIRTIO_MMIO_H
 #define DEVICES_VIRTIO_MMIO_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,8 @@ struct virtio_mmio {
 	/* The driver's; any thread, though a driver that means it uses one at a time. */
 	_Atomic uint32_t device_features_sel, driver_features_sel, queue_sel;
 	_Atomic uint32_t interrupt_status;
+
+	pthread_mutex_t pulse; /* held while the pin is up; the last to be taken; nothing to free */
 };
 
 extern const struct bus_ops virtio_mmio_ops; /* dev is the struct virtio_mmio */

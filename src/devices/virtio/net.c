@@ -27,6 +27,13 @@ static const uint64_t features =
 	UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF | UINT64_C(1) << VIRTIO_NET_F_STATUS |
 	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ;
 
+/* Queue lock held. Without multiqueue the control queue is where the second pair would receive. */
+static bool usable(struct net *net, const struct net_pair *p, const struct virtqueue *vq)
+{
+	return atomic_load(&net->dev.running) && vq->enabled && !vq->broken &&
+	       p < net->pairs + atomic_load_explicit(&net->pairs_in_use, memory_order_relaxed);
+}
+
 static struct net *to_net(struct virtio_device *dev)
 {
 	return (struct net *)((char *)dev - offsetof(struct net, dev));
@@ -134,8 +141,7 @@ static void receive(struct net *net, struct net_pair *p)
 	enum rx what = RX_DONE;
 
 	pthread_mutex_lock(&vq->lock);
-	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken ||
-	    !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
+	if (!usable(net, p, vq) || !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
 		pthread_mutex_unlock(&vq->lock);
 		return;
 	}
@@ -150,12 +156,12 @@ static void receive(struct net *net, struct net_pair *p)
 	}
 	if (what == RX_EMPTY)
 		vq_kicks(vq, false);
-	if (what == RX_BROKEN)
-		vq->broken = true;
 	virtio_publish(&net->dev, p->rx->index);
-	pthread_mutex_unlock(&vq->lock);
-	if (what == RX_BROKEN)
+	if (what == RX_BROKEN) {
+		vq->broken = true;
 		virtio_broken(&net->dev, "the receive queue is malformed");
+	}
+	pthread_mutex_unlock(&vq->lock);
 	/* Others on this thread want their turn, the guest among them. */
 	if (what == RX_DONE)
 		halter_post(p->home, &p->rx_task);
@@ -243,7 +249,7 @@ static void transmit(struct net *net, struct net_pair *p)
 	int ret;
 
 	pthread_mutex_lock(&vq->lock);
-	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken || p->tx_blocked) {
+	if (!usable(net, p, vq) || p->tx_blocked) {
 		pthread_mutex_unlock(&vq->lock);
 		return;
 	}
@@ -269,9 +275,9 @@ static void transmit(struct net *net, struct net_pair *p)
 		virtio_count(&p->tx_blocks, 1);
 	}
 	virtio_publish(&net->dev, p->tx->index);
-	pthread_mutex_unlock(&vq->lock);
 	if (ret < 0)
 		virtio_broken(&net->dev, "the transmit queue is malformed");
+	pthread_mutex_unlock(&vq->lock);
 	/* A watch that cannot be had (no place left in the ring) must not stop the queue for ever:
 	 * the home tries again, after all else that it has to do. */
 	if (blocked && halter_watch(p->home, p->fd, POLLOUT, &p->tx_watch) < 0) {
@@ -328,6 +334,7 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 
 	if (ret < 0)
 		return ret;
+	atomic_store_explicit(&net->pairs_in_use, pairs, memory_order_relaxed);
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
 
@@ -339,6 +346,7 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 		if (ret < 0)
 			return ret;
 		halter_post(p->home, &p->rx_task);
+		halter_post(p->home, &p->tx_task); /* what was added before */
 	}
 	return 0;
 }

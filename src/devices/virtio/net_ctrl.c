@@ -61,23 +61,29 @@ void net_control(struct net *net)
 	unsigned int index = net_ctrl_index(net), batch = 0;
 	struct virtqueue *vq = &net->dev.queues[index].vq;
 	struct iovec iov[NET_CTRL_IOV];
-	bool more = true;
+	int ret = 0;
 
 	pthread_mutex_lock(&vq->lock);
-	if (!atomic_load(&net->dev.running) || !vq->enabled || vq->broken)
-		more = false;
-	/* Kicks stay wanted: a command that comes while one is carried out brings its own. */
-	while (more && batch++ < CTRL_BATCH) {
+	while (atomic_load(&net->dev.running) && vq->enabled && !vq->broken) {
 		struct vq_chain c = {.iov = iov, .max = NET_CTRL_IOV};
 		uint8_t ack;
 		size_t n;
 
-		if (vq_pop(vq, &c) <= 0)
+		ret = vq_pop(vq, &c);
+		/* The event index moves on, so that the next command brings a kick. */
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret <= 0)
 			break;
 		ack = command(net, &c) < 0 ? CTRL_ERR : CTRL_OK;
 		n = iov_write(c.iov + c.out, c.in, 0, &ack, sizeof(ack));
 		vq_push(vq, c.head, (uint32_t)n);
+		/* Another vCPU may be adding all the time. */
+		if (++batch == CTRL_BATCH && virtio_kick_later(&net->dev, index))
+			break;
 	}
 	virtio_publish(&net->dev, index);
+	if (ret < 0)
+		virtio_broken(&net->dev, vq->fault);
 	pthread_mutex_unlock(&vq->lock);
 }

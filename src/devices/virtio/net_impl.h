@@ -95,6 +95,7 @@ struct net {
 	struct net_config_space config; /* under the device's lock, once made */
 	struct net_backend backend;
 	unsigned int pair_count;
+	_Atomic unsigned int pairs_in_use; /* the first of them; of the others the queues rest */
 	struct net_pair *pairs;
 	char *name;
 	_Atomic bool link_up;

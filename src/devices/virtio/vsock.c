@@ -129,8 +129,8 @@ static bool next_packet(struct vsock *vs, struct vq_chain *chain, uint32_t *len)
 	return true;
 }
 
-/* Both return what is wrong with the queue, or NULL. */
-static const char *receive(struct vsock *vs, bool *more)
+/* Both return false if the queue is malformed. */
+static bool receive(struct vsock *vs, bool *more)
 {
 	struct virtqueue *vq = &vs->dev.queues[VSOCK_RX].vq;
 	const char *fault = NULL;
@@ -170,8 +170,10 @@ static const char *receive(struct vsock *vs, bool *more)
 	if (!vs->rst_count && !vs->first)
 		vq_kicks(vq, false); /* until there is no buffer for something */
 	virtio_publish(&vs->dev, VSOCK_RX);
+	if (fault)
+		virtio_broken(&vs->dev, fault);
 	pthread_mutex_unlock(&vq->lock);
-	return fault;
+	return !fault;
 }
 
 static void take_packet(struct vsock *vs, struct vq_chain *chain)
@@ -193,7 +195,7 @@ static void take_packet(struct vsock *vs, struct vq_chain *chain)
 	vsock_conn_packet(vs, &h, iov, count);
 }
 
-static const char *transmit(struct vsock *vs, bool *more)
+static bool transmit(struct vsock *vs, bool *more)
 {
 	struct virtqueue *vq = &vs->dev.queues[VSOCK_TX].vq;
 	const char *fault = NULL;
@@ -223,28 +225,27 @@ static const char *transmit(struct vsock *vs, bool *more)
 		vq_push(vq, chain.head, 0);
 	}
 	virtio_publish(&vs->dev, VSOCK_TX);
+	if (fault)
+		virtio_broken(&vs->dev, fault);
 	pthread_mutex_unlock(&vq->lock);
-	return fault;
+	return !fault;
 }
 
 /* All that can be done now. Any halter's thread. */
 static void serve(struct vsock *vs)
 {
-	const char *fault, *fault2;
-	bool more = false;
+	bool more = false, fine;
 	unsigned int held;
 
 	pthread_mutex_lock(&vs->lock);
 	do {
 		held = vs->rst_count;
-		fault = transmit(vs, &more);
-		fault2 = receive(vs, &more);
+		fine = transmit(vs, &more);
+		fine = receive(vs, &more) && fine;
 		/* Answers went out, so that what they held up may go on. */
-	} while (!more && !fault && !fault2 && held == VSOCK_RST_MAX && vs->rst_count < held);
+	} while (!more && fine && held == VSOCK_RST_MAX && vs->rst_count < held);
 	pthread_mutex_unlock(&vs->lock);
-	if (fault || fault2)
-		virtio_broken(&vs->dev, fault ? fault : fault2);
-	else if (more)
+	if (fine && more)
 		halter_post(vs->dev.home, &vs->task);
 }
 

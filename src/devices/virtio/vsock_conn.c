@@ -200,12 +200,13 @@ static int keep(struct vsock_conn *c, const struct iovec *iov, unsigned int coun
 	uint32_t at = c->came % VSOCK_BUFFER;
 	uint32_t n = len < VSOCK_BUFFER - at ? len : VSOCK_BUFFER - at;
 
-	if (!c->buffer)
-		c->buffer = malloc(VSOCK_BUFFER);
-	if (!c->buffer)
+	uint8_t *buffer = c->buffer ? c->buffer : malloc(VSOCK_BUFFER);
+
+	if (!buffer)
 		return -ENOMEM;
-	iov_read(iov, count, offset, c->buffer + at, n);
-	iov_read(iov, count, offset + n, c->buffer, len - n);
+	iov_read(iov, count, offset, buffer + at, n);
+	iov_read(iov, count, offset + n, buffer, len - n);
+	c->buffer = buffer;
 	c->came += len;
 	return 0;
 }

@@ -15,10 +15,10 @@ ip link set tapm0 up
 # over NAME TAP NET ARGUMENTS ...
 over()
 {
-	name=$1 tap=$2 net=10.9.$3
+	name=$1 tap=$2 net=10.9.$3 dev=${2%%,*}
 	shift 3
-	ip addr flush dev $tap
-	ip addr add $net.1/24 dev $tap
+	ip addr flush dev $dev
+	ip addr add $net.1/24 dev $dev
 	guest_start 200 -k /guest/bzImage -i /guest/initramfs -m 256M -c "console=ttyS0 quiet run=report,shell" \
 		--net tap=$tap,mac=02:00:00:00:00:05 "$@"
 	if ! wait_for 60 'guest# '; then
@@ -53,7 +53,6 @@ over()
 	is "$name: its address" "$(grep -c '^02:00:00:00:00:05' "$out")" 1
 	note "$(grep -A 12 '"net' $stats | tr -d '\n')"
 }
-over "mmio, acpi" tap0 0 --transport mmio
-#over "mmio, fdt" tap0 0 --transport mmio --hw fdt
-over "two queues" tapm0 1 --transport mmio --cpus 2
-#over "I/O thread" tap0 0 --transport mmio --io thread
+over "mmio" tap0 0 --transport mmio
+over "pci, two queues, two CPUs" tapm0,queues=2 1 --transport pci --cpus 2
+over "pci, I/O thread" tap0 0 --transport pci --io thread

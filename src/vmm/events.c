@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * External events: eventfds that interrupt the guest, and eventfds that the guest signals (what
+ * irqfd and ioeventfd are to KVM's irqchip; kvm api.rst, 4.75 and 4.59).
+ *
+ * With irqchip user an interrupt's eventfd is armed in the ring of the vCPU that the message names,
+ * or of the I/O thread: a vCPU that waits sees it itself. With irqchip kernel KVM takes it, by an
+ * entry in its routing table. A doorbell is KVM's in both: the guest's write does not leave the
+ * kernel.
+ *
+ * Places in the tables are used again, but stay where they are: a handler that a removal has
+ * overtaken finds an event that is not there, or a descriptor with nothing to read.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "vmm/vm.h"
+
+#define MSI_BASE	UINT64_C(0xfee00000)
+#define MSI_DEST(a)	((uint32_t)((a) >> 12) & 0xff)
+#define MSI_LOGICAL	UINT64_C(4)
+#define PIC_PINS	16
+#define FIRST_EVENT_GSI IOAPIC_PINS
+
+static int fail(struct catnap_vm *vm, int ret, const char *what)
+{
+	snprintf(vm->error.text, sizeof(vm->error.text), "%s: %s", what, strerror(-ret));
+	return ret;
+}
+
+/* -- interrupts ------------------------------------------------------------------------------- */
+
+/* On the thread of the halter that watches. The descriptor may be one that blocks. */
+static void ready(struct ring_watch *watch, uint32_t events)
+{
+	struct vm_event *e = (struct vm_event *)watch;
+	int fd = atomic_load_explicit(&e->fd, memory_order_acquire);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t n;
+
+	if (fd < 0 || poll(&p, 1, 0) != 1 || read(fd, &n, sizeof(n)) != sizeof(n))
+		return;
+	catnap_vm_signal_msi(e->vm, e->address, e->data);
+}
+
+/* KVM's routing table as it is without us, and the events. Lock held. */
+static int set_routes(struct catnap_vm *vm)
+{
+	const unsigned int most = PIC_PINS + IOAPIC_PINS + VM_EVENTS;
+	struct kvm_irq_routing *table =
+		calloc(1, sizeof(*table) + most * sizeof(table->entries[0]));
+	int ret;
+
+	if (!table)
+		return -ENOMEM;
+	for (unsigned int pin = 0; pin < PIC_PINS; pin++)
+		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
+			.gsi = pin,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = {.irqchip = pin < 8 ? KVM_IRQCHIP_PIC_MASTER
+							 : KVM_IRQCHIP_PIC_SLAVE,
+				      .pin = pin % 8}};
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++)
+		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
+			.gsi = pin,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin}};
+	for (unsigned int i = 0; i < VM_EVENTS; i++) {
+		const struct vm_event *e = &vm->events[i];
+
+		if (e->fd >= 0)
+			table->entries[table->nr++] = (struct kvm_irq_routing_entry){
+				.gsi = FIRST_EVENT_GSI + i,
+				.type = KVM_IRQ_ROUTING_MSI,
+				.u.msi = {.address_lo = (uint32_t)e->address,
+					  .address_hi = (uint32_t)(e->address >> 32),
+					  .data = e->data}};
+	}
+	ret = ioctl(vm->kvm.vm_fd, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
+	free(table);
+	return ret;
+}
+
+static int set_irqfd(struct catnap_vm *vm, unsigned int index, uint32_t flags)
+{
+	struct kvm_irqfd irqfd = {.fd = (uint32_t)vm->events[index].fd,
+				  .gsi = FIRST_EVENT_GSI + index,
+				  .flags = flags};
+
+	return ioctl(vm->kvm.vm_fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
+}
+
+static struct catnap_halter *home_of(struct catnap_vm *vm, uint64_t address)
+{
+	uint32_t dest = MSI_DEST(address);
+
+	if (vm->io)
+		return &vm->io->halter;
+	if (address & MSI_LOGICAL || dest >= vm->vcpu_count)
+		dest = 0; /* several, or one of them */
+	return &vm->vcpus[dest]->halter;
+}
+
+/* Lock held; the place is free. */
+static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t address,
+		     uint32_t data)
+{
+	struct vm_event *e = &vm->events[index];
+	int ret;
+
+	e->watch.ready = ready;
+	e->vm = vm;
+	e->address = address;
+	e->data = data;
+	e->home = home_of(vm, address);
+	atomic_store_explicit(&e->fd, fd, memory_order_release);
+	if (vm->host.irqchip_user) {
+		ret = halter_watch(e->home, fd, POLLIN, &e->watch);
+	} else {
+		ret = set_routes(vm);
+		if (ret == 0)
+			ret = set_irqfd(vm, index, 0);
+	}
+	if (ret < 0)
+		atomic_store(&e->fd, -1);
+	else if (vm->host.irqchip_user)
+		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_RING);
+	return ret;
+}
+
+int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address, uint32_t data)
+{
+	static const char what[] = "an interrupt's eventfd";
+	int ret = -ENOSPC, free_place = -1;
+
+	if ((address & ~UINT64_C(0xfffff)) != MSI_BASE)
+		return fail(vm, -EINVAL, "an interrupt's address is 0xfee00000 and what follows");
+	pthread_mutex_lock(&vm->lock);
+	for (int i = VM_EVENTS - 1; i >= 0; i--) {
+		if (vm->events[i].fd < 0)
+			free_place = i;
+		else if (vm->events[i].fd == fd)
+			ret = -EEXIST;
+	}
+	if (ret == -EEXIST)
+		;
+	else if (vm->started && vm->cfg.sandbox != CATNAP_SANDBOX_OFF)
+		ret = -EPERM; /* the vCPUs' filters are made for what there is at the start */
+	else if (free_place >= 0)
+		ret = put_event(vm, (unsigned int)free_place, fd, address, data);
+	pthread_mutex_unlock(&vm->lock);
+	return ret < 0 ? fail(vm, ret, what) : 0;
+}
+
+int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd)
+{
+	int ret = -ENOENT;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < VM_EVENTS && fd >= 0; i++) {
+		struct vm_event *e = &vm->events[i];
+
+		if (e->fd != fd)
+			continue;
+		if (vm->host.irqchip_user)
+			ret = halter_unwatch(e->home, fd, &e->watch);
+		else
+			ret = set_irqfd(vm, i, KVM_IRQFD_FLAG_DEASSIGN);
+		atomic_store(&e->fd, -1);
+		break;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return ret < 0 ? fail(vm, ret, "an interrupt's eventfd") : 0;
+}
+
+/* -- doorbells -------------------------------------------------------------------------------- */
+
+void catnap_doorbell_init(struct catnap_doorbell *bell)
+{
+	*bell = (struct catnap_doorbell){.size = sizeof(*bell)};
+}
+
+static int set_doorbell(struct catnap_vm *vm, const struct vm_doorbell *d, uint32_t flags)
+{
+	struct kvm_ioeventfd io = {.datamatch = d->bell.value,
+				   .addr = d->bell.address,
+				   .len = d->bell.len,
+				   .fd = d->fd,
+				   .flags = flags};
+
+	if (d->bell.port)
+		io.flags |= KVM_IOEVENTFD_FLAG_PIO;
+	if (d->bell.match)
+		io.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+	return ioctl(vm->kvm.vm_fd, KVM_IOEVENTFD, &io) < 0 ? -errno : 0;
+}
+
+static const char *doorbell_wrong(const struct catnap_vm *vm, const struct catnap_doorbell *b)
+{
+	uint32_t len = b->len ? b->len : 1;
+
+	if (b->size < sizeof(*b))
+		return "doorbell: the structure's size is not this library's";
+	if (len > 8 || (len & (len - 1)) || (b->port && len == 8))
+		return "doorbell: len: expected 0, 1, 2, 4 or 8 (a port: not 8)";
+	if (b->match && !b->len)
+		return "doorbell: match: needs a len";
+	if (b->port && b->address > 0x10000 - len)
+		return "doorbell: address: no such port";
+	if (!b->port && memory_at(&vm->memory, b->address, len))
+		return "doorbell: address: there is memory";
+	return NULL;
+}
+
+int catnap_vm_add_doorbell(struct catnap_vm *vm, const struct catnap_doorbell *bell, int *fd)
+{
+	const char *wrong = doorbell_wrong(vm, bell);
+	struct vm_doorbell *d = NULL;
+	int ret = 0;
+
+	if (wrong) {
+		snprintf(vm->error.text, sizeof(vm->error.text), "%s", wrong);
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < VM_DOORBELLS && !d; i++)
+		if (vm->doorbells[i].fd < 0)
+			d = &vm->doorbells[i];
+	if (d) {
+		d->bell = *bell;
+		d->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		ret = d->fd < 0 ? -errno : set_doorbell(vm, d, 0);
+		if (ret == 0) {
+			*fd = d->fd;
+		} else if (d->fd >= 0) {
+			close(d->fd);
+			d->fd = -1;
+		}
+	} else {
+		ret = -ENOSPC;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return ret < 0 ? fail(vm, ret, "doorbell") : 0;
+}
+
+int catnap_vm_del_doorbell(struct catnap_vm *vm, int fd)
+{
+	int ret = -ENOENT;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < VM_DOORBELLS && fd >= 0; i++) {
+		struct vm_doorbell *d = &vm->doorbells[i];
+
+		if (d->fd != fd)
+			continue;
+		ret = set_doorbell(vm, d, KVM_IOEVENTFD_FLAG_DEASSIGN);
+		close(d->fd);
+		d->fd = -1;
+		break;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return ret < 0 ? fail(vm, ret, "doorbell") : 0;
+}
+
+/* -- life ------------------------------------------------------------------------------------- */
+
+void events_init(struct catnap_vm *vm)
+{
+	for (unsigned int i = 0; i < VM_EVENTS; i++)
+		atomic_init(&vm->events[i].fd, -1);
+	for (unsigned int i = 0; i < VM_DOORBELLS; i++)
+		vm->doorbells[i].fd = -1;
+}
+
+void events_fini(struct catnap_vm *vm)
+{
+	for (unsigned int i = 0; i < VM_DOORBELLS; i++)
+		if (vm->doorbells[i].fd >= 0)
+			close(vm->doorbells[i].fd);
+}
