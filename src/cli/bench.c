@@ -15,10 +15,17 @@
 
 /* -- options ---------------------------------------------------------------------------------- */
 
+#define ALL_WORKLOADS ((UINT32_C(1) << BENCH_WORKLOADS) - 1)
+
+static const struct opt_word biases[] = {{"balanced", CATNAP_BIAS_BALANCED},
+					 {"latency", CATNAP_BIAS_LATENCY},
+					 {"power", CATNAP_BIAS_POWER},
+					 {NULL, 0}};
+
 /*
- * user:POLICY or kernel:TIME, and behind a slash who runs the devices. Names are kept as given:
- * they label the results. Without a slash, user modes have the vCPU do it, and kernel modes, the
- * baseline, a thread, as monitors do that leave HLT to KVM.
+ * user:POLICY, user:adaptive:BIAS or kernel:TIME, and behind a slash who runs the devices. Names
+ * are kept as given: they label the results. Without a slash, user modes have the vCPU do it, and
+ * kernel modes, the baseline, a thread, as monitors do that leave HLT to KVM.
  */
 static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *name,
 		      struct bench_mode *mode)
@@ -34,11 +41,11 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 	static const struct opt_field time = {.type = OPT_TIME32, .max = UINT32_MAX};
 	struct opt_arg value = {.option = arg->option, .key = "kernel"};
 
-	char how[32]; /* the name without the slash and what follows */
+	char how[48]; /* the name without the slash and what follows */
 	const char *slash = strchr(name, '/');
 	size_t len = slash ? (size_t)(slash - name) : strlen(name);
 
-	*mode = (struct bench_mode){.name = name};
+	*mode = (struct bench_mode){.name = name, .workloads = ALL_WORKLOADS};
 	catnap_halt_poll_init(&mode->halt_poll);
 	snprintf(how, sizeof(how), "%.*s", len < sizeof(how) ? (int)len : 0, name);
 	mode->io = strncmp(how, "kernel:", 7) == 0 ? CATNAP_IO_THREAD : CATNAP_IO_VCPU;
@@ -63,8 +70,17 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 			mode->halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
 		return 0;
 	}
+	if (strncmp(how, "user:adaptive:", 14) == 0)
+		for (const struct opt_word *bias = biases; bias->name; bias++) {
+			if (strcmp(how + 14, bias->name) != 0)
+				continue;
+			mode->halt_poll.policy = CATNAP_POLICY_ADAPTIVE;
+			mode->halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
+			mode->halt_poll.bias = (uint32_t)bias->value;
+			return 0;
+		}
 	return opt_fail(o, arg,
-			"is not a mode: expected user:adaptive, user:kernel, user:always, "
+			"is not a mode: expected user:adaptive[:BIAS], user:kernel, user:always, "
 			"user:fixed, user:off or kernel:TIME");
 }
 
@@ -104,6 +120,37 @@ static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+static int set_vcpus(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field number = {.type = OPT_U32, .min = 1, .max = BENCH_VCPUS};
+	uint32_t n;
+
+	if (opt_value(o, arg, &number, &n))
+		return -EINVAL;
+	((struct bench_cfg *)ptr)->vcpus[n] = true;
+	return 0;
+}
+
+static int set_process(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct bench_cfg *cfg = ptr;
+	struct bench_process *p = &cfg->processes[cfg->n_processes];
+
+	if (cfg->n_processes == BENCH_PROCESSES)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_PROCESSES);
+	for (unsigned int i = 0; i < cfg->n_processes; i++)
+		if (strcmp(cfg->processes[i].label, arg->text) == 0)
+			return opt_fail(o, arg, "was given twice");
+	if (generate_parse(o, arg, &p->generate))
+		return -EINVAL;
+	if (strlen(arg->text) >= sizeof(p->label))
+		return opt_fail(o, arg, "is too long: expected less than %zu characters",
+				sizeof(p->label));
+	snprintf(p->label, sizeof(p->label), "%s", arg->text);
+	cfg->n_processes++;
+	return 0;
+}
+
 static const struct opt_word pins[] = {
 	{"on", PIN_ON}, {"off", PIN_OFF}, {"one", PIN_ONE}, {NULL, 0}};
 
@@ -116,8 +163,9 @@ static const struct opt_word arrivals[] = {{"both", ARRIVALS_BOTH},
 
 static const struct opt_def options[] = {
 	{.f = {.name = "mode", .type = OPT_CALL, .set = set_mode},
-	 .form = "user:POLICY|kernel:TIME[/vcpu|/thread]",
-	 .help = "A way to halt: in catnap by a policy (kernel, always, fixed, off), or in KVM, "
+	 .form = "user:POLICY[:BIAS]|kernel:TIME[/vcpu|/thread]",
+	 .help = "A way to halt: in catnap by a policy (adaptive, kernel, always, fixed, off; "
+		 "adaptive:latency and adaptive:power: with that bias), or in KVM, "
 		 "polling for "
 		 "this time at most; blk, echo: /vcpu, the default of user modes, or /thread, that "
 		 "of "
@@ -128,7 +176,7 @@ static const struct opt_def options[] = {
 	{.f = {.name = "gap", .type = OPT_CALL, .set = set_gap},
 	 .form = "TIME",
 	 .help = "Time between events, at least 1us. May be given several times.",
-	 .def = "20us, 50us, 200us; timer also 1ms",
+	 .def = "20us, 50us, 200us; timer also 1ms; neighbour 200us",
 	 .repeat = true},
 	{.f = {.name = "arrivals", .type = OPT_WORD, .offset = AT(arrivals), .words = arrivals},
 	 .form = "constant|random|both",
@@ -148,8 +196,20 @@ static const struct opt_def options[] = {
 	       .min = 1000000,
 	       .max = UINT64_C(3600000000000)},
 	 .form = "TIME",
-	 .help = "idle: how long each round lasts.",
+	 .help = "idle, neighbour: how long each round lasts.",
 	 .def = "2s"},
+	{.f = {.name = "vcpus", .type = OPT_CALL, .set = set_vcpus},
+	 .form = "N",
+	 .help = "neighbour: how many virtual CPUs are on the hog's processor, 1 to 4. May be "
+		 "given several times.",
+	 .def = "1, 2, 4",
+	 .repeat = true},
+	{.f = {.name = "process", .type = OPT_CALL, .set = set_process},
+	 .form = "KIND[,KEY=VALUE...]",
+	 .help = "mix: an arrival process, as catnap replay --generate takes it. May be given "
+		 "several times.",
+	 .def = "constant, poisson, bursty, bimodal, pareto,max=100ms, tick",
+	 .repeat = true},
 	{.f = {.name = "pin", .type = OPT_WORD, .offset = AT(pin), .words = pins},
 	 .form = "on|off|one",
 	 .help = "Ties the sender and the vCPUs to processors of their own (event, timer, ipi, "
@@ -158,6 +218,10 @@ static const struct opt_def options[] = {
 	{.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
 	 .form = "FILE|-",
 	 .help = "Writes the results as JSON too; with -, instead of the table."},
+	{.f = {.name = "html", .type = OPT_STRING, .offset = AT(html)},
+	 .form = "FILE|-",
+	 .help = "Writes a report with pictures, one page that needs nothing else; with -, instead "
+		 "of the table."},
 	{.f = {.name = "peer", .type = OPT_CALL, .set = set_peer},
 	 .form = "qemu",
 	 .help = "Measures QEMU's microvm with the same image: timer, ipi, start, memory, blk, "
@@ -183,19 +247,58 @@ static const struct opt_command command = {
 		 "output), memory (private memory beyond the guest's own), blk (4 KiB reads, one "
 		 "at a "
 		 "time),\n"
-		 "echo (packets to the guest and back; needs root). Without one: all but blk and "
-		 "echo.\n",
+		 "echo (packets to the guest and back; needs root), neighbour (what a thread that "
+		 "computes\n"
+		 "loses to virtual CPUs on its processor), mix (event, with arrival processes). "
+		 "Without one:\n"
+		 "event, timer, ipi, idle, start and memory.\n",
 	.arg_name = "WORKLOAD",
 	.max_args = BENCH_WORKLOADS,
 };
 
-static int check(struct opts *o, struct bench_cfg *cfg)
+/* Modes that are measured if none is given, and in which workloads. */
+static int default_modes(struct opts *o, struct bench_cfg *cfg)
 {
-	static const char *const defaults[] = {"user:adaptive", "user:kernel", "user:always",
-					       "user:fixed",	"user:off",    "kernel:0",
-					       "kernel:200us"};
+	const uint32_t neighbour = UINT32_C(1) << BENCH_NEIGHBOUR, mix = UINT32_C(1) << BENCH_MIX;
+	const struct {
+		const char *name;
+		uint32_t workloads;
+	} modes[] = {{"user:adaptive", ALL_WORKLOADS},
+		     {"user:adaptive:latency", neighbour | mix},
+		     {"user:adaptive:power", neighbour | mix},
+		     {"user:kernel", ALL_WORKLOADS},
+		     {"user:always", ALL_WORKLOADS},
+		     {"user:fixed", ALL_WORKLOADS & ~neighbour},
+		     {"user:off", ALL_WORKLOADS},
+		     {"kernel:0", ALL_WORKLOADS & ~neighbour},
+		     {"kernel:200us", ALL_WORKLOADS}};
 	struct opt_arg none = {.option = "mode", .text = ""};
 
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (parse_mode(o, &none, modes[i].name, &cfg->modes[cfg->n_modes]))
+			return -EINVAL;
+		cfg->modes[cfg->n_modes++].workloads = modes[i].workloads;
+	}
+	return 0;
+}
+
+static int default_processes(struct opts *o, struct bench_cfg *cfg)
+{
+	/* A sender that spins for 10 s, as a Pareto tail may want, measures little. */
+	static const char *const processes[] = {"constant", "poisson",		"bursty",
+						"bimodal",  "pareto,max=100ms", "tick"};
+
+	for (size_t i = 0; i < sizeof(processes) / sizeof(processes[0]); i++) {
+		struct opt_arg arg = {.option = "process", .text = processes[i]};
+
+		if (set_process(o, &arg, cfg))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int check(struct opts *o, struct bench_cfg *cfg)
+{
 	for (unsigned int i = 0; i < o->n_args; i++) {
 		enum bench_workload w = 0;
 
@@ -205,16 +308,20 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 			return opts_fail(
 				o,
 				"\"%.40s\" is not a workload: expected event, timer, ipi, idle, "
-				"start, memory, blk or echo",
+				"start, memory, blk, echo, neighbour or mix",
 				o->args[i]);
 		cfg->workloads[w] = true;
 	}
 	for (int w = 0; w < BENCH_BLK && !o->n_args; w++)
 		cfg->workloads[w] = true;
-	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]) && !opts_given(o, "mode");
-	     i++)
-		if (parse_mode(o, &none, defaults[i], &cfg->modes[cfg->n_modes++]))
-			return -EINVAL;
+	if (!opts_given(o, "mode") && default_modes(o, cfg))
+		return -EINVAL;
+	if (!opts_given(o, "process") && default_processes(o, cfg))
+		return -EINVAL;
+	if (!opts_given(o, "vcpus"))
+		cfg->vcpus[1] = cfg->vcpus[2] = cfg->vcpus[4] = true;
+	if (cfg->json && cfg->html && strcmp(cfg->json, "-") == 0 && strcmp(cfg->html, "-") == 0)
+		return opts_fail(o, "--html: \"-\" is where --json goes already");
 	if (cfg->peer_qemu) {
 		if (!bench_peer_exists())
 			return opts_fail(o, "--peer: qemu-system-x86_64 is not in PATH");
@@ -228,88 +335,11 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 struct bench {
 	const struct bench_cfg *cfg;
 	struct cell *cells;
-	size_t n, room;
+	size_t n;
 	uint32_t tsc_khz;
 	bool progress;
 	int failures;
 };
-
-static bool applies(const struct bench_mode *mode, enum bench_workload w)
-{
-	/* The peer cannot be signalled from here, nor its vCPU's time told from the rest. */
-	if (mode->peer)
-		return w != BENCH_EVENT && w != BENCH_IDLE;
-	return true;
-}
-
-/* One cell per mode for one condition. -1: out of memory. */
-static int add_condition(struct bench *b, enum bench_workload w, uint64_t gap, bool random)
-{
-	for (unsigned int m = 0; m < b->cfg->n_modes; m++) {
-		if (!applies(&b->cfg->modes[m], w))
-			continue;
-		if (b->n == b->room) {
-			size_t room = b->room ? b->room * 2 : 64;
-			struct cell *cells = realloc(b->cells, room * sizeof(*cells));
-
-			if (!cells)
-				return -1;
-			b->cells = cells;
-			b->room = room;
-		}
-		b->cells[b->n++] = (struct cell){
-			.workload = w, .mode = &b->cfg->modes[m], .gap_ns = gap, .random = random};
-	}
-	return 0;
-}
-
-static int add_gaps(struct bench *b, enum bench_workload w)
-{
-	static const uint64_t defaults[] = {20000, 50000, 200000, 1000000};
-	unsigned int n = b->cfg->n_gaps ? b->cfg->n_gaps : w == BENCH_TIMER ? 4 : 3;
-	int ret = 0;
-
-	for (unsigned int i = 0; i < n && ret == 0; i++) {
-		uint64_t gap = b->cfg->n_gaps ? b->cfg->gaps[i] : defaults[i];
-
-		if (b->cfg->arrivals != ARRIVALS_RANDOM || w == BENCH_ECHO)
-			ret = add_condition(b, w, gap, false);
-		if (b->cfg->arrivals != ARRIVALS_CONSTANT && w != BENCH_ECHO && ret == 0)
-			ret = add_condition(b, w, gap, true);
-	}
-	return ret;
-}
-
-static int plan(struct bench *b)
-{
-	const bool *on = b->cfg->workloads;
-	int ret = 0;
-
-	if (on[BENCH_EVENT])
-		ret = add_gaps(b, BENCH_EVENT);
-	if (on[BENCH_TIMER] && ret == 0)
-		ret = add_gaps(b, BENCH_TIMER);
-	if (on[BENCH_IPI] && ret == 0)
-		ret = add_condition(b, BENCH_IPI, 0, false);
-	if (on[BENCH_IDLE] && ret == 0)
-		ret = add_condition(b, BENCH_IDLE, 0, false);
-	if (on[BENCH_IDLE] && ret == 0)
-		ret = add_condition(b, BENCH_IDLE, 250, false);
-	if (on[BENCH_START] && ret == 0)
-		ret = add_condition(b, BENCH_START, 0, false);
-	if (on[BENCH_MEMORY] && ret == 0)
-		ret = add_condition(b, BENCH_MEMORY, 0, false);
-	for (int disk = DISK_ID; disk <= DISK_DIRECT && on[BENCH_BLK] && ret == 0; disk++) {
-		size_t first = b->n;
-
-		ret = add_condition(b, BENCH_BLK, 0, false);
-		for (size_t i = first; i < b->n; i++)
-			b->cells[i].disk = (enum bench_disk)disk;
-	}
-	if (on[BENCH_ECHO] && ret == 0)
-		ret = add_gaps(b, BENCH_ECHO);
-	return ret;
-}
 
 static int measure(struct bench_run *run)
 {
@@ -329,6 +359,10 @@ static int measure(struct bench_run *run)
 		return bench_blk(run);
 	case BENCH_ECHO:
 		return bench_echo(run);
+	case BENCH_NEIGHBOUR:
+		return bench_neighbour(run);
+	case BENCH_MIX:
+		return bench_mix(run);
 	case BENCH_WORKLOADS:
 		break;
 	}
@@ -367,24 +401,39 @@ static void run_all(struct bench *b)
 		fprintf(stderr, "\r\033[K");
 }
 
-static int report(struct bench *b)
+/* To @path, or to standard output, by one of the two. */
+static int report_to(const struct bench_results *r, const char *option, const char *path,
+		     int (*write)(FILE *, const struct bench_results *))
 {
-	const char *path = b->cfg->json;
-	bool to_stdout = path && strcmp(path, "-") == 0;
-	FILE *f = NULL;
+	FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
+	int ret = f ? write(f, r) : -1, saved = errno;
+
+	if (f && f != stdout && fclose(f) != 0 && ret == 0) {
+		ret = -1;
+		saved = errno;
+	}
+	if (ret < 0)
+		fprintf(stderr, "catnap bench: --%s: %s: %s\n", option, path, strerror(saved));
+	return ret;
+}
+
+static int report(struct bench *b, double load)
+{
+	const char *json = b->cfg->json, *html = b->cfg->html;
+	struct bench_results r = {.cfg = b->cfg,
+				  .cells = b->cells,
+				  .n = b->n,
+				  .tsc_khz = b->tsc_khz,
+				  .kvm_run_ns = catnap_host_kvm_run_ns(),
+				  .load = load};
 	int ret = 0;
 
-	if (!to_stdout)
-		report_table(stdout, b->cells, b->n);
-	if (path) {
-		f = to_stdout ? stdout : fopen(path, "we");
-		if (!f || report_json(f, b->cfg, b->cells, b->n, b->tsc_khz) < 0) {
-			fprintf(stderr, "catnap bench: --json: %s: %s\n", path, strerror(errno));
-			ret = -1;
-		}
-		if (f && !to_stdout && fclose(f) != 0)
-			ret = -1;
-	}
+	if (!(json && strcmp(json, "-") == 0) && !(html && strcmp(html, "-") == 0))
+		report_table(stdout, &r);
+	if (json)
+		ret |= report_to(&r, "json", json, report_json);
+	if (html)
+		ret |= report_to(&r, "html", html, report_html);
 	return ret;
 }
 
@@ -392,19 +441,22 @@ static int bench(const struct bench_cfg *cfg)
 {
 	struct bench b = {.cfg = cfg, .progress = isatty(STDERR_FILENO)};
 	int status = CMD_OK;
+	double load = 0;
 
+	if (getloadavg(&load, 1) < 1)
+		load = -1;
 	b.tsc_khz = catnap_host_tsc_khz();
 	if (!b.tsc_khz) {
 		fprintf(stderr, "catnap bench: this host's TSC is not invariant: it cannot be "
 				"measured by it\n");
 		return CMD_ERROR;
 	}
-	if (plan(&b) < 0) {
+	if (bench_plan(cfg, &b.cells, &b.n) < 0) {
 		fprintf(stderr, "catnap bench: out of memory\n");
 		status = CMD_ERROR;
 	} else {
 		run_all(&b);
-		if (report(&b) < 0 || b.failures)
+		if (report(&b, load) < 0 || b.failures)
 			status = CMD_ERROR;
 	}
 	for (size_t i = 0; i < b.n; i++) {
@@ -412,6 +464,8 @@ static int bench(const struct bench_cfg *cfg)
 		series_free(&b.cells[i].signal);
 		series_free(&b.cells[i].share);
 		series_free(&b.cells[i].round_p50);
+		series_free(&b.cells[i].progress);
+		series_free(&b.cells[i].alone);
 	}
 	free(b.cells);
 	return status;

@@ -11,6 +11,8 @@
 
 #include <catnap/catnap.h>
 
+#include "cli/replay.h"
+
 enum bench_workload {
 	BENCH_EVENT,  /* another thread signals the vCPU: signal to the handler's first instruction
 		       */
@@ -21,6 +23,8 @@ enum bench_workload {
 	BENCH_MEMORY, /* private memory beyond the guest's own */
 	BENCH_BLK,    /* 4 KiB reads, one at a time: doorbell to the interrupt's handler */
 	BENCH_ECHO,   /* packets to the guest and back */
+	BENCH_NEIGHBOUR, /* what a hog on the vCPUs' processor loses to them */
+	BENCH_MIX,	 /* event, with arrival processes as those of `catnap replay --generate` */
 	BENCH_WORKLOADS,
 };
 
@@ -30,11 +34,21 @@ struct bench_mode {
 	bool peer; /* QEMU */
 	uint32_t irqchip;
 	uint32_t io; /* enum catnap_io; blk, echo */
+	/* The workloads that it is measured in: 1 << enum bench_workload. */
+	uint32_t workloads;
 	struct catnap_halt_poll halt_poll;
 };
 
-#define BENCH_MODES 16
-#define BENCH_GAPS  8
+#define BENCH_MODES	16
+#define BENCH_GAPS	8
+#define BENCH_PROCESSES 16
+#define BENCH_VCPUS	4 /* neighbour: that share a processor, at most */
+
+/* mix: an arrival process. */
+struct bench_process {
+	char label[80]; /* as the user wrote it */
+	struct generate generate;
+};
 
 struct bench_cfg {
 	bool workloads[BENCH_WORKLOADS];
@@ -44,8 +58,11 @@ struct bench_cfg {
 	unsigned int n_gaps;
 	int arrivals; /* enum bench_arrivals */
 	uint32_t samples, rounds;
-	uint64_t duration_ns; /* idle */
-	const char *json;
+	uint64_t duration_ns;	     /* idle, neighbour */
+	bool vcpus[BENCH_VCPUS + 1]; /* neighbour: how many are tried */
+	struct bench_process processes[BENCH_PROCESSES];
+	unsigned int n_processes;
+	const char *json, *html;
 	bool peer_qemu;
 	int pin; /* enum bench_pin */
 };
@@ -65,7 +82,15 @@ enum bench_disk {
 struct series {
 	uint64_t *v;
 	size_t n, room;
+	size_t sorted; /* so many from the first on are in order */
 };
+
+/* A halt and the window that it found, for the picture of both. */
+struct window_sample {
+	uint64_t at_ns, halt_ns, window_ns;
+};
+
+#define BENCH_WINDOWS 200
 
 /* Everything measured of one mode under one condition; the rounds add to it. */
 struct cell {
@@ -74,11 +99,19 @@ struct cell {
 	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
 	bool random;
 	enum bench_disk disk;
-	struct series latency;		  /* of all rounds; memory: bytes */
-	struct series signal;		  /* event: what the signal cost its sender */
-	struct series share;		  /* echo: the guest's own part of each */
-	struct series round_p50;	  /* each round's median */
+	uint32_t vcpus;			     /* neighbour */
+	const struct bench_process *process; /* mix; else NULL */
+	struct series latency;		     /* of all rounds; memory: bytes */
+	struct series signal;		     /* event: what the signal cost its sender */
+	struct series share;		     /* echo: the guest's own part of each */
+	struct series round_p50;	     /* each round's median */
+	struct series progress;		     /* neighbour: the hog's, a second, in each round */
+	struct series alone;		     /* the same without the VM */
+	struct window_sample windows[BENCH_WINDOWS]; /* mix: after the samples of one round */
+	uint32_t n_windows;
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
+	uint64_t vain_ns;		  /* polled in halts that slept in the end */
+	uint64_t missed;		  /* neighbour: events that found the last one unhandled */
 	uint64_t kicks, futex_wakes;	  /* wakes that cost a system call */
 	bool has_cpu;
 	bool failed;
@@ -93,10 +126,16 @@ struct bench_run {
 	char error[256]; /* one sentence if it failed */
 };
 
+/* bench_plan.c: the cells that @cfg asks for, those of a condition together; *cells is the caller's
+ * to free, also if this fails: -1, out of memory. */
+int bench_plan(const struct bench_cfg *cfg, struct cell **cells, size_t *n);
+
 /* bench_vm.c: in this process. 0 or -1 with run->error. */
 int bench_event(struct bench_run *run);
 int bench_guest_samples(struct bench_run *run); /* timer, ipi */
 int bench_idle(struct bench_run *run);
+int bench_neighbour(struct bench_run *run); /* bench_neighbour.c */
+int bench_mix(struct bench_run *run);	    /* bench_mix.c */
 /* bench_io.c: in this process and in the peer. */
 int bench_blk(struct bench_run *run);
 int bench_echo(struct bench_run *run);
@@ -139,11 +178,46 @@ int series_add(struct series *s, uint64_t value); /* 0, -1 no memory */
 void series_free(struct series *s);
 /* Sorts in place; the @q quantile, 0 if empty. */
 uint64_t series_quantile(struct series *s, double q);
+/* The median, and the order is kept. */
+uint64_t series_median(const struct series *s);
+
+/* What a report is made from. */
+struct bench_results {
+	const struct bench_cfg *cfg;
+	struct cell *cells; /* those of one condition lie together */
+	size_t n;
+	uint32_t tsc_khz;
+	uint64_t kvm_run_ns; /* catnap_host_kvm_run_ns() */
+	double load;	     /* of the host, before it began: tasks that wanted to run */
+};
+
+/* bench_summary.c: what follows from the samples; the same in every report. */
+const char *workload_name(enum bench_workload w);
+/* "signal to the guest's handler". */
+const char *workload_title(enum bench_workload w);
+/* "random gap of 50 us"; "" if the workload has but one. Returns @buf. */
+const char *condition_name(char *buf, size_t size, const struct cell *c);
+/* The mode that ratios of this workload are to. */
+const char *baseline_name(enum bench_workload w);
+/* The median over the rounds of this mode's median (neighbour: the hog's progress) over the
+ * baseline's in the same round; 0: none. */
+double cell_ratio(struct cell *cells, size_t n, const struct cell *c);
+/* blk, echo: the median beyond the guest's own share; 0: not known, or nothing. */
+uint64_t cell_net_p50(struct cell *cells, size_t n, struct cell *c);
+bool cell_has_net(const struct cell *c);
+/* It failed, or there is nothing in it. */
+bool cell_empty(const struct cell *c);
+/* neighbour: the hog's progress, of what it makes alone; 0: not known. */
+double cell_progress(const struct cell *c);
+/* Of one processor. */
+double cell_cpu_percent(const struct cell *c);
+void host_cpu_model(char *model, size_t size);
 
 /* bench_report.c */
-void report_table(FILE *out, struct cell *cells, size_t n);
-int report_json(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n,
-		uint32_t tsc_khz);
-const char *workload_name(enum bench_workload w);
+void report_table(FILE *out, const struct bench_results *r);
+/* bench_json.c; 0, -1 with errno. */
+int report_json(FILE *out, const struct bench_results *r);
+/* bench_html.c; 0, -1 with errno. */
+int report_html(FILE *out, const struct bench_results *r);
 
 #endif

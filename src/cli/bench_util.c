@@ -38,8 +38,23 @@ uint64_t series_quantile(struct series *s, double q)
 {
 	if (!s->n)
 		return 0;
-	qsort(s->v, s->n, sizeof(*s->v), compare);
+	if (s->sorted != s->n)
+		qsort(s->v, s->n, sizeof(*s->v), compare);
+	s->sorted = s->n;
 	return s->v[(size_t)(q * (double)(s->n - 1) + 0.5)];
+}
+
+uint64_t series_median(const struct series *s)
+{
+	struct series copy = {0};
+	uint64_t median;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (series_add(&copy, s->v[i]) < 0)
+			break;
+	median = series_quantile(&copy, 0.5);
+	series_free(&copy);
+	return median;
 }
 
 uint64_t bench_now_ns(void)
@@ -68,5 +83,5 @@ int bench_fail(struct bench_run *run, const char *fmt, ...)
 bool cell_same_condition(const struct cell *a, const struct cell *b)
 {
 	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random &&
-	       a->disk == b->disk;
+	       a->disk == b->disk && a->vcpus == b->vcpus && a->process == b->process;
 }

@@ -8,31 +8,12 @@
 #include <time.h>
 
 #include "cli/bench.h"
-#include "probe.h"
+#include "cli/bench_guest.h"
 #include "probe_image.h"
 
 #define GUEST_MEMORY (UINT64_C(16) << 20)
-#define PATIENCE_NS  UINT64_C(5000000000) /* without a sign of life from the guest */
-#define WARMUP	     100
 #define EXIT_PORT    0xf4
 #define MSI_ADDRESS  UINT64_C(0xfee00000)
-
-static uint64_t ticks(void)
-{
-	return __builtin_ia32_rdtsc();
-}
-
-static uint32_t load(const uint32_t *word)
-{
-	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
-}
-
-/* A running guest. */
-struct guest {
-	struct catnap_vm *vm;
-	struct probe_shared *shared;
-	uint32_t vcpus;
-};
 
 bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
 {
@@ -52,7 +33,8 @@ bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
 	return true;
 }
 
-static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, const char *cmdline)
+int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, int32_t processor,
+		const char *cmdline)
 {
 	int32_t affinity[CATNAP_MAX_VCPUS], sender;
 	struct catnap_vm_config cfg;
@@ -68,7 +50,11 @@ static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, c
 	cfg.kernel_size = probe_image_size;
 	cfg.cmdline = cmdline;
 	cfg.debug_exit_port = EXIT_PORT;
-	if (run->cfg->pin == PIN_ON && bench_processors(affinity, vcpus, &sender))
+	for (uint32_t i = 0; i < vcpus; i++)
+		affinity[i] = processor;
+	if (processor >= 0)
+		cfg.vcpu_affinity = affinity;
+	else if (run->cfg->pin == PIN_ON && bench_processors(affinity, vcpus, &sender))
 		cfg.vcpu_affinity = affinity;
 	g->vcpus = vcpus;
 	if (catnap_vm_create(&cfg, &g->vm) < 0)
@@ -83,8 +69,7 @@ static int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, c
 	return 0;
 }
 
-/* Ends the guest; -1 if it had ended by itself and not well. */
-static int guest_end(struct bench_run *run, struct guest *g)
+int guest_end(struct bench_run *run, struct guest *g)
 {
 	struct catnap_exit e = {.size = sizeof(e)};
 	int ret = 0;
@@ -99,11 +84,7 @@ static int guest_end(struct bench_run *run, struct guest *g)
 	return ret;
 }
 
-struct usage {
-	uint64_t cpu_ns, wall_ns, kicks, futex_wakes;
-};
-
-static struct usage usage(const struct guest *g)
+struct usage guest_usage(const struct guest *g)
 {
 	struct usage u = {.wall_ns = bench_now_ns()};
 
@@ -112,25 +93,26 @@ static struct usage usage(const struct guest *g)
 
 		catnap_vm_get_stats(g->vm, i, &s);
 		u.cpu_ns += s.cpu_ns;
+		u.vain_ns += s.halt.halt_poll_fail_ns;
 		u.kicks += s.halt.kicks_sent;
 		u.futex_wakes += s.halt.futex_wakes;
 	}
 	return u;
 }
 
-static void account(struct cell *c, const struct usage *before, const struct usage *after,
-		    uint64_t events)
+void cell_account(struct cell *c, const struct usage *before, const struct usage *after,
+		  uint64_t events)
 {
 	c->cpu_ns += after->cpu_ns - before->cpu_ns;
 	c->wall_ns += after->wall_ns - before->wall_ns;
+	c->vain_ns += after->vain_ns - before->vain_ns;
 	c->kicks += after->kicks - before->kicks;
 	c->futex_wakes += after->futex_wakes - before->futex_wakes;
 	c->events += events;
 	c->has_cpu = true;
 }
 
-/* Spins until *word is at least @value: the other side of a measurement must not sleep. */
-static int spin_until(struct bench_run *run, const uint32_t *word, uint32_t value, const char *what)
+int spin_until(struct bench_run *run, const uint32_t *word, uint32_t value, const char *what)
 {
 	uint64_t start = ticks(), patience = PATIENCE_NS / 1000000 * run->tsc_khz;
 
@@ -142,8 +124,7 @@ static int spin_until(struct bench_run *run, const uint32_t *word, uint32_t valu
 	return 0;
 }
 
-/* xorshift64*: gaps need no better. */
-static uint64_t next_random(uint64_t *state)
+uint64_t next_random(uint64_t *state)
 {
 	*state ^= *state >> 12;
 	*state ^= *state << 25;
@@ -151,7 +132,7 @@ static uint64_t next_random(uint64_t *state)
 	return *state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-static uint64_t gap_ticks(const struct bench_run *run, uint64_t *state)
+uint64_t gap_ticks(const struct bench_run *run, uint64_t *state)
 {
 	uint64_t gap = run->cell->gap_ns;
 
@@ -160,11 +141,34 @@ static uint64_t gap_ticks(const struct bench_run *run, uint64_t *state)
 	return (uint64_t)((unsigned __int128)gap * run->tsc_khz / 1000000);
 }
 
+int guest_signal(struct bench_run *run, struct guest *g)
+{
+	if (catnap_vm_signal_msi(g->vm, MSI_ADDRESS, PROBE_VECTOR_EVENT) < 0)
+		return bench_fail(run, "the event cannot be signalled");
+	return 0;
+}
+
+void pin(struct pinned *p, int32_t processor)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((size_t)processor, &one);
+	p->on = sched_getaffinity(0, sizeof(p->saved), &p->saved) == 0 &&
+		sched_setaffinity(0, sizeof(one), &one) == 0;
+}
+
+void unpin(const struct pinned *p)
+{
+	if (p->on)
+		sched_setaffinity(0, sizeof(p->saved), &p->saved);
+}
+
 static int event_samples(struct bench_run *run, struct guest *g, struct series *latency)
 {
 	uint64_t random = (UINT64_C(0x9e3779b97f4a7c15) ^ run->seed) | 1;
 	uint32_t total = run->cfg->samples + WARMUP;
-	struct usage before = usage(g), after;
+	struct usage before = guest_usage(g), after;
 
 	for (uint32_t n = 1; n <= total; n++) {
 		uint64_t until, t0, t1, t2;
@@ -175,22 +179,22 @@ static int event_samples(struct bench_run *run, struct guest *g, struct series *
 		while ((int64_t)(until - ticks()) > 0)
 			__builtin_ia32_pause();
 		t0 = ticks();
-		if (catnap_vm_signal_msi(g->vm, MSI_ADDRESS, PROBE_VECTOR_EVENT) < 0)
-			return bench_fail(run, "the event cannot be signalled");
+		if (guest_signal(run, g) < 0)
+			return -1;
 		t1 = ticks();
 		if (spin_until(run, &g->shared->handled, n, "handle an event") < 0)
 			return -1;
 		t2 = ticks();
 		if (n == WARMUP)
-			before = usage(g);
+			before = guest_usage(g);
 		if (n <= WARMUP)
 			continue;
 		if (series_add(latency, bench_to_ns(run, t2 - t0)) < 0 ||
 		    series_add(&run->cell->signal, bench_to_ns(run, t1 - t0)) < 0)
 			return bench_fail(run, "out of memory");
 	}
-	after = usage(g);
-	account(run->cell, &before, &after, run->cfg->samples);
+	after = guest_usage(g);
+	cell_account(run->cell, &before, &after, run->cfg->samples);
 	return 0;
 }
 
@@ -207,25 +211,17 @@ int bench_keep(struct bench_run *run, struct series *round)
 int bench_event(struct bench_run *run)
 {
 	struct series round = {0};
-	cpu_set_t saved, mine;
+	struct pinned pinned = {0};
 	int32_t unused[1], sender;
 	struct guest g;
-	bool pinned = false;
 	int ret;
 
-	if (run->cfg->pin == PIN_ON && bench_processors(unused, 1, &sender) &&
-	    sched_getaffinity(0, sizeof(saved), &saved) == 0) {
-		if (guest_start(run, &g, 1, "workload=event pv_eoi=1 exit=244") < 0)
-			return -1;
-		CPU_ZERO(&mine);
-		CPU_SET((size_t)sender, &mine);
-		pinned = sched_setaffinity(0, sizeof(mine), &mine) == 0;
-	} else if (guest_start(run, &g, 1, "workload=event pv_eoi=1 exit=244") < 0) {
+	if (guest_start(run, &g, 1, -1, EVENT_GUEST) < 0)
 		return -1;
-	}
+	if (run->cfg->pin == PIN_ON && bench_processors(unused, 1, &sender))
+		pin(&pinned, sender);
 	ret = event_samples(run, &g, &round);
-	if (pinned)
-		sched_setaffinity(0, sizeof(saved), &saved);
+	unpin(&pinned);
 	if (guest_end(run, &g) < 0)
 		ret = -1;
 	if (ret == 0)
@@ -255,19 +251,19 @@ int bench_guest_samples(struct bench_run *run)
 		 "apic_hz=1000000000 pv_eoi=1 cpus=%u print=0 exit=244",
 		 ipi ? "ipi" : "timer", samples, WARMUP, (unsigned long long)run->cell->gap_ns,
 		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
-	if (guest_start(run, &g, vcpus, cmdline) < 0)
+	if (guest_start(run, &g, vcpus, -1, cmdline) < 0)
 		return -1;
 	deadline = bench_now_ns() + PATIENCE_NS;
 	while (load(&g.shared->magic) != PROBE_MAGIC && bench_now_ns() < deadline)
 		nanosleep(&nap, NULL);
-	before = usage(&g);
+	before = guest_usage(&g);
 	/* This thread sleeps: both processors are the guest's. */
 	deadline = bench_now_ns() + PATIENCE_NS +
 		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
 	while (!load(&g.shared->done) && bench_now_ns() < deadline &&
 	       catnap_vm_wait(g.vm, 0, NULL) != 0)
 		nanosleep(&nap, NULL);
-	after = usage(&g);
+	after = guest_usage(&g);
 	if (!load(&g.shared->done))
 		ret = bench_fail(run, "the guest did not finish");
 	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(*array), &at) < 0)
@@ -278,7 +274,7 @@ int bench_guest_samples(struct bench_run *run)
 		if (series_add(&round, bench_to_ns(run, array[i])) < 0)
 			ret = bench_fail(run, "out of memory");
 	if (ret == 0)
-		account(run->cell, &before, &after, samples + WARMUP);
+		cell_account(run->cell, &before, &after, samples + WARMUP);
 	if (guest_end(run, &g) < 0)
 		ret = -1;
 	if (ret == 0)
@@ -300,14 +296,14 @@ int bench_idle(struct bench_run *run)
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=idle tick_hz=%llu tsc_khz=%u apic_hz=1000000000 pv_eoi=1 exit=244",
 		 (unsigned long long)run->cell->gap_ns, run->tsc_khz);
-	if (guest_start(run, &g, 1, cmdline) < 0)
+	if (guest_start(run, &g, 1, -1, cmdline) < 0)
 		return -1;
 	nanosleep(&settle, NULL);
 	first = load(&g.shared->ticks);
-	before = usage(&g);
+	before = guest_usage(&g);
 	nanosleep(&ts, NULL);
-	after = usage(&g);
-	account(run->cell, &before, &after, load(&g.shared->ticks) - first);
+	after = guest_usage(&g);
+	cell_account(run->cell, &before, &after, load(&g.shared->ticks) - first);
 	series_add(&run->cell->round_p50, after.cpu_ns - before.cpu_ns);
 	series_add(&run->cell->latency, after.cpu_ns - before.cpu_ns);
 	if (run->cell->gap_ns && load(&g.shared->ticks) == first) {

@@ -95,6 +95,23 @@ struct generate {
 	double alpha;
 };
 
+/* xoshiro256**: the same numbers everywhere. */
+struct generate_rng {
+	uint64_t s[4];
+};
+
+/* A process that runs. */
+struct generator {
+	const struct generate *g;
+	struct generate_rng rng;
+	uint64_t now_ns, tick_ns,
+		net_ns; /* of tick: when it is, and when the next of each is due */
+};
+
+/** @g must outlive @p. The same @g and @seed give the same halts. */
+void generator_init(struct generator *p, const struct generate *g, uint64_t seed);
+/** The next halt in ns, at least 1. */
+uint64_t generator_next(struct generator *p);
 /** For .set(): parses --generate. */
 int generate_parse(struct opts *o, const struct opt_arg *arg, struct generate *g);
 /** Writes a trace of @halts; stops early if @out fails (the caller sees ferror()). */

@@ -16,10 +16,6 @@
 
 /* ---- random numbers ---- */
 
-struct rng {
-	uint64_t s[4];
-};
-
 static uint64_t splitmix64(uint64_t *state)
 {
 	uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
@@ -29,7 +25,7 @@ static uint64_t splitmix64(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-static void rng_seed(struct rng *r, uint64_t seed)
+static void rng_seed(struct generate_rng *r, uint64_t seed)
 {
 	int i;
 
@@ -42,7 +38,7 @@ static uint64_t rotl(uint64_t x, int k)
 	return (x << k) | (x >> (64 - k));
 }
 
-static uint64_t rng_next(struct rng *r)
+static uint64_t rng_next(struct generate_rng *r)
 {
 	uint64_t *s = r->s, result = rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
 
@@ -56,7 +52,7 @@ static uint64_t rng_next(struct rng *r)
 }
 
 /* In (0, 1]: its logarithm exists. */
-static double rng_unit(struct rng *r)
+static double rng_unit(struct generate_rng *r)
 {
 	return ((double)(rng_next(r) >> 11) + 1) / 9007199254740992.0;
 }
@@ -70,27 +66,20 @@ static uint64_t to_ns(double ns)
 	return ns < (double)LONGEST_NS ? (uint64_t)ns : LONGEST_NS;
 }
 
-static uint64_t exponential(struct rng *r, uint64_t mean_ns)
+static uint64_t exponential(struct generate_rng *r, uint64_t mean_ns)
 {
 	return to_ns(-log(rng_unit(r)) * (double)mean_ns + 0.5);
 }
 
 /* @ns, up to @percent per cent more or less. */
-static uint64_t jittered(struct rng *r, uint64_t ns, uint32_t percent)
+static uint64_t jittered(struct generate_rng *r, uint64_t ns, uint32_t percent)
 {
 	return to_ns((double)ns * (1 + (2 * rng_unit(r) - 1) * percent / 100) + 0.5);
 }
 
-struct process {
-	const struct generate *g;
-	struct rng rng;
-	uint64_t now_ns, tick_ns,
-		net_ns; /* of tick: when it is, and when the next of each is due */
-};
-
 /* A timer tick and network packets, whichever is first: the halt ends there and the next one
  * begins. */
-static uint64_t tick_halt(struct process *p)
+static uint64_t tick_halt(struct generator *p)
 {
 	uint64_t *due = p->tick_ns <= p->net_ns ? &p->tick_ns : &p->net_ns;
 	uint64_t at = *due, halt = at > p->now_ns ? at - p->now_ns : 1;
@@ -100,7 +89,7 @@ static uint64_t tick_halt(struct process *p)
 	return halt;
 }
 
-static uint64_t next_halt(struct process *p)
+uint64_t generator_next(struct generator *p)
 {
 	const struct generate *g = p->g;
 
@@ -129,17 +118,23 @@ static uint64_t next_halt(struct process *p)
 	return 1;
 }
 
+void generator_init(struct generator *p, const struct generate *g, uint64_t seed)
+{
+	*p = (struct generator){.g = g, .tick_ns = g->period_ns};
+	rng_seed(&p->rng, seed);
+	if (g->kind == GENERATE_TICK)
+		p->net_ns = exponential(&p->rng, g->net_ns);
+}
+
 void generate_write(const struct generate *g, uint64_t halts, uint64_t seed, FILE *out)
 {
-	struct process p = {.g = g, .tick_ns = g->period_ns};
+	struct generator p;
 	uint64_t i;
 
-	rng_seed(&p.rng, seed);
-	if (g->kind == GENERATE_TICK)
-		p.net_ns = exponential(&p.rng, g->net_ns);
+	generator_init(&p, g, seed);
 	fputs("halt_ns\n", out);
 	for (i = 0; i < halts && !ferror(out); i++)
-		fprintf(out, "%" PRIu64 "\n", next_halt(&p));
+		fprintf(out, "%" PRIu64 "\n", generator_next(&p));
 }
 
 /* ---- --generate ---- */

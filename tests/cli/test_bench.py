@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `catnap bench` says, not how long it took: test_bench.py CATNAP"""
 
+import html.parser
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 CATNAP = os.path.abspath(sys.argv.pop(1))
@@ -17,6 +20,52 @@ MODES = ("user:kernel", "user:off/thread", "kernel:200us", "kernel:0/vcpu")
 def bench(*args, timeout=100):
     return subprocess.run([CATNAP, "bench", *args], capture_output=True, text=True, check=False,
                           stdin=subprocess.DEVNULL, timeout=timeout)
+
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "source"}
+SVG_SHAPES = {"path", "line", "circle", "rect"}
+
+
+class Page(html.parser.HTMLParser):
+    """Whether each element ends where it should, and what the page names from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.wrong, self.tags, self.ids, self.links = [], [], [], set(), []
+        self.titles, self.rows, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        self.wrong += [f"<{t}> does not end" for t in self.open]
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.add(attrs["id"])
+        for name in ("src", "href", "xlink:href", "data", "action", "srcset"):
+            if name in attrs:
+                self.links.append(attrs[name])
+        for name, value in attrs.items():
+            if re.search(r"\b(nan|inf)\b", value or "") and name != "aria-label":
+                self.wrong.append(f"<{tag} {name}={value}>")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        if tag not in VOID | SVG_SHAPES:
+            self.wrong.append(f"<{tag}/>")
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open[-1] != tag:
+            self.wrong.append(f"</{tag}> at {self.getpos()}, open: {self.open[-3:]}")
+        else:
+            self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
 
 
 @unittest.skipUnless(KVM, "no /dev/kvm")
@@ -65,6 +114,99 @@ class Bench(unittest.TestCase):
         for run in self.runs("blk", "--pin", "one", modes=("user:kernel", "kernel:200us")):
             self.check(run)
 
+    def test_mix(self):
+        modes = ("user:adaptive:power", "user:off", "kernel:0")
+        processes = ("bursty,pause=1ms", "constant,gap=50us,jitter=5")
+        options = [o for p in processes for o in ("--process", p)]
+        runs = self.runs("mix", *options, modes=modes)
+        self.assertEqual([(r["process"], r["mode"]) for r in runs],
+                         [(p, m) for p in processes for m in modes])
+        for run in runs:
+            self.check(run)
+            self.assertGreaterEqual(run["poll_vain_ns_per_event"], 0)
+            if run["mode"] == "user:off":
+                self.assertEqual(run["poll_vain_ns_per_event"], 0)
+        windows = {r["process"]: r.get("windows") for r in runs if r["mode"] == modes[0]}
+        for process, samples in windows.items():
+            self.assertEqual(len(samples), 200)
+            self.assertEqual(sorted(samples), samples, process)  # in the order of time
+            for at, halt, window in samples:
+                self.assertGreater(halt, 0)
+                self.assertLessEqual(window, 1000000)
+        # The sender may be held up, so a halt is what was asked for, or longer.
+        for _, halt, _ in windows[processes[1]]:
+            self.assertGreaterEqual(halt, 47500 - 100)
+        self.assertFalse([r for r in runs if r["mode"] != modes[0] and "windows" in r])
+
+    def test_all_processes_and_biases(self):
+        p = bench("mix", "--samples", "20", "--rounds", "1", "--json", "-")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        runs = json.loads(p.stdout)["runs"]
+        self.assertEqual(len(runs), 6 * 9)
+        self.assertEqual({r["process"].split(",")[0] for r in runs},
+                         {"constant", "poisson", "bursty", "bimodal", "pareto", "tick"})
+        self.assertLessEqual({"user:adaptive", "user:adaptive:latency", "user:adaptive:power"},
+                             {r["mode"] for r in runs})
+
+    @unittest.skipUnless(len(os.sched_getaffinity(0)) > 1, "one processor only")
+    def test_neighbour(self):
+        modes = ("user:adaptive", "user:off", "user:always", "kernel:200us")
+        runs = self.runs("neighbour", "--duration", "200ms", "--vcpus", "1", "--vcpus", "3",
+                         "--gap", "500us", modes=modes)
+        self.assertEqual([(r["vcpus"], r["mode"]) for r in runs], [(n, m) for n in (1, 3) for m in modes])
+        for run in runs:
+            self.assertFalse(run["failed"])
+            self.assertEqual(run["gap_ns"], 500000)
+            self.assertGreater(run["progress_per_s"], 0)
+            self.assertGreater(run["alone_per_s"], 0)
+            self.assertGreater(run["ratio_progress"], 0)
+            self.assertGreater(run["events"], 0)
+            self.assertEqual(run["samples"], run["events"])
+            if run["mode"] == "user:off":
+                self.assertEqual(run["ratio_progress"], 1)
+
+    def test_html(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "report.html")
+            p = bench("mix", "event", "idle", "blk", "--samples", "20", "--rounds", "1", "--gap", "50us",
+                      "--duration", "50ms", "--html", path, "--process", "bursty", "--process", "tick",
+                      "--mode", "user:adaptive", "--mode", "user:kernel", "--mode", "kernel:0",
+                      "--mode", "kernel:200us")
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+            self.assertIn("mix: signal to the guest's handler, bursty", p.stdout)
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+        page = Page(text)
+        self.assertEqual(page.wrong, [])
+        # Nothing is fetched from anywhere: all links are to places in the page, which exist.
+        self.assertEqual([x for x in page.links if not x.startswith("#") or x[1:] not in page.ids], [])
+        self.assertNotRegex(text, r"://|@import|url\(|<script|<iframe|<object")
+        for part in ("event", "idle", "blk", "mix", "caveats"):
+            self.assertIn(part, page.ids)
+        # Two pictures for each condition with latencies, one for idle, two windows for each process.
+        self.assertEqual(page.tags.count("svg"), 2 * 2 + 2 + 3 * 2 + 2 * (2 + 2))
+        self.assertEqual(page.tags.count("table"), 2 + 2 + 3 + 2)
+        self.assertEqual(page.tags.count("details"), 2)
+        said = "".join(page.text)
+        for words in ("user:adaptive", "kernel:200us", "Processor", "Before you believe it"):
+            self.assertIn(words, said)
+
+    def test_html_to_standard_output(self):
+        p = bench("idle", "--duration", "10ms", "--rounds", "1", "--mode", "user:off", "--html", "-")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertEqual(Page(p.stdout).wrong, [])
+        self.assertTrue(p.stdout.startswith("<!doctype html>"))
+
+    def test_html_cannot_be_written(self):
+        p = bench("idle", "--duration", "10ms", "--rounds", "1", "--mode", "user:off", "--html", "/nowhere/x")
+        self.assertEqual(p.returncode, 1)
+        self.assertEqual(p.stderr, "catnap bench: --html: /nowhere/x: No such file or directory\n")
+        self.assertIn("idle", p.stdout)
+        if os.path.exists("/dev/full"):
+            p = bench("idle", "--duration", "10ms", "--rounds", "1", "--mode", "user:off", "--html", "/dev/full")
+            self.assertEqual(p.returncode, 1)
+            self.assertIn("No space left on device", p.stderr)
+
     def test_table(self):
         p = bench("blk", "--samples", "5", "--rounds", "1", "--mode", "user:off")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
@@ -77,6 +219,13 @@ class Bench(unittest.TestCase):
                 (("--mode", "user:/vcpu"), '--mode: "user:/vcpu" is not a mode'),
                 (("--mode", "kernel:x/vcpu"), '--mode: '),
                 (("--pin", "two"), '--pin: "two"'),
+                (("--mode", "user:adaptive:speed"), '--mode: "user:adaptive:speed" is not a mode'),
+                (("--mode", "user:kernel:power"), '--mode: "user:kernel:power" is not a mode'),
+                (("--vcpus", "5"), '--vcpus: "5" is out of range: expected 1 to 4'),
+                (("--process", "square"), '--process: kind: "square"'),
+                (("--process", "tick,period=0"), '--process: period: "0"'),
+                (("--process", "tick", "--process", "tick"), '--process: "tick" was given twice'),
+                (("--json", "-", "--html", "-"), '--html: "-" is where --json goes already'),
                 (("disk",), '"disk" is not a workload')):
             with self.subTest(args):
                 p = bench(*args)

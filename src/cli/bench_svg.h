@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pictures of `catnap bench --html`, as SVG inside HTML. Colours come from the style sheet
+ * (bench.css): whatever belongs to mode number i has the class m<i>. Lines of kernel modes are
+ * dashed and those of the peer dotted, so that colour is never all that tells them apart.
+ */
+#ifndef CLI_BENCH_SVG_H
+#define CLI_BENCH_SVG_H
+
+#include "cli/bench.h"
+
+/* So many colours; further modes begin again. */
+#define SVG_COLOURS 10
+
+/* Text with what HTML has a meaning for escaped. */
+void html_text(FILE *out, const char *s);
+/* "7.2 us" (with the Greek letter), "1.30 ms"; three digits at most. Returns @buf. */
+const char *html_ns(char *buf, size_t size, double ns);
+/* Its number among the modes of @cfg, which is that of its colour. */
+unsigned int mode_index(const struct bench_cfg *cfg, const struct bench_mode *mode);
+/* How modes are called in pictures, where room is scarce: without "user:" if what follows is
+ * unmistakable. */
+const char *mode_label(const struct bench_mode *mode);
+
+/* @cells: the @n of one condition. Each writes one <svg>, or nothing if there is nothing to show;
+ * true if it has. */
+/* Latency over the percentile, on an axis on which each further nine takes the same room. */
+bool svg_percentiles(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n);
+/* Median latency over processor time, both logarithmic; a thin line goes on to the 99th percentile.
+ * The modes that no other one beats in both are joined. */
+bool svg_tradeoff(FILE *out, const struct bench_cfg *cfg, struct cell *cells, size_t n);
+
+struct svg_bar {
+	const struct bench_mode *mode;
+	double value;
+	char text[32]; /* what is written beside it */
+};
+
+/* Bars from zero; @mark: where a line is drawn, 0: nowhere. */
+void svg_bars(FILE *out, const struct bench_cfg *cfg, const char *title, const struct svg_bar *bars,
+	      size_t n, double mark);
+/* Halts and the window that each of them found, one after the other. */
+void svg_windows(FILE *out, const struct bench_cfg *cfg, const struct cell *c);
+
+#endif
