@@ -38,7 +38,7 @@ over()
 	sleep 2
 	timeout 60 sock tcp-connect $net.2 5000 </tmp/data
 	wait_for 100 '^ready'
-	is "$name: $size MiB to the guest" "$(tr -d '\r' <"$out" | sed -n 's/^.*in-//p')" "$sum"
+	is "$name: $size MiB to the guest" "$(tr -d '\r' <"$out" | sed -n 's/^in-//p')" "$sum"
 	note "$(awk "BEGIN { print $(now) - $begin }") s"
 	begin=$(now)
 	timeout 60 sock tcp-listen 5001 </dev/null >/tmp/back 2>/dev/null &

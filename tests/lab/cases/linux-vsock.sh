@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: sockets between guest and host, both ways, and memory that comes back by the balloon
 # needs: linux sock
-# limit: 300
+# limit: 500
 # memory: 2048
 needs_option --vsock --balloon
 dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
@@ -13,7 +13,7 @@ rss()
 }
 
 for io in vcpu thread; do
-	guest_start 150 -k /guest/bzImage -i /guest/initramfs -m 512M -c "console=ttyS0 quiet run=report,shell" \
+	guest_start 240 -k /guest/bzImage -i /guest/initramfs -m 512M -c "console=ttyS0 quiet run=report,shell" \
 		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M --io $io
 	if ! wait_for 60 'guest# '; then
 		not_ok "--io $io: no shell"
@@ -27,7 +27,7 @@ for io in vcpu thread; do
 	wait_for 20 'sock: listening'
 	timeout 60 sock unix-connect /tmp/v 5 </tmp/data
 	wait_for 60 '^ready'
-	is "--io $io: 8 MiB to the guest" "$(tr -d '\r' <"$out" | sed -n 's/^.*in-//p')" "$sum"
+	is "--io $io: 8 MiB to the guest" "$(tr -d '\r' <"$out" | sed -n 's/^in-//p')" "$sum"
 	note "$(awk "BEGIN { print $(now) - $begin }") s"
 	is "--io $io: nobody listens" "$(sock unix-connect /tmp/v 6 </dev/null 2>&1)" "sock: refused"
 	begin=$(now)
@@ -42,17 +42,19 @@ for io in vcpu thread; do
 	wait_for 20 '^status-'
 	is "--io $io: no such port on the host" "$(tr -d '\r' <"$out" | sed -n 's/^.*status-//p')" 1
 	# What the guest has freed comes back to the host.
-	echo 'rm /tmp/in; dd if=/dev/zero of=/tmp/big bs=1M count=200 2>/dev/null; echo fi''lled' >&3
+	echo 'rm /tmp/in; dd if=/dev/zero of=/tmp/big bs=1M count=64 2>/dev/null; echo fi''lled' >&3
 	wait_for 60 '^filled'
 	full=$(rss)
 	echo 'rm /tmp/big; sleep 6; echo fr''eed' >&3
 	wait_for 60 '^freed'
-	tries=20
-	while [ $tries -gt 0 ] && [ "$(rss)" -gt $((full - 150)) ]; do
+	tries=60 left=$(rss)
+	while [ $tries -gt 0 ] && [ "$left" -gt $((full - 48)) ]; do
 		sleep 1
-		tries=$((tries - 1))
+		left=$(rss) tries=$((tries - 1))
+		[ $((tries % 10)) != 0 ] || note "resident: $left MiB"
 	done
-	between "--io $io: resident memory falls by 150 MiB from $full" "$(rss)" 1 $((full - 150))
+	note "resident: $full MiB, then $left MiB"
+	between "--io $io: resident memory falls by 48 MiB from $full" "$left" 1 $((full - 48))
 	echo 'grep MemTotal /proc/meminfo; dmesg | sed "s/^/dm: /"; exit' >&3
 	guest_end
 	is "--io $io: the guest ended" "$status" 0
