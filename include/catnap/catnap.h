@@ -364,7 +364,7 @@ CATNAP_API int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint
  */
 CATNAP_API int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address,
 					     uint32_t data);
-/** -ENOENT. An interrupt that is just being taken may still come. */
+/** -ENOENT. Nobody reads @fd once it returns; an interrupt that was taken before may still come. */
 CATNAP_API int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd);
 
 /** A place that the guest writes to, to tell somebody of something. */

@@ -8,8 +8,9 @@
  * entry in its routing table. A doorbell is KVM's in both: the guest's write does not leave the
  * kernel.
  *
- * Places in the tables are used again, but stay where they are: a handler that a removal has
- * overtaken finds an event that is not there, or a descriptor with nothing to read.
+ * Places in the tables are used again, but stay where they are. An event's lock is held while its
+ * descriptor is looked at: when a removal returns, nobody touches the descriptor any more, and the
+ * caller may close it. Locks: the VM's, then an event's.
  */
 #include <errno.h>
 #include <poll.h>
@@ -40,13 +41,28 @@ static int fail(struct catnap_vm *vm, int ret, const char *what)
 static void ready(struct ring_watch *watch, uint32_t events)
 {
 	struct vm_event *e = (struct vm_event *)watch;
-	int fd = atomic_load_explicit(&e->fd, memory_order_acquire);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint64_t n;
+	struct pollfd p = {.events = POLLIN};
+	uint64_t n, address;
+	uint32_t data;
+	bool fired;
 
-	if (fd < 0 || poll(&p, 1, 0) != 1 || read(fd, &n, sizeof(n)) != sizeof(n))
-		return;
-	catnap_vm_signal_msi(e->vm, e->address, e->data);
+	pthread_mutex_lock(&e->lock);
+	p.fd = e->fd; /* -1, which poll(2) passes over: removed meanwhile */
+	fired = poll(&p, 1, 0) == 1 && read(p.fd, &n, sizeof(n)) == sizeof(n);
+	address = e->address;
+	data = e->data;
+	pthread_mutex_unlock(&e->lock);
+	if (fired)
+		catnap_vm_signal_msi(e->vm, address, data);
+}
+
+static void place(struct vm_event *e, int fd, uint64_t address, uint32_t data)
+{
+	pthread_mutex_lock(&e->lock);
+	e->fd = fd;
+	e->address = address;
+	e->data = data;
+	pthread_mutex_unlock(&e->lock);
 }
 
 /* KVM's routing table as it is without us, and the events. Lock held. */
@@ -114,12 +130,8 @@ static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t 
 	struct vm_event *e = &vm->events[index];
 	int ret;
 
-	e->watch.ready = ready;
-	e->vm = vm;
-	e->address = address;
-	e->data = data;
 	e->home = home_of(vm, address);
-	atomic_store_explicit(&e->fd, fd, memory_order_release);
+	place(e, fd, address, data);
 	if (vm->host.irqchip_user) {
 		ret = halter_watch(e->home, fd, POLLIN, &e->watch);
 	} else {
@@ -128,7 +140,7 @@ static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t 
 			ret = set_irqfd(vm, index, 0);
 	}
 	if (ret < 0)
-		atomic_store(&e->fd, -1);
+		place(e, -1, 0, 0);
 	else if (vm->host.irqchip_user)
 		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_RING);
 	return ret;
@@ -172,7 +184,7 @@ int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd)
 			ret = halter_unwatch(e->home, fd, &e->watch);
 		else
 			ret = set_irqfd(vm, i, KVM_IRQFD_FLAG_DEASSIGN);
-		atomic_store(&e->fd, -1);
+		place(e, -1, 0, 0);
 		break;
 	}
 	pthread_mutex_unlock(&vm->lock);
@@ -272,14 +284,22 @@ int catnap_vm_del_doorbell(struct catnap_vm *vm, int fd)
 
 void events_init(struct catnap_vm *vm)
 {
-	for (unsigned int i = 0; i < VM_EVENTS; i++)
-		atomic_init(&vm->events[i].fd, -1);
+	for (unsigned int i = 0; i < VM_EVENTS; i++) {
+		struct vm_event *e = &vm->events[i];
+
+		e->watch.ready = ready;
+		e->vm = vm;
+		e->fd = -1;
+		pthread_mutex_init(&e->lock, NULL); /* of the default kind: it cannot fail */
+	}
 	for (unsigned int i = 0; i < VM_DOORBELLS; i++)
 		vm->doorbells[i].fd = -1;
 }
 
 void events_fini(struct catnap_vm *vm)
 {
+	for (unsigned int i = 0; i < VM_EVENTS; i++)
+		pthread_mutex_destroy(&vm->events[i].lock);
 	for (unsigned int i = 0; i < VM_DOORBELLS; i++)
 		if (vm->doorbells[i].fd >= 0)
 			close(vm->doorbells[i].fd);

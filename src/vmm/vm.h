@@ -39,11 +39,12 @@ struct vm_virtio {
 #define VM_EVENTS    32
 #define VM_DOORBELLS 32
 
-/* events.c; all under the VM's lock, but what ready() reads: that is constant while fd is set. */
+/* events.c. Written under the VM's lock and the event's, so read under either. */
 struct vm_event {
 	struct ring_watch watch; /* first: ready() gets back to the whole */
 	struct catnap_vm *vm;
-	_Atomic int fd; /* -1: a free place */
+	pthread_mutex_t lock;
+	int fd; /* -1: a free place */
 	uint64_t address;
 	uint32_t data;
 	struct catnap_halter *home;

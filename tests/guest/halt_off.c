@@ -6,7 +6,7 @@
 #include "lib/guest.h"
 
 static volatile uint32_t nmis, ticks;
-static volatile bool woken;
+static volatile bool halting, woken;
 
 static void on_nmi(struct frame *f)
 {
@@ -21,8 +21,12 @@ static void on_timer(struct frame *f)
 
 static void sender(uint32_t id)
 {
-	uint64_t until = rdtsc() + 100000000; /* long after the timer */
+	uint64_t until;
 
+	/* An NMI that comes before the HLT does not end it. */
+	while (!halting)
+		;
+	until = rdtsc() + 100000000; /* long after the timer */
 	while (rdtsc() < until)
 		;
 	check(!woken);
@@ -39,6 +43,7 @@ void test(void)
 	apic_write(APIC_LVT_TIMER, 0x51);
 	apic_write(APIC_TIMER_INIT, 1000000);
 	put_str("halting\n");
+	halting = true;
 	hlt();
 	woken = true;
 	put_str("woken\n");
