@@ -11,6 +11,7 @@ serial port). Exit status: 0, 1 failed, 77 no /dev/kvm.
 import json
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -30,8 +31,8 @@ class Guest:
     after."""
 
     def __init__(self, image, *args, data=b"", after="", status=PASSED, cmdline="", memory="16M",
-                 timeout="20s"):
-        self.args = [ENV["catnap"], "run", os.path.join(ENV["images"], image), "--irqchip", ENV["irqchip"],
+                 timeout="20s", wrap=()):
+        self.args = [*wrap, ENV["catnap"], "run", os.path.join(ENV["images"], image), "--irqchip", ENV["irqchip"],
                      "--debug-exit", "0xf4", "-m", memory, "-c", cmdline, "--timeout", timeout, *args]
         with tempfile.TemporaryDirectory() as folder:
             stats = os.path.join(folder, "stats")
@@ -222,6 +223,40 @@ def blk_ends():
                       timeout="1s", cmdline="how=hlt rounds=1000000")
             g.expect(g.stats["devices"][0]["inflight"] == 0, "something is left in flight")
             g.expect(g.stats["devices"][0]["requests"] > 4, "it did nothing")
+
+
+TAP = ("unshare", "-rn", "sh", "-c", 'ip tuntap add t0 mode tap && ip link set t0 up && exec "$@"', "sh")
+
+
+@case
+def hostile():
+    """Every device under attack, by one processor and by two: the monitor goes on, and so do the devices."""
+    try:
+        has_tap = subprocess.run([*TAP, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        has_tap = False
+    runs = (("vcpu", 1, 1), ("vcpu", 2, 2), ("thread", 2, 3))
+    for io, cpus, seed in runs:
+        with Disk() as d, socket.socket(socket.AF_UNIX) as listener:
+            path = os.path.join(os.path.dirname(d.path), f"hostile-{os.getpid()}-{seed}")
+            listener.bind(path + "_1000")
+            listener.listen(4)
+            try:
+                g = Guest("hostile.elf", "--transport", "mmio", "--io", io, "--cpus", str(cpus), "-d",
+                          f"{d.path},queues=2", "--vsock", f"cid=5,socket={path}", "--balloon", "size=1M",
+                          "--console", f"file={path}.console", *(("-n", "tap=t0") if has_tap else ()),
+                          cmdline=f"cpus={cpus} seed={seed} rounds=9", timeout="40s",
+                          wrap=TAP if has_tap else ())
+            finally:
+                for end in ("_1000", ".console"):
+                    if os.path.exists(path + end):
+                        os.unlink(path + end)
+            g.has(r"^devices 0x%d$" % (5 + has_tap))
+            g.has(r"^sane 0x%x$" % (4 * (5 + has_tap)))
+            for s in g.stats["devices"]:
+                g.expect(s["inflight"] == 0, "something is left in flight")
+                g.expect(s["requests"] + s["errors"] > 0, f"{s['name']} did nothing")
+                g.expect(s["faults"] > 0, f"{s['name']} was not attacked")
 
 
 # -- interrupts --
