@@ -152,7 +152,7 @@ static void log_axis(FILE *out, const struct scale *s, bool vertical, double rig
 	for (int power = 0; power < 12; power++) {
 		for (int i = 0; i < 3; i++) {
 			double v = mantissas[i] * pow(10, power), p;
-			char label[32], *dot;
+			char label[32], *dot, *unit;
 
 			if (v < s->low || v > s->high || !is_tick(s, mantissas[i], power))
 				continue;
@@ -160,8 +160,9 @@ static void log_axis(FILE *out, const struct scale *s, bool vertical, double rig
 			html_ns(label, sizeof(label), v);
 			/* "10.0" is "10". */
 			dot = strchr(label, '.');
-			if (dot)
-				memmove(dot, strchr(label, ' '), strlen(strchr(label, ' ')) + 1);
+			unit = dot ? strchr(dot, ' ') : NULL;
+			if (unit)
+				memmove(dot, unit, strlen(unit) + 1);
 			if (vertical) {
 				grid(out, LEFT, p, right, p);
 				text(out, "tick", LEFT - 4, p + 4, "end", label);
@@ -393,7 +394,8 @@ static void place(struct label *labels, size_t i, size_t n)
 	double w = (double)strlen(mode_label(l->mode)) * LETTER;
 
 	for (int step = 0; step < 60; step++) {
-		double away = (double)((step + 3) / 4) * 6 * ((step & 2) ? 1 : -1);
+		int tier = (step + 3) / 4; /* four places in each */
+		double away = tier * 6.0 * ((step & 2) ? 1 : -1);
 		bool free = true;
 
 		l->left = (step & 1) != (l->x > WIDTH * 0.62);
