@@ -87,6 +87,16 @@ int vm_confine(struct catnap_vm *vm, struct catnap_halter *h, const struct sandb
 	/* One that is made later would be one without limits: the filter allows none. */
 	if (vm->sandbox_features & SANDBOX_BIT(SANDBOX_RING))
 		ret = ring_sync(&h->ring);
+	if (ret < 0) {
+		struct catnap_exit e = {
+			.size = sizeof(e), .reason = CATNAP_EXIT_HOST_ERROR, .code = ret};
+
+		snprintf(e.report, sizeof(e.report),
+			 "io_uring, which the devices need inside the sandbox: %s%s",
+			 strerror(-ret),
+			 ret == -EPERM || ret == -ENOSYS ? " (see kernel.io_uring_disabled)" : "");
+		vm_end(vm, &e);
+	}
 	return ret < 0 ? ret : sandbox_filter_install(f);
 }
 

@@ -396,6 +396,41 @@ static void sane(uint32_t id)
 	mmio_write(base, MMIO_STATUS, 0);
 }
 
+/*
+ * As much as one kick can ask for: reads of 126 buffers of nearly 8 MiB each, all of them the same.
+ * Whoever wants this VM to stop need not wait until all of that has been read.
+ */
+static void huge(void)
+{
+	volatile struct desc *table = (volatile struct desc *)(uint64_t)TABLES;
+	uint32_t base = bases[BLK];
+
+	check(virtio_begin(base, 1u << 28));
+	queue_init(&fine[0], base, 0);
+	virtio_go(base);
+	for (int i = 0; i < 128; i++) {
+		table[i].addr = BUFFERS;
+		table[i].len = (uint32_t)(end - BUFFERS) & ~511u;
+		table[i].flags = VQ_WRITE | VQ_NEXT;
+		table[i].next = (uint16_t)(i + 1);
+	}
+	table[0].addr = (uint64_t)page;
+	table[0].len = 16;
+	table[0].flags = VQ_NEXT;
+	table[127].len = 1;
+	table[127].flags = VQ_WRITE;
+	put_str("huge\n");
+	for (;;) {
+		for (uint16_t i = 0; i < VQ_SIZE; i++) {
+			queue_set(&fine[0], i, table, 128 * 16, VQ_INDIRECT, 0);
+			queue_offer(&fine[0], i);
+		}
+		queue_kick(&fine[0]);
+		for (uint16_t i = 0; i < VQ_SIZE; i++)
+			wait_for(&fine[0]);
+	}
+}
+
 void test(void)
 {
 	/* Pages first, while the arena has no number in it that is one of ours. */
@@ -420,6 +455,8 @@ void test(void)
 		found++;
 	}
 	put_value("devices", found);
+	if (arg_is("how", "huge"))
+		huge();
 	if (cpus > 1)
 		start_ap(1, ap_main, AP_PAGE);
 	for (uint32_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {

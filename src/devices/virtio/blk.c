@@ -18,6 +18,7 @@
 
 #define TYPE_BLOCK 2
 
+#define F_SIZE_MAX     1
 #define F_SEG_MAX      2
 #define F_RO	       5
 #define F_BLK_SIZE     6
@@ -44,12 +45,21 @@
 #define QUEUE_SIZE 256
 #define SEG_MAX	   126
 #define BUFFERS	   (SEG_MAX + 2) /* with header and status */
-#define RANGES_MAX 16		 /* of one discard or write zeroes */
-/* A file system takes any length at once; zeroes that have to be written take their time. */
+#define RANGES_MAX 16		 /* of one discard */
+/*
+ * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue: so one
+ * may not ask for as much as descriptors can say, which is 4 GiB. Drivers that respect size_max and
+ * seg_max stay below.
+ */
+#define SIZE_MAX_BYTES (UINT32_C(128) << 10)
+#define TRANSFER_MAX   (UINT32_C(16) << 20)
+/* A file system takes any length at once; zeroes that have to be written take their time, and so
+ * are one range only. */
 #define DISCARD_MAX	 0x400000u /* sectors: 2 GiB */
 #define WRITE_ZEROES_MAX 0x8000u   /* 16 MiB */
 
 #define BOUNCE_MAX  (UINT32_C(1) << 20)
+#define BOUNCES_MAX 64 /* at a time; further requests go through the page cache */
 #define PAGE	    4096u
 #define RETRIES_MAX 64 /* of an operation that the kernel asks to repeat */
 
@@ -82,6 +92,7 @@ struct config {
 
 _Static_assert(sizeof(struct request_header) == 16, "5.2.6");
 _Static_assert(sizeof(struct range) == 16, "5.2.6");
+_Static_assert(SEG_MAX *SIZE_MAX_BYTES <= TRANSFER_MAX, "what a driver may ask for");
 _Static_assert(sizeof(struct config) == 64 && offsetof(struct config, blk_size) == 20 &&
 		       offsetof(struct config, opt_io_size) == 28 &&
 		       offsetof(struct config, writeback) == 32 &&
@@ -126,6 +137,7 @@ struct blk {
 	struct config config;
 	_Atomic bool write_through;
 	_Atomic bool told_ringless;
+	_Atomic unsigned int bounces; /* buffers of requests in flight */
 	struct blk_queue queues[BLK_QUEUES_MAX];
 };
 
@@ -152,7 +164,20 @@ static bool buffers_aligned(const struct blk_image *img, const struct request *r
 	return true;
 }
 
-/* Reading and writing. -ENOMEM: no buffer. */
+/* Not as many as there can be requests: a guest does not choose how much memory its monitor has. */
+static bool get_bounce(struct request *r, size_t len)
+{
+	_Atomic unsigned int *bounces = &r->blk->bounces;
+
+	if (atomic_fetch_add_explicit(bounces, 1, memory_order_relaxed) < BOUNCES_MAX &&
+	    posix_memalign(&r->bounce, PAGE, len) == 0)
+		return true;
+	r->bounce = NULL;
+	atomic_fetch_sub_explicit(bounces, 1, memory_order_relaxed);
+	return false;
+}
+
+/* Reading and writing. */
 static int plan_transfer(struct request *r, struct op *op)
 {
 	const struct blk_image *img = &r->blk->image;
@@ -170,9 +195,9 @@ static int plan_transfer(struct request *r, struct op *op)
 		return 0;
 	op->len = r->left < BOUNCE_MAX ? r->left : BOUNCE_MAX;
 	/* The first piece is the longest. */
-	if (!r->bounce && posix_memalign(&r->bounce, PAGE, op->len) != 0) {
-		r->bounce = NULL;
-		return -ENOMEM;
+	if (!r->bounce && !get_bounce(r, op->len)) {
+		op->fd = img->unaligned_fd;
+		return 0;
 	}
 	if (op->kind == OP_WRITE)
 		iov_read(r->iov, r->count, 0, r->bounce, op->len);
@@ -387,6 +412,8 @@ static bool advance(struct request *r, int res)
 
 static void release(struct blk_queue *bq, struct request *r)
 {
+	if (r->bounce)
+		atomic_fetch_sub_explicit(&r->blk->bounces, 1, memory_order_relaxed);
 	free(r->bounce);
 	r->bounce = NULL;
 	bq->free[bq->free_count++] = r->slot;
@@ -464,7 +491,7 @@ static bool in_image(const struct blk *blk, uint64_t sector, uint64_t sectors)
 
 static bool parse_transfer(struct request *r, uint64_t sector, uint64_t len)
 {
-	if (len % BLK_SECTOR || !in_image(r->blk, sector, len / BLK_SECTOR) ||
+	if (len % BLK_SECTOR || len > TRANSFER_MAX || !in_image(r->blk, sector, len / BLK_SECTOR) ||
 	    (r->type == T_OUT && r->blk->readonly)) {
 		r->result = S_IOERR;
 		return false;
@@ -498,6 +525,8 @@ static bool parse_ranges(struct request *r, uint64_t len)
 		return false;
 	r->result = S_IOERR;
 	if (blk->readonly || !len || len % sizeof(struct range) || len > sizeof(r->ranges))
+		return false;
+	if (r->type == T_WRITE_ZEROES && len > sizeof(struct range))
 		return false;
 	iov_read(r->iov, r->count, 0, r->ranges, len);
 	r->ranges_count = (uint8_t)(len / sizeof(struct range));
@@ -671,6 +700,7 @@ static void fill_config(struct blk *blk, uint16_t queues)
 
 	blk->config = (struct config){
 		.capacity = img->sectors,
+		.size_max = SIZE_MAX_BYTES,
 		.seg_max = SEG_MAX,
 		.blk_size = img->logical,
 		.physical_block_exp = log2_of(img->physical / img->logical),
@@ -682,11 +712,12 @@ static void fill_config(struct blk *blk, uint16_t queues)
 		.max_discard_seg = RANGES_MAX,
 		.discard_sector_alignment = img->physical / BLK_SECTOR,
 		.max_write_zeroes_sectors = WRITE_ZEROES_MAX,
-		.max_write_zeroes_seg = RANGES_MAX,
+		.max_write_zeroes_seg = 1,
 		.write_zeroes_may_unmap = img->discard,
 	};
-	blk->dev.offered = UINT64_C(1) << F_SEG_MAX | UINT64_C(1) << F_BLK_SIZE |
-			   UINT64_C(1) << F_TOPOLOGY | UINT64_C(1) << F_FLUSH;
+	blk->dev.offered = UINT64_C(1) << F_SIZE_MAX | UINT64_C(1) << F_SEG_MAX |
+			   UINT64_C(1) << F_BLK_SIZE | UINT64_C(1) << F_TOPOLOGY |
+			   UINT64_C(1) << F_FLUSH;
 	if (queues > 1)
 		blk->dev.offered |= UINT64_C(1) << F_MQ;
 	if (blk->readonly)
