@@ -3,8 +3,6 @@
 #include "devices/virtio/balloon.h"
 #include "fuzz_vdev.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void release(void *ctx, void *host, uint64_t len)
 {
 	const struct guest *g = ctx;

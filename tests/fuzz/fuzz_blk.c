@@ -6,25 +6,13 @@
  * three, the image keeps its size, a read-only one its contents, and data goes where it belongs.
  */
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fuzz.h"
 #include "../unit/virtio_fixture.h"
 #include "devices/virtio/blk.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 #define MEMORY 0x8000
 #define QUEUE  16
@@ -46,17 +34,12 @@ struct state {
 
 static uint8_t byte(struct state *s)
 {
-	if (!s->size)
-		return 0;
-	s->size--;
-	return *s->data++;
+	return (uint8_t)fuzz_take(&s->data, &s->size, 1);
 }
 
 static uint32_t word(struct state *s)
 {
-	uint32_t v = byte(s);
-
-	return v | (uint32_t)byte(s) << 8;
+	return (uint32_t)fuzz_take(&s->data, &s->size, 2);
 }
 
 static void start(struct state *s)

@@ -3,8 +3,6 @@
 #include "devices/virtio/console.h"
 #include "fuzz_vdev.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void output(void *ctx, const void *data, size_t len)
 {
 	volatile uint8_t sum = 0;

@@ -4,10 +4,8 @@
  * APICs. Beside what must hold in the I/O APIC itself, no level may be lost: a pin that is asserted
  * and not masked is on its way to, or in service at, a local APIC, which will acknowledge it.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "devices/ioapic.h"
 
 #define APICS 3
@@ -15,16 +13,6 @@
 #define ENTRY_REMOTE_IRR (1u << 14)
 #define ENTRY_LEVEL	 (1u << 15)
 #define ENTRY_MASKED	 (1u << 16)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 struct vm {
 	struct lapic lapics[APICS];
@@ -108,18 +96,6 @@ static void check_all(struct vm *vm)
 	check(!memcmp(expected, io->level_mask_of_vector, sizeof(expected)));
 }
 
-static uint64_t take(const uint8_t **data, size_t *left, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	if (bytes > *left)
-		bytes = (unsigned int)*left;
-	memcpy(&value, *data, bytes);
-	*data += bytes;
-	*left -= bytes;
-	return value;
-}
-
 static void acknowledge(struct lapic *l)
 {
 	int vector;
@@ -153,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_all(&vm);
 
 	while (size) {
-		uint8_t op = (uint8_t)take(&data, &size, 1), bytes[8];
+		uint8_t op = (uint8_t)fuzz_take(&data, &size, 1), bytes[8];
 		struct lapic *l = &vm.lapics[(op >> 4) % APICS];
 		uint64_t value, offset;
 		unsigned int len;
@@ -161,9 +137,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		switch (op & 7) {
 		case 0: /* any access */
-			offset = take(&data, &size, 1);
+			offset = fuzz_take(&data, &size, 1);
 			len = 1 + (op >> 4) % 8;
-			value = take(&data, &size, len);
+			value = fuzz_take(&data, &size, len);
 			memcpy(bytes, &value, 8);
 			if (op & 8)
 				ioapic_mmio_read(io, offset, bytes, len);
@@ -171,10 +147,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				ioapic_mmio_write(io, offset, bytes, len);
 			break;
 		case 1: /* a whole entry */
-			pin = (uint8_t)take(&data, &size, 1) % IOAPIC_PINS;
+			pin = (uint8_t)fuzz_take(&data, &size, 1) % IOAPIC_PINS;
 			for (uint32_t half = 0; half < 2; half++) {
 				uint32_t reg = 0x11 + 2u * pin - half;
-				uint32_t word = (uint32_t)take(&data, &size, 4);
+				uint32_t word = (uint32_t)fuzz_take(&data, &size, 4);
 
 				ioapic_mmio_write(io, 0x00, &reg, 4);
 				ioapic_mmio_write(io, 0x10, &word, 4);
@@ -183,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case 2:
 		case 3:
-			pin = (uint8_t)take(&data, &size, 1);
+			pin = (uint8_t)fuzz_take(&data, &size, 1);
 			ioapic_set_pin(io, pin & 31, pin & 32);
 			if (pin & 64)
 				ioapic_set_pin(io, pin & 31, !(pin & 32));

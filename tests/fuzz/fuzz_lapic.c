@@ -4,24 +4,12 @@
  * an I/O APIC. After each, what must hold whatever the guest does is checked.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 
 #define APICS 3
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 struct input {
 	const uint8_t *data;
@@ -31,14 +19,7 @@ struct input {
 /* Zeros where the input has ended. */
 static uint64_t take(struct input *in, unsigned int bytes)
 {
-	uint64_t value = 0;
-
-	if (bytes > in->left)
-		bytes = (unsigned int)in->left;
-	memcpy(&value, in->data, bytes);
-	in->data += bytes;
-	in->left -= bytes;
-	return value;
+	return fuzz_take(&in->data, &in->left, bytes);
 }
 
 struct vm {

@@ -8,13 +8,10 @@
  */
 #include <asm/bootparam.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "vmm/image.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
@@ -22,14 +19,6 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 #define PREFER	(UINT64_C(16) << 20)
 #define CMDLINE "fuzz"
 #define TAIL	4
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 static bool apart(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 {

@@ -6,8 +6,6 @@
 #include "devices/virtio/net_impl.h"
 #include "fuzz_vdev.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define PAIRS 2
 
 static void from_host(struct fuzz *f, void *ctx)

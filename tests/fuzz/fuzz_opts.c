@@ -4,20 +4,9 @@
  * one printable line that begins with the command's name; what is taken must be within the stated
  * range.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "cli/opts.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* In release builds, too. */
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 struct disk {
 	const char *path;
@@ -59,9 +48,9 @@ static int set_disk(struct opts *o, const struct opt_arg *arg, void *cfg)
 	int ret = opt_keys(o, arg, disk_keys, &d);
 
 	if (ret == 0) {
-		CHECK(d.path && d.path[0] != '\0' && !strchr(d.path, ','));
-		CHECK(d.queues >= 1 && d.queues <= 64);
-		CHECK(d.size >= 512);
+		check(d.path && d.path[0] != '\0' && !strchr(d.path, ','));
+		check(d.queues >= 1 && d.queues <= 64);
+		check(d.size >= 512);
 		((struct cfg *)cfg)->disks++;
 	}
 	return ret;
@@ -141,25 +130,25 @@ static const struct opt_command command = {
 
 static void check_error(const char *error)
 {
-	CHECK(strncmp(error, "catnap test: ", 13) == 0);
-	CHECK(strlen(error) > 13 && strlen(error) < OPTS_ERROR_SIZE - 1);
+	check(strncmp(error, "catnap test: ", 13) == 0);
+	check(strlen(error) > 13 && strlen(error) < OPTS_ERROR_SIZE - 1);
 	for (; *error; error++)
-		CHECK(*error >= ' ' && *error < 0x7f);
+		check(*error >= ' ' && *error < 0x7f);
 }
 
 static void check_taken(const struct opts *o, const struct cfg *c)
 {
-	CHECK(o->error[0] == '\0');
-	CHECK(o->n_args <= 3 && !o->args[o->n_args]);
-	CHECK(!opts_given(o, "cpus") || (c->cpus >= 1 && c->cpus <= 64));
-	CHECK(!opts_given(o, "memory") || (c->memory >= 4096 && c->memory <= 1 << 30));
-	CHECK(!opts_given(o, "timeout") || (c->timeout >= 1 && c->timeout <= 1000000000));
-	CHECK(!opts_given(o, "ratio") || (c->ratio >= 0 && c->ratio <= 10));
-	CHECK(!opts_given(o, "color") || c->color == 7 || c->color == 8);
-	CHECK(!opts_given(o, "kernel") || c->kernel[0] != '\0');
+	check(o->error[0] == '\0');
+	check(o->n_args <= 3 && !o->args[o->n_args]);
+	check(!opts_given(o, "cpus") || (c->cpus >= 1 && c->cpus <= 64));
+	check(!opts_given(o, "memory") || (c->memory >= 4096 && c->memory <= 1 << 30));
+	check(!opts_given(o, "timeout") || (c->timeout >= 1 && c->timeout <= 1000000000));
+	check(!opts_given(o, "ratio") || (c->ratio >= 0 && c->ratio <= 10));
+	check(!opts_given(o, "color") || c->color == 7 || c->color == 8);
+	check(!opts_given(o, "kernel") || c->kernel[0] != '\0');
 	if (opts_given(o, "halt-poll")) {
-		CHECK(catnap_halt_poll_check(&c->halt_poll) == 0);
-		CHECK(c->vcpu >= -1 && c->vcpu < 4);
+		check(catnap_halt_poll_check(&c->halt_poll) == 0);
+		check(c->vcpu >= -1 && c->vcpu < 4);
 	}
 }
 
@@ -170,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct opts o;
 	int argc = 1;
 
-	CHECK(copy);
+	check(copy);
 	if (size)
 		memcpy(copy, data, size);
 	copy[size] = '\0';

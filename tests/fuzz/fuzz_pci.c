@@ -5,26 +5,14 @@
  * its register says and nowhere else, no message leaves that is masked, and none is lost.
  */
 #include <linux/pci_regs.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "devices/pci/bus.h"
 #include "devices/pci/msix.h"
 
 #define FUNCTIONS 2
 #define BAR_SIZE  0x2000u
 #define VECTORS	  70u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 struct unit {
 	struct pci_function f;
@@ -116,18 +104,6 @@ static void check_unit(struct vm *vm, struct unit *u)
 		      (u->msix.table[v].control & 1) || !atomic_load(&u->f.master));
 }
 
-static uint64_t take(const uint8_t **data, size_t *left, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	if (bytes > *left)
-		bytes = (unsigned int)*left;
-	memcpy(&value, *data, bytes);
-	*data += bytes;
-	*left -= bytes;
-	return value;
-}
-
 static void make(struct vm *vm)
 {
 	static const struct pci_id id = {.vendor = 0x1234, .device = 1, .class_code = 0xff0000};
@@ -160,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	make(&vm);
 	while (size) {
-		uint8_t op = (uint8_t)take(&data, &size, 1), bytes[8], v;
+		uint8_t op = (uint8_t)fuzz_take(&data, &size, 1), bytes[8], v;
 		unsigned int len = 1u << (op >> 3 & 3), i = op >> 6 & 1;
 		struct unit *u = &vm.units[i];
 		bool write = op & 0x20;
@@ -171,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 0: /* ports; there are no accesses of 8 bytes */
 			bus = &vm.pio;
 			len = len == 8 ? 4 : len;
-			addr = 0xcf0 + take(&data, &size, 1) % 24;
+			addr = 0xcf0 + fuzz_take(&data, &size, 1) % 24;
 			break;
 		case 1: /* CONFIG_ADDRESS of a function here */
 			bus = &vm.pio;
@@ -180,32 +156,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			addr = 0xcf8;
 			break;
 		case 2:
-			addr = PCI_ECAM_BASE + (take(&data, &size, 3) & 0xfffff);
+			addr = PCI_ECAM_BASE + (fuzz_take(&data, &size, 3) & 0xfffff);
 			break;
 		case 3: /* a register of a function here */
-			addr = PCI_ECAM_BASE + ((i + 1ull) << 15) + take(&data, &size, 1);
+			addr = PCI_ECAM_BASE + ((i + 1ull) << 15) + fuzz_take(&data, &size, 1);
 			break;
 		case 4:
-			addr = PCI_WINDOW_BASE + take(&data, &size, 4) % PCI_WINDOW_SIZE;
+			addr = PCI_WINDOW_BASE + fuzz_take(&data, &size, 4) % PCI_WINDOW_SIZE;
 			break;
 		case 5: /* where a BAR is */
 			addr = atomic_load(&u->f.bars[op & 0x80 ? 2 : 0].base) +
-			       take(&data, &size, 2) % (BAR_SIZE + 16);
+			       fuzz_take(&data, &size, 2) % (BAR_SIZE + 16);
 			break;
 		case 6:
-			v = (uint8_t)take(&data, &size, 1) % (VECTORS + 1);
+			v = (uint8_t)fuzz_take(&data, &size, 1) % (VECTORS + 1);
 			if (v < VECTORS && u->msix.enabled)
 				u->raised[v / 64] |= UINT64_C(1) << v % 64;
 			check(msix_raise(&u->msix, v) == u->msix.enabled);
 			goto checks;
 		default: /* an entry of a table, as drivers write it */
 			addr = atomic_load(&u->f.bars[2].base) +
-			       (take(&data, &size, 1) % VECTORS) * 16 + (op & 0x80 ? 12 : 0);
+			       (fuzz_take(&data, &size, 1) % VECTORS) * 16 + (op & 0x80 ? 12 : 0);
 			write = true;
 			len = 4;
 			break;
 		}
-		value = write ? take(&data, &size, len) : 0;
+		value = write ? fuzz_take(&data, &size, len) : 0;
 		if ((op & 7) == 1)
 			value = 0x80000000 | (i + 1) << 11 | (value & 0xfc);
 		memcpy(bytes, &value, sizeof(bytes));

@@ -4,20 +4,9 @@
  * a policy promises must hold whatever it has learned. Each step of the input is a byte of what to
  * do and its numbers.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "poll/policy.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* In release builds, too. */
-#define CHECK(condition)          \
-	do {                      \
-		if (!(condition)) \
-			abort();  \
-	} while (0)
 
 /* What the first version of struct catnap_halt_poll had. */
 #define HALT_POLL_SIZE_1 24
@@ -27,16 +16,9 @@ struct input {
 	size_t left;
 };
 
-static uint64_t take(struct input *in, size_t bytes)
+static uint64_t take(struct input *in, unsigned int bytes)
 {
-	uint64_t value = 0;
-
-	if (bytes > in->left)
-		bytes = in->left;
-	memcpy(&value, in->data, bytes);
-	in->data += bytes;
-	in->left -= bytes;
-	return value;
+	return fuzz_take(&in->data, &in->left, bytes);
 }
 
 static void change(struct catnap_policy *p, struct catnap_halt_poll *params, struct input *in)
@@ -64,10 +46,10 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 		next.cpu_max = (uint32_t)take(in, 2) % 10005;
 	}
 	ok = catnap_halt_poll_check(&next) == 0;
-	CHECK(ok == (next.policy <= CATNAP_POLICY_ADAPTIVE && next.size >= HALT_POLL_SIZE_1 &&
+	check(ok == (next.policy <= CATNAP_POLICY_ADAPTIVE && next.size >= HALT_POLL_SIZE_1 &&
 		     (next.size < sizeof(next) ||
 		      (next.bias <= CATNAP_BIAS_POWER && next.cpu_max <= 10000))));
-	CHECK((catnap_policy_set(p, &next) == 0) == ok);
+	check((catnap_policy_set(p, &next) == 0) == ok);
 	if (ok) {
 		/* A caller that does not know the later members has their defaults. */
 		if (next.size < sizeof(next)) {
@@ -79,7 +61,7 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 		*params = next;
 	}
 	if (!ok)
-		CHECK(catnap_policy_window(p) == before);
+		check(catnap_policy_window(p) == before);
 }
 
 static void check_begin(const struct catnap_policy *p, const struct catnap_halt_poll *params,
@@ -89,22 +71,22 @@ static void check_begin(const struct catnap_policy *p, const struct catnap_halt_
 
 	switch ((enum catnap_policy_kind)params->policy) {
 	case CATNAP_POLICY_OFF:
-		CHECK(window == 0);
+		check(window == 0);
 		break;
 	case CATNAP_POLICY_KERNEL:
-		CHECK(window <= params->max_ns);
+		check(window <= params->max_ns);
 		break;
 	case CATNAP_POLICY_FIXED:
-		CHECK(window == params->max_ns);
+		check(window == params->max_ns);
 		break;
 	case CATNAP_POLICY_ADAPTIVE:
-		CHECK(window <= params->max_ns);
+		check(window <= params->max_ns);
 		break;
 	case CATNAP_POLICY_ALWAYS:
-		CHECK(window == CATNAP_WINDOW_FOREVER);
+		check(window == CATNAP_WINDOW_FOREVER);
 		break;
 	}
-	CHECK(poll == (allowed ? window : 0));
+	check(poll == (allowed ? window : 0));
 }
 
 static void check_end(const struct catnap_policy *p, const struct catnap_halt_poll *params,
@@ -114,14 +96,14 @@ static void check_end(const struct catnap_policy *p, const struct catnap_halt_po
 
 	if (params->policy != CATNAP_POLICY_KERNEL)
 		return;
-	CHECK(window <= UINT32_MAX);
+	check(window <= UINT32_MAX);
 	if (!h->allowed || (h->valid && params->max_ns && h->halt_ns <= before))
-		CHECK(window == before);
+		check(window == before);
 	/* Whatever was learned is 0 or at least the start, unless growing by 0 keeps it. */
 	if (window != before)
-		CHECK(window == 0 || window >= params->grow_start_ns);
+		check(window == 0 || window >= params->grow_start_ns);
 	if (!h->valid || h->halt_ns > params->max_ns)
-		CHECK(window <= before);
+		check(window <= before);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -131,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct catnap_policy *p = NULL;
 
 	catnap_halt_poll_init(&params);
-	CHECK(catnap_policy_create(&params, &p) == 0);
+	check(catnap_policy_create(&params, &p) == 0);
 	while (in.left > 0) {
 		uint8_t what = (uint8_t)take(&in, 1);
 		bool allowed = !(what & 1);
@@ -158,6 +140,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_end(p, &params, &h, before);
 	}
 	catnap_policy_destroy(&p);
-	CHECK(!p);
+	check(!p);
 	return 0;
 }

@@ -4,23 +4,11 @@
  * what the port says of itself, each byte that it took from outside and that was not cleared comes
  * out, in order, and the interrupt line is what the registers say.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "devices/serial.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR };
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 struct port {
 	struct serial s;

@@ -8,20 +8,10 @@
 #ifndef TESTS_FUZZ_FUZZ_VDEV_H
 #define TESTS_FUZZ_FUZZ_VDEV_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "fuzz.h"
 #include "../unit/vdev.h"
 
 #define FUZZ_MEMORY (128u << 10)
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 struct fuzz {
 	const uint8_t *data;
@@ -50,17 +40,12 @@ static inline struct vdev *fuzz_vdev(void)
 
 static inline uint8_t fuzz_u8(struct fuzz *f)
 {
-	if (!f->size)
-		return 0;
-	f->size--;
-	return *f->data++;
+	return (uint8_t)fuzz_take(&f->data, &f->size, 1);
 }
 
 static inline uint16_t fuzz_u16(struct fuzz *f)
 {
-	uint16_t low = fuzz_u8(f);
-
-	return (uint16_t)(low | fuzz_u8(f) << 8);
+	return (uint16_t)fuzz_take(&f->data, &f->size, 2);
 }
 
 /* Memory, mostly; its edges and beyond, sometimes. */

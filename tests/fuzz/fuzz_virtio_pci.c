@@ -5,10 +5,8 @@
  * guest memory. Beside the sanitizers: a reset is complete when the status reads as 0, and leaves
  * nothing behind; status bits go by reset alone; messages are sent for vectors that were given out.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "devices/pci/bus.h"
 #include "devices/virtio/pci.h"
 
@@ -19,16 +17,6 @@
 #define CHAIN_MAX	4
 #define RINGS(queue)	(0x400u * (queue)) /* as start() places them */
 #define MSIX_CAPABILITY 0x40u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 struct vm {
 	struct virtio_device dev; /* first */
@@ -116,18 +104,6 @@ static void model_reset(struct virtio_device *dev)
 
 static const struct virtio_ops model_ops = {
 	.kick = model_kick, .stop = model_stop, .reset = model_reset};
-
-static uint64_t take(const uint8_t **data, size_t *left, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	if (bytes > *left)
-		bytes = (unsigned int)*left;
-	memcpy(&value, *data, bytes);
-	*data += bytes;
-	*left -= bytes;
-	return value;
-}
 
 static uint64_t access_to(struct vm *vm, struct bus *bus, uint64_t addr, bool write, uint64_t value,
 			  unsigned int len)
@@ -277,7 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	make(&vm);
 	while (size) {
-		uint8_t op = (uint8_t)take(&data, &size, 1);
+		uint8_t op = (uint8_t)fuzz_take(&data, &size, 1);
 		unsigned int len = 1u << (op >> 3 & 3);
 		bool write = op & 0x20;
 		uint64_t bar = atomic_load(&vm.t.function.bars[VIRTIO_PCI_BAR].base);
@@ -286,39 +262,41 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		switch (op & 7) {
 		case 0: /* common configuration */
-			addr = bar + take(&data, &size, 1) % 64;
+			addr = bar + fuzz_take(&data, &size, 1) % 64;
 			break;
 		case 1:
-			addr = bar + (take(&data, &size, 2) & 0x3fff);
+			addr = bar + (fuzz_take(&data, &size, 2) & 0x3fff);
 			break;
 		case 2: /* doorbells */
-			addr = bar + VIRTIO_PCI_NOTIFY + take(&data, &size, 1) % (4 * QUEUES + 4);
+			addr = bar + VIRTIO_PCI_NOTIFY +
+			       fuzz_take(&data, &size, 1) % (4 * QUEUES + 4);
 			break;
 		case 3:
-			addr = config + take(&data, &size, 1);
+			addr = config + fuzz_take(&data, &size, 1);
 			break;
 		case 4:
-			addr = table + take(&data, &size, 1) % 128;
+			addr = table + fuzz_take(&data, &size, 1) % 128;
 			break;
 		case 5: /* the guest's memory: rings and what they lead to */
-			addr = take(&data, &size, 2) % (GUEST_SIZE - 8);
+			addr = fuzz_take(&data, &size, 2) % (GUEST_SIZE - 8);
 			if (op & 0x40) /* in the rings */
 				addr = addr % 0xc00;
 			for (unsigned int i = 0; i < len; i++)
-				vm.guest[addr + i] = (uint8_t)take(&data, &size, 1);
+				vm.guest[addr + i] = (uint8_t)fuzz_take(&data, &size, 1);
 			continue;
 		case 6:
 			finish(&vm);
 			continue;
 		default:
-			len = (unsigned int)take(&data, &size, 1);
+			len = (unsigned int)fuzz_take(&data, &size, 1);
 			drive(&vm, config, bar, table, (uint8_t)len,
-			      (uint8_t)take(&data, &size, 1));
+			      (uint8_t)fuzz_take(&data, &size, 1));
 			status = virtio_status(&vm.dev);
 			check_all(&vm, status);
 			continue;
 		}
-		access_to(&vm, &vm.mmio, addr, write, write ? take(&data, &size, len) : 0, len);
+		access_to(&vm, &vm.mmio, addr, write, write ? fuzz_take(&data, &size, len) : 0,
+			  len);
 		check_all(&vm, status);
 		status = virtio_status(&vm.dev);
 	}

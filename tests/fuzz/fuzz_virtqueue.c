@@ -6,21 +6,9 @@
  * queue stays broken.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "../unit/virtio_fixture.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define check(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
 
 #define MEMORY 0x1400
 
@@ -36,15 +24,12 @@ struct state {
 
 static uint8_t byte(struct state *s)
 {
-	if (!s->size)
-		return 0;
-	s->size--;
-	return *s->data++;
+	return (uint8_t)fuzz_take(&s->data, &s->size, 1);
 }
 
 static uint16_t word(struct state *s)
 {
-	return (uint16_t)(byte(s) | byte(s) << 8);
+	return (uint16_t)fuzz_take(&s->data, &s->size, 2);
 }
 
 /* In the middle of a pop, too. */

@@ -7,8 +7,6 @@
 #include "devices/virtio/vsock_impl.h"
 #include "fuzz_vdev.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define CID   3
 #define PORT  1
 #define CONNS 6
