@@ -116,11 +116,9 @@ static struct catnap_halter *home_of(struct catnap_vm *vm, uint64_t address)
 {
 	uint32_t dest = MSI_DEST(address);
 
-	if (vm->io)
-		return &vm->io->halter;
 	if (address & MSI_LOGICAL || dest >= vm->vcpu_count)
 		dest = 0; /* several, or one of them */
-	return &vm->vcpus[dest]->halter;
+	return vm_home(vm, dest);
 }
 
 /* Lock held; the place is free. */

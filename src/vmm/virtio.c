@@ -57,6 +57,11 @@ static void log_message(void *ctx, const char *message)
 	vm->host.log(vm, CATNAP_LOG_WARN, message);
 }
 
+struct catnap_halter *vm_home(struct catnap_vm *vm, uint32_t vcpu)
+{
+	return vm->io ? &vm->io->halter : &vm->vcpus[vcpu]->halter;
+}
+
 void vm_init_virtio(struct catnap_vm *vm)
 {
 	vm->dma = (struct dma){dma_memory, vm};
@@ -115,7 +120,7 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	v->dev = dev;
 	v->destroy = destroy;
 	dev->io = vm->io ? &vm->io->halter : NULL;
-	dev->home = vm->io ? &vm->io->halter : &vm->vcpus[0]->halter;
+	dev->home = vm_home(vm, 0);
 	dev->log = log_message;
 	dev->log_ctx = vm;
 	vm->virtio[vm->virtio_count++] = v;
@@ -189,17 +194,12 @@ static int add_disk(struct catnap_vm *vm, const struct catnap_disk *disk, struct
 				 .readonly = disk->readonly,
 				 .direct = disk->direct};
 	struct virtio_device *dev;
-	bool started;
-	int ret;
+	int ret = vm_may_add(vm, "disk", disk->size, sizeof(*disk), err);
 
-	pthread_mutex_lock(&vm->lock);
-	started = vm->started;
-	pthread_mutex_unlock(&vm->lock);
-	if (disk->size < sizeof(*disk) || !disk->path || started) {
-		snprintf(err->text, sizeof(err->text), "disk: %s",
-			 started       ? "the VM was started before"
-			 : !disk->path ? "no path"
-				       : "the structure's size is not this library's");
+	if (ret < 0)
+		return ret;
+	if (!disk->path) {
+		snprintf(err->text, sizeof(err->text), "disk: no path");
 		return -EINVAL;
 	}
 	/* Too many are for blk_create() to refuse. */
@@ -219,13 +219,8 @@ static int add_disk(struct catnap_vm *vm, const struct catnap_disk *disk, struct
 int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk)
 {
 	struct kvm_error err = {.text = ""};
-	int ret = add_disk(vm, disk, &err);
 
-	if (ret < 0 && !err.text[0])
-		snprintf(err.text, sizeof(err.text), "disk: %s", strerror(-ret));
-	if (ret < 0)
-		vm->error = err;
-	return ret;
+	return vm_added(vm, "disk", add_disk(vm, disk, &err), &err);
 }
 
 static uint64_t get(const _Atomic uint64_t *counter)

@@ -98,7 +98,7 @@ static int make(struct catnap_vm *vm, struct tap *tap, const struct catnap_net *
 		return ret;
 	}
 	for (unsigned int i = 0; i < cfg.pairs; i++)
-		homes[i] = vm->io ? &vm->io->halter : &vm->vcpus[i % vm->vcpu_count]->halter;
+		homes[i] = vm_home(vm, i % vm->vcpu_count);
 	net_attach(net, homes);
 	return 0;
 }

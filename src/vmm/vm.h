@@ -135,6 +135,8 @@ void events_init(struct catnap_vm *vm);
 void events_fini(struct catnap_vm *vm);
 
 /* virtio.c */
+/* Where input is waited for: in the ring of this vCPU, or of the I/O thread if there is one. */
+struct catnap_halter *vm_home(struct catnap_vm *vm, uint32_t vcpu);
 void vm_init_virtio(struct catnap_vm *vm);
 /* The devices that the configuration asks for. */
 int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err);
