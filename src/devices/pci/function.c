@@ -4,37 +4,12 @@
 #include <linux/pci_regs.h>
 #include <string.h>
 
+#include "devices/bytes.h"
 #include "devices/pci/function.h"
 
 #define COMMAND_BITS (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
 #define CAP_FIRST    0x40u
 #define CAP_ALIGN    4u
-
-static void set16(uint8_t *at, uint16_t value)
-{
-	memcpy(at, &value, sizeof(value));
-}
-
-static void set32(uint8_t *at, uint32_t value)
-{
-	memcpy(at, &value, sizeof(value));
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-	uint16_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
 
 static unsigned int bar_register(unsigned int index)
 {

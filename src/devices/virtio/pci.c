@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "devices/bytes.h"
 #include "devices/virtio/pci.h"
 
 #define VENDOR		0x1af4
@@ -42,22 +43,6 @@ static uint32_t class_of(uint16_t id)
 	default:
 		return CLASS_OTHER;
 	}
-}
-
-static uint16_t get16(const void *data)
-{
-	uint16_t value;
-
-	memcpy(&value, data, sizeof(value));
-	return value;
-}
-
-static uint32_t get32(const void *data)
-{
-	uint32_t value;
-
-	memcpy(&value, data, sizeof(value));
-	return value;
 }
 
 /* -- interrupts ------------------------------------------------------------------------------- */

@@ -129,6 +129,16 @@ static bool next_packet(struct vsock *vs, struct vq_chain *chain, uint32_t *len)
 	return true;
 }
 
+/* The next chain; false: there is none, and there will be a kick, or the queue is broken. */
+static bool take_chain(struct virtqueue *vq, struct vq_chain *chain)
+{
+	int ret = vq_pop(vq, chain);
+
+	if (ret == 0 && vq_kicks(vq, true))
+		ret = vq_pop(vq, chain);
+	return ret > 0;
+}
+
 /* Both return false if the queue is malformed. */
 static bool receive(struct vsock *vs, bool *more)
 {
@@ -140,19 +150,14 @@ static bool receive(struct vsock *vs, bool *more)
 	while (usable(vs, VSOCK_RX) && (vs->rst_count || vs->first)) {
 		struct vq_chain chain = {.iov = vs->iov, .max = VSOCK_IOV};
 		uint32_t len;
-		int ret;
 
 		if (batch++ == RX_BATCH) {
 			*more = true;
 			break;
 		}
-		ret = vq_pop(vq, &chain);
-		if (ret == 0 && vq_kicks(vq, true))
-			continue;
-		if (ret == 0)
-			break;
-		if (ret < 0) {
-			fault = "the receive queue is malformed";
+		if (!take_chain(vq, &chain)) {
+			if (vq->broken)
+				fault = "the receive queue is malformed";
 			break;
 		}
 		/* Data needs a place, too: a driver's buffers are some KiB. */
@@ -206,19 +211,14 @@ static bool transmit(struct vsock *vs, bool *more)
 	/* With no place for an answer it has to wait: the next receive kick makes some. */
 	while (usable(vs, VSOCK_TX) && vs->rst_count < VSOCK_RST_MAX) {
 		struct vq_chain chain = {.iov = vs->iov, .max = VSOCK_IOV};
-		int ret;
 
 		if (batch++ == RX_BATCH) {
 			*more = true;
 			break;
 		}
-		ret = vq_pop(vq, &chain);
-		if (ret == 0 && vq_kicks(vq, true))
-			continue;
-		if (ret == 0)
-			break;
-		if (ret < 0) {
-			fault = "the transmit queue is malformed";
+		if (!take_chain(vq, &chain)) {
+			if (vq->broken)
+				fault = "the transmit queue is malformed";
 			break;
 		}
 		take_packet(vs, &chain);
