@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was measured, as JSON. */
-#include <errno.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <json-c/json.h>
 
 #include "cli/bench.h"
+#include "cli/json_out.h"
 
 static void add_u64(struct json_object *o, const char *name, uint64_t value)
 {
@@ -107,7 +107,6 @@ int report_json(FILE *out, const struct bench_results *r)
 	struct json_object *runs = json_object_new_array();
 	char model[128];
 	struct utsname u;
-	int ret;
 
 	host_cpu_model(model, sizeof(model));
 	if (uname(&u) == 0)
@@ -123,10 +122,5 @@ int report_json(FILE *out, const struct bench_results *r)
 	for (size_t i = 0; i < r->n; i++)
 		json_object_array_add(runs, run_json(r->cells, r->n, &r->cells[i]));
 	json_object_object_add(root, "runs", runs);
-	errno = 0;
-	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
-	if (fflush(out) != 0)
-		ret = -1;
-	json_object_put(root);
-	return ret < 0 ? -1 : 0;
+	return json_write(root, out);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VM's statistics as JSON: names as in catnap/poll.h and catnap/catnap.h. */
-#include <errno.h>
 #include <string.h>
 #include <json-c/json.h>
 
+#include "cli/json_out.h"
 #include "cli/opts.h"
 #include "cli/run.h"
 
@@ -129,7 +129,6 @@ int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct ca
 	bool kernel = cfg->irqchip == CATNAP_IRQCHIP_KERNEL;
 	struct json_object *root = json_object_new_object(), *exit = json_object_new_object();
 	struct json_object *vcpus = json_object_new_array();
-	int ret;
 
 	json_object_object_add(root, "irqchip", json_object_new_string(kernel ? "kernel" : "user"));
 	json_object_object_add(
@@ -145,10 +144,5 @@ int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct ca
 	json_object_object_add(root, "devices", devices(vm));
 	if (cfg->io == CATNAP_IO_THREAD)
 		json_object_object_add(root, "io", io_thread(vm));
-	errno = 0;
-	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
-	if (fflush(out) != 0)
-		ret = -1;
-	json_object_put(root);
-	return ret < 0 ? -1 : 0;
+	return json_write(root, out);
 }
