@@ -17,22 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.dont_write_bytecode = True
+from results import end, result  # noqa: E402 pylint: disable=wrong-import-position
+
 CATNAP, IMAGES, TOOL, IRQCHIP = sys.argv[1:5]
 ROUNDS = int(sys.argv[5]) if len(sys.argv) > 5 else 8
 SECTORS = 8192
 WAYS = (('--io', 'vcpu', 'direct=off'), ('--io', 'thread', 'direct=off'), ('--io', 'vcpu', 'direct=on'),
         ('--io', 'thread', 'direct=on'))
-number = failed = 0
-
-
-def result(good, text, why=''):
-    global number, failed
-    number += 1
-    failed += not good
-    print(f'{"ok" if good else "not ok"} {number} - {text}')
-    for line in why.splitlines() if not good else ():
-        print(f'# {line}')
-    sys.stdout.flush()
 
 
 def command(image, seed, way, *more):
@@ -105,8 +97,7 @@ def main():
         result(not bad, f'{ROUNDS} kills: what was flushed is in the image', why)
         print(f'# {flushes} flushes, {promised} sectors that they promised')
         result(promised > 0, 'there was something to promise')
-    print(f'1..{number}')
-    return 1 if failed else 0
+    return end()
 
 
 if __name__ == '__main__':

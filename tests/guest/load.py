@@ -14,18 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.dont_write_bytecode = True
+from results import end, result  # noqa: E402 pylint: disable=wrong-import-position
+
 TOOL = sys.argv[1]
 SECTORS = 16384
-number = failed = 0
-
-
-def result(good, text, why=''):
-    global number, failed
-    number += 1
-    failed += not good
-    print(f'{"ok" if good else "not ok"} {number} - {text}')
-    for line in why.splitlines() if not good else ():
-        print(f'# {line}')
 
 
 def check(image, log):
@@ -108,8 +101,7 @@ def main():
         Path(log).write_text('nothing\n', encoding='ascii')
         result(check(image, log)[0] == 2, 'a log without a beginning')
         result(check(f'{folder}/none', log)[0] == 2, 'no image')
-    print(f'1..{number}')
-    return 1 if failed else 0
+    return end()
 
 
 if __name__ == '__main__':
