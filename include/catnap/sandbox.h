@@ -53,7 +53,8 @@ struct catnap_sandbox_config {
 	const char *const *socket_dirs;
 	uint32_t n_socket_dirs;
 	uint32_t n_read_files;
-	/** n_read_files files that may still be opened to be read, such as the slave of a pty. */
+	/** n_read_files files that may still be opened to be read (and, devices, for those ioctls
+	 * that the filter has), such as the slave of a pty. */
 	const char *const *read_files;
 	uint32_t missing; /**< out: those CATNAP_SANDBOX_HAS_* that were wanted and are not there */
 	const char *failed; /**< out: what failed, "chroot" for instance; static, NULL if nothing */

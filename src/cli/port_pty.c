@@ -16,8 +16,11 @@
 
 #include "cli/port.h"
 
-#define DRAIN_STEPS   100
-#define DRAIN_STEP_NS 10000000 /* together a second */
+/* Looks at what a reader has left, and how many of them must see nothing, or no progress. */
+#define DRAIN_STEP_NS 10000000
+#define DRAIN_EMPTY   5	  /* 50 ms */
+#define DRAIN_STANDS  100 /* a second */
+#define DRAIN_LOOKS   1000
 
 int pty_open(struct port *p)
 {
@@ -82,11 +85,15 @@ void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])
 	}
 }
 
-/* The master's end takes with it what its reader has not read yet: often the most telling lines. */
+/*
+ * The master's end takes with it what its reader has not read yet: often the most telling lines.
+ * The kernel tells only what stands in the line discipline's buffer (4 KiB), which a worker fills
+ * again from up to 64 KiB behind it: to be found empty once means nothing.
+ */
 void pty_drain(struct port *p)
 {
 	const struct timespec step = {.tv_nsec = DRAIN_STEP_NS};
-	int slave = -1, left = 0;
+	int slave = -1, left = 0, before = 0, same = 0;
 
 	if (p->out < 0 || p->watch < 0 || hung_up(p))
 		return;
@@ -94,8 +101,12 @@ void pty_drain(struct port *p)
 	slave = ioctl(p->out, TIOCGPTPEER, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (slave < 0)
 		return;
-	for (int i = 0; i < DRAIN_STEPS; i++) {
-		if (ioctl(slave, FIONREAD, &left) < 0 || left == 0)
+	for (int i = 0; i < DRAIN_LOOKS; i++) {
+		if (ioctl(slave, FIONREAD, &left) < 0)
+			break;
+		same = left == before ? same + 1 : 0;
+		before = left;
+		if (same >= (left == 0 ? DRAIN_EMPTY : DRAIN_STANDS))
 			break;
 		nanosleep(&step, NULL);
 	}

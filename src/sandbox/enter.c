@@ -74,15 +74,19 @@ static int allow_path(int ruleset, const char *path, int flags, uint64_t access)
 	return ret;
 }
 
-static int allow_all(int ruleset, const struct catnap_sandbox_config *cfg)
+/* Of @fs, the rights that this kernel knows. */
+static int allow_all(int ruleset, const struct catnap_sandbox_config *cfg, uint64_t fs)
 {
+	/* Where these are limited, a terminal would not tell any more what its reader has left:
+	 * which requests may be made at all is the filter's. */
+	const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE | (fs & FS_IOCTL_DEV);
 	int ret = 0;
 
 	for (uint32_t i = 0; i < cfg->n_socket_dirs && ret == 0; i++)
 		ret = allow_path(ruleset, cfg->socket_dirs[i], O_DIRECTORY,
 				 LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_SOCK);
 	for (uint32_t i = 0; i < cfg->n_read_files && ret == 0; i++)
-		ret = allow_path(ruleset, cfg->read_files[i], 0, LANDLOCK_ACCESS_FS_READ_FILE);
+		ret = allow_path(ruleset, cfg->read_files[i], 0, read);
 	return ret;
 }
 
@@ -108,7 +112,7 @@ static int make_ruleset(const struct catnap_sandbox_config *cfg)
 	fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 	if (fd < 0)
 		return -errno;
-	ret = allow_all(fd, cfg);
+	ret = allow_all(fd, cfg, attr.fs);
 	if (ret < 0) {
 		close(fd);
 		return ret;

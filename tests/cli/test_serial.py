@@ -98,6 +98,18 @@ class Port(Tools, base.Run):
         close()
         self.assertEqual((p.stdout.read(), p.stderr.read()), (b"", b""))
 
+    def test_pty_read_late(self):
+        # The guest has ended before anything was read: its last lines are there all the same.
+        p, name = self.pty()
+        fd, close = self.attach(name)
+        self.until_on(fd, b"ready\n", b"?")
+        os.write(fd, PASTE[:3000] + b".")
+        time.sleep(0.5)
+        self.assertIsNone(p.poll())
+        self.assertEqual(self.until_on(fd, b"\nok\n"), PASTE[:3000] + b"\nreceived 3000\nok\n")
+        self.ends(p, PASSED)
+        close()
+
     def test_pty_is_raw(self):
         p, name = self.pty()
         fd, close = self.attach(name)
