@@ -113,6 +113,7 @@ struct vcpu {
 	bool timer_made;
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
+	uint64_t ring_bound_ns;	  /* how long the guest may be run while the ring is active */
 	struct vcpu_counters counters;
 	pid_t pid;	 /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
