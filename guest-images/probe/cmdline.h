@@ -41,7 +41,7 @@ struct params {
 	uint64_t ecam;	    /* 0: configuration space by ports */
 	uint64_t window;    /* for BARs that nobody has placed */
 	uint64_t blk_id;    /* blk: ask for the disk's id, which takes no I/O */
-	uint64_t disk;	    /* compute: keep a read in flight */
+	uint64_t disk;	    /* compute: each event begins a read */
 	int xapic;
 };
 

@@ -243,8 +243,8 @@ ap_handler_xapic:
 	 * handler's frame lies right below what is pushed here. The loop leaves %rax, %rcx, %rdx to
 	 * the handlers, and theirs are
 	 *   %r14 the shared page's handled, %r15d the event's number, %r8 its sample,
-	 *   %r9 the TSC at the last doorbell, %r10 the read's samples, %rbp their end,
-	 *   %rdi the doorbell, %esi the mask of sectors.
+	 *   %r9 the TSC at the doorbell of the read in flight (0: none), %r10 its sample,
+	 *   %rbp the end of those, %rdi the doorbell (0: no disk), %esi the mask of sectors.
 	 */
 	.globl	compute_enter
 	.balign	64
@@ -260,11 +260,11 @@ compute_enter:
 	mov	$SHARED + SHARED_HANDLED, %r14d
 	mov	$1, %r15d
 	mov	$SAMPLES, %r8d
-	mov	(%rdx), %r9
-	mov	8(%rdx), %r10
-	mov	16(%rdx), %rbp
-	mov	24(%rdx), %rdi
-	mov	32(%rdx), %rsi
+	xor	%r9d, %r9d
+	mov	(%rdx), %r10
+	mov	8(%rdx), %rbp
+	mov	16(%rdx), %rdi
+	mov	24(%rdx), %rsi
 	xor	%r12d, %r12d
 	mov	$1, %ebx
 	push	$SEL_USER_DATA
@@ -300,9 +300,23 @@ compute_event:
 	inc	%r15d
 	compute_eoi
 	cmpl	$0, SHARED_STOP - SHARED_HANDLED(%r14)
+	jne	5f
+	test	%r9, %r9
 	jne	4f
-	iretq
-4:	add	$40, %rsp /* the frame */
+	test	%rdi, %rdi
+	je	4f
+	mov	BLK_SECTOR, %eax
+	add	$8 * 1009, %eax
+	and	%esi, %eax
+	mov	%eax, BLK_SECTOR
+	incw	BLK_AVAIL_IDX
+	rdtsc
+	mov	%eax, %r9d
+	shl	$32, %rdx
+	or	%rdx, %r9
+	movw	$0, (%rdi)
+4:	iretq
+5:	add	$40, %rsp /* the frame */
 	pop	%r15
 	pop	%r14
 	pop	%r13
@@ -315,21 +329,12 @@ compute_event:
 compute_read:
 	rdtsc
 	cmp	%rbp, %r10
-	je	5f
+	je	6f
 	mov	%r9, (%r10)
 	mov	%eax, 8(%r10)
 	mov	%edx, 12(%r10)
 	add	$16, %r10
-5:	mov	BLK_SECTOR, %eax
-	add	$8 * 1009, %eax
-	and	%esi, %eax
-	mov	%eax, BLK_SECTOR
-	incw	BLK_AVAIL_IDX
-	rdtsc
-	movw	$0, (%rdi)
-	mov	%edx, %ecx
-	shl	$32, %rcx
-	lea	(%rcx, %rax), %r9
+6:	xor	%r9d, %r9d
 	compute_eoi
 	iretq
 

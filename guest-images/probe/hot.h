@@ -20,14 +20,13 @@ void ap_loop_xapic(void);
 
 /* What the handlers of compute have in registers; for hot.S. */
 struct compute_regs {
-	uint64_t rung;	   /* TSC at the last doorbell */
 	uint64_t *reads;   /* two numbers for each */
 	uint64_t *end;	   /* so far */
 	uint64_t doorbell; /* of the disk */
 	uint64_t mask;	   /* of its sectors */
 };
 
-_Static_assert(sizeof(struct compute_regs) == 40, "hot.S has it");
+_Static_assert(sizeof(struct compute_regs) == 32, "hot.S has it");
 
 void compute_enter(void *rsp0, volatile uint64_t *progress, const struct compute_regs *regs);
 

@@ -12,7 +12,6 @@
 #include "pci.h"
 #include "probe.h"
 #include "serial.h"
-#include "virtio.h"
 #include "x86.h"
 
 #include <stddef.h>
@@ -386,13 +385,8 @@ static void run_compute(void)
 			;
 		regs.mask = regs.mask * 8 - 1;
 		regs.doorbell = disk.doorbell;
-		virtio_vq(0)->avail_idx = 1;
-		regs.rung = rdtsc();
-		*(volatile uint16_t *)(uintptr_t)disk.doorbell = 0;
 	}
 	compute_run(0, &regs);
-	if (params.disk)
-		virtio_reset();
 	recorded = 0;
 }
 

@@ -23,8 +23,8 @@
  *   transmit doorbell.
  *   compute: each of cpus=N processors computes in user mode (ring 3), and counts at
  *   PROBE_PROGRESS_GPA; the boot processor's event handler stores its TSC (below) before it stores
- *   handled = n. With disk=1 a read of 4 KiB is always in flight meanwhile: its interrupt begins
- *   the next. Until an event finds stop set.
+ *   handled = n. With disk=1 each event begins a read of 4 KiB, unless one is in flight. Until an
+ *   event finds stop set.
  *
  *   ecam=N         blk, echo, compute: the address of PCI's configuration space; 0: by ports
  *   window=N       the same: where to place BARs that nobody has placed (default 0xc0000000)

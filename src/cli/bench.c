@@ -178,7 +178,7 @@ static const struct opt_def options[] = {
 	{.f = {.name = "gap", .type = OPT_CALL, .set = set_gap},
 	 .form = "TIME",
 	 .help = "Time between events, at least 1us. May be given several times.",
-	 .def = "20us, 50us, 200us; timer also 1ms; neighbour 200us",
+	 .def = "20us, 50us, 200us; timer also 1ms; neighbour 200us; compute 1ms",
 	 .repeat = true},
 	{.f = {.name = "arrivals", .type = OPT_WORD, .offset = AT(arrivals), .words = arrivals},
 	 .form = "constant|random|both",

@@ -53,10 +53,9 @@ static const char *about(enum bench_workload w)
 		return "Events at the gaps of an arrival process, the same for all modes. “In "
 		       "vain” is time polled in halts that then slept all the same.";
 	case BENCH_COMPUTE:
-		return "The guest computes in user mode on all its virtual CPUs, with a read in "
-		       "flight all the time. From the write of an eventfd to its interrupt’s "
-		       "handler; and from a read’s doorbell to its interrupt’s handler, the "
-		       "disk’s own time included.";
+		return "The guest computes in user mode on all its virtual CPUs. From the write of "
+		       "an eventfd to its interrupt’s handler; and from a read’s doorbell to its "
+		       "interrupt’s handler, the disk’s own time included.";
 	case BENCH_WORKLOADS:
 		break;
 	}

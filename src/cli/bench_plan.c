@@ -100,7 +100,7 @@ static int add_computing(struct plan *p)
 	for (uint32_t vcpus = 1; vcpus <= BENCH_VCPUS; vcpus++) {
 		struct cell c = {.workload = BENCH_COMPUTE,
 				 .vcpus = vcpus,
-				 .gap_ns = p->cfg->n_gaps ? p->cfg->gaps[0] : 200000,
+				 .gap_ns = p->cfg->n_gaps ? p->cfg->gaps[0] : 1000000,
 				 .random = p->cfg->arrivals != ARRIVALS_CONSTANT,
 				 .completes = COMPLETES_EVENT};
 
@@ -108,7 +108,6 @@ static int add_computing(struct plan *p)
 			continue;
 		ret = add_condition(p, &c);
 		c.completes = COMPLETES_READ;
-		c.gap_ns = 0;
 		if (ret == 0)
 			ret = add_condition(p, &c);
 	}

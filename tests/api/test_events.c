@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 #include <sys/syscall.h>
 #include <cmocka.h>
 
@@ -115,6 +116,39 @@ static void events_come_and_go_while_it_runs(void **state)
 		}
 		assert_int_equal(guest_stop(&g), 0);
 		catnap_vm_destroy(&g.vm);
+	}
+}
+
+/* Interrupts that come just when the guest is entered, while the one before is still in service: a
+ * guest that computes does not exit by itself, so one that was forgotten stays forgotten. */
+static void a_guest_that_computes_is_interrupted(void **state)
+{
+	for (size_t i = 0; i < WAYS; i++) {
+		char path[] = "/tmp/test_events.XXXXXX";
+		int fd = event(EFD_NONBLOCK), file = mkstemp(path);
+		struct catnap_disk disk;
+		struct guest g;
+
+		assert_true(file >= 0);
+		assert_int_equal(ftruncate(file, 1 << 20), 0);
+		make(&g, &ways[i], "compute disk=1 pv_eoi=1 ecam=3758096384");
+		catnap_disk_init(&disk);
+		disk.path = path;
+		if (catnap_vm_add_disk(g.vm, &disk) < 0)
+			fail_msg("%s", catnap_vm_last_error(g.vm));
+		assert_int_equal(catnap_vm_add_interrupt_event(g.vm, fd, MSI, PROBE_VECTOR_EVENT),
+				 0);
+		assert_int_equal(catnap_vm_start(g.vm), 0);
+		assert_true(guest_reaches(&g.shared->magic, PROBE_MAGIC));
+		for (uint32_t n = 1; n <= 2000; n++) {
+			signal_fd(fd);
+			assert_true(guest_reaches(&g.shared->handled, n));
+		}
+		assert_int_equal(guest_stop(&g), 0);
+		catnap_vm_destroy(&g.vm);
+		close(file);
+		unlink(path);
+		close(fd);
 	}
 }
 
@@ -255,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_eventfd_interrupts_the_guest),
 		cmocka_unit_test(events_come_and_go_while_it_runs),
+		cmocka_unit_test(a_guest_that_computes_is_interrupted),
 		cmocka_unit_test(an_idle_guest_is_left_alone),
 		cmocka_unit_test(what_cannot_be_an_interrupt_is_refused),
 		cmocka_unit_test(a_doorbell_counts_the_guests_writes),
