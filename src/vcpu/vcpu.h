@@ -181,6 +181,8 @@ bool vcpu_can_wake(const struct vcpu *v);
 uint64_t vcpu_run_timer(struct vcpu *v);
 /* A kernel timer at @deadline unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
+/* The same at @ns from now, unless one is set for at most @most_ns from now. */
+void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
 void vcpu_cancel_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
 /* halt.c: HLT until there is something to run for; an AP until it is started. */
