@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: disks, network and sockets together on 4 vCPUs, with pauses and resets of devices, in the sandbox
 # needs: linux sock
-# limit: 900
-# long: 1800
+# limit: 1100
+# long: 2400
 # memory: 2048
 needs_option --disk --net --vsock --sandbox
 # A minute, or ten: half with each way to run devices.
@@ -11,7 +11,6 @@ half=30
 tunctl -t tap0 >/dev/null
 ip addr add 10.9.0.1/24 dev tap0
 ip link set tap0 up
-dd if=/dev/urandom of=/tmp/blob bs=64k count=16 2>/dev/null
 
 # What runs in the guest. A reset is that of its driver: unbound, bound again. Loads know that they may fail
 # meanwhile; that of the first disk, which is never reset, may not.
@@ -21,6 +20,7 @@ commands()
 		stty -echo
 		ifconfig eth0 10.9.0.2 netmask 255.255.255.0 up
 		touch /tmp/go; echo 0 >/tmp/resets; dd if=/dev/urandom of=/tmp/blob bs=64k count=16 2>/dev/null
+		dd if=/tmp/blob of=/tmp/part bs=64k count=2 2>/dev/null
 		want=$(sha256sum </tmp/blob)
 		count() { n=$((n + 1)); echo $n >/tmp/n-$1; }
 		b1() { n=0; while [ -e /tmp/go ]; do
@@ -30,16 +30,16 @@ commands()
 		b2() { n=0; while [ -e /tmp/go ]; do
 			dd if=/tmp/blob of=/dev/vdb bs=4k conv=fsync 2>/dev/null && count reset-disk || sleep 0.2
 			dd if=/dev/vdb of=/dev/null bs=64k iflag=direct 2>/dev/null; done; }
-		t() { n=0; while [ -e /tmp/go ]; do sock tcp-connect 10.9.0.1 5001 </tmp/blob >/dev/null 2>&1 & p=$!
+		t() { n=0; while [ -e /tmp/go ]; do sock tcp-connect 10.9.0.1 5001 </tmp/part >/dev/null 2>&1 & p=$!
 			w=0; while kill -0 $p 2>/dev/null && [ $w -lt 50 ]; do sleep 0.2; w=$((w + 1)); done
 			if kill $p 2>/dev/null; then wait $p; else wait $p && count net || sleep 0.2; fi; done; }
-		v() { n=0; while [ -e /tmp/go ]; do sock vsock-connect 2 9 </tmp/blob >/dev/null 2>&1 && count vsock || sleep 0.2; done; }
+		v() { n=0; while [ -e /tmp/go ]; do sock vsock-connect 2 9 </tmp/part >/dev/null 2>&1 && count vsock || sleep 0.2; done; }
 		device() { for d in /sys/bus/virtio/devices/*; do [ "$(cat $d/device)" != $1 ] || echo $d; done | tail -n 1; }
 		rebind() { at=$(device $1) drv=$(readlink -f $at/driver); echo ${at##*/} >$drv/unbind; sleep 0.2; echo ${at##*/} >$drv/bind
 			echo $(($(cat /tmp/resets) + 1)) >/tmp/resets; }
 		r() { while [ -e /tmp/go ]; do rebind 0x0002; sleep 1
 			rebind 0x0001; ifconfig eth0 10.9.0.2 netmask 255.255.255.0 up; sleep 1
-			rebind 0x0013; sleep 1; done; }
+			rebind 0x0013; sleep 2; done; }
 		p() { while [ -e /tmp/go ]; do sleep 10; echo "at: $(cut -d . -f 1 /proc/uptime)" $(grep . /tmp/n-* /tmp/resets); done; }
 		touch /tmp/bad; p & b1 & b2 & t & v & r & echo st''arted
 	END
@@ -81,7 +81,7 @@ load() # NAME ARGUMENTS ...
 	shift
 	dd if=/dev/zero of=/tmp/a.img bs=1M count=1 2>/dev/null
 	dd if=/dev/zero of=/tmp/b.img bs=1M count=1 2>/dev/null
-	guest_start $((half + 300)) -k /guest/bzImage -i /guest/initramfs -m 256M -c "console=ttyS0 quiet run=report,shell" \
+	guest_start $((half + 400)) -k /guest/bzImage -i /guest/initramfs -m 256M -c "console=ttyS0 quiet run=report,shell" \
 		--cpus 4 -d path=/tmp/a.img -d path=/tmp/b.img --net tap=tap0,mac=02:00:00:00:00:05 \
 		--vsock cid=7,socket=/tmp/v --sandbox on "$@"
 	if ! wait_for 90 'guest# '; then
@@ -95,7 +95,7 @@ load() # NAME ARGUMENTS ...
 	listen tcp-listen 5001 &
 	listen unix-listen /tmp/v_9 &
 	commands >&3
-	wait_for 30 '^started'
+	wait_for 60 started
 	pauses 10
 	sample
 	first_kib=$kib first_fds=$fds
@@ -106,7 +106,7 @@ load() # NAME ARGUMENTS ...
 	trap '' PIPE # it may have gone
 	echo 'rm /tmp/go; sleep 12; grep . /tmp/n-* | sed "s/.*n-\(.*\):/result: \1=/"; echo "result: bad=$(wc -l </tmp/bad)"' >&3
 	echo 'echo "result: resets=$(cat /tmp/resets)"; echo "result: ping=$(ping -c 3 10.9.0.1 | grep -c seq=)"; echo al''ive' >&3
-	wait_for 150 '^alive'
+	wait_for 150 alive
 	echo exit >&3
 	rm -f /tmp/serve
 	guest_end
