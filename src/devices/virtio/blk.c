@@ -4,8 +4,8 @@
  *
  * A request is a sequence of operations on the image, each decided by what is left to do: what was
  * read or written short is continued, and so is what has to go through a buffer of ours in pieces.
- * An operation goes into the ring of the thread that runs the request; where there is none to be
- * had, it is a plain system call.
+ * An operation that waits for no device is done at once; others go into the ring of the thread that
+ * runs the request; where there is none to be had, they are plain system calls (blk_op.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "devices/virtio/blk.h"
+#include "devices/virtio/blk_op.h"
 
 #define TYPE_BLOCK 2
 
@@ -143,16 +144,6 @@ struct blk {
 
 /* -- one operation ---------------------------------------------------------------------------- */
 
-enum op_kind { OP_READ, OP_WRITE, OP_SYNC, OP_ALLOCATE };
-
-struct op {
-	enum op_kind kind;
-	int fd, flags;
-	uint64_t offset, len;
-	const struct iovec *iov;
-	unsigned int count;
-};
-
 static const _Alignas(4096) char zeroes[PAGE];
 
 static bool buffers_aligned(const struct blk_image *img, const struct request *r)
@@ -178,43 +169,44 @@ static bool get_bounce(struct request *r, size_t len)
 }
 
 /* Reading and writing. */
-static int plan_transfer(struct request *r, struct op *op)
+static void plan_transfer(struct request *r, struct blk_op *op)
 {
 	const struct blk_image *img = &r->blk->image;
+	uint64_t piece = r->left < BOUNCE_MAX ? r->left : BOUNCE_MAX;
 
 	op->offset = r->offset;
+	op->len = r->left;
 	op->iov = r->iov;
 	op->count = r->count;
 	op->fd = img->fd;
 	r->bounced = false;
 	if ((r->offset | r->left) & (img->file_align - 1)) {
 		op->fd = img->unaligned_fd;
-		return 0;
+		return;
 	}
 	if (img->mem_align == 1 || buffers_aligned(img, r))
-		return 0;
-	op->len = r->left < BOUNCE_MAX ? r->left : BOUNCE_MAX;
+		return;
 	/* The first piece is the longest. */
-	if (!r->bounce && !get_bounce(r, op->len)) {
+	if (!r->bounce && !get_bounce(r, piece)) {
 		op->fd = img->unaligned_fd;
-		return 0;
+		return;
 	}
-	if (op->kind == OP_WRITE)
+	op->len = piece;
+	if (op->kind == BLK_OP_WRITE)
 		iov_read(r->iov, r->count, 0, r->bounce, op->len);
 	r->bounced = true;
 	r->bounce_iov = (struct iovec){r->bounce, op->len};
 	op->iov = &r->bounce_iov;
 	op->count = 1;
-	return 0;
 }
 
 /* A piece of zeroes, for file systems that cannot allocate them; all entries are the same page. */
-static void plan_zeroes(struct request *r, struct op *op)
+static void plan_zeroes(struct request *r, struct blk_op *op)
 {
 	const struct blk_image *img = &r->blk->image;
 	unsigned int n = 0;
 
-	op->kind = OP_WRITE;
+	op->kind = BLK_OP_WRITE;
 	op->offset = r->offset;
 	op->fd = (r->offset | r->left) & (img->file_align - 1) ? img->unaligned_fd : img->fd;
 	for (uint64_t left = r->left; left && n < BUFFERS; n++) {
@@ -222,92 +214,51 @@ static void plan_zeroes(struct request *r, struct op *op)
 
 		r->buffers[n] = (struct iovec){(char *)zeroes, len};
 		left -= len;
+		op->len += len;
 	}
 	op->iov = r->buffers;
 	op->count = n;
 }
 
-static int plan(struct request *r, struct op *op)
+static void plan(struct request *r, struct blk_op *op)
 {
 	bool through = atomic_load_explicit(&r->blk->write_through, memory_order_relaxed);
 
-	*op = (struct op){.fd = r->blk->image.fd};
+	*op = (struct blk_op){.fd = r->blk->image.fd};
 	if (r->sync || r->type == T_FLUSH) {
-		op->kind = OP_SYNC;
+		op->kind = BLK_OP_SYNC;
 	} else if (r->type == T_IN) {
-		op->kind = OP_READ;
-		return plan_transfer(r, op);
+		op->kind = BLK_OP_READ;
+		plan_transfer(r, op);
 	} else if (r->type == T_OUT) {
-		op->kind = OP_WRITE;
+		op->kind = BLK_OP_WRITE;
 		op->flags = through ? RWF_DSYNC : 0;
-		return plan_transfer(r, op);
+		plan_transfer(r, op);
 	} else if (r->zeroing) {
 		plan_zeroes(r, op);
 	} else {
 		bool unmap = r->type == T_DISCARD || (r->ranges[r->range].flags & SEGMENT_UNMAP);
 
-		op->kind = OP_ALLOCATE;
+		op->kind = BLK_OP_ALLOCATE;
 		op->flags =
 			(unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
 		op->offset = r->offset;
 		op->len = r->left;
 	}
-	return 0;
 }
 
 /* Into the ring. False: it has to be done right here. */
-static bool queue_op(struct request *r, struct op *op)
+static bool queue_op(struct request *r, const struct blk_op *op)
 {
 	struct catnap_halter *self = halter_self();
-	struct io_uring_sqe *sqe;
-	int err = 0;
+	int ret;
 
 	if (!self)
 		return false;
-	sqe = ring_get(&self->ring, &err);
-	if (!sqe) {
-		if (err != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
-			virtio_log(&r->blk->dev, "without io_uring, which is slow: %s",
-				   strerror(-err));
-		return false;
-	}
-	switch (op->kind) {
-	case OP_READ:
-		io_uring_prep_readv(sqe, op->fd, op->iov, op->count, op->offset);
-		break;
-	case OP_WRITE:
-		io_uring_prep_writev2(sqe, op->fd, op->iov, op->count, op->offset, op->flags);
-		break;
-	case OP_SYNC:
-		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
-		break;
-	case OP_ALLOCATE:
-		io_uring_prep_fallocate(sqe, op->fd, op->flags, (off_t)op->offset, (off_t)op->len);
-		break;
-	}
-	ring_queue(&self->ring, sqe, &r->req);
-	return true;
-}
-
-static int do_op(const struct op *op)
-{
-	ssize_t n = -1;
-
-	switch (op->kind) {
-	case OP_READ:
-		n = preadv(op->fd, op->iov, (int)op->count, (off_t)op->offset);
-		break;
-	case OP_WRITE:
-		n = pwritev2(op->fd, op->iov, (int)op->count, (off_t)op->offset, op->flags);
-		break;
-	case OP_SYNC:
-		n = fdatasync(op->fd);
-		break;
-	case OP_ALLOCATE:
-		n = fallocate(op->fd, op->flags, (off_t)op->offset, (off_t)op->len);
-		break;
-	}
-	return n < 0 ? -errno : (int)n;
+	ret = blk_op_queue(op, &self->ring, &r->req);
+	if (ret < 0 && ret != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
+		virtio_log(&r->blk->dev, "without io_uring, which is slow: %s", strerror(-ret));
+	return ret == 0;
 }
 
 /* -- the sequence of them --------------------------------------------------------------------- */
@@ -436,32 +387,33 @@ static void complete(struct request *r)
 	virtio_request_end(&blk->dev);
 }
 
-/* Goes on with the request until it waits for the ring, or is complete. */
-static void go_on(struct request *r)
+/* Goes on with the request until it waits for the ring, or is complete. *@budget: bytes that this
+ * thread may copy by itself. */
+static void go_on(struct request *r, uint32_t *budget)
 {
-	struct op op;
-	int ret;
+	struct blk_op op;
+	int res;
 
-	for (;;) {
-		ret = plan(r, &op);
-		if (ret == 0 && queue_op(r, &op))
-			return;
-		if (ret == 0)
-			ret = do_op(&op);
-		if (ret == -ENOMEM ? fail(r, ret) : advance(r, ret))
-			break;
-	}
+	do {
+		plan(r, &op);
+		if (!blk_op_here(&r->blk->image, &op, budget, &res)) {
+			if (queue_op(r, &op))
+				return;
+			res = blk_op_do(&op);
+		}
+	} while (!advance(r, res));
 	complete(r);
 }
 
 static void on_done(struct ring_req *req, int res)
 {
 	struct request *r = (struct request *)req;
+	uint32_t budget = BLK_HERE_MAX;
 
 	if (advance(r, res))
 		complete(r);
 	else
-		go_on(r);
+		go_on(r, &budget);
 }
 
 /* -- what a request asks for ------------------------------------------------------------------ */
@@ -622,6 +574,7 @@ static void kick(struct virtio_device *dev, unsigned int index)
 {
 	struct blk *blk = (struct blk *)dev;
 	struct virtqueue *q = &dev->queues[index].vq;
+	uint32_t budget = BLK_HERE_KICK_MAX;
 	unsigned int limit = QUEUE_SIZE;
 	struct request *r;
 	struct vq_chain c;
@@ -638,7 +591,7 @@ static void kick(struct virtio_device *dev, unsigned int index)
 		if (r) {
 			virtio_count(&dev->counters.requests, 1);
 			if (parse(r, &c))
-				go_on(r);
+				go_on(r, &budget);
 			else
 				complete(r);
 		}
