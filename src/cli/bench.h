@@ -202,8 +202,8 @@ const char *baseline_name(enum bench_workload w);
 /* The median over the rounds of this mode's median (neighbour: the hog's progress) over the
  * baseline's in the same round; 0: none. */
 double cell_ratio(struct cell *cells, size_t n, const struct cell *c);
-/* blk, echo: the median beyond the guest's own share; 0: not known, or nothing. */
-uint64_t cell_net_p50(struct cell *cells, size_t n, struct cell *c);
+/* blk, echo: the median beyond the guest's own share, which may be nothing; false: not known. */
+bool cell_net_p50(struct cell *cells, size_t n, struct cell *c, uint64_t *ns);
 bool cell_has_net(const struct cell *c);
 /* It failed, or there is nothing in it. */
 bool cell_empty(const struct cell *c);

@@ -45,6 +45,7 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 {
 	struct json_object *o = json_object_new_object();
 	double r = cell_ratio(cells, n, c);
+	uint64_t net;
 
 	json_object_object_add(o, "workload", json_object_new_string(workload_name(c->workload)));
 	json_object_object_add(o, "mode", json_object_new_string(c->mode->name));
@@ -59,8 +60,8 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 				       json_object_new_string(c->disk == DISK_ID      ? "id"
 							      : c->disk == DISK_TMPFS ? "tmpfs"
 										      : "direct"));
-	if (cell_net_p50(cells, n, c))
-		add_u64(o, "net_p50_ns", cell_net_p50(cells, n, c));
+	if (cell_net_p50(cells, n, c, &net))
+		add_u64(o, "net_p50_ns", net);
 	if (c->workload == BENCH_MIX)
 		json_object_object_add(o, "process", json_object_new_string(c->process->label));
 	if (c->workload == BENCH_NEIGHBOUR)
