@@ -226,13 +226,16 @@ static const struct opt_def options[] = {
 	 .def = "256M"},
 	{.f = {.name = "disk", .type = OPT_CALL, .set = run_set_disk},
 	 .letter = 'd',
-	 .form = "path=PATH[,readonly=on][,direct=on][,id=TEXT][,queues=N]",
-	 .help = "A virtio block device on a file or a block device of the host.",
+	 .form = "path=PATH[,readonly=on][,direct=on][,id=TEXT][,queues=N][,bw=SIZE][,ops=N]",
+	 .help = "A virtio block device on a file or a block device of the host; bw, ops: bytes "
+		 "and "
+		 "requests in a second at most, with bursts (bw-burst=SIZE, ops-burst=N).",
 	 .repeat = true},
 	{.f = {.name = "net", .type = OPT_CALL, .set = run_set_net},
 	 .letter = 'n',
-	 .form = "tap=NAME[,mac=ADDRESS][,queues=N][,mtu=N]",
-	 .help = "A virtio network device on a TAP interface of the host.",
+	 .form = "tap=NAME[,mac=ADDRESS][,queues=N][,mtu=N][,bw=SIZE][,ops=N]",
+	 .help = "A virtio network device on a TAP interface of the host; bw, ops: bytes and "
+		 "packets in a second at most, each way, with bursts (as for --disk).",
 	 .repeat = true},
 	{.f = {.name = "vsock", .type = OPT_CALL, .set = run_set_vsock},
 	 .form = "cid=N,socket=PATH",

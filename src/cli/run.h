@@ -39,6 +39,7 @@ struct run_disk {
 	const char *path, *id;
 	bool readonly, direct;
 	uint32_t queues; /* 0: one for each vCPU */
+	struct catnap_rate_limit limit;
 };
 
 #define RUN_MAX_NETS 8
@@ -47,6 +48,7 @@ struct run_net {
 	const char *tap;
 	uint8_t mac[6]; /* zeroes: not given */
 	uint32_t queues, mtu;
+	struct catnap_rate_limit limit;
 };
 
 struct run_cfg {

@@ -101,6 +101,8 @@ static struct json_object *devices(struct catnap_vm *vm)
 		add_u64(o, "written_bytes", s.written_bytes);
 		add_u64(o, "faults", s.faults);
 		add_u64(o, "inflight", s.inflight);
+		add_u64(o, "limit_waits", s.limit_waits);
+		add_u64(o, "limit_wait_ns", s.limit_wait_ns);
 		json_object_array_add(list, o);
 	}
 	return list;

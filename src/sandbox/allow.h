@@ -132,6 +132,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(fsync), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(fdatasync), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(fallocate), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(timerfd_settime), V | IO, SANDBOX_TIMER, {{0}}},
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),
 	{SCMP_SYS(socket), ALL, SANDBOX_SOCKETS, {ARG(0, AF_UNIX)}},

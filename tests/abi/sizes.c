@@ -124,6 +124,11 @@ int main(void)
 	FIELD(catnap_doorbell, port);
 	FIELD(catnap_doorbell, match);
 	FIELD(catnap_doorbell, value);
+	STRUCT(catnap_rate_limit);
+	FIELD(catnap_rate_limit, bw);
+	FIELD(catnap_rate_limit, bw_burst);
+	FIELD(catnap_rate_limit, ops);
+	FIELD(catnap_rate_limit, ops_burst);
 	STRUCT(catnap_disk);
 	FIELD(catnap_disk, size);
 	FIELD(catnap_disk, queues);
@@ -131,12 +136,14 @@ int main(void)
 	FIELD(catnap_disk, id);
 	FIELD(catnap_disk, readonly);
 	FIELD(catnap_disk, direct);
+	FIELD(catnap_disk, limit);
 	STRUCT(catnap_net);
 	FIELD(catnap_net, size);
 	FIELD(catnap_net, queues);
 	FIELD(catnap_net, tap);
 	FIELD(catnap_net, mac);
 	FIELD(catnap_net, mtu);
+	FIELD(catnap_net, limit);
 	STRUCT(catnap_vsock);
 	FIELD(catnap_vsock, size);
 	FIELD(catnap_vsock, cid);
@@ -176,6 +183,8 @@ int main(void)
 	FIELD(catnap_device_stats, faults);
 	FIELD(catnap_device_stats, inflight);
 	FIELD(catnap_device_stats, status);
+	FIELD(catnap_device_stats, limit_waits);
+	FIELD(catnap_device_stats, limit_wait_ns);
 	STRUCT(catnap_io_stats);
 	FIELD(catnap_io_stats, size);
 	FIELD(catnap_io_stats, halt);

@@ -126,6 +126,7 @@ struct request {
 
 /* Requests are found by the lock's holder; those that are never used cost no memory. */
 struct blk_queue {
+	struct throttle_place place;
 	struct request *requests; /* QUEUE_SIZE */
 	uint16_t free[QUEUE_SIZE], free_count;
 };
@@ -139,6 +140,7 @@ struct blk {
 	_Atomic bool write_through;
 	_Atomic bool told_ringless;
 	_Atomic unsigned int bounces; /* buffers of requests in flight */
+	struct throttle throttle;
 	struct blk_queue queues[BLK_QUEUES_MAX];
 };
 
@@ -570,6 +572,44 @@ static struct request *take(struct blk *blk, unsigned int index, struct vq_chain
 	return r;
 }
 
+/* Queue lock held. There is a request, which has to wait; the kick comes back when it need not. */
+static bool has_to_wait(struct blk *blk, unsigned int index)
+{
+	struct blk_queue *bq = &blk->queues[index];
+	struct virtqueue *q = &blk->dev.queues[index].vq;
+
+	if (!blk->throttle.on || !atomic_load(&blk->dev.running) || !bq->free_count)
+		return false;
+	if (!vq_waiting(q)) {
+		throttle_rest(&blk->throttle, &bq->place);
+		return false;
+	}
+	if (throttle_pass(&blk->throttle, &bq->place, halter_self()))
+		return false;
+	vq_kicks(q, false);
+	return true;
+}
+
+static uint64_t bytes_of(const struct request *r)
+{
+	if (r->type == T_IN || r->type == T_OUT)
+		return r->left;
+	return r->type == T_WRITE_ZEROES ? r->ranges[0].sectors * (uint64_t)BLK_SECTOR : 0;
+}
+
+/* Does what the request that was taken asks for. */
+static void begin(struct request *r, const struct vq_chain *c, uint32_t *budget)
+{
+	bool something = parse(r, c);
+
+	virtio_count(&r->blk->dev.counters.requests, 1);
+	throttle_charge(&r->blk->throttle, 1, something ? bytes_of(r) : 0);
+	if (something)
+		go_on(r, budget);
+	else
+		complete(r);
+}
+
 static void kick(struct virtio_device *dev, unsigned int index)
 {
 	struct blk *blk = (struct blk *)dev;
@@ -583,18 +623,17 @@ static void kick(struct virtio_device *dev, unsigned int index)
 
 	do {
 		pthread_mutex_lock(&q->lock);
+		if (has_to_wait(blk, index)) {
+			pthread_mutex_unlock(&q->lock);
+			return;
+		}
 		r = take(blk, index, &c, &ret);
 		if (ret < 0)
 			virtio_broken(dev, q->fault);
 		more = r || (ret == 0 && vq_kicks(q, true));
 		pthread_mutex_unlock(&q->lock);
-		if (r) {
-			virtio_count(&dev->counters.requests, 1);
-			if (parse(r, &c))
-				go_on(r, &budget);
-			else
-				complete(r);
-		}
+		if (r)
+			begin(r, &c, &budget);
 		if (more && !--limit) {
 			more = !virtio_kick_later(dev, index);
 			limit = QUEUE_SIZE;
@@ -631,7 +670,10 @@ static void start(struct virtio_device *dev)
 
 static void reset(struct virtio_device *dev)
 {
-	((struct blk *)dev)->config.writeback = 1;
+	struct blk *blk = (struct blk *)dev;
+
+	blk->config.writeback = 1;
+	throttle_reset(&blk->throttle);
 }
 
 static const struct virtio_ops ops = {
@@ -701,6 +743,7 @@ static void free_blk(struct blk *blk)
 {
 	for (unsigned int i = 0; i < BLK_QUEUES_MAX; i++)
 		free(blk->queues[i].requests);
+	throttle_fini(&blk->throttle);
 	blk_image_close(&blk->image);
 	free(blk);
 }
@@ -751,12 +794,17 @@ int blk_create(const struct blk_config *cfg, const struct dma *dma, struct virti
 	fill_config(blk, cfg->queues);
 	ret = make_queues(blk);
 	if (ret == 0)
+		ret = throttle_init(&blk->throttle, &cfg->limits);
+	if (ret == 0)
 		ret = virtio_init(&blk->dev, QUEUE_SIZE);
 	if (ret < 0) {
 		snprintf(why, size, "disk: %s: %s", cfg->path, strerror(-ret));
 		free_blk(blk);
 		return ret;
 	}
+	for (unsigned int i = 0; i < cfg->queues; i++)
+		blk->queues[i].place.task = &blk->dev.queues[i].kick_task;
+	blk->dev.throttles[0] = &blk->throttle;
 	*out = &blk->dev;
 	return 0;
 }

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/rate.h"
 #include "devices/virtio/virtio.h"
 
 #define BLK_SECTOR     512u
@@ -35,6 +36,8 @@ struct blk_config {
 	bool direct;	 /* around the host's page cache */
 	const char *id;	 /* what the guest sees as its serial; NULL or "": none */
 	uint16_t queues; /* 1 to BLK_QUEUES_MAX */
+	/* Bytes: what is read, written or to be zeroed; operations: all requests. */
+	struct rate_limits limits;
 };
 
 struct blk_image {
