@@ -719,6 +719,66 @@ static void test_lock(void **state)
 	blk_destroy(first);
 }
 
+/* ---- a rate limit ---- */
+
+/* What has to wait is in the queue still, is not in flight, and ends with a reset. */
+static void test_limit(void **state)
+{
+	struct fix *f = *state;
+	uint64_t waits, ns;
+	uint32_t id, used;
+	int cause;
+
+	f->cfg.limits = (struct rate_limits){.bw = 8192, .bw_burst = 1};
+	make_disk(f, ALL);
+	assert_int_equal(throttle_attach(f->dev->throttles[0], f->halter), 0);
+	/* The first goes, and leaves a debt of half a second. */
+	for (uint16_t i = 0; i < 2; i++) {
+		prepare(f, i, T_OUT, i * 8, 4096);
+		driver_offer(&f->d, (uint16_t)(3 * i));
+	}
+	virtio_kick(f->dev, 0);
+	virtio_kick(f->dev, 0);
+	finish(f);
+	assert_true(driver_used(&f->d, &id, &used));
+	assert_false(driver_used(&f->d, &id, &used));
+	throttle_get(f->dev->throttles[0], &waits, &ns);
+	assert_int_equal(waits, 1);
+	assert_int_equal(status(f, 1), 0xee);
+	while (!driver_used(&f->d, &id, &used)) {
+		uint32_t work;
+
+		assert_int_equal(halter_halt(f->halter, UINT64_MAX, &cause), 0);
+		work = halter_take(f->halter);
+		if (work & HALTER_WORK_SOURCES)
+			atomic_fetch_or(&f->halter->pending, HALTER_WORK_SOURCES);
+		if (work & HALTER_WORK_TASKS)
+			halter_run_tasks(f->halter);
+		finish(f);
+	}
+	assert_int_equal(status(f, 1), OK);
+	/* A flush has no bytes, but the bucket has a debt. */
+	prepare(f, 0, T_FLUSH, 0, 0);
+	driver_offer(&f->d, 0);
+	virtio_kick(f->dev, 0);
+	assert_int_equal(f->dev->inflight, 0);
+	assert_true(driver_negotiate(f->dev, ALL & f->dev->offered));
+	throttle_get(f->dev->throttles[0], &waits, &ns);
+	assert_int_equal(waits, 2);
+	driver_init(&f->d, &f->g, GUEST_BASE, SIZE);
+	driver_enable(f->dev, 0, &f->d);
+	driver_ok(f->dev);
+	virtio_kick(f->dev, 0);
+	assert_int_equal(f->dev->counters.requests, 2);
+}
+
+static int setup_limited(void **state)
+{
+	setup_file(state);
+	use_ring(*state);
+	return 0;
+}
+
 /* ---- in memory ---- */
 
 /* Without the ring: what is short is done when the doorbell's exit is over, and what is long is
@@ -812,6 +872,7 @@ int main(void)
 		ALL_THREE(test_full),
 		ALL_THREE(test_cache),
 		BOTH(test_config),
+		{"test_limit", test_limit, setup_limited, teardown, NULL},
 		{"test_within_kick", test_within_kick, setup_memory, teardown, NULL},
 		FILE_ONLY(test_readonly),
 		FILE_ONLY(test_longest),
