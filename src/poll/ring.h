@@ -129,6 +129,9 @@ int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t 
  * @cq_entries. @probe is the caller's, for io_uring_free_probe(). -errno. */
 int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entries,
 	      struct io_uring_probe **probe);
+/* What to do about a ring that could not be made: " (see ...)", to be put behind the text of the
+ * error @ret; "" if there is nothing to say. */
+const char *ring_advice(int ret);
 /* Owner: before publishing SLEEPING, whatever the sleep needs armed and can be armed early. */
 int ring_prepare_sleep(struct ring *r);
 

@@ -160,8 +160,16 @@ void vcpu_fini(struct vcpu *v)
 
 static void check_ring(struct vcpu *v, int ret)
 {
-	if (ret < 0)
-		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "io_uring of a vCPU");
+	char text[160];
+
+	if (ret >= 0)
+		return;
+	if (v->halter.ring.made)
+		snprintf(text, sizeof(text), "its io_uring");
+	else
+		snprintf(text, sizeof(text), "io_uring, which its devices need%s",
+			 ring_advice(ret));
+	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, text);
 }
 
 static void take_work(struct vcpu *v, uint32_t work)

@@ -259,7 +259,8 @@ static bool queue_op(struct request *r, const struct blk_op *op)
 		return false;
 	ret = blk_op_queue(op, &self->ring, &r->req);
 	if (ret < 0 && ret != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
-		virtio_log(&r->blk->dev, "without io_uring, which is slow: %s", strerror(-ret));
+		virtio_log(&r->blk->dev, "without io_uring, which is slow: %s%s", strerror(-ret),
+			   ring_advice(ret));
 	return ret == 0;
 }
 
