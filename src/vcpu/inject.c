@@ -23,6 +23,8 @@ static int inject_vector(struct vcpu *v, uint8_t vector)
 		ev->interrupt.injected = 1;
 		ev->interrupt.nr = vector;
 		ev->interrupt.soft = 0;
+		/* NMIs stay as they are: one may have been queued (KVM_NMI) since these were read. */
+		ev->flags &= ~(uint32_t)KVM_VCPUEVENT_VALID_NMI_PENDING;
 		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	} else {
 		struct kvm_interrupt irq = {.irq = vector};
