@@ -5,8 +5,8 @@
  * Before a queue is popped it asks throttle_pass(). If that says no, the queue is put at the end of
  * the list of those that wait, and whoever served it goes on with other things: no thread waits. A
  * timerfd, in the ring of the device's home, fires when there is something to be had again, and the
- * first of the list gets its task posted, where it wants to be served. So queues take turns; one whose
- * thread was late, so that another has taken what there was, is the next.
+ * first of the list gets its task posted, where it wants to be served. So queues take turns; one
+ * whose thread was late, so that another has taken what there was, is the next.
  *
  * Locks: the throttle's own, a leaf; a queue's lock may be held around all of these.
  */
