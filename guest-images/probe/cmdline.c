@@ -8,7 +8,8 @@
 #include <stddef.h>
 
 const char *const workload_names[WORKLOADS] = {
-	"none", "event", "timer", "ipi", "idle", "start", "memory", "cpus", "blk", "echo",
+	"none",	  "event", "timer", "ipi",  "idle",    "start",
+	"memory", "cpus",  "blk",   "echo", "compute",
 };
 
 static const struct {
@@ -30,6 +31,7 @@ static const struct {
 	{"ecam", offsetof(struct params, ecam)},
 	{"window", offsetof(struct params, window)},
 	{"blk_id", offsetof(struct params, blk_id)},
+	{"disk", offsetof(struct params, disk)},
 };
 
 static int is_end(char c)

@@ -18,6 +18,7 @@ enum workload {
 	WORKLOAD_CPUS,
 	WORKLOAD_BLK,
 	WORKLOAD_ECHO,
+	WORKLOAD_COMPUTE,
 	WORKLOADS
 };
 
@@ -40,6 +41,7 @@ struct params {
 	uint64_t ecam;	    /* 0: configuration space by ports */
 	uint64_t window;    /* for BARs that nobody has placed */
 	uint64_t blk_id;    /* blk: ask for the disk's id, which takes no I/O */
+	uint64_t disk;	    /* compute: each event begins a read */
 	int xapic;
 };
 

@@ -236,6 +236,108 @@ ap_handler_xapic:
 	mov	%rbp, %rsp
 1:	halt
 
+	/*
+	 * void compute_enter(void *rsp0, uint64_t *progress, const struct compute_regs *regs):
+	 * counts in user mode, at @progress, until an event finds stop set. Interrupts find this
+	 * stack by @rsp0, which lies in this processor's TSS. They come from user mode only, so a
+	 * handler's frame lies right below what is pushed here. The loop leaves %rax, %rcx, %rdx to
+	 * the handlers, and theirs are
+	 *   %r14 the shared page's handled, %r15d the event's number, %r8 its sample,
+	 *   %r9 the TSC at the doorbell of the read in flight (0: none), %r10 its sample,
+	 *   %rbp the end of those, %rdi the doorbell (0: no disk), %esi the mask of sectors.
+	 */
+	.globl	compute_enter
+	.balign	64
+compute_enter:
+	push	%rbx
+	push	%rbp
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	mov	%rsp, (%rdi)
+	mov	%rsi, %r13
+	mov	$SHARED + SHARED_HANDLED, %r14d
+	mov	$1, %r15d
+	mov	$SAMPLES, %r8d
+	xor	%r9d, %r9d
+	mov	(%rdx), %r10
+	mov	8(%rdx), %rbp
+	mov	16(%rdx), %rdi
+	mov	24(%rdx), %rsi
+	xor	%r12d, %r12d
+	mov	$1, %ebx
+	push	$SEL_USER_DATA
+	push	$0
+	push	$0x202
+	push	$SEL_USER_CODE
+	push	$1f
+	iretq
+1:	imul	$1664525, %rbx, %rbx
+	add	$1013904223, %rbx
+	inc	%r12
+	mov	%r12, (%r13)
+	jmp	1b
+
+	.macro	compute_eoi
+	eoi_prepare 1
+	cmp	%eax, apic_x2
+	je	2f
+	eoi_prepared 1
+	jmp	3f
+2:	eoi_prepare 0
+	eoi_prepared 0
+3:
+	.endm
+
+	.globl	compute_event
+compute_event:
+	rdtsc
+	mov	%eax, (%r8)
+	mov	%edx, 4(%r8)
+	mov	%r15d, (%r14)
+	add	$8, %r8
+	inc	%r15d
+	compute_eoi
+	cmpl	$0, SHARED_STOP - SHARED_HANDLED(%r14)
+	jne	5f
+	test	%r9, %r9
+	jne	4f
+	test	%rdi, %rdi
+	je	4f
+	mov	BLK_SECTOR, %eax
+	add	$8 * 1009, %eax
+	and	%esi, %eax
+	mov	%eax, BLK_SECTOR
+	incw	BLK_AVAIL_IDX
+	rdtsc
+	mov	%eax, %r9d
+	shl	$32, %rdx
+	or	%rdx, %r9
+	movw	$0, (%rdi)
+4:	iretq
+5:	add	$40, %rsp /* the frame */
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbp
+	pop	%rbx
+	ret
+
+	.globl	compute_read
+compute_read:
+	rdtsc
+	cmp	%rbp, %r10
+	je	6f
+	mov	%r9, (%r10)
+	mov	%eax, 8(%r10)
+	mov	%edx, 12(%r10)
+	add	$16, %r10
+6:	xor	%r9d, %r9d
+	compute_eoi
+	iretq
+
 	event_code x2apic, 1
 	event_code xapic, 0
 	idle_code x2apic, 1

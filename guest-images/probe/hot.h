@@ -18,6 +18,19 @@ uint64_t io_shot(uint64_t doorbell, uint32_t value, uint64_t *before);
 void ap_loop_x2apic(void);
 void ap_loop_xapic(void);
 
+/* What the handlers of compute have in registers; for hot.S. */
+struct compute_regs {
+	uint64_t *reads;   /* two numbers for each */
+	uint64_t *end;	   /* so far */
+	uint64_t doorbell; /* of the disk */
+	uint64_t mask;	   /* of its sectors */
+};
+
+_Static_assert(sizeof(struct compute_regs) == 32, "hot.S has it");
+
+void compute_enter(void *rsp0, volatile uint64_t *progress, const struct compute_regs *regs);
+
+extern const char compute_event[], compute_read[];
 extern const char event_handler_x2apic[], event_handler_xapic[];
 extern const char idle_tick_x2apic[], idle_tick_xapic[];
 extern const char idle_event_x2apic[], idle_event_xapic[];

@@ -29,6 +29,9 @@ struct blk_req {
 	uint8_t status;
 };
 
+_Static_assert(offsetof(struct blk_req, sector) == BLK_SECTOR - VIRTIO_DATA, "hot.S has it");
+_Static_assert(VIRTIO_QUEUES + offsetof(struct vq, avail_idx) == BLK_AVAIL_IDX, "hot.S has it");
+
 static uint64_t next_random(uint64_t *state)
 {
 	*state ^= *state << 13;
@@ -37,21 +40,20 @@ static uint64_t next_random(uint64_t *state)
 	return *state;
 }
 
-const char *io_blk(const struct io_request *req)
+const char *io_blk_begin(const struct io_request *req, struct io_disk *disk)
 {
 	volatile struct blk_req *blk = (volatile struct blk_req *)(uintptr_t)VIRTIO_DATA;
 	volatile struct vq *vq = virtio_vq(0);
-	uint64_t doorbell, blocks, random = req->seed | 1, i;
 	uint32_t features = 0;
 
 	if (!virtio_find(ID_BLK, &features))
 		return "no virtio disk on the PCI bus";
-	doorbell = virtio_queue(0, req->apic_id, req->vector);
-	if (!doorbell)
+	disk->doorbell = virtio_queue(0, req->apic_id, req->vector);
+	if (!disk->doorbell)
 		return "the disk's queue cannot be set up";
 	virtio_run();
-	blocks = ((uint64_t)virtio_config(4) << 32 | virtio_config(0)) / BLK_SECTORS;
-	if (!blocks)
+	disk->blocks = ((uint64_t)virtio_config(4) << 32 | virtio_config(0)) / BLK_SECTORS;
+	if (!disk->blocks)
 		return "the disk is smaller than 4 KiB";
 
 	vq->desc[0].addr = VIRTIO_DATA;
@@ -67,15 +69,29 @@ const char *io_blk(const struct io_request *req)
 	vq->desc[2].flags = VQ_WRITE;
 	blk->type = req->id ? BLK_T_GET_ID : BLK_T_IN;
 	blk->reserved = 0;
+	blk->sector = 0;
+	return NULL;
+}
+
+const char *io_blk(const struct io_request *req)
+{
+	volatile struct blk_req *blk = (volatile struct blk_req *)(uintptr_t)VIRTIO_DATA;
+	volatile struct vq *vq = virtio_vq(0);
+	uint64_t random = req->seed | 1, i;
+	struct io_disk disk;
+	const char *wrong = io_blk_begin(req, &disk);
+
+	if (wrong)
+		return wrong;
 	for (i = 0; i < req->warmup + req->count; i++) {
 		uint16_t used = vq->used_idx;
 		uint64_t before, after;
 
-		blk->sector = req->id ? 0 : next_random(&random) % blocks * BLK_SECTORS;
+		blk->sector = req->id ? 0 : next_random(&random) % disk.blocks * BLK_SECTORS;
 		blk->status = 0xff;
 		/* ring[] names descriptor 0 always */
 		__atomic_store_n(&vq->avail_idx, (uint16_t)(used + 1), __ATOMIC_RELEASE);
-		after = io_shot(doorbell, 0, &before);
+		after = io_shot(disk.doorbell, 0, &before);
 		if (vq->used_idx == used)
 			return "an interrupt without a completion";
 		if (blk->status)

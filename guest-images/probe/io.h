@@ -17,7 +17,15 @@ struct io_request {
 	int id; /* blk: ask for the id */
 };
 
+/* A disk that runs, and its queue with one request in it that a step of avail_idx makes
+ * available. */
+struct io_disk {
+	uint64_t doorbell;
+	uint64_t blocks; /* of 4 KiB */
+};
+
 /* NULL, or what is wrong. */
+const char *io_blk_begin(const struct io_request *req, struct io_disk *disk);
 const char *io_blk(const struct io_request *req);
 /* Until stop is set; *recorded: how many samples there are. */
 const char *io_echo(const struct io_request *req, volatile uint32_t *handled,

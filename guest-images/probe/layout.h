@@ -7,6 +7,7 @@
  *	0x008000  AP trampoline (copied there before the first SIPI)
  *	0x009000  the page shared with the host, PROBE_SHARED_GPA
  *	0x009400  paravirtual EOI words, 4 bytes a processor, the boot processor's first
+ *	0x009800  compute: how far each processor has come, 8 bytes each, PROBE_PROGRESS_GPA
  *	0x100000  the image, its page tables and the boot processor's stack (below 64 KiB in all)
  *	0x200000  samples, 8 bytes each, PROBE_SAMPLES_GPA; never cleared
  *	0x300000  AP stacks, 1 KiB each; never cleared
@@ -21,6 +22,7 @@
 #define AP_TRAMPOLINE 0x8000
 #define SHARED	      0x9000
 #define PV_EOI_WORDS  0x9400
+#define PROGRESS      0x9800
 #define IMAGE_BASE    0x100000
 #define SAMPLES	      0x200000
 #define AP_STACKS     0x300000
@@ -28,6 +30,8 @@
 #define CPUS_MAX      255
 #define VIRTIO_QUEUES 0x340000
 #define VIRTIO_DATA   0x348000
+#define BLK_SECTOR    0x348008 /* where the disk is read next */
+#define BLK_AVAIL_IDX 0x340102 /* of the disk's queue */
 
 #define SHARED_MAGIC	 0
 #define SHARED_ABI	 4
@@ -48,10 +52,12 @@
 #define IDT_ENTRIES	80
 #define VECTOR_SPURIOUS 0x4f
 
-#define SEL_CODE64 0x08
-#define SEL_DATA   0x10
-#define SEL_CODE32 0x18
-#define SEL_TSS	   0x20
+#define SEL_CODE64    0x08
+#define SEL_DATA      0x10
+#define SEL_CODE32    0x18
+#define SEL_TSS	      0x20
+#define SEL_USER_DATA 0x33 /* compute: in each processor's own table */
+#define SEL_USER_CODE 0x3b
 
 #define APIC_BASE     0xfee00000
 #define APIC_EOI      0xb0

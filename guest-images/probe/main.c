@@ -5,6 +5,7 @@
  */
 #include "apic.h"
 #include "cmdline.h"
+#include "compute.h"
 #include "hot.h"
 #include "io.h"
 #include "layout.h"
@@ -27,6 +28,9 @@ _Static_assert(SHARED_STOP == offsetof(struct probe_shared, stop), "");
 _Static_assert(SHARED_TICKS == offsetof(struct probe_shared, ticks), "");
 _Static_assert(SHARED_SIZE == sizeof(struct probe_shared), "");
 _Static_assert(SAMPLES == PROBE_SAMPLES_GPA, "");
+_Static_assert(PROGRESS == PROBE_PROGRESS_GPA, "");
+_Static_assert(SAMPLES + PROBE_EVENTS_MAX * 8 <= PROBE_READS_GPA, "");
+_Static_assert(PROBE_READS_GPA + PROBE_READS_MAX * 16 <= AP_STACKS, "");
 _Static_assert(SAMPLES + PROBE_SAMPLES_MAX * 8 <= AP_STACKS, "");
 
 /* so that no delay is shorter than meant where the TSC's frequency is unknown */
@@ -244,8 +248,9 @@ static int cpus_reached(uint32_t cpus, uint64_t us)
 	return 0;
 }
 
-/* Starts the others one by one, because they share the trampoline's variables and the TSS. */
-static void start_aps(uint32_t cpus)
+/* Starts the others one by one, because they share the trampoline's variables and the TSS. They go
+ * on at @loop, which counts them in. */
+static void start_aps(uint32_t cpus, void (*loop)(void))
 {
 	volatile uint64_t *to = (void *)(uintptr_t)AP_TRAMPOLINE;
 	const uint64_t *from = (const void *)ap_trampoline;
@@ -255,9 +260,7 @@ static void start_aps(uint32_t cpus)
 		fail("too many cpus");
 	while ((const char *)from < ap_trampoline_end)
 		*to++ = *from++;
-	ap_loop = apic_x2 ? ap_loop_x2apic : ap_loop_xapic;
-	idt_set(PROBE_VECTOR_IPI, apic_x2 ? ap_handler_x2apic : ap_handler_xapic);
-	idt_set(PROBE_VECTOR_REPLY, apic_x2 ? shot_handler_x2apic : shot_handler_xapic);
+	ap_loop = loop;
 	for (id = 0; up < cpus; id++) {
 		if (id == boot_apic_id)
 			continue;
@@ -279,6 +282,14 @@ static void start_aps(uint32_t cpus)
 	}
 }
 
+/* those that answer IPIs */
+static void start_answering_aps(uint32_t cpus)
+{
+	idt_set(PROBE_VECTOR_IPI, apic_x2 ? ap_handler_x2apic : ap_handler_xapic);
+	idt_set(PROBE_VECTOR_REPLY, apic_x2 ? shot_handler_x2apic : shot_handler_xapic);
+	start_aps(cpus, apic_x2 ? ap_loop_x2apic : ap_loop_xapic);
+}
+
 /* the round trip to a processor and back, in TSC ticks */
 static uint64_t round_trip(uint32_t id)
 {
@@ -297,7 +308,7 @@ static void run_ipi(void)
 	uint32_t peer;
 
 	timer_init();
-	start_aps(2);
+	start_answering_aps(2);
 	peer = boot_apic_id ? 0 : 1;
 	if (params.gap_ns)
 		gap_compute(&gap);
@@ -321,7 +332,7 @@ static uint64_t run_cpus(void)
 	uint32_t cpus = params.cpus ? (uint32_t)params.cpus : 1;
 	uint32_t id, answered = 1;
 
-	start_aps(cpus);
+	start_answering_aps(cpus);
 	for (id = 0; answered < cpus; id++) {
 		if (id == boot_apic_id)
 			continue;
@@ -331,9 +342,9 @@ static uint64_t run_cpus(void)
 	return answered;
 }
 
-static void run_io(void)
+static struct io_request io_request(void)
 {
-	const struct io_request req = {
+	return (struct io_request){
 		.samples = samples,
 		.count = params.samples,
 		.warmup = params.warmup,
@@ -342,6 +353,46 @@ static void run_io(void)
 		.vector = PROBE_VECTOR_IO,
 		.id = params.blk_id != 0,
 	};
+}
+
+static void ap_compute(void)
+{
+	const struct compute_regs none = {0};
+
+	compute_run(__atomic_fetch_add(&shared->cpus, 1, __ATOMIC_SEQ_CST), &none);
+}
+
+static void run_compute(void)
+{
+	uint64_t *reads = (uint64_t *)(uintptr_t)PROBE_READS_GPA;
+	struct compute_regs regs = {.reads = reads, .end = reads + 2 * PROBE_READS_MAX};
+	const struct io_request req = io_request();
+	struct io_disk disk;
+	const char *wrong;
+
+	compute_open_memory();
+	idt_set(PROBE_VECTOR_EVENT, compute_event);
+	idt_set(PROBE_VECTOR_IO, compute_read);
+	if (params.cpus > 1)
+		start_aps((uint32_t)params.cpus, ap_compute);
+	if (params.disk) {
+		pci_init(params.ecam, params.window);
+		wrong = io_blk_begin(&req, &disk);
+		if (wrong)
+			fail(wrong);
+		/* The largest power of two that the disk has. */
+		for (regs.mask = 1; regs.mask * 2 <= disk.blocks; regs.mask *= 2)
+			;
+		regs.mask = regs.mask * 8 - 1;
+		regs.doorbell = disk.doorbell;
+	}
+	compute_run(0, &regs);
+	recorded = 0;
+}
+
+static void run_io(void)
+{
+	const struct io_request req = io_request();
 	const char *wrong;
 
 	if (!params.tsc_khz)
@@ -420,6 +471,9 @@ _Noreturn void main(const char *line)
 	case WORKLOAD_BLK:
 	case WORKLOAD_ECHO:
 		run_io();
+		break;
+	case WORKLOAD_COMPUTE:
+		run_compute();
 		break;
 	case WORKLOAD_START:
 	case WORKLOAD_NONE:

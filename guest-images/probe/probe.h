@@ -4,7 +4,7 @@
  * lines of text on the serial port. One header for both sides; no includes beyond <stdint.h>.
  *
  * Command line (space separated key=value; numbers are decimal):
- *   workload=event|timer|ipi|idle|start|memory|cpus|blk|echo
+ *   workload=event|timer|ipi|idle|start|memory|cpus|blk|echo|compute
  *   samples=N      how many samples to record after warmup=N unrecorded ones (at most
  * PROBE_SAMPLES_MAX) gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between
  * round trips (halted, on the APIC timer; 0: none) random=0|1     gaps are uniformly random in
@@ -21,8 +21,14 @@
  *   echo: sends each packet from the first virtio network device back as it came, until stop is
  *   found set after one; a sample is the guest's share: from the receive interrupt's handler to the
  *   transmit doorbell.
- *   ecam=N         blk, echo: the address of PCI's configuration space; 0: by ports (default 0)
- *   window=N       blk, echo: where to place BARs that nobody has placed (default 0xc0000000)
+ *   compute: each of cpus=N processors computes in user mode (ring 3), and counts at
+ *   PROBE_PROGRESS_GPA; the boot processor's event handler stores its TSC (below) before it stores
+ *   handled = n. With disk=1 each event begins a read of 4 KiB, unless one is in flight. Until an
+ *   event finds stop set.
+ *
+ *   ecam=N         blk, echo, compute: the address of PCI's configuration space; 0: by ports
+ *   window=N       the same: where to place BARs that nobody has placed (default 0xc0000000)
+ *
  * Unknown keys are ignored, so that a VMM may append its own.
  *
  * Text on COM1 (0x3f8, no interrupts), each line ends with \n; the very first letter is written by
@@ -39,8 +45,18 @@
 #define PROBE_SHARED_GPA  0x9000u     /* one page of guest memory below 1 MiB */
 #define PROBE_SAMPLES_MAX 100000u
 #define PROBE_SAMPLES_GPA 0x200000u /* timer, ipi: once done, a uint64_t of TSC ticks each */
-#define PROBE_EXIT_OK	  0x10u	    /* written to the exit port: status 33 by (v << 1 | 1) */
-#define PROBE_EXIT_ERROR  0x11u
+/*
+ * compute: at PROBE_SAMPLES_GPA a uint64_t for each event, the TSC at its handler's first
+ * instruction; at PROBE_READS_GPA two for each read, the TSC before the doorbell and that at the
+ * interrupt handler's first instruction. Of events there may be PROBE_EVENTS_MAX; reads beyond
+ * PROBE_READS_MAX are not kept.
+ */
+#define PROBE_EVENTS_MAX   32768u
+#define PROBE_READS_GPA	   0x240000u
+#define PROBE_READS_MAX	   32768u
+#define PROBE_PROGRESS_GPA 0x9800u /* a uint64_t for each processor */
+#define PROBE_EXIT_OK	   0x10u   /* written to the exit port: status 33 by (v << 1 | 1) */
+#define PROBE_EXIT_ERROR   0x11u
 
 /* Vectors the guest installs handlers for. The host signals EVENT by MSI: address
  * 0xfee00000 | apic_id << 12, data PROBE_VECTOR_EVENT. */

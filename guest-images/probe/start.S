@@ -221,6 +221,7 @@ ap_stack_top:
 
 	.section .bss
 	.balign 4096
+	.globl	page_map, page_dir_ptrs, page_dirs
 page_map:
 	.skip	4096
 page_dir_ptrs:

@@ -127,6 +127,7 @@ static int set_vcpus(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 	if (opt_value(o, arg, &number, &n))
 		return -EINVAL;
+	((struct bench_cfg *)ptr)->vcpus_given = true;
 	((struct bench_cfg *)ptr)->vcpus[n] = true;
 	return 0;
 }
@@ -167,7 +168,8 @@ static const struct opt_def options[] = {
 	 .help = "A way to halt: in catnap by a policy (adaptive, kernel, always, fixed, off; "
 		 "adaptive:latency and adaptive:power: with that bias), or in KVM, "
 		 "polling for "
-		 "this time at most; blk, echo: /vcpu, the default of user modes, or /thread, that "
+		 "this time at most; blk, echo, compute: /vcpu, the default of user modes, or "
+		 "/thread, that "
 		 "of "
 		 "kernel modes, runs the devices. May be given several times.",
 	 .def = "all: user:adaptive user:kernel user:always user:fixed user:off kernel:0 "
@@ -176,7 +178,7 @@ static const struct opt_def options[] = {
 	{.f = {.name = "gap", .type = OPT_CALL, .set = set_gap},
 	 .form = "TIME",
 	 .help = "Time between events, at least 1us. May be given several times.",
-	 .def = "20us, 50us, 200us; timer also 1ms; neighbour 200us",
+	 .def = "20us, 50us, 200us; timer also 1ms; neighbour 200us; compute 1ms",
 	 .repeat = true},
 	{.f = {.name = "arrivals", .type = OPT_WORD, .offset = AT(arrivals), .words = arrivals},
 	 .form = "constant|random|both",
@@ -200,9 +202,9 @@ static const struct opt_def options[] = {
 	 .def = "2s"},
 	{.f = {.name = "vcpus", .type = OPT_CALL, .set = set_vcpus},
 	 .form = "N",
-	 .help = "neighbour: how many virtual CPUs are on the hog's processor, 1 to 4. May be "
-		 "given several times.",
-	 .def = "1, 2, 4",
+	 .help = "neighbour: how many virtual CPUs are on the hog's processor; compute: how many "
+		 "the guest has; 1 to 4. May be given several times.",
+	 .def = "neighbour 1, 2, 4; compute 1, 2",
 	 .repeat = true},
 	{.f = {.name = "process", .type = OPT_CALL, .set = set_process},
 	 .form = "KIND[,KEY=VALUE...]",
@@ -249,7 +251,9 @@ static const struct opt_command command = {
 		 "time),\n"
 		 "echo (packets to the guest and back; needs root), neighbour (what a thread that "
 		 "computes\n"
-		 "loses to virtual CPUs on its processor), mix (event, with arrival processes). "
+		 "loses to virtual CPUs on its processor), mix (event, with arrival processes), "
+		 "compute\n"
+		 "(completion to interrupt in a guest that computes on all its virtual CPUs). "
 		 "Without one:\n"
 		 "event, timer, ipi, idle, start and memory.\n",
 	.arg_name = "WORKLOAD",
@@ -259,18 +263,21 @@ static const struct opt_command command = {
 /* Modes that are measured if none is given, and in which workloads. */
 static int default_modes(struct opts *o, struct bench_cfg *cfg)
 {
-	const uint32_t neighbour = UINT32_C(1) << BENCH_NEIGHBOUR, mix = UINT32_C(1) << BENCH_MIX;
+	const uint32_t neighbour = UINT32_C(1) << BENCH_NEIGHBOUR, mix = UINT32_C(1) << BENCH_MIX,
+		       compute = UINT32_C(1) << BENCH_COMPUTE, others = ALL_WORKLOADS & ~compute;
 	const struct {
 		const char *name;
 		uint32_t workloads;
 	} modes[] = {{"user:adaptive", ALL_WORKLOADS},
+		     {"user:adaptive/thread", compute},
 		     {"user:adaptive:latency", neighbour | mix},
 		     {"user:adaptive:power", neighbour | mix},
-		     {"user:kernel", ALL_WORKLOADS},
-		     {"user:always", ALL_WORKLOADS},
-		     {"user:fixed", ALL_WORKLOADS & ~neighbour},
-		     {"user:off", ALL_WORKLOADS},
-		     {"kernel:0", ALL_WORKLOADS & ~neighbour},
+		     {"user:kernel", others},
+		     {"user:always", others},
+		     {"user:fixed", others & ~neighbour},
+		     {"user:off", others},
+		     {"kernel:0", others & ~neighbour},
+		     {"kernel:200us/vcpu", compute},
 		     {"kernel:200us", ALL_WORKLOADS}};
 	struct opt_arg none = {.option = "mode", .text = ""};
 
@@ -308,7 +315,7 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 			return opts_fail(
 				o,
 				"\"%.40s\" is not a workload: expected event, timer, ipi, idle, "
-				"start, memory, blk, echo, neighbour or mix",
+				"start, memory, blk, echo, neighbour, mix or compute",
 				o->args[i]);
 		cfg->workloads[w] = true;
 	}
@@ -363,6 +370,8 @@ static int measure(struct bench_run *run)
 		return bench_neighbour(run);
 	case BENCH_MIX:
 		return bench_mix(run);
+	case BENCH_COMPUTE:
+		return bench_compute(run);
 	case BENCH_WORKLOADS:
 		break;
 	}

@@ -25,6 +25,7 @@ enum bench_workload {
 	BENCH_ECHO,   /* packets to the guest and back */
 	BENCH_NEIGHBOUR, /* what a hog on the vCPUs' processor loses to them */
 	BENCH_MIX,	 /* event, with arrival processes as those of `catnap replay --generate` */
+	BENCH_COMPUTE,	 /* the guest computes on all its vCPUs: completion to the handler */
 	BENCH_WORKLOADS,
 };
 
@@ -33,7 +34,7 @@ struct bench_mode {
 	const char *name;
 	bool peer; /* QEMU */
 	uint32_t irqchip;
-	uint32_t io; /* enum catnap_io; blk, echo */
+	uint32_t io; /* enum catnap_io; blk, echo, compute */
 	/* The workloads that it is measured in: 1 << enum bench_workload. */
 	uint32_t workloads;
 	struct catnap_halt_poll halt_poll;
@@ -58,8 +59,9 @@ struct bench_cfg {
 	unsigned int n_gaps;
 	int arrivals; /* enum bench_arrivals */
 	uint32_t samples, rounds;
-	uint64_t duration_ns;	     /* idle, neighbour */
-	bool vcpus[BENCH_VCPUS + 1]; /* neighbour: how many are tried */
+	uint64_t duration_ns; /* idle, neighbour */
+	bool vcpus_given;
+	bool vcpus[BENCH_VCPUS + 1]; /* neighbour, compute: how many are tried */
 	struct bench_process processes[BENCH_PROCESSES];
 	unsigned int n_processes;
 	const char *json, *html;
@@ -76,6 +78,12 @@ enum bench_disk {
 	DISK_ID,     /* the id, which takes no I/O: the guest's own share, and the device's exits */
 	DISK_TMPFS,  /* a file in memory */
 	DISK_DIRECT, /* a file on disk, past the page cache */
+};
+
+/* compute: what completes. */
+enum bench_completes {
+	COMPLETES_EVENT, /* an eventfd that another thread writes, with a read in flight as well */
+	COMPLETES_READ,	 /* a read of a file on disk, past the page cache: from the doorbell */
 };
 
 /* A list of nanoseconds that grows. */
@@ -99,7 +107,8 @@ struct cell {
 	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
 	bool random;
 	enum bench_disk disk;
-	uint32_t vcpus;			     /* neighbour */
+	enum bench_completes completes;
+	uint32_t vcpus;			     /* neighbour, compute */
 	const struct bench_process *process; /* mix; else NULL */
 	struct series latency;		     /* of all rounds; memory: bytes */
 	struct series signal;		     /* event: what the signal cost its sender */
@@ -139,6 +148,11 @@ int bench_mix(struct bench_run *run);	    /* bench_mix.c */
 /* bench_io.c: in this process and in the peer. */
 int bench_blk(struct bench_run *run);
 int bench_echo(struct bench_run *run);
+int bench_compute(struct bench_run *run); /* bench_compute.c */
+/* A file of BENCH_DISK_SIZE bytes that are not all the same, by the name that mkstemp(3) makes of
+ * @path; @direct: it can be read past the page cache. 0 or -1. */
+#define BENCH_DISK_SIZE (UINT64_C(64) << 20)
+int bench_make_disk(struct bench_run *run, char *path, bool direct);
 /* bench_child.c: other processes, also the peer's timer and ipi. */
 int bench_start(struct bench_run *run);
 int bench_memory(struct bench_run *run);

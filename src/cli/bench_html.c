@@ -52,6 +52,10 @@ static const char *about(enum bench_workload w)
 	case BENCH_MIX:
 		return "Events at the gaps of an arrival process, the same for all modes. “In "
 		       "vain” is time polled in halts that then slept all the same.";
+	case BENCH_COMPUTE:
+		return "The guest computes in user mode on all its virtual CPUs. From the write of "
+		       "an eventfd to its interrupt’s handler; and from a read’s doorbell to its "
+		       "interrupt’s handler, the disk’s own time included.";
 	case BENCH_WORKLOADS:
 		break;
 	}
@@ -156,6 +160,7 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 	case BENCH_BLK:
 	case BENCH_ECHO:
 	case BENCH_MIX:
+	case BENCH_COMPUTE:
 	case BENCH_WORKLOADS:
 		add_latencies(&row, r, c);
 		break;

@@ -24,7 +24,6 @@
 
 #define GUEST_MEMORY (UINT64_C(16) << 20)
 #define SEEN_MEMORY  (UINT64_C(4) << 20) /* all that the probe uses */
-#define DISK_SIZE    (UINT64_C(64) << 20)
 #define PATIENCE_NS  UINT64_C(10000000000)
 #define WARMUP	     100
 #define ECAM	     UINT64_C(0xe0000000) /* QEMU's microvm, too */
@@ -287,8 +286,7 @@ static void account(struct cell *c, uint64_t cpu, uint64_t wall, uint64_t events
 
 /* -- blk -------------------------------------------------------------------------------------- */
 
-/* A file of DISK_SIZE bytes that are not all the same; -1. */
-static int make_disk(struct bench_run *run, char *path, bool direct)
+int bench_make_disk(struct bench_run *run, char *path, bool direct)
 {
 	static uint8_t block[1 << 16];
 	int fd = mkstemp(path);
@@ -297,7 +295,7 @@ static int make_disk(struct bench_run *run, char *path, bool direct)
 		return bench_fail(run, "%s: %s", path, strerror(errno));
 	for (size_t i = 0; i < sizeof(block); i++)
 		block[i] = (uint8_t)(i * 2654435761u >> 13);
-	for (uint64_t done = 0; done < DISK_SIZE; done += sizeof(block)) {
+	for (uint64_t done = 0; done < BENCH_DISK_SIZE; done += sizeof(block)) {
 		if (write(fd, block, sizeof(block)) == (ssize_t)sizeof(block))
 			continue;
 		bench_fail(run, "%s: %s", path, strerror(errno));
@@ -350,7 +348,7 @@ int bench_blk(struct bench_run *run)
 	int ret;
 
 	snprintf(path, sizeof(path), "%s/catnap-bench-XXXXXX", direct ? "/var/tmp" : "/dev/shm");
-	if (make_disk(run, path, direct) < 0)
+	if (bench_make_disk(run, path, direct) < 0)
 		return -1;
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=blk blk_id=%d samples=%u warmup=%u seed=%u tsc_khz=%u ecam=%llu "

@@ -66,6 +66,12 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		json_object_object_add(o, "process", json_object_new_string(c->process->label));
 	if (c->workload == BENCH_NEIGHBOUR)
 		add_neighbour(o, c);
+	if (c->workload == BENCH_COMPUTE) {
+		add_u64(o, "vcpus", c->vcpus);
+		json_object_object_add(
+			o, "completes",
+			json_object_new_string(c->completes == COMPLETES_EVENT ? "event" : "read"));
+	}
 	add_u64(o, "samples", c->latency.n);
 	add_u64(o, "rounds", c->round_p50.n);
 	json_object_object_add(o, "failed", json_object_new_boolean(c->failed));

@@ -15,7 +15,7 @@ static bool applies(const struct bench_mode *mode, enum bench_workload w)
 	/* The peer cannot be signalled from here, nor its vCPU's time told from the rest. */
 	if (mode->peer)
 		return w != BENCH_EVENT && w != BENCH_IDLE && w != BENCH_NEIGHBOUR &&
-		       w != BENCH_MIX;
+		       w != BENCH_MIX && w != BENCH_COMPUTE;
 	return mode->workloads >> w & 1;
 }
 
@@ -90,6 +90,30 @@ static int add_disks(struct plan *p)
 	return ret;
 }
 
+static int add_computing(struct plan *p)
+{
+	/* More than there are processors would measure how those are shared. */
+	static const bool by_default[BENCH_VCPUS + 1] = {[1] = true, [2] = true};
+	const bool *wanted = p->cfg->vcpus_given ? p->cfg->vcpus : by_default;
+	int ret = 0;
+
+	for (uint32_t vcpus = 1; vcpus <= BENCH_VCPUS; vcpus++) {
+		struct cell c = {.workload = BENCH_COMPUTE,
+				 .vcpus = vcpus,
+				 .gap_ns = p->cfg->n_gaps ? p->cfg->gaps[0] : 1000000,
+				 .random = p->cfg->arrivals != ARRIVALS_CONSTANT,
+				 .completes = COMPLETES_EVENT};
+
+		if (!wanted[vcpus] || ret < 0)
+			continue;
+		ret = add_condition(p, &c);
+		c.completes = COMPLETES_READ;
+		if (ret == 0)
+			ret = add_condition(p, &c);
+	}
+	return ret;
+}
+
 static int add_processes(struct plan *p)
 {
 	int ret = 0;
@@ -126,6 +150,8 @@ static int add_workload(struct plan *p, enum bench_workload w)
 		return add_neighbours(p);
 	case BENCH_MIX:
 		return add_processes(p);
+	case BENCH_COMPUTE:
+		return add_computing(p);
 	case BENCH_WORKLOADS:
 		break;
 	}

@@ -34,6 +34,7 @@ static void heading(FILE *out, const struct cell *c)
 	case BENCH_START:
 	case BENCH_BLK:
 	case BENCH_ECHO:
+	case BENCH_COMPUTE:
 	case BENCH_WORKLOADS:
 		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %8s\n", "mode",
 			c->workload == BENCH_START ? "p50 ms" : "p50 us", "p90", "p99", "max",

@@ -20,6 +20,7 @@ static const struct words words[BENCH_WORKLOADS] = {
 	[BENCH_ECHO] = {"echo", "a packet to the guest and back"},
 	[BENCH_NEIGHBOUR] = {"neighbour", "what is left to a hog on the vCPUs' processor"},
 	[BENCH_MIX] = {"mix", "signal to the guest's handler"},
+	[BENCH_COMPUTE] = {"compute", "completion to the handler, in a guest that computes"},
 };
 
 const char *workload_name(enum bench_workload w)
@@ -69,6 +70,13 @@ const char *condition_name(char *buf, size_t size, const struct cell *c)
 		break;
 	case BENCH_MIX:
 		snprintf(buf, size, "%s", c->process->label);
+		break;
+	case BENCH_COMPUTE:
+		snprintf(buf, size, "%s, %u vCPU%s",
+			 c->completes == COMPLETES_EVENT
+				 ? "an eventfd"
+				 : "4 KiB reads of a file on disk, from the doorbell",
+			 c->vcpus, c->vcpus == 1 ? "" : "s");
 		break;
 	case BENCH_START:
 	case BENCH_MEMORY:

@@ -83,5 +83,6 @@ int bench_fail(struct bench_run *run, const char *fmt, ...)
 bool cell_same_condition(const struct cell *a, const struct cell *b)
 {
 	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random &&
-	       a->disk == b->disk && a->vcpus == b->vcpus && a->process == b->process;
+	       a->disk == b->disk && a->completes == b->completes && a->vcpus == b->vcpus &&
+	       a->process == b->process;
 }

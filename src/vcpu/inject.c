@@ -105,6 +105,9 @@ int vcpu_prepare_entry(struct vcpu *v)
 	bool window = false;
 	int vector, ret = 0;
 
+	/* An entry that was given up leaves the flag set, and what it was given up for may be an
+	 * interrupt that has to wait for the end of the one in service: that end must exit. */
+	collect_pv_eoi(v);
 	if (deadline != UINT64_MAX && clock_now(v->host->clock) >= deadline)
 		return 1; /* passed on the way here */
 	if (v->nmi_pending) {

@@ -39,20 +39,34 @@ uint64_t vcpu_run_timer(struct vcpu *v)
 	return now;
 }
 
+/*
+ * Whether it is still set is known from its signal alone: it runs on CLOCK_MONOTONIC, which may be
+ * slewed against the ticks, so it may fire when by the ticks it is not due yet.
+ */
+static bool armed_by(struct vcpu *v, uint64_t deadline, uint64_t now)
+{
+	if (atomic_exchange_explicit(&v->timer_fired, false, memory_order_relaxed) ||
+	    v->timer_at <= now)
+		v->timer_at = UINT64_MAX;
+	return v->timer_at <= deadline;
+}
+
+void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns)
+{
+	const struct clock *clock = v->host->clock;
+	uint64_t now = clock_now(clock);
+
+	if (!armed_by(v, clock_add(now, clock_ns_to_ticks(clock, most_ns)), now))
+		vcpu_arm_timer(v, clock_add(now, clock_ns_to_ticks(clock, ns)));
+}
+
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 {
 	uint64_t now = clock_now(v->host->clock), ns;
 	struct itimerspec its = {0};
 	int ret;
 
-	/*
-	 * Whether it is still set is known from its signal alone: it runs on CLOCK_MONOTONIC, which
-	 * may be slewed against the ticks, so it may fire when by the ticks it is not due yet.
-	 */
-	if (atomic_exchange_explicit(&v->timer_fired, false, memory_order_relaxed) ||
-	    v->timer_at <= now)
-		v->timer_at = UINT64_MAX;
-	if (v->timer_at <= deadline)
+	if (armed_by(v, deadline, now))
 		return;
 	if (!v->timer_made) {
 		ret = make(v);

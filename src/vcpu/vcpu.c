@@ -28,8 +28,18 @@
  * A completion ends KVM_RUN, but not if its task work runs between the last look at the ring and
  * KVM_RUN: there is no way to close that gap of some 100 ns without a system call. So while
  * anything may complete the guest is left after this time at the latest, to look again.
+ *
+ * What falls into a gap comes later by the bound that follows, and gaps are as many as entries: so
+ * while nothing but the bound ends KVM_RUN and nothing is found, it may double, and what a source
+ * loses on average stays the same. Without that a guest that is idle inside KVM (irqchip kernel),
+ * or computes, would be left 1000 times a second for a packet that may never come. A request in
+ * flight does come, soon: then the bound stays.
  */
-#define RING_BOUND_NS 1000000
+#define RING_BOUND_NS	  UINT64_C(1000000)
+#define RING_BOUND_MAX_NS UINT64_C(128000000)
+/* Setting the timer may cost more than all else on the way from a source to its handler (20 us in a
+ * virtual machine): one that fires within this time is not set anew for a source's sake. */
+#define RING_BOUND_KEEP_NS UINT64_C(8000000)
 
 /* What the kick's handler reaches of the vCPU that runs on this thread. */
 static _Thread_local struct vcpu *volatile current_vcpu;
@@ -215,16 +225,38 @@ static void take_work(struct vcpu *v, uint32_t work)
 	}
 }
 
+/* Before the guest: while anything may complete, it is not left alone for ever. */
+static void bound(struct vcpu *v)
+{
+	uint64_t keep = RING_BOUND_KEEP_NS;
+
+	if (v->halter.ring.inflight)
+		v->ring_bound_ns = keep = RING_BOUND_NS;
+	else if (v->ring_bound_ns < RING_BOUND_NS)
+		v->ring_bound_ns = RING_BOUND_NS;
+	vcpu_bound_timer(v, v->ring_bound_ns, v->ring_bound_ns > keep ? v->ring_bound_ns : keep);
+}
+
+/* After the guest, which was left for nothing but a timer, or not. */
+static void learn_bound(struct vcpu *v, bool timer)
+{
+	if (!timer || ring_ready(&v->halter.ring))
+		v->ring_bound_ns = RING_BOUND_NS;
+	else if (v->ring_bound_ns < RING_BOUND_MAX_NS)
+		v->ring_bound_ns *= 2;
+}
+
 static enum vcpu_next enter(struct vcpu *v)
 {
+	bool bounded;
 	int ret;
 
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
 	if (v->host->irqchip_user && vcpu_prepare_entry(v))
 		return VCPU_CONTINUE;
-	if (ring_active(&v->halter.ring))
-		vcpu_arm_timer(v, clock_add(clock_now(v->host->clock),
-					    clock_ns_to_ticks(v->host->clock, RING_BOUND_NS)));
+	bounded = ring_active(&v->halter.ring);
+	if (bounded)
+		bound(v);
 	if (!halter_enter(&v->halter))
 		return VCPU_CONTINUE;
 	ret = ioctl(v->fd, KVM_RUN, 0);
@@ -232,6 +264,9 @@ static enum vcpu_next enter(struct vcpu *v)
 		ret = -errno;
 	halter_leave(&v->halter);
 	stat_add(&v->counters.exits, 1);
+	if (bounded)
+		learn_bound(v, ret == -EINTR &&
+				       atomic_load_explicit(&v->timer_fired, memory_order_relaxed));
 	if (v->host->irqchip_user)
 		vcpu_after_exit(v);
 	if (ret == 0)

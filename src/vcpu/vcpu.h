@@ -116,6 +116,7 @@ struct vcpu {
 	bool timer_made;
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
+	uint64_t ring_bound_ns;	  /* how long the guest may be run while the ring is active */
 	struct vcpu_counters counters;
 	pid_t pid;	 /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
@@ -183,6 +184,8 @@ bool vcpu_can_wake(const struct vcpu *v);
 uint64_t vcpu_run_timer(struct vcpu *v);
 /* A kernel timer at @deadline unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
+/* The same at @ns from now, unless one is set for at most @most_ns from now. */
+void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
 void vcpu_cancel_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
 /* halt.c: HLT until there is something to run for; an AP until it is started. */

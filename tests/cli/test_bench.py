@@ -112,6 +112,17 @@ class Bench(unittest.TestCase):
                 for run in runs:
                     self.check(run)
 
+    def test_compute(self):
+        modes = ("user:off", "user:off/thread", "kernel:0/vcpu")
+        runs = self.runs("compute", "--vcpus", "1", modes=modes)
+        self.assertEqual([(r["vcpus"], r["completes"], r["mode"]) for r in runs],
+                         [(1, c, m) for c in ("event", "read") for m in modes])
+        for run in runs:
+            self.assertFalse(run["failed"])
+            self.assertGreater(run["p50_ns"], 1000 if run["completes"] == "event" else 10000)
+            self.assertLessEqual(run["p50_ns"], run["p99_ns"])
+            self.assertGreater(run["samples"], 0)
+
     def test_pinned_to_one(self):
         for run in self.runs("blk", "--pin", "one", modes=("user:kernel", "kernel:200us")):
             self.check(run)

@@ -279,6 +279,34 @@ def hostile():
                 g.expect(s["faults"] > 0, f"{s['name']} was not attacked")
 
 
+@case
+def hostile_pci():
+    """Registers, BARs and MSI-X tables under attack: devices can be put right, and the others go on."""
+    for io, cpus, seed in (("vcpu", 1, 1), ("vcpu", 2, 2), ("thread", 2, 3)):
+        with Disk() as d:
+            path = os.path.join(os.path.dirname(d.path), f"hostile-pci-{os.getpid()}-{seed}")
+            try:
+                g = Guest("hostile_pci.elf", "--transport", "pci", "--io", io, "--cpus", str(cpus), "-d",
+                          f"{d.path},queues=2", "--vsock", f"cid=6,socket={path}", "--balloon", "size=1M",
+                          "--console", f"file={path}.console", cmdline=f"cpus={cpus} seed={seed} rounds=120",
+                          timeout="40s")
+            finally:
+                if os.path.exists(path + ".console"):
+                    os.unlink(path + ".console")
+            g.has(r"^devices 0x5$")
+
+
+@case
+def huge():
+    """One kick that asks for gigabytes does not keep the VM from stopping."""
+    with Disk() as d:
+        begin = time.monotonic()
+        g = Guest("hostile.elf", "--transport", "mmio", "-d", d.path, cmdline="how=huge", timeout="2s",
+                  status=124)
+        g.has(r"^huge$")
+        g.expect(time.monotonic() - begin < 30, "it took its time")
+
+
 # -- interrupts --
 
 
