@@ -58,6 +58,15 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
 }
 
+/* Only policy adaptive learns. */
+static void add_learned(struct json_object *o, struct catnap_vm *vm, uint32_t vcpu)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s)};
+
+	if (catnap_vm_get_policy_stats(vm, vcpu, &s) == 0 && s.contexts)
+		json_object_object_add(o, "learned", policy_json(&s));
+}
+
 static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool kernel)
 {
 	struct catnap_vcpu_stats s = {.size = sizeof(s)};
@@ -66,6 +75,7 @@ static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool ker
 	catnap_vm_get_stats(vm, i, &s);
 	add_u64(o, "vcpu", i);
 	add_halt(o, &s.halt, kernel);
+	add_learned(o, vm, i);
 	if (!kernel) {
 		add_u64(o, "after_guest_attempted", s.after_guest_attempted);
 		add_u64(o, "after_guest_successful", s.after_guest_successful);
@@ -116,6 +126,7 @@ static struct json_object *io_thread(struct catnap_vm *vm)
 		return NULL;
 	o = json_object_new_object();
 	add_halt(o, &s.halt, false);
+	add_learned(o, vm, CATNAP_IO_THREAD_VCPU);
 	add_u64(o, "cpu_ns", s.cpu_ns);
 	return o;
 }

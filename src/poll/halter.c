@@ -490,3 +490,12 @@ int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats)
 	memcpy(stats, &s, size);
 	return 0;
 }
+
+int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats *stats)
+{
+	int ret = policy_get_stats(&h->policy, stats);
+
+	if (ret == 0)
+		stats->price_ns = price_get(&h->price);
+	return ret;
+}

@@ -198,6 +198,7 @@ struct catnap_halter *halter_self(void);
 void halter_set_self(struct catnap_halter *h);
 
 /* Any thread. */
+int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats *stats);
 int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats);
 
 #endif

@@ -594,6 +594,18 @@ int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu, struct catnap_vcpu_
 	return 0;
 }
 
+int catnap_vm_get_policy_stats(struct catnap_vm *vm, uint32_t vcpu,
+			       struct catnap_policy_stats *stats)
+{
+	if (vcpu == CATNAP_IO_THREAD_VCPU)
+		return vm->io ? halter_get_policy_stats(&vm->io->halter, stats) : -ENOENT;
+	if (vcpu >= vm->vcpu_count)
+		return -EINVAL;
+	if (!vm->host.irqchip_user)
+		return -ENOTSUP;
+	return halter_get_policy_stats(&vm->vcpus[vcpu]->halter, stats);
+}
+
 int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t len, void **ptr)
 {
 	*ptr = memory_at(&vm->memory, gpa, len);
