@@ -322,6 +322,11 @@ static const struct opt_def options[] = {
 	 .form = "FILE|-",
 	 .help = "Writes statistics as JSON at the end.",
 	 .def = "off"},
+	{.f = {.name = "stats-socket", .type = OPT_STRING, .offset = AT(stats_socket)},
+	 .form = "PATH",
+	 .help = "A Unix socket that gives everybody who connects the statistics as they are then, "
+		 "for catnap stat.",
+	 .def = "none"},
 	{.f = {.name = "halt-trace", .type = OPT_STRING, .offset = AT(halt_trace)},
 	 .form = "FILE",
 	 .help = "Writes a line for each halt, for catnap replay.",
@@ -474,6 +479,7 @@ static void close_io(struct run_io *io)
 		fclose(io->stats);
 	port_close(&io->port);
 	port_close(&io->console);
+	stats_socket_close(&io->stats_socket);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
 	if (io->stop_fd >= 0)
@@ -485,7 +491,8 @@ static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
 	/* Where nothing will run, nobody is to be waited for. */
 	if (cfg->kernel &&
-	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0))
+	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0 ||
+	     port_open(&io->stats_socket.port, io->stop_fd) < 0))
 		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
@@ -552,6 +559,7 @@ static int run(const struct run_cfg *cfg)
 
 	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
 	port_init(&io.console, "console", cfg->console, cfg->console_path);
+	stats_socket_init(&io.stats_socket, cfg->stats_socket);
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)

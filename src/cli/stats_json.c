@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VM's statistics as JSON: names as in catnap/poll.h and catnap/catnap.h. */
+#include <stdlib.h>
 #include <string.h>
 #include <json-c/json.h>
 
@@ -131,29 +132,59 @@ static struct json_object *io_thread(struct catnap_vm *vm)
 	return o;
 }
 
-int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
-		FILE *out)
+/* @e NULL: it has not ended. */
+static struct json_object *exit_json(const struct catnap_exit *e)
 {
 	static const char *const reasons[] = {"none",	      "poweroff",   "reset",
 					      "triple-fault", "kvm-error",  "debug",
 					      "stopped",      "host-error", "panic"};
+	struct json_object *exit;
+	const char *reason = "unknown";
+
+	if (!e)
+		return NULL;
+	exit = json_object_new_object();
+	if (e->reason < sizeof(reasons) / sizeof(reasons[0]))
+		reason = reasons[e->reason];
+	json_object_object_add(exit, "reason", json_object_new_string(reason));
+	json_object_object_add(exit, "code", json_object_new_int(e->code));
+	return exit;
+}
+
+static struct json_object *all(struct catnap_vm *vm, const struct run_cfg *cfg,
+			       const struct catnap_exit *e)
+{
 	bool kernel = cfg->irqchip == CATNAP_IRQCHIP_KERNEL;
-	struct json_object *root = json_object_new_object(), *exit = json_object_new_object();
+	struct json_object *root = json_object_new_object();
 	struct json_object *vcpus = json_object_new_array();
 
 	json_object_object_add(root, "irqchip", json_object_new_string(kernel ? "kernel" : "user"));
-	json_object_object_add(
-		exit, "reason",
-		json_object_new_string(e->reason < sizeof(reasons) / sizeof(reasons[0])
-					       ? reasons[e->reason]
-					       : "unknown"));
-	json_object_object_add(exit, "code", json_object_new_int(e->code));
-	json_object_object_add(root, "exit", exit);
+	json_object_object_add(root, "exit", exit_json(e));
 	for (uint32_t i = 0; i < cfg->cpus; i++)
 		json_object_array_add(vcpus, vcpu_stats(vm, i, kernel));
 	json_object_object_add(root, "vcpus", vcpus);
 	json_object_object_add(root, "devices", devices(vm));
 	if (cfg->io == CATNAP_IO_THREAD)
 		json_object_object_add(root, "io", io_thread(vm));
-	return json_write(root, out);
+	return root;
+}
+
+char *stats_text(struct catnap_vm *vm, const struct run_cfg *cfg, size_t *len)
+{
+	struct json_object *root = all(vm, cfg, NULL);
+	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, len);
+	char *copy = text ? malloc(*len + 1) : NULL;
+
+	if (copy) {
+		memcpy(copy, text, *len);
+		copy[(*len)++] = '\n';
+	}
+	json_object_put(root);
+	return copy;
+}
+
+int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
+		FILE *out)
+{
+	return json_write(all(vm, cfg, e), out);
 }
