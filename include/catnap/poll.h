@@ -217,6 +217,10 @@ struct catnap_halt_stats {
 	uint64_t price_ns; /**< the measured price of a sleep: from wake to running; 0: not yet */
 	uint64_t
 		halt_poll_contended; /**< polls cut short: others wanted the processor (adaptive) */
+	/** Halts without a poll, or with one cut short, as the process' control group was being
+	 * throttled, or its tasks waited for processors (vCPUs with policy adaptive). */
+	uint64_t halt_poll_throttled;
+	uint64_t halt_poll_pressure;
 };
 
 /* ---------------------------------------------------------------------------------------------

@@ -56,6 +56,8 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 				       : json_object_new_uint64(h->window_ns));
 	add_u64(o, "price_ns", h->price_ns);
 	add_u64(o, "halt_poll_contended", h->halt_poll_contended);
+	add_u64(o, "halt_poll_throttled", h->halt_poll_throttled);
+	add_u64(o, "halt_poll_pressure", h->halt_poll_pressure);
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
 }
 

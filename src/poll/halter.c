@@ -230,6 +230,29 @@ static uint64_t learn_price(struct catnap_halter *h, uint64_t start, uint64_t po
 	return arrival;
 }
 
+/* Is the processor's time so short that others should have it? */
+static bool pressed(struct catnap_halter *h, uint64_t now)
+{
+	enum pressure_sign sign = PRESSURE_NONE;
+
+	if (h->pressure)
+		sign = pressure_look(h->pressure, &h->clock, now);
+	if (__builtin_expect(sign == PRESSURE_NONE, 1))
+		return false;
+	stat_add(sign == PRESSURE_THROTTLED ? &h->stats.throttled : &h->stats.pressure, 1);
+	return true;
+}
+
+/* A look at the neighbours while polling. True: stop. */
+static bool disturbed(struct catnap_halter *h, uint64_t now)
+{
+	if (contention_look(&h->contention, &h->clock, now)) {
+		stat_add(&h->stats.contended, 1);
+		return true;
+	}
+	return pressed(h, now);
+}
+
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 {
 	bool allowed = atomic_load_explicit(&h->poll_allowed, memory_order_relaxed);
@@ -254,7 +277,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	window_ns = policy_begin(&h->policy, &query);
 	/* The other policies do as they are told. */
 	watch = policy_is_adaptive(&h->policy);
-	if (watch && !contention_may_poll(&h->contention, now))
+	if (watch && (!contention_may_poll(&h->contention, now) || (window_ns && pressed(h, now))))
 		window_ns = 0;
 	cpu_max = window_ns && window_ns != CATNAP_WINDOW_FOREVER ? policy_cpu_max(&h->policy) : 0;
 	if (cpu_max &&
@@ -275,10 +298,9 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 			*cause = CATNAP_CAUSE_TIMER;
 			break;
 		}
-		if (watch && now < end && contention_look(&h->contention, &h->clock, now)) {
+		if (watch && now < end && disturbed(h, now)) {
 			r.valid = false;
 			end = now;
-			stat_add(&h->stats.contended, 1);
 		}
 		if (now >= end) {
 			r.poll_ns = clock_ticks_to_ns(&h->clock, now - start);

@@ -29,6 +29,7 @@
 #include "poll/clock.h"
 #include "poll/contention.h"
 #include "poll/policy.h"
+#include "poll/pressure.h"
 #include "poll/price.h"
 #include "poll/ring.h"
 #include "poll/stats.h"
@@ -97,7 +98,10 @@ struct catnap_halter {
 	struct contention contention; /* of policy adaptive */
 	struct budget own_budget;
 	struct budget *budget; /* for failed polls; shared by a VM's. Set after halter_init(). */
-	uint64_t wake_lead;    /* ticks by which a timed sleep ends early; see halter.c */
+	/* Is the processor's time short? Shared by a VM's. NULL: nobody asks. Set after
+	 * halter_init(). */
+	struct pressure *pressure;
+	uint64_t wake_lead; /* ticks by which a timed sleep ends early; see halter.c */
 };
 
 /* As catnap_halter_create(), in place, with a clock that the caller has at hand. */

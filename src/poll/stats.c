@@ -39,6 +39,8 @@ void stats_read(const struct halt_stats *s, struct catnap_halt_stats *out)
 	out->halt_successful_poll = get(&s->successful);
 	out->halt_poll_invalid = get(&s->invalid);
 	out->halt_poll_contended = get(&s->contended);
+	out->halt_poll_throttled = get(&s->throttled);
+	out->halt_poll_pressure = get(&s->pressure);
 	out->halt_wakeup = get(&s->wakeup);
 	out->halt_poll_success_ns = get(&s->success_ns);
 	out->halt_poll_fail_ns = get(&s->fail_ns);

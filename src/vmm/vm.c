@@ -284,6 +284,7 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 			return ret;
 		}
 		v->halter.budget = &vm->poll_budget; /* a VM's vCPUs spend together */
+		v->halter.pressure = vm->host.irqchip_user ? &vm->pressure : NULL;
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;
@@ -448,6 +449,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 		return -EINVAL;
 	}
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
+	if (vm->cfg.irqchip == CATNAP_IRQCHIP_USER)
+		pressure_open(&vm->pressure, &vm->clock, "");
 	fill_host(vm);
 	vm_init_virtio(vm);
 	/*
@@ -506,7 +509,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	if (!vm)
 		return -ENOMEM;
 	vm->cfg = *cfg;
-	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = -1;
+	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = vm->pressure.stall_fd = -1;
 	events_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		vm->affinity[i] = cfg->vcpu_affinity && i < cfg->vcpus ? cfg->vcpu_affinity[i] : -1;
@@ -550,6 +553,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	if (vm->com1_made)
 		serial_destroy(&vm->com1);
 	hardware_fini(vm);
+	pressure_close(&vm->pressure);
 	kvm_close(&vm->kvm);
 	memory_fini(&vm->memory);
 	if (vm->end_fd >= 0)

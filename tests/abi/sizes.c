@@ -65,6 +65,8 @@ int main(void)
 	FIELD(catnap_halt_stats, poll_allowed);
 	FIELD(catnap_halt_stats, price_ns);
 	FIELD(catnap_halt_stats, halt_poll_contended);
+	FIELD(catnap_halt_stats, halt_poll_throttled);
+	FIELD(catnap_halt_stats, halt_poll_pressure);
 	STRUCT(catnap_halter_config);
 	FIELD(catnap_halter_config, size);
 	FIELD(catnap_halter_config, flags);
