@@ -71,6 +71,12 @@ struct catnap_halt_poll {
 	 * Not for policy always, which has no polls that fail.
 	 */
 	uint32_t cpu_max;
+	/**
+	 * Not 0: of the vCPUs of a VM that have this set, one polls at a time, for all of them that
+	 * wait; the others sleep meanwhile, and it wakes them. Any policy. Halters of one's own
+	 * have no group.
+	 */
+	uint32_t group;
 };
 
 /**
@@ -221,6 +227,10 @@ struct catnap_halt_stats {
 	 * throttled, or its tasks waited for processors (vCPUs with policy adaptive). */
 	uint64_t halt_poll_throttled;
 	uint64_t halt_poll_pressure;
+	uint64_t group_watched; /**< halts in which it slept while another polled for it (group) */
+	uint64_t group_wakes;	/**< wake-ups that it brought to others while it polled */
+	uint64_t
+		group_handovers; /**< times that it left polling to another, which it woke for it */
 };
 
 /* ---------------------------------------------------------------------------------------------

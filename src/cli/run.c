@@ -275,7 +275,7 @@ static const struct opt_def options[] = {
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
-		 "bias=latency|balanced|power,cpu-max=N%[,vcpu=N]",
+		 "bias=latency|balanced|power,cpu-max=N%,group=on|off[,vcpu=N]",
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
 		 "With "
 		 "irqchip=kernel, max is given to KVM (off: 0).",

@@ -58,6 +58,9 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 	add_u64(o, "halt_poll_contended", h->halt_poll_contended);
 	add_u64(o, "halt_poll_throttled", h->halt_poll_throttled);
 	add_u64(o, "halt_poll_pressure", h->halt_poll_pressure);
+	add_u64(o, "group_watched", h->group_watched);
+	add_u64(o, "group_wakes", h->group_wakes);
+	add_u64(o, "group_handovers", h->group_handovers);
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
 }
 

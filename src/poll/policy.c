@@ -236,7 +236,8 @@ static struct catnap_halt_poll known(const struct catnap_halt_poll *params)
 	struct catnap_halt_poll all;
 
 	catnap_halt_poll_init(&all);
-	memcpy(&all, params, params->size < sizeof(all) ? HALT_POLL_SIZE_1 : sizeof(all));
+	memcpy(&all, params, params->size < sizeof(all) ? params->size : sizeof(all));
+	all.size = sizeof(all);
 	return all;
 }
 
@@ -251,6 +252,7 @@ void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *given)
 	param_set(&p->params.bias, params->bias);
 	param_set(&p->params.price_ns, params->price_ns);
 	param_set(&p->params.cpu_max, params->cpu_max);
+	param_set(&p->params.group, params->group != 0);
 	param_set(&p->params.kind, params->policy);
 }
 

@@ -22,6 +22,7 @@ struct policy_params {
 	_Atomic uint32_t bias;
 	_Atomic uint32_t price_ns;
 	_Atomic uint32_t cpu_max;
+	_Atomic uint32_t group;
 };
 
 /* What is known when a halt begins, beyond the past. */
@@ -59,6 +60,11 @@ int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *
 static inline uint32_t policy_cpu_max(const struct catnap_policy *p)
 {
 	return atomic_load_explicit(&p->params.cpu_max, memory_order_relaxed);
+}
+
+static inline bool policy_shares(const struct catnap_policy *p)
+{
+	return atomic_load_explicit(&p->params.group, memory_order_relaxed) != 0;
 }
 
 static inline bool policy_is_adaptive(const struct catnap_policy *p)

@@ -288,6 +288,9 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;
+		ret = group_add(&vm->group, &v->halter);
+		if (ret < 0)
+			return ret;
 		if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user) {
 			v->halter.trace = halt_trace_create(vm->cfg.halt_trace_fd);
 			if (!v->halter.trace)

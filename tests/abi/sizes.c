@@ -20,6 +20,7 @@ int main(void)
 	FIELD(catnap_halt_poll, bias);
 	FIELD(catnap_halt_poll, price_ns);
 	FIELD(catnap_halt_poll, cpu_max);
+	FIELD(catnap_halt_poll, group);
 	STRUCT(catnap_halt);
 	FIELD(catnap_halt, halt_ns);
 	FIELD(catnap_halt, waited);
@@ -67,6 +68,9 @@ int main(void)
 	FIELD(catnap_halt_stats, halt_poll_contended);
 	FIELD(catnap_halt_stats, halt_poll_throttled);
 	FIELD(catnap_halt_stats, halt_poll_pressure);
+	FIELD(catnap_halt_stats, group_watched);
+	FIELD(catnap_halt_stats, group_wakes);
+	FIELD(catnap_halt_stats, group_handovers);
 	STRUCT(catnap_halter_config);
 	FIELD(catnap_halter_config, size);
 	FIELD(catnap_halter_config, flags);
