@@ -416,8 +416,10 @@ static int halt_shared(struct catnap_halter *h, struct halt *halt)
 			halt->woken_polling = true;
 			break;
 		}
-		if (now < halt->end && !group_polled(h->group) && take_budget(h, halt, now)) {
-			if (group_lead(h->group, h)) {
+		if (now < halt->end && !group_polled(h->group)) {
+			if (!take_budget(h, halt, now)) {
+				halt->end = now;
+			} else if (group_lead(h->group, h)) {
 				atomic_store_explicit(&h->poll_end, 0, memory_order_relaxed);
 				halt->r.attempted = true;
 				halt->woken_polling = poll_for_all(h, halt, now);

@@ -317,7 +317,7 @@ static void measure(struct stress *s, const char *name, uint32_t policy, bool gr
 
 	catnap_halt_poll_init(&p);
 	p.policy = policy;
-	p.max_ns = policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : 200000;
+	p.max_ns = policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : 2000000;
 	p.group = group;
 	make(s, 0, &p);
 	pause_ns(s, 10000000);
@@ -382,12 +382,12 @@ int main(int argc, char **argv)
 
 		for (int round = 0; round < 3; round++)
 			for (int group = 0; group < 2; group++) {
-				measure(&s, "fixed", CATNAP_POLICY_FIXED, group, n, gap_us * 1000);
-				measure(&s, "kernel", CATNAP_POLICY_KERNEL, group, n,
+				measure(&s, "always", CATNAP_POLICY_ALWAYS, group, n,
+					gap_us * 1000);
+				measure(&s, "fixed,2ms", CATNAP_POLICY_FIXED, group, n,
 					gap_us * 1000);
 				measure(&s, "adaptive", CATNAP_POLICY_ADAPTIVE, group, n,
 					gap_us * 1000);
-				measure(&s, "off", CATNAP_POLICY_OFF, group, n, gap_us * 1000);
 			}
 		return 0;
 	}
