@@ -340,8 +340,7 @@ static void halt_poll(void **state)
 	assert_int_equal(cfg.halt_poll.group, 1);
 	takes("--halt-poll|kernel");
 	assert_int_equal(cfg.halt_poll.group, 0);
-	refuses("--halt-poll|group=2",
-		"--halt-poll: group: \"2\" is not a switch: expected on or off");
+	refuses("--halt-poll|group=2", "--halt-poll: group: \"2\" is unknown: expected on or off");
 	takes("--halt-poll|cpu-max=5%");
 	assert_int_equal(cfg.halt_poll.cpu_max, 500);
 	takes("--halt-poll|cpu-max=0.25");
