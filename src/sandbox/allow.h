@@ -109,6 +109,7 @@ static const struct allow allow[] = {
 	IOCTL(V, 0, KVM_RUN),
 	IOCTL(V, 0, KVM_INTERRUPT),
 	IOCTL(V, 0, KVM_NMI),
+	IOCTL(V, 0, KVM_SET_GUEST_DEBUG), /* NMIs held back, or not */
 	IOCTL(V, 0, KVM_GET_REGS),
 	IOCTL(V, 0, KVM_SET_REGS),
 	IOCTL(V, 0, KVM_GET_SREGS),

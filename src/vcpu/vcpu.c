@@ -133,6 +133,7 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 		v->sync_events = host->kvm->sync_events;
 		if (v->sync_events)
 			v->run->kvm_valid_regs = KVM_SYNC_X86_EVENTS;
+		v->can_block = v->sync_events && host->kvm->block_irq;
 		v->life = id == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI;
 	} else if (host->kvm->stats_fd) {
 		v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);

@@ -99,6 +99,9 @@ struct vcpu {
 	bool leaving;	  /* the thread is to end */
 	/* irqchip user: events with injection through kvm_run, else by ioctl */
 	bool sync_events;
+	/* irqchip user: KVM keeps its hands off interrupts and NMIs; see inject.c. It can, it does;
+	 * not while an NMI is on its way, which is so from KVM_NMI to the next exit at least */
+	bool can_block, blocked, nmi_given;
 	/* paravirtual end of interrupt: the guest's word, NULL when off; see inject.c */
 	uint64_t pv_eoi_msr;
 	uint8_t *pv_eoi_flag;

@@ -213,6 +213,9 @@ static void check_kvm(struct list *l)
 		"irqchip=user needs them (Linux 5.10); --irqchip kernel works.");
 	add_cap(l, "events in kvm_run", kvm.sync_events, CATNAP_CHECK_DEGRADED,
 		"Each interrupt costs an ioctl (KVM_INTERRUPT): some 2 us more for a wake-up.");
+	add_cap(l, "injection without an exit", kvm.sync_events && kvm.block_irq,
+		CATNAP_CHECK_DEGRADED,
+		"With irqchip=user, each interrupt costs an exit more (Linux 5.15 does without).");
 	add_cap(l, "halt polling per VM", kvm.halt_poll, CATNAP_CHECK_DEGRADED,
 		"With --irqchip kernel, KVM's module parameters decide.");
 	add_cap(l, "binary statistics", kvm.stats_fd, CATNAP_CHECK_DEGRADED,
