@@ -126,8 +126,8 @@ struct catnap_vm_config {
 	/**
 	 * Not 0: a vCPU whose guest polls by itself, and has therefore switched off its host's
 	 * polling (MSR_KVM_POLL_CONTROL), is still polled for when it halts, but for no longer than
-	 * one sleep is worth (50 us), and no longer than halt_poll allows (policy off: not at all).
-	 * 0: the kernel's rule, it sleeps at once. irqchip user only.
+	 * one sleep is worth (as measured; before that 50 us), and no longer than halt_poll allows
+	 * (policy off: not at all). 0: the kernel's rule, it sleeps at once. irqchip user only.
 	 */
 	uint32_t poll_after_guest;
 	uint32_t transport; /**< enum catnap_transport */
@@ -453,6 +453,17 @@ struct catnap_vcpu_stats {
 /** -EINVAL: no such vCPU, or size. Any time between create and destroy. */
 CATNAP_API int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu,
 				   struct catnap_vcpu_stats *stats);
+
+/** vCPU number of the I/O thread. */
+#define CATNAP_IO_THREAD_VCPU UINT32_MAX
+
+/**
+ * What the halt polling of a vCPU, or of the I/O thread (CATNAP_IO_THREAD_VCPU), has learned; see
+ * catnap_policy_get_stats(). Any thread, any time between create and destroy. Errors: -EINVAL (no
+ * such vCPU, size), -ENOENT (no I/O thread), -ENOTSUP (irqchip kernel: KVM does not tell).
+ */
+CATNAP_API int catnap_vm_get_policy_stats(struct catnap_vm *vm, uint32_t vcpu,
+					  struct catnap_policy_stats *stats);
 
 /** Statistics of one virtio device. */
 struct catnap_device_stats {

@@ -118,6 +118,8 @@ struct cell {
 	struct series alone;		     /* the same without the VM */
 	struct window_sample windows[BENCH_WINDOWS]; /* mix: after the samples of one round */
 	uint32_t n_windows;
+	/* What each vCPU's policy had learned at the end of the last round; contexts 0: nothing. */
+	struct catnap_policy_stats learned[BENCH_VCPUS];
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
 	uint64_t vain_ns;		  /* polled in halts that slept in the end */
 	uint64_t missed;		  /* neighbour: events that found the last one unhandled */

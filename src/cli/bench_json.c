@@ -41,6 +41,16 @@ static struct json_object *windows_json(const struct cell *c)
 	return all;
 }
 
+/* One entry for each vCPU. */
+static void add_learned(struct json_object *o, const struct cell *c)
+{
+	struct json_object *all = json_object_new_array();
+
+	for (uint32_t i = 0; i < BENCH_VCPUS && c->learned[i].contexts; i++)
+		json_object_array_add(all, policy_json(&c->learned[i]));
+	json_object_object_add(o, "learned", all);
+}
+
 static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c)
 {
 	struct json_object *o = json_object_new_object();
@@ -91,6 +101,8 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		add_u64(o, "cpu_ns_per_event", c->cpu_ns / c->events);
 	if (c->workload == BENCH_MIX && c->events)
 		add_u64(o, "poll_vain_ns_per_event", c->vain_ns / c->events);
+	if (c->learned[0].contexts)
+		add_learned(o, c);
 	if (c->n_windows)
 		json_object_object_add(o, "windows", windows_json(c));
 	if (c->signal.n) {

@@ -21,6 +21,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -70,6 +71,7 @@ static const struct allow allow[] = {
 	FUTEX(FUTEX_WAIT_BITSET),
 	{SCMP_SYS(restart_syscall), ALL, 0, {{0}}},
 	{SCMP_SYS(sched_yield), ALL, 0, {{0}}},
+	{SCMP_SYS(getrusage), V | IO, 0, {ARG(0, RUSAGE_THREAD)}}, /* was it preempted while it polled? */
 	{SCMP_SYS(clock_gettime), ALL, 0, {{0}}},
 	{SCMP_SYS(timer_create), V, 0, {ARG(0, CLOCK_MONOTONIC)}},
 	{SCMP_SYS(timer_settime), V, 0, {{0}}},

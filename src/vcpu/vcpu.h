@@ -111,6 +111,7 @@ struct vcpu {
 	 * itself; halt.c brings it there, under the lock, for any thread may ask. */
 	pthread_mutex_t poll_lock;
 	struct catnap_halt_poll halt_poll;
+	uint32_t applied_price_ns; /* for how long is polled after the guest, at most */
 	/* kernel timer for a deadline that passes while the guest runs; see timer.c */
 	timer_t timer;
 	bool timer_made;
@@ -194,6 +195,8 @@ void vcpu_halt(struct vcpu *v);
 void vcpu_set_poll_control(struct vcpu *v, uint64_t value);
 /* halt.c: @p, but not for longer than @price_ns. */
 void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns);
+/* halt.c: is @price_ns so far from the one that is applied that it should be? */
+bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns);
 /* boot.c */
 int vcpu_reset_registers(struct vcpu *v);
 int vcpu_startup(struct vcpu *v, uint8_t vector);

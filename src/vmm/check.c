@@ -114,6 +114,28 @@ static void check_uring(struct list *l)
 		"more for a wake-up.");
 }
 
+/* By what policy adaptive learns that it should not poll. */
+static void check_pressure(struct list *l)
+{
+	struct pressure p;
+	struct clock clock;
+
+	clock_init(&clock, 0);
+	pressure_open(&p, &clock, "");
+	add_cap(l, "cgroup throttling", p.groups, CATNAP_CHECK_DEGRADED,
+		"No control group above this process has a limit that counts (cpu.stat without "
+		"nr_throttled), so none is noticed: fine where none is set.");
+	if (p.stall_fd >= 0)
+		add(l, "processor pressure", CATNAP_CHECK_OK,
+		    p.stall_host ? "yes, the host's" : "yes, the control group's", "");
+	else
+		add(l, "processor pressure", CATNAP_CHECK_DEGRADED, "no",
+		    "Policy adaptive only notices who waits for the very processor that it polls "
+		    "on: "
+		    "needs CONFIG_PSI (Linux 4.20), and psi=1 on some kernels.");
+	pressure_close(&p);
+}
+
 static void check_sandbox(struct list *l)
 {
 	uint32_t have = catnap_sandbox_available();
@@ -230,6 +252,7 @@ size_t catnap_check_host(struct catnap_check *checks, size_t max)
 		    "drift.");
 	}
 	check_uring(&l);
+	check_pressure(&l);
 	check_sandbox(&l);
 	return l.n;
 }

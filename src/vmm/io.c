@@ -91,6 +91,8 @@ int io_init(struct catnap_vm *vm)
 		free(io);
 		return ret;
 	}
+	if (vm->host.irqchip_user)
+		io->halter.pressure = &vm->pressure;
 	vm->io = io;
 	return 0;
 }

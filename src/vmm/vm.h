@@ -68,6 +68,8 @@ struct catnap_vm {
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
 	struct budget poll_budget; /* of all vCPUs' failed polls */
+	struct halter_group group; /* of those with group set */
+	struct pressure pressure;  /* irqchip user: they look at it */
 	int32_t affinity[CATNAP_MAX_VCPUS];
 	struct acpi acpi;
 	void *dtb;
