@@ -126,8 +126,8 @@ struct catnap_vm_config {
 	/**
 	 * Not 0: a vCPU whose guest polls by itself, and has therefore switched off its host's
 	 * polling (MSR_KVM_POLL_CONTROL), is still polled for when it halts, but for no longer than
-	 * one sleep is worth (50 us), and no longer than halt_poll allows (policy off: not at all).
-	 * 0: the kernel's rule, it sleeps at once. irqchip user only.
+	 * one sleep is worth (as measured; before that 50 us), and no longer than halt_poll allows
+	 * (policy off: not at all). 0: the kernel's rule, it sleeps at once. irqchip user only.
 	 */
 	uint32_t poll_after_guest;
 	uint32_t transport; /**< enum catnap_transport */
@@ -156,6 +156,19 @@ CATNAP_API void catnap_vm_config_init(struct catnap_vm_config *cfg);
  */
 CATNAP_API int catnap_vm_create(const struct catnap_vm_config *cfg, struct catnap_vm **vm);
 
+/**
+ * How much a device may do in a second. 0: no limit, or the default. While there is nothing left of
+ * a burst, requests wait in the guest's queue and hold nobody up; one that is longer than what is
+ * left goes through, and those after it wait the longer. A guest's reset of the device gives
+ * nothing back. A limit needs io_uring, where its timer is waited for.
+ */
+struct catnap_rate_limit {
+	uint64_t bw;	    /**< bytes a second */
+	uint64_t bw_burst;  /**< bytes that may be done at once after a rest; 0: a tenth of bw */
+	uint64_t ops;	    /**< requests or packets a second */
+	uint64_t ops_burst; /**< the same for them; 0: a tenth of ops, and 1 at least */
+};
+
 #define CATNAP_MAX_DISK_QUEUES 16
 
 /** A disk; catnap_disk_init() first, so that what a later version adds has its default. */
@@ -166,18 +179,22 @@ struct catnap_disk {
 	const char *id;	   /**< what the guest reads as its serial, 20 bytes; NULL: nothing */
 	uint32_t readonly; /**< not 0: the guest cannot write, and the image is opened so */
 	uint32_t direct;   /**< not 0: O_DIRECT, around the host's page cache */
+	/** Of bytes read, written and zeroed, and of all requests. */
+	struct catnap_rate_limit limit;
 };
 
-/** Defaults: no path, one queue for each vCPU, to be written to, through the page cache. */
+/** Defaults: no path, one queue for each vCPU, to be written to, through the page cache, no limit.
+ */
 CATNAP_API void catnap_disk_init(struct catnap_disk *disk);
 
 /**
  * Adds a virtio block device, between create and start; the order is that in which guests count
  * them. What @disk points to is copied. The image is locked until the VM is destroyed: no other
  * disk, of this VM or another, can be on it, unless all of them only read.
- * Errors: -EINVAL (size, queues, id, a path that is none, an image that is empty or not a multiple
- * of 512 bytes, started already), -EISDIR, -EBUSY (locked), -ENOSPC (16 devices), -ENOMEM, and
- * those of open(2). catnap_vm_last_error() has the sentence; the VM is as before.
+ * Errors: -EINVAL (size, queues, id, a burst without its rate, a path that is none, an image that
+ * is empty or not a multiple of 512 bytes, started already), -EISDIR, -EBUSY (locked), -ENOSPC (16
+ * devices), -ENOMEM, and those of open(2). catnap_vm_last_error() has the sentence; the VM is as
+ * before.
  */
 CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
 
@@ -190,17 +207,19 @@ struct catnap_net {
 	const char *tap; /**< a TAP interface of the host's, which exists and is free */
 	uint8_t mac[6];	 /**< not a multicast address; all zeroes: a random one */
 	uint16_t mtu;	 /**< told to the guest, 68 or more; 0: not told */
+	/** Of packets, which may have segments to be, for each direction by itself. */
+	struct catnap_rate_limit limit;
 };
 
-/** Defaults: no TAP, one pair of queues, a random address, the guest's own MTU. */
+/** Defaults: no TAP, one pair of queues, a random address, the guest's own MTU, no limit. */
 CATNAP_API void catnap_net_init(struct catnap_net *net);
 
 /**
  * Adds a virtio network device, between create and start. What @net points to is copied. Packets
  * for queue pair i are received by vCPU i (round and round), or by the I/O thread.
- * Errors: -EINVAL (size, queues, mac, mtu, not a TAP, one that was not made for several queues,
- * started already), -ENODEV (no such interface), -EBUSY (another program has it), -ENAMETOOLONG,
- * -ENOSPC (16 devices), -ENOMEM, and those of open(2) for /dev/net/tun.
+ * Errors: -EINVAL (size, queues, mac, mtu, a burst without its rate, not a TAP, one that was not
+ * made for several queues, started already), -ENODEV (no such interface), -EBUSY (another program
+ * has it), -ENAMETOOLONG, -ENOSPC (16 devices), -ENOMEM, and those of open(2) for /dev/net/tun.
  */
 CATNAP_API int catnap_vm_add_net(struct catnap_vm *vm, const struct catnap_net *net);
 
@@ -435,6 +454,17 @@ struct catnap_vcpu_stats {
 CATNAP_API int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu,
 				   struct catnap_vcpu_stats *stats);
 
+/** vCPU number of the I/O thread. */
+#define CATNAP_IO_THREAD_VCPU UINT32_MAX
+
+/**
+ * What the halt polling of a vCPU, or of the I/O thread (CATNAP_IO_THREAD_VCPU), has learned; see
+ * catnap_policy_get_stats(). Any thread, any time between create and destroy. Errors: -EINVAL (no
+ * such vCPU, size), -ENOENT (no I/O thread), -ENOTSUP (irqchip kernel: KVM does not tell).
+ */
+CATNAP_API int catnap_vm_get_policy_stats(struct catnap_vm *vm, uint32_t vcpu,
+					  struct catnap_policy_stats *stats);
+
 /** Statistics of one virtio device. */
 struct catnap_device_stats {
 	uint32_t size;	     /**< set by the caller to sizeof(struct catnap_device_stats) */
@@ -446,7 +476,9 @@ struct catnap_device_stats {
 	uint64_t written_bytes;
 	uint64_t faults; /**< what its driver did that no driver may do */
 	uint32_t inflight;
-	uint32_t status; /**< the virtio status register */
+	uint32_t status;	/**< the virtio status register */
+	uint64_t limit_waits;	/**< how often a queue had to wait for the rate limit */
+	uint64_t limit_wait_ns; /**< for how long some queue did */
 };
 
 /** Of the device number @device, in the order in which they were added. -ENOENT: there are not so

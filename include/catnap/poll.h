@@ -71,6 +71,12 @@ struct catnap_halt_poll {
 	 * Not for policy always, which has no polls that fail.
 	 */
 	uint32_t cpu_max;
+	/**
+	 * Not 0: of the vCPUs of a VM that have this set, one polls at a time, for all of them that
+	 * wait; the others sleep meanwhile, and it wakes them. Any policy. Halters of one's own
+	 * have no group.
+	 */
+	uint32_t group;
 };
 
 /**
@@ -125,6 +131,53 @@ CATNAP_API void catnap_policy_end(struct catnap_policy *policy, const struct cat
 /** The present window in ns (CATNAP_WINDOW_FOREVER for policy always); changes nothing. */
 CATNAP_API uint64_t catnap_policy_window(const struct catnap_policy *policy);
 
+/** The class of a halt, for policy adaptive. */
+enum catnap_halt_class {
+	CATNAP_HALT_SHORT = 0,	/**< at most what a sleep is worth */
+	CATNAP_HALT_MIDDLE = 1, /**< up to 8 times that */
+	CATNAP_HALT_LONG = 2,
+};
+
+#define CATNAP_POLICY_CONTEXTS 9
+
+/**
+ * What policy adaptive knows of the halts that follow on two of the classes below. But for halts it
+ * is what its last search for a window found, at most 16 halts of this context ago; in a context
+ * that was never met all is 0.
+ */
+struct catnap_policy_context {
+	uint32_t before, last; /**< enum catnap_halt_class: the last halt, and the one before it */
+	uint64_t halts;	       /**< learned from, since the policy was made */
+	uint32_t samples;      /**< of those that still count: each fades as others follow */
+	uint32_t window_ns;    /**< for how long to poll */
+	uint32_t p50_ns, p90_ns; /**< of their lengths, less than 1/4 too low; 33554432: longer */
+	uint32_t cost_ns; /**< what a halt is expected to cost: time polled, and worth_ns if it
+			     sleeps in the end */
+	uint32_t reserved;
+};
+
+/** What a policy has learned. */
+struct catnap_policy_stats {
+	uint32_t size;	    /**< set by the caller to sizeof(struct catnap_policy_stats) */
+	uint32_t policy;    /**< enum catnap_policy_kind */
+	uint64_t window_ns; /**< as in struct catnap_halt_stats */
+	uint32_t price_ns;  /**< the price of a sleep, C, as measured; 0: not yet, or no halter */
+	uint32_t worth_ns;  /**< what the policy takes a sleep to be worth: C, or price_ns of the
+			       parameters, and the bias; 0: not decided yet (adaptive) */
+	uint32_t relearned; /**< how often the halts have changed, and most was forgotten (adaptive)
+			     */
+	uint32_t contexts;  /**< entries that are filled: all of them with policy adaptive, else 0
+			     */
+	struct catnap_policy_context context[CATNAP_POLICY_CONTEXTS];
+};
+
+/**
+ * Copies what @policy has learned, up to stats->size bytes. Any thread, also while another uses the
+ * policy: each figure is right, but two of them may be some halts apart. -EINVAL: size.
+ */
+CATNAP_API int catnap_policy_get_stats(const struct catnap_policy *policy,
+				       struct catnap_policy_stats *stats);
+
 /* ---------------------------------------------------------------------------------------------
  * Statistics
  */
@@ -170,6 +223,14 @@ struct catnap_halt_stats {
 	uint64_t price_ns; /**< the measured price of a sleep: from wake to running; 0: not yet */
 	uint64_t
 		halt_poll_contended; /**< polls cut short: others wanted the processor (adaptive) */
+	/** Halts without a poll, or with one cut short, as the process' control group was being
+	 * throttled, or its tasks waited for processors (vCPUs with policy adaptive). */
+	uint64_t halt_poll_throttled;
+	uint64_t halt_poll_pressure;
+	uint64_t group_watched; /**< halts in which it slept while another polled for it (group) */
+	uint64_t group_wakes;	/**< wake-ups that it brought to others while it polled */
+	uint64_t
+		group_handovers; /**< times that it left polling to another, which it woke for it */
 };
 
 /* ---------------------------------------------------------------------------------------------
@@ -264,6 +325,10 @@ CATNAP_API void catnap_halter_set_poll_allowed(struct catnap_halter *halter, boo
  */
 CATNAP_API int catnap_halter_get_stats(struct catnap_halter *halter,
 				       struct catnap_halt_stats *stats);
+
+/** The same for what its policy has learned, see catnap_policy_get_stats(). Any thread. -EINVAL. */
+CATNAP_API int catnap_halter_get_policy_stats(struct catnap_halter *halter,
+					      struct catnap_policy_stats *stats);
 
 #ifdef __cplusplus
 }

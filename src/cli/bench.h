@@ -118,6 +118,8 @@ struct cell {
 	struct series alone;		     /* the same without the VM */
 	struct window_sample windows[BENCH_WINDOWS]; /* mix: after the samples of one round */
 	uint32_t n_windows;
+	/* What each vCPU's policy had learned at the end of the last round; contexts 0: nothing. */
+	struct catnap_policy_stats learned[BENCH_VCPUS];
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
 	uint64_t vain_ns;		  /* polled in halts that slept in the end */
 	uint64_t missed;		  /* neighbour: events that found the last one unhandled */
@@ -216,8 +218,8 @@ const char *baseline_name(enum bench_workload w);
 /* The median over the rounds of this mode's median (neighbour: the hog's progress) over the
  * baseline's in the same round; 0: none. */
 double cell_ratio(struct cell *cells, size_t n, const struct cell *c);
-/* blk, echo: the median beyond the guest's own share; 0: not known, or nothing. */
-uint64_t cell_net_p50(struct cell *cells, size_t n, struct cell *c);
+/* blk, echo: the median beyond the guest's own share, which may be nothing; false: not known. */
+bool cell_net_p50(struct cell *cells, size_t n, struct cell *c, uint64_t *ns);
 bool cell_has_net(const struct cell *c);
 /* It failed, or there is nothing in it. */
 bool cell_empty(const struct cell *c);

@@ -114,14 +114,15 @@ static void add_quantile(struct row *r, const char *head, struct cell *c, double
 static void add_latencies(struct row *row, const struct bench_results *r, struct cell *c)
 {
 	double events = c->events ? (double)c->events : 1;
+	uint64_t net = 0;
+	bool has_net = cell_net_p50(r->cells, r->n, c, &net);
 
 	add_quantile(row, "p50", c, 0.5);
 	add_quantile(row, "p90", c, 0.9);
 	add_quantile(row, "p99", c, 0.99);
 	add_quantile(row, "max", c, 1);
 	if (cell_has_net(c))
-		add_ns(row, "net", cell_net_p50(r->cells, r->n, c),
-		       (double)cell_net_p50(r->cells, r->n, c));
+		add_ns(row, "net", has_net, (double)net);
 	if (c->workload == BENCH_EVENT)
 		add_ns(row, "sender", c->signal.n, (double)series_quantile(&c->signal, 0.5));
 	if (c->workload == BENCH_MIX)

@@ -41,10 +41,21 @@ static struct json_object *windows_json(const struct cell *c)
 	return all;
 }
 
+/* One entry for each vCPU. */
+static void add_learned(struct json_object *o, const struct cell *c)
+{
+	struct json_object *all = json_object_new_array();
+
+	for (uint32_t i = 0; i < BENCH_VCPUS && c->learned[i].contexts; i++)
+		json_object_array_add(all, policy_json(&c->learned[i]));
+	json_object_object_add(o, "learned", all);
+}
+
 static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c)
 {
 	struct json_object *o = json_object_new_object();
 	double r = cell_ratio(cells, n, c);
+	uint64_t net;
 
 	json_object_object_add(o, "workload", json_object_new_string(workload_name(c->workload)));
 	json_object_object_add(o, "mode", json_object_new_string(c->mode->name));
@@ -59,8 +70,8 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 				       json_object_new_string(c->disk == DISK_ID      ? "id"
 							      : c->disk == DISK_TMPFS ? "tmpfs"
 										      : "direct"));
-	if (cell_net_p50(cells, n, c))
-		add_u64(o, "net_p50_ns", cell_net_p50(cells, n, c));
+	if (cell_net_p50(cells, n, c, &net))
+		add_u64(o, "net_p50_ns", net);
 	if (c->workload == BENCH_MIX)
 		json_object_object_add(o, "process", json_object_new_string(c->process->label));
 	if (c->workload == BENCH_NEIGHBOUR)
@@ -90,6 +101,8 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		add_u64(o, "cpu_ns_per_event", c->cpu_ns / c->events);
 	if (c->workload == BENCH_MIX && c->events)
 		add_u64(o, "poll_vain_ns_per_event", c->vain_ns / c->events);
+	if (c->learned[0].contexts)
+		add_learned(o, c);
 	if (c->n_windows)
 		json_object_object_add(o, "windows", windows_json(c));
 	if (c->signal.n) {

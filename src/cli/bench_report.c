@@ -58,13 +58,15 @@ static void latencies(FILE *out, struct cell *cells, size_t n, struct cell *c)
 {
 	double scale = c->workload == BENCH_START ? 1e6 : 1e3;
 	double events = (double)c->events;
+	uint64_t net = 0;
+	bool has_net = cell_net_p50(cells, n, c, &net);
 
 	number(out, true, (double)series_quantile(&c->latency, 0.5) / scale);
 	number(out, true, (double)series_quantile(&c->latency, 0.9) / scale);
 	number(out, true, (double)series_quantile(&c->latency, 0.99) / scale);
 	number(out, true, (double)series_quantile(&c->latency, 1) / scale);
 	if (cell_has_net(c))
-		number(out, cell_net_p50(cells, n, c), (double)cell_net_p50(cells, n, c) / scale);
+		number(out, has_net, (double)net / scale);
 	else if (c->workload == BENCH_MIX)
 		number(out, c->events, c->events ? (double)c->vain_ns / events / scale : 0);
 	else

@@ -154,11 +154,12 @@ static uint64_t guest_share(struct cell *cells, size_t n, struct cell *c)
 	return 0;
 }
 
-uint64_t cell_net_p50(struct cell *cells, size_t n, struct cell *c)
+bool cell_net_p50(struct cell *cells, size_t n, struct cell *c, uint64_t *ns)
 {
 	uint64_t share = guest_share(cells, n, c), p50 = series_quantile(&c->latency, 0.5);
 
-	return share && p50 > share ? p50 - share : 0;
+	*ns = p50 > share ? p50 - share : 0;
+	return share && !cell_empty(c);
 }
 
 bool cell_has_net(const struct cell *c)

@@ -76,6 +76,12 @@ int guest_end(struct bench_run *run, struct guest *g)
 
 	catnap_vm_stop(g->vm);
 	catnap_vm_wait(g->vm, UINT64_MAX, &e);
+	for (uint32_t i = 0; i < BENCH_VCPUS && i < g->vcpus; i++) {
+		struct catnap_policy_stats s = {.size = sizeof(s)};
+
+		if (catnap_vm_get_policy_stats(g->vm, i, &s) == 0)
+			run->cell->learned[i] = s;
+	}
 	if (e.reason != CATNAP_EXIT_STOPPED &&
 	    !(e.reason == CATNAP_EXIT_DEBUG && e.code == PROBE_EXIT_OK))
 		ret = bench_fail(run, "the probe guest failed (reason %u, code %d) %s", e.reason,

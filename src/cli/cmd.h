@@ -16,6 +16,7 @@ enum {
 int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 
 #endif

@@ -22,6 +22,7 @@ static const struct command commands[] = {
 	{"run", "launches a microVM and stays until it ends", cmd_run},
 	{"bench", "measures wake-up latency and processor time on this host", cmd_bench},
 	{"check", "says what this host offers", cmd_check},
+	{"stat", "shows a running VM's halts", cmd_stat},
 	{"replay", "runs halt-polling policies over a trace of halts", cmd_replay},
 };
 

@@ -290,6 +290,7 @@ static const struct opt_word bias_words[] = {
 struct halt_poll_keys {
 	struct catnap_halt_poll params;
 	int policy, bias;
+	bool group;
 	uint64_t max_ns; /* not_given: none was given */
 	uint32_t vcpu;
 };
@@ -344,12 +345,14 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 		{.name = NULL},
 		{.name = NULL},
 		{.name = NULL},
+		{.name = NULL},
 	};
 	const uint32_t before = params->policy;
-	const size_t vcpu_key = sizeof(keys) / sizeof(keys[0]) - 3;
+	const size_t vcpu_key = sizeof(keys) / sizeof(keys[0]) - 4;
 	struct halt_poll_keys got = {.params = *params,
 				     .policy = (int)params->policy,
 				     .bias = (int)params->bias,
+				     .group = params->group != 0,
 				     .max_ns = not_given,
 				     .vcpu = no_vcpu};
 
@@ -358,6 +361,9 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 	if (vcpu)
 		keys[vcpu_key + 1] = (struct opt_field){
 			.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1};
+	if (vcpu) /* where there are several */
+		keys[vcpu_key + 2] = (struct opt_field){
+			.name = "group", .type = OPT_SWITCH, .offset = AT(group)};
 #undef AT
 	if (vcpu) /* where there is a clock */
 		keys[vcpu_key] =
@@ -372,6 +378,7 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 	*params = got.params;
 	params->policy = (uint32_t)got.policy;
 	params->bias = (uint32_t)got.bias;
+	params->group = got.group;
 	if (got.max_ns != not_given)
 		params->max_ns = (uint32_t)got.max_ns;
 	else if (params->max_ns == default_max(before))

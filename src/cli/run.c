@@ -226,13 +226,16 @@ static const struct opt_def options[] = {
 	 .def = "256M"},
 	{.f = {.name = "disk", .type = OPT_CALL, .set = run_set_disk},
 	 .letter = 'd',
-	 .form = "path=PATH[,readonly=on][,direct=on][,id=TEXT][,queues=N]",
-	 .help = "A virtio block device on a file or a block device of the host.",
+	 .form = "path=PATH[,readonly=on][,direct=on][,id=TEXT][,queues=N][,bw=SIZE][,ops=N]",
+	 .help = "A virtio block device on a file or a block device of the host; bw, ops: bytes "
+		 "and "
+		 "requests in a second at most, with bursts (bw-burst=SIZE, ops-burst=N).",
 	 .repeat = true},
 	{.f = {.name = "net", .type = OPT_CALL, .set = run_set_net},
 	 .letter = 'n',
-	 .form = "tap=NAME[,mac=ADDRESS][,queues=N][,mtu=N]",
-	 .help = "A virtio network device on a TAP interface of the host.",
+	 .form = "tap=NAME[,mac=ADDRESS][,queues=N][,mtu=N][,bw=SIZE][,ops=N]",
+	 .help = "A virtio network device on a TAP interface of the host; bw, ops: bytes and "
+		 "packets in a second at most, each way, with bursts (as for --disk).",
 	 .repeat = true},
 	{.f = {.name = "vsock", .type = OPT_CALL, .set = run_set_vsock},
 	 .form = "cid=N,socket=PATH",
@@ -275,7 +278,7 @@ static const struct opt_def options[] = {
 	 .def = "force"},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
-		 "bias=latency|balanced|power,cpu-max=N%[,vcpu=N]",
+		 "bias=latency|balanced|power,cpu-max=N%,group=on|off[,vcpu=N]",
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
 		 "With "
 		 "irqchip=kernel, max is given to KVM (off: 0).",
@@ -322,6 +325,11 @@ static const struct opt_def options[] = {
 	 .form = "FILE|-",
 	 .help = "Writes statistics as JSON at the end.",
 	 .def = "off"},
+	{.f = {.name = "stats-socket", .type = OPT_STRING, .offset = AT(stats_socket)},
+	 .form = "PATH",
+	 .help = "A Unix socket that gives everybody who connects the statistics as they are then, "
+		 "for catnap stat.",
+	 .def = "none"},
 	{.f = {.name = "halt-trace", .type = OPT_STRING, .offset = AT(halt_trace)},
 	 .form = "FILE",
 	 .help = "Writes a line for each halt, for catnap replay.",
@@ -474,6 +482,7 @@ static void close_io(struct run_io *io)
 		fclose(io->stats);
 	port_close(&io->port);
 	port_close(&io->console);
+	stats_socket_close(&io->stats_socket);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
 	if (io->stop_fd >= 0)
@@ -485,7 +494,8 @@ static int open_io(const struct run_cfg *cfg, struct run_io *io)
 {
 	/* Where nothing will run, nobody is to be waited for. */
 	if (cfg->kernel &&
-	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0))
+	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0 ||
+	     port_open(&io->stats_socket.port, io->stop_fd) < 0))
 		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
@@ -552,6 +562,7 @@ static int run(const struct run_cfg *cfg)
 
 	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
 	port_init(&io.console, "console", cfg->console, cfg->console_path);
+	stats_socket_init(&io.stats_socket, cfg->stats_socket);
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)

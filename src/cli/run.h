@@ -10,6 +10,7 @@
 #include <catnap/catnap.h>
 #include "cli/opts.h"
 #include "cli/port.h"
+#include "cli/stats_socket.h"
 
 /* Exit statuses of `catnap run` beyond those of every command; interface documented in
  * catnap-run(1). */
@@ -39,6 +40,7 @@ struct run_disk {
 	const char *path, *id;
 	bool readonly, direct;
 	uint32_t queues; /* 0: one for each vCPU */
+	struct catnap_rate_limit limit;
 };
 
 #define RUN_MAX_NETS 8
@@ -47,6 +49,7 @@ struct run_net {
 	const char *tap;
 	uint8_t mac[6]; /* zeroes: not given */
 	uint32_t queues, mtu;
+	struct catnap_rate_limit limit;
 };
 
 struct run_cfg {
@@ -80,7 +83,7 @@ struct run_cfg {
 	uint32_t n_vcpu_halt_poll;
 	uint32_t debug_exit; /* UINT32_MAX: off */
 	uint64_t timeout_ns; /* 0: none */
-	const char *stats, *halt_trace, *log_file;
+	const char *stats, *stats_socket, *halt_trace, *log_file;
 	int log_level;
 	bool verbose;
 	enum port_kind serial, console; /* console PORT_NULL: no such device */
@@ -97,6 +100,7 @@ struct run_io {
 	FILE *log_file;	  /* NULL: standard error */
 	struct port port; /* the serial port's other end */
 	struct port console;
+	struct stats_socket stats_socket;
 	int stop_fd; /* eventfd: readable once the VM is to end, whoever takes its output */
 	FILE *stats;
 	int trace_fd;
@@ -136,7 +140,10 @@ uint32_t run_sandbox_allow(const struct run_io *io);
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);
 
-/* stats_json.c: all statistics of @vm as one JSON document. 0, or -1 with errno set. */
+/* stats_json.c: all statistics of @vm as one JSON document on a line, while it
+ * runs. For the caller to free; NULL: no memory. */
+char *stats_text(struct catnap_vm *vm, const struct run_cfg *cfg, size_t *len);
+/* The same, at the end. 0, or -1 with errno set. */
 int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *exit,
 		FILE *out);
 

@@ -22,6 +22,37 @@ static int check_id(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+/* The keys of a rate limit, which is at @at. Beyond the largest a burst is no limit any more. */
+#define LIMIT_KEYS(at)                                                                   \
+	{.name = "bw",                                                                   \
+	 .type = OPT_SIZE,                                                               \
+	 .offset = (at) + offsetof(struct catnap_rate_limit, bw),                        \
+	 .min = 1},                                                                      \
+		{.name = "bw-burst",                                                     \
+		 .type = OPT_SIZE,                                                       \
+		 .offset = (at) + offsetof(struct catnap_rate_limit, bw_burst),          \
+		 .min = 1},                                                              \
+		{.name = "ops",                                                          \
+		 .type = OPT_U64,                                                        \
+		 .offset = (at) + offsetof(struct catnap_rate_limit, ops),               \
+		 .min = 1},                                                              \
+	{                                                                                \
+		.name = "ops-burst", .type = OPT_U64,                                    \
+		.offset = (at) + offsetof(struct catnap_rate_limit, ops_burst), .min = 1 \
+	}
+
+/* Half a limit is a mistake. */
+static int check_limit(struct opts *o, const struct opt_arg *arg, const struct catnap_rate_limit *l)
+{
+	if (l->bw_burst && !l->bw)
+		return opts_fail(o, "--%s: bw-burst without bw: expected both, or bw alone",
+				 arg->option);
+	if (l->ops_burst && !l->ops)
+		return opts_fail(o, "--%s: ops-burst without ops: expected both, or ops alone",
+				 arg->option);
+	return 0;
+}
+
 int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	static const struct opt_field keys[] = {
@@ -39,6 +70,7 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 		 .offset = offsetof(struct run_disk, queues),
 		 .min = 1,
 		 .max = CATNAP_MAX_DISK_QUEUES},
+		LIMIT_KEYS(offsetof(struct run_disk, limit)),
 		{.name = NULL},
 	};
 	struct run_cfg *cfg = ptr;
@@ -46,7 +78,7 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 	if (cfg->n_disks == RUN_MAX_DISKS)
 		return opt_fail(o, arg, "is one too many: expected at most %d", RUN_MAX_DISKS);
-	if (opt_keys(o, arg, keys, &disk))
+	if (opt_keys(o, arg, keys, &disk) || check_limit(o, arg, &disk.limit))
 		return -EINVAL;
 	cfg->disks[cfg->n_disks++] = disk;
 	return 0;
@@ -91,6 +123,7 @@ int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
 		 .offset = offsetof(struct run_net, mtu),
 		 .min = 68,
 		 .max = UINT16_MAX},
+		LIMIT_KEYS(offsetof(struct run_net, limit)),
 		{.name = NULL},
 	};
 	struct run_cfg *cfg = ptr;
@@ -98,7 +131,7 @@ int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 	if (cfg->n_nets == RUN_MAX_NETS)
 		return opt_fail(o, arg, "is one too many: expected at most %d", RUN_MAX_NETS);
-	if (opt_keys(o, arg, keys, &net))
+	if (opt_keys(o, arg, keys, &net) || check_limit(o, arg, &net.limit))
 		return -EINVAL;
 	cfg->nets[cfg->n_nets++] = net;
 	return 0;
@@ -208,6 +241,7 @@ static int add_net(struct catnap_vm *vm, const struct run_net *n)
 	net.queues = n->queues;
 	net.mtu = (uint16_t)n->mtu;
 	memcpy(net.mac, n->mac, sizeof(net.mac));
+	net.limit = n->limit;
 	return added(vm, catnap_vm_add_net(vm, &net));
 }
 
@@ -260,6 +294,7 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_
 		disk.readonly = d->readonly;
 		disk.direct = d->direct;
 		disk.queues = d->queues;
+		disk.limit = d->limit;
 		status = added(vm, catnap_vm_add_disk(vm, &disk));
 	}
 	for (uint32_t i = 0; i < cfg->n_nets && status == CMD_OK; i++)

@@ -30,6 +30,9 @@ struct channel {
 
 #define CHANNELS 2
 
+/* The main thread waits for the end, signals, the channels, and readers of statistics. */
+#define STATS_FIRST (2 + CHANNELS * PORT_POLLFDS)
+
 struct loop {
 	struct catnap_vm *vm;
 	struct run_io *io;
@@ -144,12 +147,24 @@ static bool resized(struct loop *l, const struct signalfd_siginfo *si)
 	return true;
 }
 
+struct source {
+	struct catnap_vm *vm;
+	const struct run_cfg *cfg;
+};
+
+static char *stats_now(void *ctx, size_t *len)
+{
+	const struct source *s = ctx;
+
+	return stats_text(s->vm, s->cfg, len);
+}
+
 /* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit.
  */
 static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 {
 	for (;;) {
-		struct pollfd p[2 + CHANNELS * PORT_POLLFDS] = {
+		struct pollfd p[STATS_FIRST + STATS_POLLFDS] = {
 			{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
 		};
@@ -163,7 +178,8 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 			if (port_has_input(c->port) && (retry < 0 || c->retry_ms < retry))
 				retry = c->retry_ms;
 		}
-		if (poll(p, 2 + CHANNELS * PORT_POLLFDS, timeout_ms(deadline, retry)) < 0) {
+		stats_socket_prepare(&l->io->stats_socket, p + STATS_FIRST);
+		if (poll(p, STATS_FIRST + STATS_POLLFDS, timeout_ms(deadline, retry)) < 0) {
 			if (errno != EINTR)
 				return -errno;
 			continue;
@@ -175,6 +191,7 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 			return RUN_SIGNAL + (int)si.ssi_signo;
 		if (deadline != UINT64_MAX && now_ns() >= deadline)
 			return RUN_TIMEOUT;
+		stats_socket_dispatch(&l->io->stats_socket, p + STATS_FIRST);
 		for (int i = 0; i < CHANNELS; i++) {
 			take_input(l, l->channels[i].port, p + 2 + i * PORT_POLLFDS);
 			give_input(l, &l->channels[i]);
@@ -213,6 +230,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 			 .channels = {{&io->port, catnap_vm_serial_input, INPUT_RETRY_MS},
 				      {&io->console, catnap_vm_console_input, INPUT_RETRY_MS}}};
 	struct catnap_exit e = {.size = sizeof(e)};
+	struct source source = {vm, cfg};
 	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
 	int signals, status, why;
 	sigset_t set;
@@ -244,6 +262,8 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 		close(signals);
 		return CMD_ERROR;
 	}
+	io->stats_socket.text = stats_now;
+	io->stats_socket.ctx = &source;
 	why = wait_for_end(&l, signals, deadline);
 	if (why != 0) {
 		ssize_t n = write(io->stop_fd, &(uint64_t){1}, sizeof(uint64_t));

@@ -82,7 +82,8 @@ int run_sandbox_filters(const struct run_cfg *cfg, const struct catnap_vm_config
 
 uint32_t run_sandbox_allow(const struct run_io *io)
 {
-	if (io->port.kind != PORT_SOCKET && io->console.kind != PORT_SOCKET)
+	if (io->port.kind != PORT_SOCKET && io->console.kind != PORT_SOCKET &&
+	    io->stats_socket.port.kind != PORT_SOCKET)
 		return 0;
 	return CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_UNLINK;
 }
@@ -97,10 +98,10 @@ static const char *folder_of(const char *path, char copy[SOCKET_PATH])
 int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
 		      const struct run_io *io)
 {
-	const struct port *const ports[] = {&io->port, &io->console};
+	const struct port *const ports[] = {&io->port, &io->console, &io->stats_socket.port};
 	struct catnap_sandbox_config sc;
-	const char *names[2], *folders[3];
-	char copies[3][SOCKET_PATH];
+	const char *names[3], *folders[4];
+	char copies[4][SOCKET_PATH];
 	int ret;
 
 	catnap_sandbox_config_init(&sc);
@@ -122,7 +123,7 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 		}
 	}
 	if (cfg->vsock.cid)
-		folders[sc.n_socket_dirs++] = folder_of(cfg->vsock.socket, copies[2]);
+		folders[sc.n_socket_dirs++] = folder_of(cfg->vsock.socket, copies[3]);
 	ret = catnap_sandbox_enter(&sc);
 	if (ret == 0) {
 		/* The filters refuse to open anything, too: no reason for a warning. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VM's statistics as JSON: names as in catnap/poll.h and catnap/catnap.h. */
+#include <stdlib.h>
 #include <string.h>
 #include <json-c/json.h>
 
@@ -55,7 +56,21 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 				       : json_object_new_uint64(h->window_ns));
 	add_u64(o, "price_ns", h->price_ns);
 	add_u64(o, "halt_poll_contended", h->halt_poll_contended);
+	add_u64(o, "halt_poll_throttled", h->halt_poll_throttled);
+	add_u64(o, "halt_poll_pressure", h->halt_poll_pressure);
+	add_u64(o, "group_watched", h->group_watched);
+	add_u64(o, "group_wakes", h->group_wakes);
+	add_u64(o, "group_handovers", h->group_handovers);
 	json_object_object_add(o, "poll_allowed", json_object_new_boolean(h->poll_allowed != 0));
+}
+
+/* Only policy adaptive learns. */
+static void add_learned(struct json_object *o, struct catnap_vm *vm, uint32_t vcpu)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s)};
+
+	if (catnap_vm_get_policy_stats(vm, vcpu, &s) == 0 && s.contexts)
+		json_object_object_add(o, "learned", policy_json(&s));
 }
 
 static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool kernel)
@@ -66,6 +81,7 @@ static struct json_object *vcpu_stats(struct catnap_vm *vm, uint32_t i, bool ker
 	catnap_vm_get_stats(vm, i, &s);
 	add_u64(o, "vcpu", i);
 	add_halt(o, &s.halt, kernel);
+	add_learned(o, vm, i);
 	if (!kernel) {
 		add_u64(o, "after_guest_attempted", s.after_guest_attempted);
 		add_u64(o, "after_guest_successful", s.after_guest_successful);
@@ -101,6 +117,8 @@ static struct json_object *devices(struct catnap_vm *vm)
 		add_u64(o, "written_bytes", s.written_bytes);
 		add_u64(o, "faults", s.faults);
 		add_u64(o, "inflight", s.inflight);
+		add_u64(o, "limit_waits", s.limit_waits);
+		add_u64(o, "limit_wait_ns", s.limit_wait_ns);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -116,33 +134,64 @@ static struct json_object *io_thread(struct catnap_vm *vm)
 		return NULL;
 	o = json_object_new_object();
 	add_halt(o, &s.halt, false);
+	add_learned(o, vm, CATNAP_IO_THREAD_VCPU);
 	add_u64(o, "cpu_ns", s.cpu_ns);
 	return o;
 }
 
-int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
-		FILE *out)
+/* @e NULL: it has not ended. */
+static struct json_object *exit_json(const struct catnap_exit *e)
 {
 	static const char *const reasons[] = {"none",	      "poweroff",   "reset",
 					      "triple-fault", "kvm-error",  "debug",
 					      "stopped",      "host-error", "panic"};
+	struct json_object *exit;
+	const char *reason = "unknown";
+
+	if (!e)
+		return NULL;
+	exit = json_object_new_object();
+	if (e->reason < sizeof(reasons) / sizeof(reasons[0]))
+		reason = reasons[e->reason];
+	json_object_object_add(exit, "reason", json_object_new_string(reason));
+	json_object_object_add(exit, "code", json_object_new_int(e->code));
+	return exit;
+}
+
+static struct json_object *all(struct catnap_vm *vm, const struct run_cfg *cfg,
+			       const struct catnap_exit *e)
+{
 	bool kernel = cfg->irqchip == CATNAP_IRQCHIP_KERNEL;
-	struct json_object *root = json_object_new_object(), *exit = json_object_new_object();
+	struct json_object *root = json_object_new_object();
 	struct json_object *vcpus = json_object_new_array();
 
 	json_object_object_add(root, "irqchip", json_object_new_string(kernel ? "kernel" : "user"));
-	json_object_object_add(
-		exit, "reason",
-		json_object_new_string(e->reason < sizeof(reasons) / sizeof(reasons[0])
-					       ? reasons[e->reason]
-					       : "unknown"));
-	json_object_object_add(exit, "code", json_object_new_int(e->code));
-	json_object_object_add(root, "exit", exit);
+	json_object_object_add(root, "exit", exit_json(e));
 	for (uint32_t i = 0; i < cfg->cpus; i++)
 		json_object_array_add(vcpus, vcpu_stats(vm, i, kernel));
 	json_object_object_add(root, "vcpus", vcpus);
 	json_object_object_add(root, "devices", devices(vm));
 	if (cfg->io == CATNAP_IO_THREAD)
 		json_object_object_add(root, "io", io_thread(vm));
-	return json_write(root, out);
+	return root;
+}
+
+char *stats_text(struct catnap_vm *vm, const struct run_cfg *cfg, size_t *len)
+{
+	struct json_object *root = all(vm, cfg, NULL);
+	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, len);
+	char *copy = text ? malloc(*len + 1) : NULL;
+
+	if (copy) {
+		memcpy(copy, text, *len);
+		copy[(*len)++] = '\n';
+	}
+	json_object_put(root);
+	return copy;
+}
+
+int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
+		FILE *out)
+{
+	return json_write(all(vm, cfg, e), out);
 }

@@ -46,7 +46,7 @@
 
 enum { CLASS_SHORT, CLASS_MIDDLE, CLASS_LONG };
 
-_Static_assert(sizeof(struct adaptive) <= 4096, "a few KiB");
+_Static_assert(sizeof(struct adaptive) <= 3072, "less than 3 KiB");
 
 unsigned int adaptive_bucket(uint64_t ns)
 {
@@ -146,14 +146,14 @@ static uint32_t top_of(const struct adaptive *a, unsigned int bucket)
 
 /* ---- the window ---- */
 
-/* The window of the least expected cost in the present context, up to @limit ns. */
-static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit)
+/* The window of the least expected cost in the present context, up to @limit ns; and that cost. */
+static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit, uint64_t *expected)
 {
 	const struct adaptive_hist *pair = &a->pair[a->before * ADAPTIVE_CLASSES + a->last];
 	const struct adaptive_hist *one = &a->one[a->last], *all = &a->all;
 	uint32_t f_pair = SAMPLE / sample_weight(pair);
 	uint32_t f_one = prior_factor(one, PRIOR_ONE), f_all = prior_factor(all, PRIOR_ALL);
-	uint64_t longer, polled = 0, best;
+	uint64_t longer, samples, polled = 0, best;
 	unsigned int guess = adaptive_bucket(price < limit ? price : limit);
 	unsigned int last = 0;
 	uint32_t window = 0, from = 0;
@@ -161,9 +161,12 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit)
 	longer = (uint64_t)pair->total * f_pair + (uint64_t)one->total * f_one +
 		 (uint64_t)all->total * f_all;
 	/* Nothing is known: polling for the price costs at most twice the optimum. */
-	if (longer < SAMPLE + SAMPLE / 2)
+	if (longer < SAMPLE + SAMPLE / 2) {
+		*expected = price;
 		return price < limit ? price : limit;
+	}
 	longer += PRIOR_PRICE;
+	samples = longer;
 	best = longer * price;
 	for (unsigned int i = 0; i < ADAPTIVE_BUCKETS - 1 && from < limit; i++) {
 		uint32_t to = adaptive_edge(i + 1);
@@ -189,11 +192,37 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit)
 		}
 		from = to;
 	}
+	*expected = best / samples;
 	if (window == 0)
 		return 0;
 	if (last == guess && a->top[last] == 0 && price < window)
 		return price; /* it is only the guess that has led there */
 	return top_of(a, last) < window ? top_of(a, last) : window;
+}
+
+/* Where the bucket begins in which the @num/@den quantile of a histogram is; 0 if it is empty. */
+static uint32_t quantile(const struct adaptive_hist *h, uint32_t num, uint32_t den)
+{
+	uint32_t sum = 0;
+	unsigned int i = 0;
+
+	while (i < ADAPTIVE_BUCKETS - 1 &&
+	       (uint64_t)(sum += h->n[i]) * den < (uint64_t)h->total * num)
+		i++;
+	return h->total ? adaptive_edge(i) : 0;
+}
+
+static void tell(struct adaptive *a, unsigned int context, uint64_t expected)
+{
+	const struct adaptive_hist *h = &a->pair[context];
+	struct adaptive_seen *s = &a->seen[context];
+	uint32_t cost = expected < UINT32_MAX ? (uint32_t)expected : UINT32_MAX;
+
+	atomic_store_explicit(&s->samples, h->total / sample_weight(h), memory_order_relaxed);
+	atomic_store_explicit(&s->p50_ns, quantile(h, 1, 2), memory_order_relaxed);
+	atomic_store_explicit(&s->p90_ns, quantile(h, 9, 10), memory_order_relaxed);
+	atomic_store_explicit(&s->window_ns, a->window[context], memory_order_relaxed);
+	atomic_store_explicit(&s->cost_ns, cost, memory_order_relaxed);
 }
 
 static uint32_t guard_window(const struct adaptive *a, unsigned int guard)
@@ -238,8 +267,10 @@ uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
 	set_price(a, price_ns, limit < max_ns ? limit : max_ns);
 	if (a->age[context] == 0) {
 		const struct adaptive_hist *h = &a->pair[context];
+		uint64_t expected;
 
-		a->window[context] = search(a, a->price_ns, a->limit_ns);
+		a->window[context] = search(a, a->price_ns, a->limit_ns, &expected);
+		tell(a, context, expected);
 		a->age[context] = h->total < SEARCH_ALWAYS * sample_weight(h) ? 1 : SEARCH_EVERY;
 	}
 	a->learned_ns = a->window[context];
@@ -303,7 +334,9 @@ static void watch(struct adaptive *a, uint64_t halt)
 	}
 	if (changed) {
 		a->left = GUARD_HALTS;
-		a->changes++;
+		atomic_store_explicit(&a->changes,
+				      atomic_load_explicit(&a->changes, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
 		forget(a);
 	}
 }
@@ -323,6 +356,10 @@ void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 		top_add(a, bucket, halt_ns);
 	if (a->age[context])
 		a->age[context]--;
+	atomic_store_explicit(&a->seen[context].halts,
+			      atomic_load_explicit(&a->seen[context].halts, memory_order_relaxed) +
+				      1,
+			      memory_order_relaxed);
 	a->before = a->last;
 	a->last = halt_ns <= a->price_ns			     ? CLASS_SHORT
 		  : halt_ns <= (uint64_t)a->price_ns * MIDDLE_PRICES ? CLASS_MIDDLE

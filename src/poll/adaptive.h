@@ -10,11 +10,13 @@
  * cost beside what three fixed ones would have: when one of those is better for long enough, the
  * process has changed; the fixed one takes over and most of what was learned is forgotten.
  *
- * Integers only, no clock, no allocation; some 4 KiB. One thread.
+ * Integers only, no clock, no allocation; less than 3 KiB. One thread; what it has learned (struct
+ * adaptive_seen) may be read by any.
  */
 #ifndef POLL_ADAPTIVE_H
 #define POLL_ADAPTIVE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,6 +41,16 @@ struct adaptive_hist {
 	uint32_t total;	 /* the sum of n */
 };
 
+/* What is known of a context, for others to read: as the last search for its window found it, which
+ * is at most 16 of its halts ago. Relaxed: nothing depends on it. */
+struct adaptive_seen {
+	_Atomic uint64_t halts;		 /* that were learned from, since the beginning */
+	_Atomic uint32_t samples;	 /* that still count: the old ones do so less and less */
+	_Atomic uint32_t p50_ns, p90_ns; /* of those; where the bucket begins */
+	_Atomic uint32_t window_ns;
+	_Atomic uint32_t cost_ns; /* what a halt is expected to cost, with that window */
+};
+
 struct adaptive {
 	struct adaptive_hist pair[ADAPTIVE_CONTEXTS]; /* by the last two halts */
 	struct adaptive_hist one[ADAPTIVE_CLASSES];   /* by the last one */
@@ -56,10 +68,11 @@ struct adaptive {
 	uint32_t chosen_ns;  /* what was polled for: that, or what has taken over */
 	/* The guard: by how much each fixed window has been better lately, in ns. */
 	int64_t regret[ADAPTIVE_GUARDS];
-	int64_t relief;	  /* by how much the learned windows have been better than what took over */
-	uint8_t guard;	  /* which fixed window has taken over */
-	uint8_t left;	  /* for how many halts more; 0: none */
-	uint32_t changes; /* how often that has happened */
+	int64_t relief; /* by how much the learned windows have been better than what took over */
+	uint8_t guard;	/* which fixed window has taken over */
+	uint8_t left;	/* for how many halts more; 0: none */
+	_Atomic uint32_t changes; /* how often that has happened; relaxed, for others to read */
+	struct adaptive_seen seen[ADAPTIVE_CONTEXTS];
 };
 
 void adaptive_init(struct adaptive *a);

@@ -41,6 +41,28 @@ static void futex_wake(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+bool halter_wake_from(struct catnap_halter *h, uint32_t from)
+{
+	int fd;
+
+	if (!atomic_compare_exchange_strong(&h->state, &from, HALTER_VMM))
+		return false;
+	atomic_store_explicit(&h->wake_sent, clock_now(&h->clock), memory_order_relaxed);
+	/* Of the sleep that was just ended: before the exchange it might be an earlier one's. If
+	 * the owner has moved on since, it is awake already. */
+	fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
+	if (fd >= 0) {
+		int saved = errno; /* this may run in a signal handler */
+		ssize_t n = write(fd, &(uint64_t){1}, sizeof(uint64_t));
+
+		(void)n; /* EAGAIN: the counter is full, so the poll has fired already */
+		errno = saved;
+	} else {
+		futex_wake(&h->state);
+	}
+	return true;
+}
+
 void halter_wake_slow(struct catnap_halter *h, uint32_t state)
 {
 	if (state == HALTER_GUEST) {
@@ -48,25 +70,8 @@ void halter_wake_slow(struct catnap_halter *h, uint32_t state)
 			return; /* left by itself, or somebody else kicks */
 		atomic_fetch_add_explicit(&h->kicks_sent, 1, memory_order_relaxed);
 		h->kick(h->ctx);
-	} else {
-		int fd;
-
-		if (!atomic_compare_exchange_strong(&h->state, &state, HALTER_VMM))
-			return;
-		atomic_store_explicit(&h->wake_sent, clock_now(&h->clock), memory_order_relaxed);
-		/* Of the sleep that was just ended: before the exchange it might be an earlier
-		 * one's. If the owner has moved on since, it is awake already. */
-		fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
+	} else if (halter_wake_from(h, state)) {
 		atomic_fetch_add_explicit(&h->futex_wakes, 1, memory_order_relaxed);
-		if (fd >= 0) {
-			int saved = errno; /* this may run in a signal handler */
-			ssize_t n = write(fd, &(uint64_t){1}, sizeof(uint64_t));
-
-			(void)n; /* EAGAIN: the counter is full, so the poll has fired already */
-			errno = saved;
-		} else {
-			futex_wake(&h->state);
-		}
 	}
 }
 
@@ -127,14 +132,14 @@ static void learn_lead(struct catnap_halter *h, uint64_t late)
 		h->wake_lead = h->wake_lead < down ? 0 : h->wake_lead - down;
 }
 
-/* One system call's worth of sleep, @ns at most (UINT64_MAX: no limit). State is SLEEPING.
+/* One system call's worth of sleep, @ns at most (UINT64_MAX: no limit). @state was published.
  * 0 or -errno; -ETIMEDOUT: the time is over. */
-static int sleep_once(struct catnap_halter *h, uint64_t ns)
+static int sleep_once(struct catnap_halter *h, uint32_t state, uint64_t ns)
 {
 	struct timespec ts, *deadline = NULL;
 
 	if (ring_active(&h->ring)) {
-		int ret = ring_sleep(&h->ring, &h->state, HALTER_SLEEPING, ns);
+		int ret = ring_sleep(&h->ring, &h->state, state, ns);
 
 		return ret == -ETIME ? -ETIMEDOUT : ret;
 	}
@@ -146,12 +151,39 @@ static int sleep_once(struct catnap_halter *h, uint64_t ns)
 		ts.tv_nsec = (long)(abs % 1000000000u);
 		deadline = &ts;
 	}
-	return futex_wait(&h->state, HALTER_SLEEPING, deadline) == 0 ? 0 : -errno;
+	return futex_wait(&h->state, state, deadline) == 0 ? 0 : -errno;
 }
 
-/* Publishes SLEEPING, looks once more, sleeps, and is awake again. */
+/* Publishes how it sleeps. */
+static uint32_t publish_sleep(struct catnap_halter *h)
+{
+	if (h->shares && group_polled(h->group)) {
+		atomic_exchange(&h->state, HALTER_WATCHED);
+		if (group_polled(h->group)) /* if it leaves from here on, it will see us */
+			return HALTER_WATCHED;
+	}
+	atomic_exchange(&h->state, HALTER_SLEEPING);
+	return HALTER_SLEEPING;
+}
+
+/* The sleep is over with no work: it is this one's turn to poll. */
+#define CAUSE_TURN (-1)
+
+/* Would this halt still poll, and does nobody? */
+static bool is_turn(struct catnap_halter *h)
+{
+	uint64_t end;
+
+	if (!h->shares || group_polled(h->group))
+		return false;
+	end = atomic_load_explicit(&h->poll_end, memory_order_relaxed);
+	return end && clock_now(&h->clock) < end;
+}
+
+/* Publishes SLEEPING or WATCHED, looks once more, sleeps, and is awake again. */
 static int sleep_or_not(struct catnap_halter *h, uint64_t ns, int *cause, enum look *found)
 {
+	uint32_t state;
 	int ret = 0, fd = -1;
 
 	if (ring_active(&h->ring)) {
@@ -161,17 +193,19 @@ static int sleep_or_not(struct catnap_halter *h, uint64_t ns, int *cause, enum l
 		fd = h->ring.wake_fd;
 	}
 	atomic_store_explicit(&h->wake_fd, fd, memory_order_relaxed);
-	atomic_exchange(&h->state, HALTER_SLEEPING);
+	state = publish_sleep(h);
 	*found = look(h, cause);
+	if (*found == LOOK_NOTHING && is_turn(h))
+		*found = LOOK_AGAIN; /* the poller has left just now */
 	if (*found == LOOK_NOTHING)
-		ret = sleep_once(h, ns);
+		ret = sleep_once(h, state, ns);
 	atomic_exchange(&h->state, HALTER_VMM);
 	return ret;
 }
 
 /*
- * Sleeps until there is work or the deadline. *waited: whether it really slept (a wake-up that is
- * found at the last look has not).
+ * Sleeps until there is work or the deadline, or it is this one's turn to poll (CAUSE_TURN).
+ * *waited: whether it really slept (a wake-up that is found at the last look has not).
  */
 static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, bool *waited)
 {
@@ -211,6 +245,10 @@ static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, b
 		}
 		if (found == LOOK_WOKEN || look(h, cause) == LOOK_WOKEN)
 			return 0;
+		if (is_turn(h)) {
+			*cause = CAUSE_TURN;
+			return 0;
+		}
 	}
 }
 
@@ -230,16 +268,233 @@ static uint64_t learn_price(struct catnap_halter *h, uint64_t start, uint64_t po
 	return arrival;
 }
 
+/* Is the processor's time so short that others should have it? */
+static bool pressed(struct catnap_halter *h, uint64_t now)
+{
+	enum pressure_sign sign = PRESSURE_NONE;
+
+	if (h->pressure)
+		sign = pressure_look(h->pressure, &h->clock, now);
+	if (__builtin_expect(sign == PRESSURE_NONE, 1))
+		return false;
+	stat_add(sign == PRESSURE_THROTTLED ? &h->stats.throttled : &h->stats.pressure, 1);
+	return true;
+}
+
+/* A look at the neighbours while polling. True: stop. */
+static bool disturbed(struct catnap_halter *h, uint64_t now)
+{
+	if (contention_look(&h->contention, &h->clock, now)) {
+		stat_add(&h->stats.contended, 1);
+		return true;
+	}
+	return pressed(h, now);
+}
+
+/* A halt under way. */
+struct halt {
+	uint64_t deadline, start, end; /* ticks; end: of the window */
+	uint64_t polled, slept_from;   /* ticks */
+	uint32_t cpu_max;
+	bool watch; /* for others that want the processor */
+	bool woken_polling;
+	int *cause;
+	struct halt_record r;
+};
+
+/* The budget for polling from @from to the end of the window. False: there is not enough. */
+static bool take_budget(struct catnap_halter *h, const struct halt *halt, uint64_t from)
+{
+	if (!halt->cpu_max || halt->end == UINT64_MAX)
+		return true;
+	return budget_take(h->budget, clock_ticks_to_ns(&h->clock, from),
+			   clock_ticks_to_ns(&h->clock, halt->end - from), halt->cpu_max);
+}
+
+static inline void look_for_others(struct catnap_halter *h)
+{
+	unsigned int woken = group_look(h->group, h);
+
+	if (__builtin_expect(woken != 0, 0))
+		stat_add(&h->stats.group_wakes, woken);
+}
+
+/*
+ * Polls until there is work or the deadline (true), or until the end of the window (false), which
+ * is now if others are to have the processor. @group: looks at their words, too.
+ */
+static inline bool poll_window(struct catnap_halter *h, struct halt *halt,
+			       struct halter_group *group, uint64_t *now)
+{
+	for (;;) {
+		if (look(h, halt->cause) == LOOK_WOKEN)
+			return true;
+		if (group)
+			look_for_others(h);
+		*now = clock_now(&h->clock);
+		if (*now >= halt->deadline) {
+			*halt->cause = CATNAP_CAUSE_TIMER;
+			return true;
+		}
+		if (halt->watch && *now < halt->end && disturbed(h, *now)) {
+			halt->r.valid = false;
+			halt->end = *now;
+		}
+		if (*now >= halt->end)
+			return false;
+		cpu_relax();
+	}
+}
+
+static int sleep_now(struct catnap_halter *h, struct halt *halt)
+{
+	halt->slept_from = clock_now(&h->clock) - halt->start;
+	if (h->trace)
+		halt_trace_idle(h->trace);
+	if (h->before_sleep)
+		h->before_sleep(h->ctx);
+	return sleep_until(h, halt->deadline, halt->cause, &halt->r.waited);
+}
+
+/* What was taken from the budget for the window that began at @from and was polled until @now. */
+static void settle(struct catnap_halter *h, const struct halt *halt, uint64_t from, uint64_t end,
+		   uint64_t now, bool woken)
+{
+	uint64_t wasted = now > from ? now - from : 0;
+
+	if (!halt->cpu_max || end == UINT64_MAX || end <= from)
+		return;
+	if (woken)
+		wasted = 0;
+	if (wasted < end - from)
+		budget_give_back(h->budget, clock_ticks_to_ns(&h->clock, end - from - wasted),
+				 halt->cpu_max);
+}
+
+/*
+ * This one polls for all, until it has work of its own; to the end of its window, and then on to
+ * that of the others': to wake one of them for that would cost more than it saves, and there is
+ * still but one who polls. True: woken.
+ */
+static bool poll_for_all(struct catnap_halter *h, struct halt *halt, uint64_t from)
+{
+	uint64_t now = from, begin = from, end = halt->end;
+	bool woken;
+
+	atomic_store_explicit(&h->state, HALTER_POLLING, memory_order_relaxed);
+	for (;;) {
+		woken = poll_window(h, halt, h->group, &now);
+		settle(h, halt, begin, end, now, woken);
+		if (woken || !halt->r.valid)
+			break;
+		halt->end = group_wanted(h->group, h);
+		if (halt->end <= now)
+			break;
+		if (!take_budget(h, halt, now))
+			break;
+		begin = now;
+		end = halt->end;
+	}
+	halt->end = now; /* no further turn in this halt */
+	if (group_leave(h->group, h, woken,
+			clock_add(now, clock_ns_to_ticks(&h->clock, price_get(&h->price)))))
+		stat_add(&h->stats.handovers, 1);
+	halt->polled += now - from;
+	return woken;
+}
+
+/* The halt of a member of a group. 0 or -errno. */
+static int halt_shared(struct catnap_halter *h, struct halt *halt)
+{
+	uint64_t now = halt->start;
+	bool watched = false;
+	int ret = 0;
+
+	h->shares = true;
+	for (;;) {
+		if (look(h, halt->cause) == LOOK_WOKEN) {
+			halt->woken_polling = true;
+			break;
+		}
+		if (now < halt->end && !group_polled(h->group)) {
+			if (!take_budget(h, halt, now)) {
+				halt->end = now;
+			} else if (group_lead(h->group, h)) {
+				atomic_store_explicit(&h->poll_end, 0, memory_order_relaxed);
+				halt->r.attempted = true;
+				halt->woken_polling = poll_for_all(h, halt, now);
+				if (halt->woken_polling)
+					break;
+			} else {
+				settle(h, halt, now, halt->end, now, false);
+			}
+		}
+		if (!watched && group_polled(h->group)) {
+			watched = true;
+			stat_add(&h->stats.watched, 1);
+		}
+		atomic_store_explicit(&h->poll_end, now < halt->end ? halt->end : 0,
+				      memory_order_relaxed);
+		*halt->cause = CATNAP_CAUSE_OTHER;
+		ret = sleep_now(h, halt);
+		if (ret < 0 || *halt->cause != CAUSE_TURN)
+			break;
+		now = clock_now(&h->clock);
+	}
+	atomic_store_explicit(&h->poll_end, 0, memory_order_relaxed);
+	h->shares = false;
+	return ret;
+}
+
+/* The halt of one that is alone. 0 or -errno. */
+static int halt_alone(struct catnap_halter *h, struct halt *halt)
+{
+	uint64_t end = halt->end, now = halt->start;
+	int ret = 0;
+
+	if (end > halt->start && !take_budget(h, halt, halt->start))
+		end = halt->end = halt->start;
+	halt->r.attempted = end > halt->start;
+	halt->woken_polling = poll_window(h, halt, NULL, &now);
+	if (!halt->woken_polling) {
+		halt->polled = now - halt->start;
+		ret = sleep_now(h, halt);
+	}
+	settle(h, halt, halt->start, end, now, !halt->r.waited);
+	return ret;
+}
+
+/* The policy learns from the halt, and it is counted. */
+static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
+{
+	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
+		 arrival = ns;
+	struct halt_record *r = &halt->r;
+	struct catnap_halt result = {
+		.halt_ns = ns, .waited = r->waited, .valid = r->valid, .allowed = allowed};
+
+	if (r->waited && !halt->woken_polling && *halt->cause != CATNAP_CAUSE_TIMER)
+		arrival = learn_price(h, halt->start,
+				      clock_ticks_to_ns(&h->clock, halt->slept_from), ns);
+	policy_end(&h->policy, &result, arrival);
+
+	r->cause = *halt->cause;
+	if (r->attempted)
+		r->poll_ns = r->waited ? clock_ticks_to_ns(&h->clock, halt->polled) : ns;
+	if (r->waited)
+		r->wait_ns = ns - r->poll_ns;
+	stats_count(&h->stats, r);
+	if (h->trace)
+		halt_trace_add(h->trace, ns, r->valid, allowed);
+}
+
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 {
 	bool allowed = atomic_load_explicit(&h->poll_allowed, memory_order_relaxed);
 	struct policy_query query = {.allowed = allowed, .timer_ns = UINT64_MAX};
-	struct halt_record r = {.valid = true};
-	struct catnap_halt halt;
-	bool watch;
-	uint32_t cpu_max;
-	uint64_t start, now, window_ns, window, end, arrival_ns;
-	int ret = 0;
+	struct halt halt = {.deadline = deadline, .cause = cause, .r = {.valid = true}};
+	uint64_t now, window_ns;
+	int ret;
 
 	if (ring_unflushed(&h->ring)) {
 		ret = ring_flush(&h->ring);
@@ -248,82 +503,34 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	}
 	query.inflight = h->ring.armed + h->ring.inflight;
 	query.price_ns = price_get(&h->price);
-	start = now = clock_now(&h->clock);
+	halt.start = now = clock_now(&h->clock);
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;
 	window_ns = policy_begin(&h->policy, &query);
 	/* The other policies do as they are told. */
-	watch = policy_is_adaptive(&h->policy);
-	if (watch && !contention_may_poll(&h->contention, now))
+	halt.watch = policy_is_adaptive(&h->policy);
+	if (halt.watch &&
+	    (!contention_may_poll(&h->contention, now) || (window_ns && pressed(h, now))))
 		window_ns = 0;
-	cpu_max = window_ns && window_ns != CATNAP_WINDOW_FOREVER ? policy_cpu_max(&h->policy) : 0;
-	if (cpu_max &&
-	    !budget_take(h->budget, clock_ticks_to_ns(&h->clock, now), window_ns, cpu_max))
-		window_ns = cpu_max = 0;
-	r.attempted = window_ns != 0;
+	halt.cpu_max = policy_cpu_max(&h->policy);
+	halt.end = window_ns == CATNAP_WINDOW_FOREVER
+			   ? UINT64_MAX
+			   : clock_add(now, clock_ns_to_ticks(&h->clock, window_ns));
 
 	/* POLLING needs no fence: for a waker it is the same as VMM, the owner will look. */
 	atomic_store_explicit(&h->state, HALTER_POLLING, memory_order_relaxed);
-	window = window_ns == CATNAP_WINDOW_FOREVER ? UINT64_MAX
-						    : clock_ns_to_ticks(&h->clock, window_ns);
-	end = clock_add(start, window);
-	for (;;) {
-		if (look(h, cause) == LOOK_WOKEN)
-			break;
-		now = clock_now(&h->clock);
-		if (now >= deadline) {
-			*cause = CATNAP_CAUSE_TIMER;
-			break;
-		}
-		if (watch && now < end && contention_look(&h->contention, &h->clock, now)) {
-			r.valid = false;
-			end = now;
-			stat_add(&h->stats.contended, 1);
-		}
-		if (now >= end) {
-			r.poll_ns = clock_ticks_to_ns(&h->clock, now - start);
-			if (h->trace)
-				halt_trace_idle(h->trace);
-			if (h->before_sleep)
-				h->before_sleep(h->ctx);
-			ret = sleep_until(h, deadline, cause, &r.waited);
-			break;
-		}
-		cpu_relax();
-	}
+	if (h->group && policy_shares(&h->policy))
+		ret = halt_shared(h, &halt);
+	else
+		ret = halt_alone(h, &halt);
 	atomic_store_explicit(&h->state, HALTER_VMM, memory_order_relaxed);
-	if (cpu_max && !r.waited)
-		budget_give_back(h->budget, window_ns, cpu_max);
-	else if (cpu_max && r.poll_ns < window_ns)
-		budget_give_back(h->budget, window_ns - r.poll_ns, cpu_max);
 	if (h->error < 0) {
 		ret = h->error;
 		h->error = 0;
 	}
-	if (ret < 0)
-		return ret;
-
-	now = clock_now(&h->clock);
-	halt.halt_ns = clock_ticks_to_ns(&h->clock, now - start);
-	halt.waited = r.waited;
-	halt.valid = r.valid;
-	halt.allowed = allowed;
-	arrival_ns = halt.halt_ns;
-	if (r.waited && *cause != CATNAP_CAUSE_TIMER)
-		arrival_ns = learn_price(h, start, r.poll_ns, halt.halt_ns);
-	policy_end(&h->policy, &halt, arrival_ns);
-
-	r.cause = *cause;
-	if (!r.attempted)
-		r.poll_ns = 0;
-	else if (!r.waited)
-		r.poll_ns = halt.halt_ns;
-	if (r.waited)
-		r.wait_ns = halt.halt_ns - r.poll_ns;
-	stats_count(&h->stats, &r);
-	if (h->trace)
-		halt_trace_add(h->trace, halt.halt_ns, halt.valid, allowed);
-	return 0;
+	if (ret == 0)
+		account(h, &halt, allowed);
+	return ret;
 }
 
 int halter_park(struct catnap_halter *h)
@@ -489,4 +696,13 @@ int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats)
 	s.size = size;
 	memcpy(stats, &s, size);
 	return 0;
+}
+
+int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats *stats)
+{
+	int ret = policy_get_stats(&h->policy, stats);
+
+	if (ret == 0)
+		stats->price_ns = price_get(&h->price);
+	return ret;
 }

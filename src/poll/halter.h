@@ -11,6 +11,9 @@
  * -> KICKED and SLEEPING -> VMM, by compare-and-swap; the winner owes the owner one kick or one
  * futex wake.
  *
+ * With a group (group.h) the poller also makes SLEEPING -> WATCHED and WATCHED -> SLEEPING of the
+ * others, and wakes them in a waker's place: WATCHED -> VMM.
+ *
  * Pairing (Dekker): a waker publishes pending and then reads state; the owner publishes state and
  * then reads pending. Both publications are locked instructions, so at least one of the two sees
  * the other. The two words share one cache line: a waker that takes the line for pending has state
@@ -28,7 +31,9 @@
 #include "poll/budget.h"
 #include "poll/clock.h"
 #include "poll/contention.h"
+#include "poll/group.h"
 #include "poll/policy.h"
+#include "poll/pressure.h"
 #include "poll/price.h"
 #include "poll/ring.h"
 #include "poll/stats.h"
@@ -40,6 +45,7 @@ enum halter_state {
 	HALTER_KICKED,	 /* in the guest, the kick is under way */
 	HALTER_POLLING,	 /* looks at its work all the time */
 	HALTER_SLEEPING, /* on the futex or in the ring: needs a wake */
+	HALTER_WATCHED,	 /* so, too, but the poller of its group looks at its work, and wakes it */
 };
 
 /* Work bits that belong to the engine; the rest is CATNAP_WORK_USER. */
@@ -84,6 +90,12 @@ struct catnap_halter {
 	void (*before_sleep)(void *ctx);
 	uint32_t flags;
 
+	/* Until when the owner would poll (ticks; 0: it would not), for the poller of its group to
+	 * read while it sleeps; relaxed, a hint. */
+	_Atomic uint64_t poll_end;
+	/* NULL: none. Set by group_add(). */
+	struct halter_group *group;
+
 	/* Set by anybody, read by the owner when a halt begins. */
 	_Atomic uint32_t poll_allowed;
 	struct catnap_policy policy;
@@ -92,12 +104,16 @@ struct catnap_halter {
 	struct ring ring;
 	struct halt_stats stats;
 	struct halt_trace *trace;     /* NULL: off */
+	bool shares;		      /* this halt shares a poller */
 	int error;		      /* of the ring, from a look; reported when the halt ends */
 	struct price price;	      /* what a sleep costs here */
 	struct contention contention; /* of policy adaptive */
 	struct budget own_budget;
 	struct budget *budget; /* for failed polls; shared by a VM's. Set after halter_init(). */
-	uint64_t wake_lead;    /* ticks by which a timed sleep ends early; see halter.c */
+	/* Is the processor's time short? Shared by a VM's. NULL: nobody asks. Set after
+	 * halter_init(). */
+	struct pressure *pressure;
+	uint64_t wake_lead; /* ticks by which a timed sleep ends early; see halter.c */
 };
 
 /* As catnap_halter_create(), in place, with a clock that the caller has at hand. */
@@ -105,6 +121,8 @@ int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 		const struct clock *clock);
 void halter_fini(struct catnap_halter *h);
 
+/* Wakes the owner if its state is still @from (SLEEPING, WATCHED). False: it is not. Any thread. */
+bool halter_wake_from(struct catnap_halter *h, uint32_t from);
 /* The two costly ends of a wake. */
 void halter_wake_slow(struct catnap_halter *h, uint32_t state);
 
@@ -198,6 +216,7 @@ struct catnap_halter *halter_self(void);
 void halter_set_self(struct catnap_halter *h);
 
 /* Any thread. */
+int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats *stats);
 int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats);
 
 #endif

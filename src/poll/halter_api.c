@@ -132,3 +132,8 @@ int catnap_halter_get_stats(struct catnap_halter *halter, struct catnap_halt_sta
 {
 	return halter_get_stats(halter, stats);
 }
+
+int catnap_halter_get_policy_stats(struct catnap_halter *halter, struct catnap_policy_stats *stats)
+{
+	return halter_get_policy_stats(halter, stats);
+}

@@ -16,6 +16,9 @@
 
 #include "poll/policy.h"
 
+_Static_assert(CATNAP_POLICY_CONTEXTS == ADAPTIVE_CONTEXTS, "one entry for each");
+_Static_assert(CATNAP_HALT_LONG + 1 == ADAPTIVE_CLASSES, "one name for each");
+
 /*
  * One kind of policy. The kind is looked up once in each call, so it may change between a begin and
  * its end; an end must therefore cope with a begin that another kind has made.
@@ -159,12 +162,12 @@ static uint32_t adaptive_price(const struct catnap_policy *p, const struct polic
 
 static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_query *q)
 {
-	uint32_t max = param(&p->params.max_ns), window;
+	uint32_t max = param(&p->params.max_ns), price = adaptive_price(p, q), window;
 
-	p->price_now = adaptive_price(p, q);
+	param_set(&p->price_now, price);
 	p->timer_ns = q->timer_ns;
-	window = adaptive_begin(&p->adaptive, p->price_now, max);
-	if (q->timer_ns <= p->price_now) {
+	window = adaptive_begin(&p->adaptive, price, max);
+	if (q->timer_ns <= price) {
 		/* To sleep would cost more than to wait for the timer, and make it late. */
 		if (window < q->timer_ns)
 			window = q->timer_ns < max ? (uint32_t)q->timer_ns : max;
@@ -179,6 +182,7 @@ static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_q
 static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h,
 			    uint64_t arrival_ns)
 {
+	uint32_t price = param(&p->price_now);
 	bool timer = h->halt_ns >= p->timer_ns;
 
 	/* Under an invalid halt something else was going on, and while the guest polls for itself
@@ -191,10 +195,10 @@ static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h
 		p->quiet = 0;
 	/* A timer is no news: what matters is that nothing else came before it. That says little if
 	 * it was near. */
-	if (!timer || p->timer_ns > p->price_now)
+	if (!timer || p->timer_ns > price)
 		adaptive_end(&p->adaptive, arrival_ns, timer);
 	param_set(&p->adaptive_window_ns,
-		  adaptive_begin(&p->adaptive, p->price_now, param(&p->params.max_ns)));
+		  adaptive_begin(&p->adaptive, price, param(&p->params.max_ns)));
 }
 
 static uint64_t adaptive_op_window(const struct catnap_policy *p)
@@ -232,7 +236,8 @@ static struct catnap_halt_poll known(const struct catnap_halt_poll *params)
 	struct catnap_halt_poll all;
 
 	catnap_halt_poll_init(&all);
-	memcpy(&all, params, params->size < sizeof(all) ? HALT_POLL_SIZE_1 : sizeof(all));
+	memcpy(&all, params, params->size < sizeof(all) ? params->size : sizeof(all));
+	all.size = sizeof(all);
 	return all;
 }
 
@@ -247,6 +252,7 @@ void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *given)
 	param_set(&p->params.bias, params->bias);
 	param_set(&p->params.price_ns, params->price_ns);
 	param_set(&p->params.cpu_max, params->cpu_max);
+	param_set(&p->params.group, params->group != 0);
 	param_set(&p->params.kind, params->policy);
 }
 
@@ -255,7 +261,7 @@ void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params)
 	param_set(&p->window_ns, 0);
 	param_set(&p->adaptive_window_ns, 0);
 	p->quiet = 0;
-	p->price_now = 0;
+	param_set(&p->price_now, 0);
 	p->timer_ns = UINT64_MAX;
 	adaptive_init(&p->adaptive);
 	policy_set(p, params);
@@ -274,6 +280,40 @@ void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t a
 uint64_t policy_window(const struct catnap_policy *p)
 {
 	return ops(p)->window(p);
+}
+
+int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *stats)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s)};
+	uint32_t size = stats->size;
+
+	if (size < offsetof(struct catnap_policy_stats, context))
+		return -EINVAL;
+	s.policy = param(&p->params.kind);
+	s.window_ns = policy_window(p);
+	if (s.policy == CATNAP_POLICY_ADAPTIVE) {
+		s.worth_ns = param(&p->price_now);
+		s.relearned = param(&p->adaptive.changes);
+		s.contexts = ADAPTIVE_CONTEXTS;
+	}
+	for (uint32_t i = 0; i < s.contexts; i++) {
+		const struct adaptive_seen *seen = &p->adaptive.seen[i];
+		struct catnap_policy_context *c = &s.context[i];
+
+		c->before = i / ADAPTIVE_CLASSES;
+		c->last = i % ADAPTIVE_CLASSES;
+		c->halts = atomic_load_explicit(&seen->halts, memory_order_relaxed);
+		c->samples = param(&seen->samples);
+		c->window_ns = param(&seen->window_ns);
+		c->p50_ns = param(&seen->p50_ns);
+		c->p90_ns = param(&seen->p90_ns);
+		c->cost_ns = param(&seen->cost_ns);
+	}
+	if (size > sizeof(s))
+		size = sizeof(s);
+	s.size = size;
+	memcpy(stats, &s, size);
+	return 0;
 }
 
 /* ---- the public interface ---- */
@@ -357,4 +397,9 @@ void catnap_policy_end(struct catnap_policy *policy, const struct catnap_halt *h
 uint64_t catnap_policy_window(const struct catnap_policy *policy)
 {
 	return policy_window(policy);
+}
+
+int catnap_policy_get_stats(const struct catnap_policy *policy, struct catnap_policy_stats *stats)
+{
+	return policy_get_stats(policy, stats);
 }

@@ -22,6 +22,7 @@ struct policy_params {
 	_Atomic uint32_t bias;
 	_Atomic uint32_t price_ns;
 	_Atomic uint32_t cpu_max;
+	_Atomic uint32_t group;
 };
 
 /* What is known when a halt begins, beyond the past. */
@@ -38,9 +39,9 @@ struct catnap_policy {
 
 	/* Of policy adaptive; the owner's but for the window, which anybody may read. */
 	_Atomic uint32_t adaptive_window_ns;
-	uint32_t quiet;	    /* halts in a row that nothing but the timer has ended */
-	uint32_t price_now; /* of the halt under way */
-	uint64_t timer_ns;  /* of the halt under way, as in the query */
+	uint32_t quiet;		    /* halts in a row that nothing but the timer has ended */
+	_Atomic uint32_t price_now; /* of the halt under way; anybody may read it */
+	uint64_t timer_ns;	    /* of the halt under way, as in the query */
 	struct adaptive adaptive;
 };
 
@@ -52,11 +53,18 @@ uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q);
  * are slept through, and so to sleep. */
 void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
 uint64_t policy_window(const struct catnap_policy *p);
+/* Any thread: all but price_ns, which the policy does not know. */
+int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *stats);
 
 /* Hundredths of per cent; 0: no limit. */
 static inline uint32_t policy_cpu_max(const struct catnap_policy *p)
 {
 	return atomic_load_explicit(&p->params.cpu_max, memory_order_relaxed);
+}
+
+static inline bool policy_shares(const struct catnap_policy *p)
+{
+	return atomic_load_explicit(&p->params.group, memory_order_relaxed) != 0;
 }
 
 static inline bool policy_is_adaptive(const struct catnap_policy *p)

@@ -140,7 +140,13 @@ static int make(struct ring *r)
 	return 0;
 }
 
-/* There is always room after a submission: the queue is as long as all there is to arm. */
+/* What comes to an end by itself, once completions have been consumed. */
+static bool passes(int ret)
+{
+	return ret == -EINTR || ret == -EAGAIN || ret == -EBUSY;
+}
+
+/* NULL: the kernel takes none just now. */
 static struct io_uring_sqe *get_sqe(struct ring *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
@@ -193,27 +199,39 @@ static int sync_source(struct ring *r, uint32_t i)
 	return ret;
 }
 
-int ring_sync(struct ring *r)
+/* Queues what brings the ring in line with the list of sources, as far as there is room. */
+static void sync_sources(struct ring *r)
 {
 	int ret = 0;
 
-	if (!r->made) {
-		ret = make(r);
-		if (ret < 0)
-			return ret;
-	}
 	pthread_mutex_lock(&r->lock);
 	for (uint32_t i = 0; i < RING_SOURCES && ret == 0; i++)
 		ret = sync_source(r, i);
 	pthread_mutex_unlock(&r->lock);
-	if (ret == 0) {
-		/* Before Linux 5.19 a file descriptor that was closed meanwhile ends a submission
-		 * early. */
-		do {
-			ret = io_uring_submit(&r->uring);
-		} while (ret == -EINTR || (ret > 0 && io_uring_sq_ready(&r->uring)));
+	r->behind = ret < 0;
+}
+
+static int submit(struct ring *r)
+{
+	int ret;
+
+	/* Before Linux 5.19 a file descriptor that was closed meanwhile ends a submission early. */
+	do {
+		ret = io_uring_submit(&r->uring);
+	} while (ret == -EINTR || (ret > 0 && io_uring_sq_ready(&r->uring)));
+	return ret < 0 && !passes(ret) ? ret : 0;
+}
+
+int ring_sync(struct ring *r)
+{
+	if (!r->made) {
+		int ret = make(r);
+
+		if (ret < 0)
+			return ret;
 	}
-	return ret < 0 ? ret : 0;
+	sync_sources(r);
+	return submit(r);
 }
 
 struct io_uring_sqe *ring_get(struct ring *r, int *err)
@@ -244,9 +262,7 @@ int ring_flush(struct ring *r)
 	if (!ring_unflushed(r))
 		return 0;
 	ret = io_uring_submit(&r->uring);
-	if (ret == -EINTR || ret == -EAGAIN || ret == -EBUSY)
-		return 0;
-	return ret < 0 ? ret : 0;
+	return ret < 0 && !passes(ret) ? ret : 0;
 }
 
 int ring_wait(struct ring *r)
@@ -255,9 +271,7 @@ int ring_wait(struct ring *r)
 	struct io_uring_cqe *cqe;
 	int ret = io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, &ts, NULL);
 
-	if (ret == -ETIME || ret == -EINTR || ret == -EAGAIN || ret == -EBUSY)
-		return 0;
-	return ret < 0 ? ret : 0;
+	return ret < 0 && ret != -ETIME && !passes(ret) ? ret : 0;
 }
 
 static void request_completed(struct ring *r, const struct io_uring_cqe *cqe)
@@ -277,17 +291,16 @@ static void drain(int fd)
 		;
 }
 
-/* One completion of a source. 1: it fired and is still wanted, *fd and *watch say which. 0: no.
- * -errno. */
-static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int *fd,
-			    struct ring_watch **watch)
+/* One completion of a source. True: it fired and is still wanted, *fd and *watch say which. */
+static bool source_completed(struct ring *r, const struct io_uring_cqe *cqe, int *fd,
+			     struct ring_watch **watch)
 {
 	uint32_t i = (uint32_t)cqe->user_data;
 	struct ring_source *s;
-	int ret = 0;
+	bool fired = false;
 
 	if (i >= RING_SOURCES)
-		return 0;
+		return false;
 	s = &r->sources[i];
 	pthread_mutex_lock(&r->lock);
 	if (s->armed && cqe->user_data == tag(TAG_SOURCE, s->serial, i)) {
@@ -297,17 +310,17 @@ static int source_completed(struct ring *r, const struct io_uring_cqe *cqe, int 
 			s->armed = false;
 			r->armed--;
 			/* The kernel ends a multishot poll when the completion queue overflows. */
-			if (s->wanted && cqe->res >= 0)
-				ret = sync_source(r, i);
+			if (s->wanted && cqe->res >= 0 && sync_source(r, i) < 0)
+				r->behind = true;
 		}
-		if (ret == 0 && s->wanted && !stale && cqe->res >= 0) {
+		if (s->wanted && !stale && cqe->res >= 0) {
 			*fd = s->fd;
 			*watch = s->watch;
-			ret = 1;
+			fired = true;
 		}
 	}
 	pthread_mutex_unlock(&r->lock);
-	return ret;
+	return fired;
 }
 
 int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
@@ -322,7 +335,8 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 	for (unsigned int n = 0; n < RING_CQ_ENTRIES; n++) {
 		struct io_uring_cqe c;
 		struct ring_watch *watch = NULL;
-		int ret = 0, fd = -1;
+		bool source = false;
+		int fd = -1;
 
 		if (io_uring_peek_cqe(&r->uring, &cqe) != 0)
 			break;
@@ -334,7 +348,7 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 			count++;
 			break;
 		case TAG_SOURCE:
-			ret = source_completed(r, &c, &fd, &watch);
+			source = source_completed(r, &c, &fd, &watch);
 			break;
 		case TAG_FUTEX:
 			r->futex_armed = false;
@@ -347,9 +361,7 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 		case TAG_CANCEL:
 			break;
 		}
-		if (ret < 0)
-			return ret;
-		if (ret > 0) {
+		if (source) {
 			count++;
 			if (watch)
 				watch->ready(watch, (uint32_t)c.res);
@@ -360,6 +372,8 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 	/* What did not fit the queue is in the kernel: some of it comes, and shows. */
 	if (!io_uring_cq_ready(&r->uring))
 		io_uring_peek_cqe(&r->uring, &cqe);
+	if (r->behind)
+		sync_sources(r);
 	/* What had to be armed again, and what done() has queued. */
 	if (io_uring_sq_ready(&r->uring))
 		io_uring_submit(&r->uring);
@@ -374,12 +388,10 @@ int ring_prepare_sleep(struct ring *r)
 		return 0;
 	ret = arm_poll(r, r->wake_fd, POLLIN, tag(TAG_WAKE, 0, 0));
 	if (ret < 0)
-		return ret;
-	ret = io_uring_submit(&r->uring);
-	if (ret < 0)
-		return ret;
+		return 0; /* nor will the sleep find room */
 	r->wake_armed = true;
-	return 0;
+	/* What stays behind is submitted by the sleep, or else that does not sleep. */
+	return submit(r);
 }
 
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
@@ -388,11 +400,13 @@ int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t 
 	struct io_uring_cqe *cqe;
 	int ret;
 
+	if (!r->futex_ok && !r->wake_armed)
+		return -EAGAIN;
 	if (r->futex_ok && !r->futex_armed) {
 		struct io_uring_sqe *sqe = get_sqe(r);
 
 		if (!sqe)
-			return -EBUSY;
+			return -EAGAIN;
 		memset(sqe, 0, sizeof(*sqe));
 		sqe->opcode = RING_OP_FUTEX_WAIT;
 		sqe->fd = RING_FUTEX2_U32 | RING_FUTEX2_PRIVATE;
@@ -411,5 +425,7 @@ int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t 
 	}
 	/* Returns at once if anything has completed; what has is consumed by ring_reap(). */
 	ret = io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, tsp, NULL);
+	if (ret == -EBUSY)
+		return -EAGAIN;
 	return ret < 0 ? ret : 0;
 }

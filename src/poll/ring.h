@@ -5,6 +5,10 @@
  * Made when it is first needed, by the owner's thread (completions are delivered to the thread that
  * submits). Set up with default flags: a completion then also ends KVM_RUN.
  *
+ * Kernels before 5.19 take no submissions (-EBUSY) while completions wait for room in the queue;
+ * and any kernel may be short of memory (-EAGAIN). Both pass: what could not be submitted stays
+ * queued, the owner reaps, and with that it is tried again.
+ *
  * Owner only, except ring_add() and ring_del(), which change the list of wanted sources under the
  * lock; the owner brings the ring in line with it in ring_sync().
  */
@@ -59,6 +63,7 @@ struct ring {
 	bool futex_ok;	    /* IORING_OP_FUTEX_WAIT works here */
 	bool futex_armed;   /* a futex request is in the ring */
 	bool wake_armed;    /* the wake eventfd's poll is in the ring */
+	bool behind;	    /* there was no room to arm or disarm all sources; tried again */
 	int wake_fd;	    /* -1 unless futex_ok is false */
 	uint32_t armed;	    /* sources armed */
 	uint32_t inflight;  /* requests submitted, or queued to be, and not done */
@@ -77,7 +82,8 @@ int ring_del(struct ring *r, int fd);
  * which also tell those watches apart. */
 int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *watch);
 int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch);
-/* Owner: makes the ring if need be and (dis)arms sources. 0 or -errno. */
+/* Owner: makes the ring if need be and (dis)arms sources: those for which there is room, the others
+ * with the next ring_reap(). 0 or -errno. */
 int ring_sync(struct ring *r);
 /* Owner: consumes completions; calls fired() for each source that did, and done() of each request.
  * Returns how many, or -errno. What done() queues is submitted before it returns. Takes a limited
@@ -96,15 +102,15 @@ void ring_queue(struct ring *r, struct io_uring_sqe *sqe, struct ring_req *req);
 int ring_flush(struct ring *r);
 /* Owner: waits until something has completed, 100 ms at most. 0 or -errno. */
 int ring_wait(struct ring *r);
-/* Owner: is there something to flush? */
-static inline bool ring_unflushed(const struct ring *r)
-{
-	return r->inflight && io_uring_sq_ready(&r->uring) != 0;
-}
 /* Owner: anything that may complete? Then sleep here and not on the plain futex. */
 static inline bool ring_active(const struct ring *r)
 {
-	return (r->armed | r->inflight) != 0;
+	return (r->armed | r->inflight | r->behind) != 0;
+}
+/* Owner: is there something to flush? */
+static inline bool ring_unflushed(const struct ring *r)
+{
+	return ring_active(r) && io_uring_sq_ready(&r->uring) != 0;
 }
 /* Owner: has anything completed? Reads memory only. */
 static inline bool ring_ready(const struct ring *r)
@@ -115,13 +121,17 @@ static inline bool ring_ready(const struct ring *r)
  * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX:
  * none).
  * @word was set to @value before; if it has changed, returns at once. 0, -ETIME, -EINTR, -errno; 0,
- * too, when the time is over or a signal came but a request had to be submitted first.
+ * too, when the time is over or a signal came but a request had to be submitted first. -EAGAIN: has
+ * not slept, since something could not be submitted; reap and try again.
  */
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 /* ring_open.c: makes a ring that takes only those requests that are used; the completion queue has
  * @cq_entries. @probe is the caller's, for io_uring_free_probe(). -errno. */
 int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entries,
 	      struct io_uring_probe **probe);
+/* What to do about a ring that could not be made: " (see ...)", to be put behind the text of the
+ * error @ret; "" if there is nothing to say. */
+const char *ring_advice(int ret);
 /* Owner: before publishing SLEEPING, whatever the sleep needs armed and can be armed early. */
 int ring_prepare_sleep(struct ring *r);
 

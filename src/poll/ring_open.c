@@ -83,3 +83,17 @@ int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entr
 	}
 	return ret;
 }
+
+const char *ring_advice(int ret)
+{
+	switch (ret) {
+	case -EPERM:
+		return " (see kernel.io_uring_disabled, and a container's seccomp filter)";
+	case -ENOSYS:
+		return " (see the kernel's CONFIG_IO_URING, and a container's seccomp filter)";
+	case -ENOMEM:
+		return " (see ulimit -l, the limit of locked memory)";
+	default:
+		return "";
+	}
+}

@@ -39,6 +39,11 @@ void stats_read(const struct halt_stats *s, struct catnap_halt_stats *out)
 	out->halt_successful_poll = get(&s->successful);
 	out->halt_poll_invalid = get(&s->invalid);
 	out->halt_poll_contended = get(&s->contended);
+	out->group_watched = get(&s->watched);
+	out->group_wakes = get(&s->group_wakes);
+	out->group_handovers = get(&s->handovers);
+	out->halt_poll_throttled = get(&s->throttled);
+	out->halt_poll_pressure = get(&s->pressure);
 	out->halt_wakeup = get(&s->wakeup);
 	out->halt_poll_success_ns = get(&s->success_ns);
 	out->halt_poll_fail_ns = get(&s->fail_ns);

@@ -13,6 +13,8 @@
 
 struct halt_stats {
 	_Atomic uint64_t exits, attempted, successful, invalid, wakeup, contended;
+	_Atomic uint64_t throttled, pressure;
+	_Atomic uint64_t watched, group_wakes, handovers;
 	_Atomic uint64_t success_ns, fail_ns, wait_ns;
 	_Atomic uint64_t success_hist[CATNAP_HIST_BUCKETS];
 	_Atomic uint64_t fail_hist[CATNAP_HIST_BUCKETS];

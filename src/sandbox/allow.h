@@ -21,6 +21,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -70,6 +71,7 @@ static const struct allow allow[] = {
 	FUTEX(FUTEX_WAIT_BITSET),
 	{SCMP_SYS(restart_syscall), ALL, 0, {{0}}},
 	{SCMP_SYS(sched_yield), ALL, 0, {{0}}},
+	{SCMP_SYS(getrusage), V | IO, 0, {ARG(0, RUSAGE_THREAD)}}, /* was it preempted while it polled? */
 	{SCMP_SYS(clock_gettime), ALL, 0, {{0}}},
 	{SCMP_SYS(timer_create), V, 0, {ARG(0, CLOCK_MONOTONIC)}},
 	{SCMP_SYS(timer_settime), V, 0, {{0}}},
@@ -107,6 +109,7 @@ static const struct allow allow[] = {
 	IOCTL(V, 0, KVM_RUN),
 	IOCTL(V, 0, KVM_INTERRUPT),
 	IOCTL(V, 0, KVM_NMI),
+	IOCTL(V, 0, KVM_SET_GUEST_DEBUG), /* NMIs held back, or not */
 	IOCTL(V, 0, KVM_GET_REGS),
 	IOCTL(V, 0, KVM_SET_REGS),
 	IOCTL(V, 0, KVM_GET_SREGS),
@@ -132,6 +135,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(fsync), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(fdatasync), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(fallocate), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(timerfd_settime), V | IO, SANDBOX_TIMER, {{0}}},
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),
 	{SCMP_SYS(socket), ALL, SANDBOX_SOCKETS, {ARG(0, AF_UNIX)}},

@@ -23,6 +23,7 @@ enum sandbox_feature {
 	SANDBOX_TAP = 4,     /* ioctls of a TAP device */
 	SANDBOX_SOCKETS = 5, /* Unix sockets */
 	SANDBOX_UNLINK = 6,  /* removing a socket's name at the end */
+	SANDBOX_TIMER = 7,   /* setting timers that are file descriptors: rate limits, vsock */
 	SANDBOX_FEATURES
 };
 

@@ -109,8 +109,13 @@ int vcpu_reset_registers(struct vcpu *v)
 {
 	struct kvm_regs r = {.rip = 0xfff0, .rflags = 2, .rdx = signature(v)};
 	struct kvm_sregs s;
-	int ret = get_sregs(v, &s);
+	int ret;
 
+	/* The instruction of an access that has just been done is completed by the next KVM_RUN
+	 * (api.rst, KVM_EXIT_MMIO): it would go on behind it, not where it starts. */
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
+	ioctl(v->fd, KVM_RUN, 0);
+	ret = get_sregs(v, &s);
 	if (ret < 0)
 		return ret;
 	reset_sregs(&s);

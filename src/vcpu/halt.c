@@ -10,15 +10,23 @@
 
 #include "vcpu/vcpu.h"
 
-/* What one sleep is worth in time polled, as long as nobody has measured it: `catnap replay` takes
- * the same. */
+/* What one sleep is worth in time polled, as long as it has not been measured: `catnap replay`
+ * takes the same. */
 #define SLEEP_PRICE_NS 50000
 
-/* The break-even time: a poll of this length is never worse than twice the best there is. The one
- * place to change once it is learned. */
+/* The break-even time: a poll of this length is never worse than twice the best there is. */
 static uint32_t sleep_price_ns(const struct vcpu *v)
 {
-	return SLEEP_PRICE_NS;
+	uint32_t measured = price_get(&v->halter.price);
+
+	return measured ? measured : SLEEP_PRICE_NS;
+}
+
+bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns)
+{
+	uint32_t by = applied_ns > price_ns ? applied_ns - price_ns : price_ns - applied_ns;
+
+	return by > applied_ns / 8;
 }
 
 void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns)
@@ -43,7 +51,8 @@ static void apply(struct vcpu *v)
 	bool allowed = vcpu_poll_allowed(v);
 
 	if (after_guest(v)) {
-		vcpu_limit_poll(&p, sleep_price_ns(v));
+		v->applied_price_ns = sleep_price_ns(v);
+		vcpu_limit_poll(&p, v->applied_price_ns);
 		allowed = true;
 	}
 	policy_set(&v->halter.policy, &p);
@@ -70,6 +79,15 @@ void vcpu_set_poll_control(struct vcpu *v, uint64_t value)
 	pthread_mutex_unlock(&v->poll_lock);
 }
 
+/* The price is measured while the guest runs: what is polled follows. */
+static void follow_price(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->poll_lock);
+	if (vcpu_price_moved(v->applied_price_ns, sleep_price_ns(v)))
+		apply(v);
+	pthread_mutex_unlock(&v->poll_lock);
+}
+
 static uint64_t own(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
@@ -90,6 +108,7 @@ void vcpu_halt(struct vcpu *v)
 	if (ret < 0)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "sleeping in a halted vCPU");
 	if (after_guest(v)) {
+		follow_price(v);
 		stat_add(&v->counters.after_guest_attempted, own(&s->attempted) - attempted);
 		stat_add(&v->counters.after_guest_successful, own(&s->successful) - successful);
 	}

@@ -15,6 +15,37 @@ static bool window_open(const struct vcpu *v)
 	return v->run->ready_for_interrupt_injection && v->run->if_flag;
 }
 
+/*
+ * While an interrupt that user space gave is being injected, KVM finds one still to be injected
+ * (the same, kvm_cpu_has_injectable_intr), cannot, and so has the guest left at once after the
+ * injection, to try again: an exit for each interrupt. KVM_GUESTDBG_BLOCKIRQ (Linux 5.15), made so
+ * that a debugger may step with interrupts held back, ends its search before that; injection itself
+ * and the interrupt window stay as they are. NMIs are held back, too: not while there is one.
+ */
+static int block_events(struct vcpu *v, bool block)
+{
+	struct kvm_guest_debug debug = {0};
+
+	if (!v->can_block || v->blocked == block)
+		return 0;
+	if (block)
+		debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ;
+	if (ioctl(v->fd, KVM_SET_GUEST_DEBUG, &debug) < 0)
+		return -errno;
+	v->blocked = block;
+	return 0;
+}
+
+static int inject_nmi(struct vcpu *v)
+{
+	int ret = block_events(v, false);
+
+	if (ret < 0)
+		return ret;
+	v->nmi_given = true;
+	return ioctl(v->fd, KVM_NMI, 0) < 0 ? -errno : 0;
+}
+
 static int inject_vector(struct vcpu *v, uint8_t vector)
 {
 	if (v->sync_events) {
@@ -23,6 +54,9 @@ static int inject_vector(struct vcpu *v, uint8_t vector)
 		ev->interrupt.injected = 1;
 		ev->interrupt.nr = vector;
 		ev->interrupt.soft = 0;
+		/* NMIs stay as they are: one may have been queued (KVM_NMI) since these were read.
+		 */
+		ev->flags &= ~(uint32_t)KVM_VCPUEVENT_VALID_NMI_PENDING;
 		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	} else {
 		struct kvm_interrupt irq = {.irq = vector};
@@ -78,11 +112,12 @@ int vcpu_prepare_entry(struct vcpu *v)
 		return 1; /* passed on the way here */
 	if (v->nmi_pending) {
 		v->nmi_pending = false;
-		if (ioctl(v->fd, KVM_NMI, 0) < 0)
-			ret = -errno;
+		ret = inject_nmi(v);
+	} else if (!v->nmi_given && !v->run->s.regs.events.nmi.pending) {
+		ret = block_events(v, true);
 	}
 	vector = lapic_pending_vector(l);
-	if (vector >= 0) {
+	if (ret == 0 && vector >= 0) {
 		if (window_open(v)) {
 			ret = inject_vector(v, (uint8_t)vector);
 			window = lapic_pending_vector(l) >= 0;
@@ -112,6 +147,7 @@ void vcpu_after_exit(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
 
+	v->nmi_given = false;
 	collect_pv_eoi(v);
 	if (v->run->cr8 != lapic_cr8(l))
 		lapic_set_cr8(l, v->run->cr8);

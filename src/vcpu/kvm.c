@@ -89,6 +89,7 @@ int kvm_open(struct kvm *k, struct kvm_error *err)
 	}
 	sync = kvm_check(k, KVM_CAP_SYNC_REGS);
 	k->sync_events = sync & KVM_SYNC_X86_EVENTS;
+	k->block_irq = kvm_check(k, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ;
 	k->msr_exits = kvm_check(k, KVM_CAP_X86_USER_SPACE_MSR);
 	k->msr_filter = kvm_check(k, KVM_CAP_X86_MSR_FILTER);
 	k->halt_poll = kvm_check(k, KVM_CAP_HALT_POLL);

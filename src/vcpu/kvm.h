@@ -17,6 +17,7 @@ struct kvm {
 	uint32_t tsc_khz;	  /* 0: unknown */
 	/* Capabilities; what has no fallback is checked in kvm_open(). */
 	bool sync_events; /* KVM_CAP_SYNC_REGS with events: injection without an ioctl */
+	bool block_irq;	  /* KVM_GUESTDBG_BLOCKIRQ: injection without an exit; see inject.c */
 	bool msr_exits;	  /* KVM_CAP_X86_USER_SPACE_MSR */
 	bool msr_filter;
 	bool halt_poll; /* KVM_CAP_HALT_POLL */

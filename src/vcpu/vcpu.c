@@ -143,6 +143,7 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 		v->sync_events = host->kvm->sync_events;
 		if (v->sync_events)
 			v->run->kvm_valid_regs = KVM_SYNC_X86_EVENTS;
+		v->can_block = v->sync_events && host->kvm->block_irq;
 		v->life = id == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI;
 	} else if (host->kvm->stats_fd) {
 		v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
@@ -170,8 +171,16 @@ void vcpu_fini(struct vcpu *v)
 
 static void check_ring(struct vcpu *v, int ret)
 {
-	if (ret < 0)
-		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "io_uring of a vCPU");
+	char text[160];
+
+	if (ret >= 0)
+		return;
+	if (v->halter.ring.made)
+		snprintf(text, sizeof(text), "its io_uring");
+	else
+		snprintf(text, sizeof(text), "io_uring, which its devices need%s",
+			 ring_advice(ret));
+	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, text);
 }
 
 static void take_work(struct vcpu *v, uint32_t work)

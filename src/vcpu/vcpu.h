@@ -99,6 +99,9 @@ struct vcpu {
 	bool leaving;	  /* the thread is to end */
 	/* irqchip user: events with injection through kvm_run, else by ioctl */
 	bool sync_events;
+	/* irqchip user: KVM keeps its hands off interrupts and NMIs; see inject.c. It can, it does;
+	 * not while an NMI is on its way, which is so from KVM_NMI to the next exit at least */
+	bool can_block, blocked, nmi_given;
 	/* paravirtual end of interrupt: the guest's word, NULL when off; see inject.c */
 	uint64_t pv_eoi_msr;
 	uint8_t *pv_eoi_flag;
@@ -108,6 +111,7 @@ struct vcpu {
 	 * itself; halt.c brings it there, under the lock, for any thread may ask. */
 	pthread_mutex_t poll_lock;
 	struct catnap_halt_poll halt_poll;
+	uint32_t applied_price_ns; /* for how long is polled after the guest, at most */
 	/* kernel timer for a deadline that passes while the guest runs; see timer.c */
 	timer_t timer;
 	bool timer_made;
@@ -191,6 +195,8 @@ void vcpu_halt(struct vcpu *v);
 void vcpu_set_poll_control(struct vcpu *v, uint64_t value);
 /* halt.c: @p, but not for longer than @price_ns. */
 void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns);
+/* halt.c: is @price_ns so far from the one that is applied that it should be? */
+bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns);
 /* boot.c */
 int vcpu_reset_registers(struct vcpu *v);
 int vcpu_startup(struct vcpu *v, uint8_t vector);

@@ -114,6 +114,28 @@ static void check_uring(struct list *l)
 		"more for a wake-up.");
 }
 
+/* By what policy adaptive learns that it should not poll. */
+static void check_pressure(struct list *l)
+{
+	struct pressure p;
+	struct clock clock;
+
+	clock_init(&clock, 0);
+	pressure_open(&p, &clock, "");
+	add_cap(l, "cgroup throttling", p.groups, CATNAP_CHECK_DEGRADED,
+		"No control group above this process has a limit that counts (cpu.stat without "
+		"nr_throttled), so none is noticed: fine where none is set.");
+	if (p.stall_fd >= 0)
+		add(l, "processor pressure", CATNAP_CHECK_OK,
+		    p.stall_host ? "yes, the host's" : "yes, the control group's", "");
+	else
+		add(l, "processor pressure", CATNAP_CHECK_DEGRADED, "no",
+		    "Policy adaptive only notices who waits for the very processor that it polls "
+		    "on: "
+		    "needs CONFIG_PSI (Linux 4.20), and psi=1 on some kernels.");
+	pressure_close(&p);
+}
+
 static void check_sandbox(struct list *l)
 {
 	uint32_t have = catnap_sandbox_available();
@@ -191,6 +213,9 @@ static void check_kvm(struct list *l)
 		"irqchip=user needs them (Linux 5.10); --irqchip kernel works.");
 	add_cap(l, "events in kvm_run", kvm.sync_events, CATNAP_CHECK_DEGRADED,
 		"Each interrupt costs an ioctl (KVM_INTERRUPT): some 2 us more for a wake-up.");
+	add_cap(l, "injection without an exit", kvm.sync_events && kvm.block_irq,
+		CATNAP_CHECK_DEGRADED,
+		"With irqchip=user, each interrupt costs an exit more (Linux 5.15 does without).");
 	add_cap(l, "halt polling per VM", kvm.halt_poll, CATNAP_CHECK_DEGRADED,
 		"With --irqchip kernel, KVM's module parameters decide.");
 	add_cap(l, "binary statistics", kvm.stats_fd, CATNAP_CHECK_DEGRADED,
@@ -227,6 +252,7 @@ size_t catnap_check_host(struct catnap_check *checks, size_t max)
 		    "drift.");
 	}
 	check_uring(&l);
+	check_pressure(&l);
 	check_sandbox(&l);
 	return l.n;
 }

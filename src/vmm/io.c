@@ -13,7 +13,8 @@ static void failed(struct io_thread *io, const char *what, int ret)
 {
 	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_HOST_ERROR, .code = ret};
 
-	snprintf(e.report, sizeof(e.report), "%s of the I/O thread: %s", what, strerror(-ret));
+	snprintf(e.report, sizeof(e.report), "%s of the I/O thread: %s%s\n", what, strerror(-ret),
+		 io->halter.ring.made ? "" : ring_advice(ret));
 	vm_end(io->vm, &e);
 }
 
@@ -90,6 +91,8 @@ int io_init(struct catnap_vm *vm)
 		free(io);
 		return ret;
 	}
+	if (vm->host.irqchip_user)
+		io->halter.pressure = &vm->pressure;
 	vm->io = io;
 	return 0;
 }

@@ -92,9 +92,8 @@ int vm_confine(struct catnap_vm *vm, struct catnap_halter *h, const struct sandb
 			.size = sizeof(e), .reason = CATNAP_EXIT_HOST_ERROR, .code = ret};
 
 		snprintf(e.report, sizeof(e.report),
-			 "io_uring, which the devices need inside the sandbox: %s%s",
-			 strerror(-ret),
-			 ret == -EPERM || ret == -ENOSYS ? " (see kernel.io_uring_disabled)" : "");
+			 "io_uring, which the devices need inside the sandbox: %s%s\n",
+			 strerror(-ret), ring_advice(ret));
 		vm_end(vm, &e);
 	}
 	return ret < 0 ? ret : sandbox_filter_install(f);

@@ -30,7 +30,8 @@ static uint32_t sandbox_features(uint16_t id)
 	case VIRTIO_ID_NET:
 		return ring | SANDBOX_BIT(SANDBOX_TAP);
 	case VIRTIO_ID_VSOCK:
-		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_UNLINK);
+		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_UNLINK) |
+		       SANDBOX_BIT(SANDBOX_TIMER);
 	default: /* entropy, balloon, console */
 		return 0;
 	}
@@ -102,6 +103,35 @@ static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_err
 	return ret;
 }
 
+#define N_THROTTLES (sizeof(((struct virtio_device *)NULL)->throttles) / sizeof(struct throttle *))
+
+static bool is_limited(const struct virtio_device *dev)
+{
+	for (size_t i = 0; i < N_THROTTLES; i++)
+		if (dev->throttles[i] && dev->throttles[i]->on)
+			return true;
+	return false;
+}
+
+static void detach_limits(struct virtio_device *dev)
+{
+	for (size_t i = 0; i < N_THROTTLES; i++)
+		if (dev->throttles[i])
+			throttle_detach(dev->throttles[i]);
+}
+
+static int attach_limits(struct virtio_device *dev)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < N_THROTTLES && ret == 0; i++)
+		if (dev->throttles[i])
+			ret = throttle_attach(dev->throttles[i], dev->home);
+	if (ret < 0)
+		detach_limits(dev);
+	return ret;
+}
+
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err)
 {
@@ -123,6 +153,11 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	dev->home = vm_home(vm, 0);
 	dev->log = log_message;
 	dev->log_ctx = vm;
+	ret = attach_limits(dev);
+	if (ret < 0) {
+		free(v);
+		return ret;
+	}
 	vm->virtio[vm->virtio_count++] = v;
 	/* On the PCI bus it is found, and needs no description. */
 	if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO)
@@ -131,9 +166,12 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		ret = pci_attach(vm, dev, err);
 	if (ret < 0) {
 		vm->virtio_count--;
+		detach_limits(dev);
 		free(v);
 	} else {
 		vm->sandbox_features |= sandbox_features(dev->id);
+		if (is_limited(dev))
+			vm->sandbox_features |= SANDBOX_BIT(SANDBOX_TIMER);
 	}
 	return ret;
 }
@@ -187,15 +225,33 @@ struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id)
 	return NULL;
 }
 
-static int add_disk(struct catnap_vm *vm, const struct catnap_disk *disk, struct kvm_error *err)
+int vm_rate_limits(struct rate_limits *to, const char *what, const struct catnap_rate_limit *from,
+		   struct kvm_error *err)
 {
-	struct blk_config cfg = {.path = disk->path,
-				 .id = disk->id,
-				 .readonly = disk->readonly,
-				 .direct = disk->direct};
-	struct virtio_device *dev;
-	int ret = vm_may_add(vm, "disk", disk->size, sizeof(*disk), err);
+	*to = (struct rate_limits){from->bw, from->bw_burst, from->ops, from->ops_burst};
+	if ((from->bw || !from->bw_burst) && (from->ops || !from->ops_burst))
+		return 0;
+	snprintf(err->text, sizeof(err->text), "%s: %s: a burst without a rate", what,
+		 from->bw ? "ops-burst" : "bw-burst");
+	return -EINVAL;
+}
 
+/* What an older caller's structure lacks has its default. */
+static int add_disk(struct catnap_vm *vm, const struct catnap_disk *given, struct kvm_error *err)
+{
+	struct catnap_disk copy = {.size = 0}, *disk = &copy;
+	struct blk_config cfg;
+	struct virtio_device *dev;
+	int ret = vm_may_add(vm, "disk", given->size, offsetof(struct catnap_disk, limit), err);
+
+	if (ret < 0)
+		return ret;
+	memcpy(&copy, given, given->size < sizeof(copy) ? given->size : sizeof(copy));
+	cfg = (struct blk_config){.path = disk->path,
+				  .id = disk->id,
+				  .readonly = disk->readonly,
+				  .direct = disk->direct};
+	ret = vm_rate_limits(&cfg.limits, "disk", &disk->limit, err);
 	if (ret < 0)
 		return ret;
 	if (!disk->path) {
@@ -248,6 +304,14 @@ int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,
 	s.faults = get(&dev->faults);
 	s.inflight = atomic_load_explicit(&dev->inflight, memory_order_relaxed);
 	s.status = virtio_status(dev);
+	for (size_t i = 0; i < N_THROTTLES; i++) {
+		uint64_t waits = 0, ns = 0;
+
+		if (dev->throttles[i])
+			throttle_get(dev->throttles[i], &waits, &ns);
+		s.limit_waits += waits;
+		s.limit_wait_ns += ns;
+	}
 	if (s.size > sizeof(s))
 		s.size = sizeof(s);
 	memcpy(stats, &s, s.size);

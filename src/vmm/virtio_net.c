@@ -67,11 +67,12 @@ static void destroy(struct virtio_device *dev)
 
 /* The interface is open; it is the device's once that is made. */
 static int make(struct catnap_vm *vm, struct tap *tap, const struct catnap_net *n,
-		struct kvm_error *err)
+		const struct rate_limits *limits, struct kvm_error *err)
 {
 	struct net_config cfg = {.pairs = tap->queues,
 				 .fds = tap->fds,
 				 .mtu = n->mtu,
+				 .limits = *limits,
 				 .backend = {.set_offload = tap_set_offload,
 					     .set_pairs = tap_set_pairs,
 					     .close = close_tap,
@@ -103,14 +104,21 @@ static int make(struct catnap_vm *vm, struct tap *tap, const struct catnap_net *
 	return 0;
 }
 
-static int add(struct catnap_vm *vm, const struct catnap_net *net, struct kvm_error *err)
+/* What an older caller's structure lacks has its default. */
+static int add(struct catnap_vm *vm, const struct catnap_net *given, struct kvm_error *err)
 {
+	struct catnap_net copy = {.size = 0}, *net = &copy;
+	struct rate_limits limits;
 	struct tap *tap;
 	char why[192];
-	int ret = vm_may_add(vm, "net", net->size, sizeof(*net), err);
+	int ret = vm_may_add(vm, "net", given->size, offsetof(struct catnap_net, limit), err);
 
+	if (ret < 0)
+		return ret;
+	memcpy(&copy, given, given->size < sizeof(copy) ? given->size : sizeof(copy));
+	ret = check(net, err);
 	if (ret == 0)
-		ret = check(net, err);
+		ret = vm_rate_limits(&limits, "net", &net->limit, err);
 	if (ret < 0)
 		return ret;
 	tap = malloc(sizeof(*tap));
@@ -122,7 +130,7 @@ static int add(struct catnap_vm *vm, const struct catnap_net *net, struct kvm_er
 		free(tap);
 		return ret;
 	}
-	return make(vm, tap, net, err);
+	return make(vm, tap, net, &limits, err);
 }
 
 int catnap_vm_add_net(struct catnap_vm *vm, const struct catnap_net *net)

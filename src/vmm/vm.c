@@ -284,9 +284,13 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 			return ret;
 		}
 		v->halter.budget = &vm->poll_budget; /* a VM's vCPUs spend together */
+		v->halter.pressure = vm->host.irqchip_user ? &vm->pressure : NULL;
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;
+		ret = group_add(&vm->group, &v->halter);
+		if (ret < 0)
+			return ret;
 		if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user) {
 			v->halter.trace = halt_trace_create(vm->cfg.halt_trace_fd);
 			if (!v->halter.trace)
@@ -448,6 +452,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 		return -EINVAL;
 	}
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
+	if (vm->cfg.irqchip == CATNAP_IRQCHIP_USER)
+		pressure_open(&vm->pressure, &vm->clock, "");
 	fill_host(vm);
 	vm_init_virtio(vm);
 	/*
@@ -506,7 +512,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	if (!vm)
 		return -ENOMEM;
 	vm->cfg = *cfg;
-	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = -1;
+	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = vm->pressure.stall_fd = -1;
 	events_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		vm->affinity[i] = cfg->vcpu_affinity && i < cfg->vcpus ? cfg->vcpu_affinity[i] : -1;
@@ -550,6 +556,7 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	if (vm->com1_made)
 		serial_destroy(&vm->com1);
 	hardware_fini(vm);
+	pressure_close(&vm->pressure);
 	kvm_close(&vm->kvm);
 	memory_fini(&vm->memory);
 	if (vm->end_fd >= 0)
@@ -592,6 +599,18 @@ int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu, struct catnap_vcpu_
 	s.size = size;
 	memcpy(stats, &s, size);
 	return 0;
+}
+
+int catnap_vm_get_policy_stats(struct catnap_vm *vm, uint32_t vcpu,
+			       struct catnap_policy_stats *stats)
+{
+	if (vcpu == CATNAP_IO_THREAD_VCPU)
+		return vm->io ? halter_get_policy_stats(&vm->io->halter, stats) : -ENOENT;
+	if (vcpu >= vm->vcpu_count)
+		return -EINVAL;
+	if (!vm->host.irqchip_user)
+		return -ENOTSUP;
+	return halter_get_policy_stats(&vm->vcpus[vcpu]->halter, stats);
 }
 
 int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t len, void **ptr)

@@ -68,6 +68,8 @@ struct catnap_vm {
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
 	struct budget poll_budget; /* of all vCPUs' failed polls */
+	struct halter_group group; /* of those with group set */
+	struct pressure pressure;  /* irqchip user: they look at it */
 	int32_t affinity[CATNAP_MAX_VCPUS];
 	struct acpi acpi;
 	void *dtb;
@@ -151,6 +153,10 @@ void vm_fini_virtio(struct catnap_vm *vm);
  * and has the VM not been started? 0 or -EINVAL with a sentence. */
 int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
 	       struct kvm_error *err);
+/* A device's limits as it takes them. -EINVAL with a sentence: a burst without a rate. */
+struct rate_limits;
+int vm_rate_limits(struct rate_limits *to, const char *what, const struct catnap_rate_limit *from,
+		   struct kvm_error *err);
 /* The first device with this number of virtio's; NULL: there is none. */
 struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id);
 /* The end of such a call: @err becomes the VM's last error if @ret is one. Returns @ret. */

@@ -104,6 +104,12 @@ static void what_is_no_disk_is_refused(void **state)
 	disk.id = "21 letters are a few.";
 	refused(vm, &disk, -EINVAL, "id");
 	disk.id = NULL;
+	disk.limit.bw_burst = 1;
+	refused(vm, &disk, -EINVAL, "bw-burst");
+	disk.limit = (struct catnap_rate_limit){.bw = 1, .bw_burst = 1, .ops_burst = 1};
+	refused(vm, &disk, -EINVAL, "ops-burst");
+	/* A caller who was built before there were limits has none. */
+	disk.size = offsetof(struct catnap_disk, limit);
 	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
 	assert_int_equal(catnap_vm_add_disk(vm, &disk), -EBUSY);
 	assert_non_null(strstr(catnap_vm_last_error(vm), f->path));
@@ -210,6 +216,75 @@ static void one_with_an_io_thread_may_go_unused(void **state)
 	catnap_vm_destroy(&vm);
 }
 
+/*
+ * A disk with a limit: the guest's requests take the time that they should, not less, and not much
+ * more on a machine that has other things to do; whoever waits does not keep a pause or the end
+ * waiting. The guest makes 33 requests a round.
+ */
+static void limited(struct fix *f, uint32_t irqchip, uint32_t io, const struct catnap_rate_limit *l,
+		    uint64_t n, uint64_t least_ns)
+{
+	struct catnap_device_stats s = {.size = sizeof(s)};
+	struct catnap_vm *vm = create(f, irqchip, io);
+	struct catnap_disk disk;
+	uint64_t begin, end;
+
+	catnap_disk_init(&disk);
+	disk.path = f->path;
+	disk.limit = *l;
+	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	begin = now_ns();
+	assert_int_equal(catnap_vm_start(vm), 0);
+	wait_for_requests(vm, n);
+	end = now_ns();
+	assert_true(end - begin >= least_ns);
+	assert_true(end - begin < 10 * least_ns + UINT64_C(10000000000));
+	/* The next one has to wait, and this one not. */
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	assert_int_equal(catnap_vm_get_device_stats(vm, 0, &s), 0);
+	assert_true(s.limit_waits > 0 && s.limit_waits <= n + 1);
+	assert_true(s.limit_wait_ns > 0 && s.limit_wait_ns <= now_ns() - begin);
+	assert_int_equal(s.errors, 0);
+	assert_int_equal(catnap_vm_resume(vm), 0);
+	catnap_vm_destroy(&vm);
+}
+
+static void a_limited_disk_takes_its_time(void **state)
+{
+	/* 60 requests, all but the first at 100 a second; 40 of 4 KiB at 400 KiB a second. */
+	const struct catnap_rate_limit ops = {.ops = 100, .ops_burst = 1};
+	const struct catnap_rate_limit bw = {.bw = 400 << 10, .bw_burst = 4096};
+
+	for (uint32_t irqchip = 0; irqchip < 2; irqchip++) {
+		for (uint32_t io = 0; io < 2; io++) {
+			limited(*state, irqchip, io, &ops, 60, UINT64_C(590000000));
+			limited(*state, irqchip, io, &bw, 40, UINT64_C(370000000));
+		}
+	}
+}
+
+/* Hours are to be waited for: it ends at once all the same. */
+static void a_limit_holds_nobody_up(void **state)
+{
+	struct fix *f = *state;
+	struct catnap_vm *vm = create(f, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU);
+	struct catnap_disk disk;
+	uint64_t begin;
+
+	catnap_disk_init(&disk);
+	disk.path = f->path;
+	disk.limit.bw = 1;
+	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	assert_int_equal(catnap_vm_start(vm), 0);
+	wait_for_requests(vm, 1);
+	begin = now_ns();
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	assert_int_equal(catnap_vm_resume(vm), 0);
+	assert_int_equal(catnap_vm_stop(vm), 0);
+	catnap_vm_destroy(&vm);
+	assert_true(now_ns() - begin < UINT64_C(10000000000));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -219,6 +294,8 @@ int main(int argc, char **argv)
 		T(there_is_an_end_to_devices),
 		T(statistics_tell),
 		T(a_paused_disk_stands_still),
+		T(a_limited_disk_takes_its_time),
+		T(a_limit_holds_nobody_up),
 		T(one_with_an_io_thread_may_go_unused),
 	};
 

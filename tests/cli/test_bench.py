@@ -89,6 +89,8 @@ class Bench(unittest.TestCase):
                          [(d, m) for d in ("id", "tmpfs", "direct") for m in MODES])
         for run in runs:
             self.check(run)
+            # There as a number even if the guest's own share is all of it.
+            self.assertEqual("net_p50_ns" in run, run["disk"] != "id")
         for d, names in before.items():
             self.assertFalse([n for n in set(os.listdir(d)) - names if n.startswith("catnap-bench")])
 
@@ -158,6 +160,15 @@ class Bench(unittest.TestCase):
                          {"constant", "poisson", "bursty", "bimodal", "pareto", "tick"})
         self.assertLessEqual({"user:adaptive", "user:adaptive:latency", "user:adaptive:power"},
                              {r["mode"] for r in runs})
+        # What a policy that learns has learned.
+        for run in runs:
+            self.assertEqual("learned" in run, run["mode"].startswith("user:adaptive"), run["mode"])
+            for vcpu in run.get("learned", []):
+                self.assertEqual(len(vcpu["contexts"]), 9)
+                self.assertGreater(sum(c["halts"] for c in vcpu["contexts"]), 10)
+                for c in vcpu["contexts"]:
+                    self.assertLessEqual(c["p50_ns"], c["p90_ns"])
+                    self.assertLessEqual(c["window_ns"], 1000000)
 
     @unittest.skipUnless(len(os.sched_getaffinity(0)) > 1, "one processor only")
     def test_neighbour(self):

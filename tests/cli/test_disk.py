@@ -48,6 +48,17 @@ class Disk(unittest.TestCase):
         self.refused(2, "-d", "a,id=" + "x" * 21, words=["id", "20"])
         self.refused(2, *["-d", "a"] * 16, words=["15"])
 
+    def test_limits(self):
+        for key in ("bw", "ops", "bw-burst", "ops-burst"):
+            for value in ("0", "", "-1", "1.5", "10x", "20000000000000000000", "fast"):
+                with self.subTest(key=key, value=value):
+                    self.refused(2, "-d", f"a,{key}={value}", words=[key])
+        self.refused(2, "-d", "a,bw=1x", words=["bw", "64K"])
+        self.refused(2, "-d", "a,bw=17179869184G", words=["bw", "out of range"])
+        self.refused(2, "-d", "a,ops=1K", words=["ops", "number"])
+        self.refused(2, "-d", "a,bw-burst=1M", words=["bw-burst", "without bw"])
+        self.refused(2, "-d", "a,bw=1M,ops-burst=5", words=["ops-burst", "without ops"])
+
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_image(self):
         self.refused(1, "-d", "/nonexistent/disk", words=["/nonexistent/disk", "No such file"])

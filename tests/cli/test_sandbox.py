@@ -151,6 +151,14 @@ class Running(Case):
             self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
             self.assertEqual(p.stderr.read(), b"")
 
+    def test_policies(self):
+        """Each way to wait, inside the filters."""
+        for policy in ("kernel", "fixed", "always", "off", "adaptive", "adaptive,cpu-max=5%"):
+            for more in ((), ("--io", "thread")):
+                code, _, err = self.run_it([CATNAP, "run", guest("timer.elf"), "--debug-exit", "0xf4", "-m", "16M",
+                                            "--halt-poll", policy, "--timeout", "20s", *more])
+                self.assertEqual((code, err), (PASSED, ""), policy)
+
     def test_modes(self):
         mine = self.status("self")
         p = self.start("--sandbox", "off")

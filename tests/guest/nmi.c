@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* NMI by ICR: it comes with interrupts off, wakes HLT, and a second one waits for IRET. */
+/*
+ * NMI by ICR: it comes with interrupts off, wakes HLT, and a second one waits for IRET. One that
+ * comes together with an interrupt is not lost.
+ */
 #include "lib/guest.h"
 
 static volatile uint32_t nmis, depth, deepest;
@@ -25,6 +28,17 @@ static void on_nmi(struct frame *f)
 	depth--;
 }
 
+#define TOGETHER 300
+#define VECTOR	 0x40
+
+static volatile uint32_t interrupts, rounds;
+
+static void on_interrupt(struct frame *f)
+{
+	interrupts++;
+	eoi();
+}
+
 static void sender(uint32_t id)
 {
 	/* The other one is in HLT by then, or soon: both are right. */
@@ -37,6 +51,18 @@ static void sender(uint32_t id)
 		apic_ipi(0, ICR_NMI);
 		while (nmis == before)
 			;
+	}
+	/* Both, while the other one sleeps: it finds them in one look. */
+	for (uint32_t i = 1; i <= TOGETHER; i++) {
+		uint64_t until;
+
+		while (rounds < i)
+			;
+		until = rdtsc() + 1000000;
+		while (rdtsc() < until)
+			;
+		apic_ipi(0, VECTOR);
+		apic_ipi(0, ICR_NMI);
 	}
 }
 
@@ -60,6 +86,20 @@ void test(void)
 	for (uint32_t i = 1; i <= 3; i++) {
 		while (nmis < i)
 			hlt();
+		check(nmis == i);
+	}
+
+	nmis = 0;
+	handlers[VECTOR] = on_interrupt;
+	for (uint32_t i = 1; i <= TOGETHER; i++) {
+		uint64_t until = rdtsc() + UINT64_C(20000000000);
+
+		rounds = i;
+		sti_hlt();
+		while ((interrupts < i || nmis < i) && rdtsc() < until)
+			;
+		cli();
+		check(interrupts == i);
 		check(nmis == i);
 	}
 }

@@ -204,7 +204,9 @@ def blk():
             g.has("^id a-disk$")
             g.expect(d.read(64 * 4096) == blocks(64), "the image is not what was written")
             s = g.stats["devices"][0]
-            g.expect(s["inflight"] == 0 and s["errors"] == 5 and s["faults"] == 7, "statistics")
+            # The answer that goes into the ring itself makes that malformed, if it is looked at again before the
+            # reset that follows.
+            g.expect(s["inflight"] == 0 and s["errors"] == 5 and s["faults"] in (7, 8), "statistics")
             g.expect(("io" in g.stats) == (io == "thread"), "statistics of the I/O thread")
     # Behind the entropy device; and as the second of two, in either mode of access.
     with Disk() as d, Disk() as e:
@@ -212,6 +214,24 @@ def blk():
         Guest("blk.elf", *mmio, "--rng", "off", "-d", f"{e.path},readonly=on", "-d", f"{d.path},direct=on",
               cmdline="device=1 only_transfer=1")
         g.expect(e.read(1024 * 512) == bytes(1024 * 512), "written though it is another's")
+
+
+@case
+def blk_limit():
+    """129 requests at 200 a second take 0.6 s and more, and 512 KiB at 1 MiB a second half a second; in the sandbox,
+    and whoever runs the disk. They come four at a time, and bursts are of one: so some have to wait, however slow
+    the guest is."""
+    for io in ("vcpu", "thread"):
+        for limit, least in (("ops=200,ops-burst=1", 0.6), ("bw=1M,bw-burst=1", 0.45)):
+            with Disk() as d:
+                began = time.monotonic()
+                g = Guest("blk.elf", "--transport", "mmio", "--io", io, "--rng", "off", "-d", f"{d.path},{limit}",
+                          cmdline="how=hlt only_transfer=1")
+                took = time.monotonic() - began
+                g.expect(took >= least, f"it took {took} s only")
+                g.expect(d.read(64 * 4096) == blocks(64), "the image is not what was written")
+                s = g.stats["devices"][0]
+                g.expect(0 < s["limit_waits"] <= s["requests"] and 0 < s["limit_wait_ns"] < took * 1e9, "statistics")
 
 
 @case

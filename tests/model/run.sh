@@ -5,13 +5,15 @@
 #
 #   run.sh [--tap]              all checks; exit 0: all as expected, 1: not, 77: SPIN or a compiler is missing
 #                               (with --tap: exit 0 and a plan that says so)
-#   run.sh --trace -DPLAIN ...  the shortest way to the error of one variant, step by step
+#   run.sh --trace -DPLAIN ...  the shortest way to the error of one variant, step by step; of group.pml
+#                               if -DMEMBERS= is among the defines
 #
 # Environment: SPIN, CC.
 
 set -u
 
-model=$(cd "$(dirname "$0")" && pwd)/wake.pml || exit 1
+models=$(cd "$(dirname "$0")" && pwd) || exit 1
+model=wake.pml
 SPIN=${SPIN:-spin}
 CC=${CC:-cc}
 MEM_MIB=3500
@@ -33,24 +35,25 @@ dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' HUP INT TERM
 cd "$dir" || exit 1
-cp "$model" wake.pml || exit 1
+cp "$models"/*.pml . || exit 1
 
 # build "MODEL DEFINES" "C DEFINES"
 build()
 {
-	rm -f pan pan.* wake.pml.trail
+	rm -f pan pan.* ./*.trail
 	# shellcheck disable=SC2086
-	"$SPIN" -a $1 wake.pml >build.log 2>&1 &&
+	"$SPIN" -a $1 $model >build.log 2>&1 &&
 		$CC -w -DMEMLIM=$MEM_MIB $2 -o pan pan.c >>build.log 2>&1
 }
 
 if [ "$mode" = --trace ]; then
 	shift
+	case $* in *-DMEMBERS=*) model=group.pml ;; esac
 	build "$*" "-O1 -DSAFETY -DBFS" || { cat build.log >&2; exit 1; }
 	./pan -m$DEPTH >pan.log 2>&1
 	grep -E '^pan:1|errors:' pan.log
-	[ -f wake.pml.trail ] || exit 0
-	"$SPIN" -t -p -g "$@" -k wake.pml.trail wake.pml
+	[ -f $model.trail ] || exit 0
+	"$SPIN" -t -p -g "$@" -k $model.trail $model
 	exit 0
 fi
 
@@ -104,8 +107,8 @@ accept() # DESCRIPTION DEFINES
 	*-DLIVENESS*) ;;
 	*)
 		# Store buffers are empty where a fence is: that half of drain() may be dead.
-		grep 'wake\.pml:[0-9]*, state [0-9]*,' pan.log 2>/dev/null |
-			grep -vE '"(-end-|assert\(!\(lost_[a-z]*\)\)|sb_full = 0|sb_state = 0)"' >dead.log &&
+		grep '\.pml:[0-9]*, state [0-9]*,' pan.log 2>/dev/null |
+			grep -vE '"(-end-|assert\(!\(lost[a-z_]*\)\)|sb_full = 0|sb_state = 0)"' >dead.log &&
 			good=0 ;;
 	esac
 	if [ $good = 1 ]; then
@@ -128,6 +131,7 @@ reject() # DESCRIPTION DEFINES ERROR
 work='assertion violated .*lost_work'
 deadline='assertion violated .*lost_deadline'
 io='assertion violated .*lost_io'
+lost='assertion violated .*lost'
 cycle='acceptance cycle'
 
 for c in PLAIN RING EVENTFD; do
@@ -163,6 +167,19 @@ reject "ended multishot poll believed to be armed" "-DEVENTFD -DBROKEN_NO_REARM"
 reject "eventfd written to a plain sleeper" "-DEVENTFD -DBROKEN_EVENTFD_PLAIN" "$work"
 reject "way to wake chosen before the compare-and-swap" "-DEVENTFD -DBROKEN_WAKE_FD_EARLY" "$work"
 reject "own completion reaped in the last look, then slept" "-DEVENTFD -DBROKEN_REAP_THEN_SLEEP" "$work"
+
+# Groups. Two members hand over to each other, and one comes while the other leaves.
+model=group.pml
+two='-DMEMBERS=2 -DWAKERS=1'
+accept "a shared poller forgets nobody" "-DMEMBERS=2 -DWAKERS=2"
+accept "a shared poller, each wake is taken" "$two -DLIVENESS"
+reject "the poller looked for before WATCHED is published only" "$two -DBROKEN_NO_REREAD" "$lost"
+reject "WATCHED published after the poller was looked for twice" "$two -DBROKEN_UNPUBLISHED" "$lost"
+reject "the poller leaves its place after it looked at the states" "$two -DBROKEN_LEAVE_LATE" "$lost"
+reject "the poller leaves, and the others stay WATCHED" "$two -DBROKEN_LEAVE_FORGETS" "$lost"
+reject "the poller leaves with no last look at their work" "$two -DBROKEN_CONVERT_BLIND" "$lost"
+reject "no last look, by the formula" "$two -DBROKEN_CONVERT_BLIND -DLIVENESS" "$cycle"
+reject "no look at the own work before the sleep" "$two -DBROKEN_NO_RECHECK" "$lost"
 
 echo "1..$count"
 [ $failed = 0 ]

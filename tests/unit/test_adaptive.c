@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The learner of policy adaptive, and what the policy knows besides; docs/policy.md. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -50,6 +51,61 @@ static void learns(void **state)
 	assert_in_range(halts(&a, 200 * US, 150 * US, 20), 150 * US, 210 * US);
 	assert_int_equal(halts(&a, 50 * US, 10000 * US, 20), 0);
 	assert_in_range(halts(&a, 50 * US, 20 * US, 5), 20 * US, 51 * US);
+}
+
+/* What was learned can be read, and is what the halts were. */
+static void tells(void **state)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s)};
+	struct catnap_halt_poll p;
+	struct catnap_policy *policy;
+	const struct catnap_policy_context *c = &s.context[0]; /* two short ones before */
+
+	catnap_halt_poll_init(&p);
+	p.policy = CATNAP_POLICY_ADAPTIVE;
+	p.max_ns = MAX;
+	p.price_ns = 50 * US;
+	assert_int_equal(catnap_policy_create(&p, &policy), 0);
+	for (int i = 0; i < 1000; i++) {
+		struct catnap_halt h = {
+			.halt_ns = i % 4 == 3 ? 40 * US : 20 * US, .valid = true, .allowed = true};
+
+		h.waited = catnap_policy_begin(policy, true) < h.halt_ns;
+		catnap_policy_end(policy, &h);
+	}
+	assert_int_equal(catnap_policy_get_stats(policy, &s), 0);
+	assert_int_equal(s.policy, CATNAP_POLICY_ADAPTIVE);
+	assert_int_equal(s.worth_ns, 50 * US);
+	assert_int_equal(s.price_ns, 0);
+	assert_int_equal(s.relearned, 0);
+	assert_int_equal(s.contexts, CATNAP_POLICY_CONTEXTS);
+	assert_int_equal(s.window_ns, c->window_ns);
+	assert_int_equal(c->before, CATNAP_HALT_SHORT);
+	assert_int_equal(c->last, CATNAP_HALT_SHORT);
+	assert_int_equal(c->halts, 1000);
+	assert_in_range(c->samples, 200, 257);
+	assert_in_range(c->p50_ns, 15 * US, 20 * US);
+	assert_in_range(c->p90_ns, 30 * US, 40 * US);
+	assert_in_range(c->window_ns, 40 * US, 50 * US);
+	assert_in_range(c->cost_ns, 22 * US, 27 * US); /* 25 us in truth */
+	/* Never met. */
+	assert_int_equal(s.context[8].before, CATNAP_HALT_LONG);
+	assert_int_equal(s.context[8].last, CATNAP_HALT_LONG);
+	assert_int_equal(s.context[8].halts, 0);
+	assert_int_equal(s.context[8].p50_ns, 0);
+
+	/* Other policies have nothing to tell but their window. */
+	p.policy = CATNAP_POLICY_FIXED;
+	p.max_ns = 1234;
+	assert_int_equal(catnap_policy_set(policy, &p), 0);
+	assert_int_equal(catnap_policy_get_stats(policy, &s), 0);
+	assert_int_equal(s.contexts, 0);
+	assert_int_equal(s.window_ns, 1234);
+	assert_int_equal(s.context[0].halts, 0);
+
+	s.size = 8;
+	assert_int_equal(catnap_policy_get_stats(policy, &s), -EINVAL);
+	catnap_policy_destroy(&policy);
 }
 
 static void follows_a_pattern(void **state)
@@ -224,15 +280,11 @@ static void learns_nothing_from_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(buckets),
-		cmocka_unit_test(learns),
-		cmocka_unit_test(follows_a_pattern),
-		cmocka_unit_test(relearns),
-		cmocka_unit_test(extremes),
-		cmocka_unit_test(price),
-		cmocka_unit_test(latency_does_not_feed_on_itself),
-		cmocka_unit_test(timers),
-		cmocka_unit_test(learns_nothing_from_others),
+		cmocka_unit_test(buckets),  cmocka_unit_test(learns),
+		cmocka_unit_test(tells),    cmocka_unit_test(follows_a_pattern),
+		cmocka_unit_test(relearns), cmocka_unit_test(extremes),
+		cmocka_unit_test(price),    cmocka_unit_test(latency_does_not_feed_on_itself),
+		cmocka_unit_test(timers),   cmocka_unit_test(learns_nothing_from_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

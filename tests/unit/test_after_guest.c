@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "vcpu/vcpu.h"
@@ -37,9 +39,55 @@ static void test_limit(void **state)
 	limit(CATNAP_POLICY_ALWAYS, 0, 50000, CATNAP_POLICY_FIXED, 50000);
 }
 
+static void test_moved(void **state)
+{
+	assert_false(vcpu_price_moved(50000, 50000));
+	assert_false(vcpu_price_moved(50000, 56000));
+	assert_false(vcpu_price_moved(50000, 44000));
+	assert_true(vcpu_price_moved(50000, 57000));
+	assert_true(vcpu_price_moved(50000, 8000));
+	assert_true(vcpu_price_moved(0, 500));
+	assert_false(vcpu_price_moved(500, 500));
+}
+
+/* What is polled after the guest is the price that was measured, once it was. */
+static void test_follows_the_price(void **state)
+{
+	struct catnap_halter_config cfg;
+	struct vcpu_host host = {.poll_after_guest = true};
+	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
+	struct catnap_halt_poll p;
+	struct clock clock;
+
+	assert_non_null(v);
+	memset(v, 0, sizeof(*v));
+	v->host = &host;
+	clock_init(&clock, 0);
+	catnap_halter_config_init(&cfg);
+	assert_int_equal(halter_init(&v->halter, &cfg, &clock), 0);
+	pthread_mutex_init(&v->poll_lock, NULL);
+	lapic_init(&v->lapic, NULL, 0, true, &clock);
+	catnap_halt_poll_init(&p);
+	vcpu_set_halt_poll(v, &p);
+	vcpu_set_poll_control(v, 0);
+	assert_int_equal(policy_window(&v->halter.policy), 50000);
+	price_add(&v->halter.price, 8000, false);
+	vcpu_wake(v, VCPU_WORK_IRQ);
+	vcpu_halt(v);
+	assert_int_equal(policy_window(&v->halter.policy), 8000);
+	/* And the guest gives it back. */
+	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
+	assert_int_equal(policy_window(&v->halter.policy), 0);
+	halter_fini(&v->halter);
+	pthread_mutex_destroy(&v->poll_lock);
+	free(v);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_limit)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_limit),
+					   cmocka_unit_test(test_moved),
+					   cmocka_unit_test(test_follows_the_price)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

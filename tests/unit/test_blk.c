@@ -104,6 +104,19 @@ static int setup_ring(void **state)
 	return 0;
 }
 
+/* An image that is memory: requests are complete when the kick is. */
+static int setup_memory(void **state)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	guest_init(&f->g, MEMORY);
+	make_file(f, "/dev/shm", SECTORS * 512);
+	use_ring(f);
+	make_disk(f, ALL);
+	*state = f;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	struct fix *f = *state;
@@ -706,6 +719,106 @@ static void test_lock(void **state)
 	blk_destroy(first);
 }
 
+/* ---- a rate limit ---- */
+
+/* What has to wait is in the queue still, is not in flight, and ends with a reset. */
+static void test_limit(void **state)
+{
+	struct fix *f = *state;
+	uint64_t waits, ns;
+	uint32_t id, used;
+	int cause;
+
+	f->cfg.limits = (struct rate_limits){.bw = 8192, .bw_burst = 1};
+	make_disk(f, ALL);
+	assert_int_equal(throttle_attach(f->dev->throttles[0], f->halter), 0);
+	/* The first goes, and leaves a debt of half a second. */
+	for (uint16_t i = 0; i < 2; i++) {
+		prepare(f, i, T_OUT, i * 8, 4096);
+		driver_offer(&f->d, (uint16_t)(3 * i));
+	}
+	virtio_kick(f->dev, 0);
+	virtio_kick(f->dev, 0);
+	finish(f);
+	assert_true(driver_used(&f->d, &id, &used));
+	assert_false(driver_used(&f->d, &id, &used));
+	throttle_get(f->dev->throttles[0], &waits, &ns);
+	assert_int_equal(waits, 1);
+	assert_int_equal(status(f, 1), 0xee);
+	while (!driver_used(&f->d, &id, &used)) {
+		uint32_t work;
+
+		assert_int_equal(halter_halt(f->halter, UINT64_MAX, &cause), 0);
+		work = halter_take(f->halter);
+		if (work & HALTER_WORK_SOURCES)
+			atomic_fetch_or(&f->halter->pending, HALTER_WORK_SOURCES);
+		if (work & HALTER_WORK_TASKS)
+			halter_run_tasks(f->halter);
+		finish(f);
+	}
+	assert_int_equal(status(f, 1), OK);
+	/* A flush has no bytes, but the bucket has a debt. */
+	prepare(f, 0, T_FLUSH, 0, 0);
+	driver_offer(&f->d, 0);
+	virtio_kick(f->dev, 0);
+	assert_int_equal(f->dev->inflight, 0);
+	assert_true(driver_negotiate(f->dev, ALL & f->dev->offered));
+	throttle_get(f->dev->throttles[0], &waits, &ns);
+	assert_int_equal(waits, 2);
+	driver_init(&f->d, &f->g, GUEST_BASE, SIZE);
+	driver_enable(f->dev, 0, &f->d);
+	driver_ok(f->dev);
+	virtio_kick(f->dev, 0);
+	assert_int_equal(f->dev->counters.requests, 2);
+}
+
+static int setup_limited(void **state)
+{
+	setup_file(state);
+	use_ring(*state);
+	return 0;
+}
+
+/* ---- in memory ---- */
+
+/* Without the ring: what is short is done when the doorbell's exit is over, and what is long is
+ * not, so that a vCPU is not held for long. */
+static void test_within_kick(void **state)
+{
+	struct fix *f = *state;
+	const struct {
+		uint32_t type, len, inflight;
+	} r[] = {
+		{T_IN, 512, 0},	 {T_IN, 65536, 0},    {T_IN, 65536 + 512, 1}, {T_OUT, 65536, 0},
+		{T_FLUSH, 0, 0}, {T_OUT, 1 << 20, 1}, {T_IN, 1 << 20, 1},     {T_GET_ID, 20, 0},
+	};
+	struct blk_image img;
+	bool memory;
+
+	f->cfg.readonly = true;
+	blk_destroy(f->dev);
+	assert_int_equal(blk_image_open(&img, &f->cfg, f->why, sizeof(f->why)), 0);
+	memory = img.in_memory;
+	blk_image_close(&img);
+	f->cfg.readonly = false;
+	make_disk(f, ALL);
+	if (!memory)
+		skip(); /* a host whose /dev/shm is something else */
+	for (size_t i = 0; i < sizeof(r) / sizeof(r[0]); i++) {
+		uint32_t id, used;
+
+		prepare(f, 0, r[i].type, 0, r[i].len);
+		driver_offer(&f->d, 0);
+		virtio_kick(f->dev, 0);
+		assert_int_equal(f->dev->inflight, r[i].inflight);
+		assert_int_equal(f->halter->ring.inflight, r[i].inflight);
+		finish(f);
+		assert_true(driver_used(&f->d, &id, &used));
+		assert_int_equal(status(f, 0), OK);
+	}
+	assert_int_equal(f->dev->counters.requests, sizeof(r) / sizeof(r[0]));
+}
+
 /* Resets at random moments, with requests in the ring. */
 static void test_reset(void **state)
 {
@@ -734,6 +847,11 @@ static void test_reset(void **state)
 	{                                                                \
 #name " with io_uring", name, setup_ring, teardown, NULL \
 	}
+#define ALL_THREE(name)                                                \
+	BOTH(name),                                                    \
+	{                                                              \
+#name " in memory", name, setup_memory, teardown, NULL \
+	}
 #define FILE_ONLY(name)                                 \
 	{                                               \
 #name, name, setup_file, teardown, NULL \
@@ -742,15 +860,27 @@ static void test_reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(test_read_write),	  BOTH(test_bounds),
-		BOTH(test_types),	  BOTH(test_framing),
-		BOTH(test_malformed),	  BOTH(test_many),
-		BOTH(test_get_id),	  BOTH(test_ranges),
-		BOTH(test_shrunk),	  BOTH(test_full),
-		BOTH(test_cache),	  BOTH(test_config),
-		FILE_ONLY(test_readonly), FILE_ONLY(test_longest),
-		FILE_ONLY(test_direct),	  FILE_ONLY(test_refused),
-		FILE_ONLY(test_lock),	  {"test_reset", test_reset, setup_ring, teardown, NULL},
+		ALL_THREE(test_read_write),
+		BOTH(test_bounds),
+		BOTH(test_types),
+		ALL_THREE(test_framing),
+		BOTH(test_malformed),
+		ALL_THREE(test_many),
+		BOTH(test_get_id),
+		ALL_THREE(test_ranges),
+		ALL_THREE(test_shrunk),
+		ALL_THREE(test_full),
+		ALL_THREE(test_cache),
+		BOTH(test_config),
+		{"test_limit", test_limit, setup_limited, teardown, NULL},
+		{"test_within_kick", test_within_kick, setup_memory, teardown, NULL},
+		FILE_ONLY(test_readonly),
+		FILE_ONLY(test_longest),
+		FILE_ONLY(test_direct),
+		FILE_ONLY(test_refused),
+		FILE_ONLY(test_lock),
+		{"test_reset", test_reset, setup_ring, teardown, NULL},
+		{"test_reset in memory", test_reset, setup_memory, teardown, NULL},
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

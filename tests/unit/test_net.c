@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -37,10 +38,11 @@ static int set_pairs(void *ctx, unsigned int pairs)
 	return ((struct bench *)ctx)->fail;
 }
 
-static int set_up(void **state)
+static int set_up_limited(void **state, const struct rate_limits *limits)
 {
 	struct bench *b = calloc(1, sizeof(*b));
-	struct net_config cfg = {.pairs = PAIRS, .mac = {2, 0, 0, 0, 0, 9}, .mtu = 1400};
+	struct net_config cfg = {
+		.pairs = PAIRS, .mac = {2, 0, 0, 0, 0, 9}, .mtu = 1400, .limits = *limits};
 	struct catnap_halter *homes[PAIRS];
 
 	b->v = vdev_make(1 << 20);
@@ -61,8 +63,22 @@ static int set_up(void **state)
 		return -1;
 	vdev_use(b->v, net_device(b->net));
 	net_attach(b->net, homes);
+	for (int i = 0; i < 2; i++)
+		if (throttle_attach(b->v->dev->throttles[i], &b->v->home) < 0)
+			return -1;
 	*state = b;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_limited(state, &(struct rate_limits){.bw = 0});
+}
+
+/* One packet each 10 ms, each way. */
+static int set_up_100_a_second(void **state)
+{
+	return set_up_limited(state, &(struct rate_limits){.ops = 100, .ops_burst = 1});
 }
 
 static int tear_down(void **state)
@@ -270,6 +286,68 @@ static void buffers_shorter_than_a_header_need_a_reset(void **state)
 	virtio_kick(b->v->dev, 0);
 	assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
 	assert_int_equal(used(b, 0), -1);
+}
+
+/* -- rate limits ------------------------------------------------------------------------------ */
+
+#define LIMITED 6
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void packets_in_come_at_their_rate(void **state)
+{
+	struct bench *b = *state;
+	uint64_t begin = now_ns(), waits, ns;
+
+	vdev_start(b->v, BIT(VIRTIO_NET_F_MRG_RXBUF), 2, 16);
+	for (int i = 0; i < LIMITED; i++) {
+		vdev_offer1(b->v, 0, vdev_alloc(b->v, 2048), 2048, true);
+		arrive(b, 0, 60);
+	}
+	virtio_kick(b->v->dev, 0);
+	virtio_kick(b->v->dev, 0); /* does not help */
+	for (int i = 0; i < LIMITED; i++)
+		vdev_until(b->v, used(b, 0) == 72);
+	assert_true(now_ns() - begin >= (LIMITED - 1) * UINT64_C(10000000));
+	throttle_get(b->v->dev->throttles[0], &waits, &ns);
+	assert_true(waits >= 1 && ns > 0);
+	throttle_get(b->v->dev->throttles[1], &waits, &ns);
+	assert_int_equal(waits | ns, 0);
+}
+
+static void packets_out_go_at_their_rate(void **state)
+{
+	struct bench *b = *state;
+	uint64_t begin = now_ns(), at;
+	uint8_t got[400];
+
+	vdev_start(b->v, 0, 2, 16);
+	at = vdev_alloc(b->v, 312);
+	for (int i = 0; i < LIMITED; i++)
+		vdev_offer1(b->v, 1, at, 312, false);
+	virtio_kick(b->v->dev, 1);
+	for (int i = 0; i < LIMITED; i++)
+		vdev_until(b->v, used(b, 1) == 0);
+	assert_true(now_ns() - begin >= (LIMITED - 1) * UINT64_C(10000000));
+	for (int i = 0; i < LIMITED; i++)
+		assert_int_equal(recv(b->theirs[0], got, sizeof(got), 0), 312);
+	assert_int_equal(counters(b).tx_packets, LIMITED);
+	/* And a reset while one waits. */
+	throttle_charge(b->v->dev->throttles[1], 50, 0);
+	vdev_offer1(b->v, 1, at, 312, false);
+	virtio_kick(b->v->dev, 1);
+	assert_true(b->net->pairs[0].tx_place.waiting);
+	vdev_start(b->v, 0, 2, 16);
+	assert_false(b->net->pairs[0].tx_place.waiting);
+	vdev_offer1(b->v, 1, vdev_alloc(b->v, 312), 312, false);
+	virtio_kick(b->v->dev, 1);
+	vdev_until(b->v, used(b, 1) == 0);
 }
 
 static void with_the_link_down_nothing_moves(void **state)
@@ -612,7 +690,8 @@ static void the_configuration_is_told(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define T(name)		cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define LIMITED_T(name) cmocka_unit_test_setup_teardown(name, set_up_100_a_second, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(a_packet_comes_in),
 		T(without_buffers_packets_wait),
@@ -622,6 +701,8 @@ int main(void)
 		T(reset_forgets_the_packet_in_hand),
 		T(buffers_shorter_than_a_header_need_a_reset),
 		T(with_the_link_down_nothing_moves),
+		LIMITED_T(packets_in_come_at_their_rate),
+		LIMITED_T(packets_out_go_at_their_rate),
 		T(packets_go_out),
 		T(malformed_packets_are_dropped),
 		T(a_full_other_side_is_waited_for),

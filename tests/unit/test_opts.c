@@ -335,7 +335,12 @@ static void halt_poll(void **state)
 	refuses("--halt-poll|adaptiv", "--halt-poll: policy: \"adaptiv\" is unknown: expected "
 				       "adaptive, kernel, fixed, always or off");
 	refuses("--halt-poll|tea=3", "--halt-poll: \"tea\" is an unknown key: expected policy, "
-				     "max, grow, grow-start, shrink, bias, cpu-max or vcpu");
+				     "max, grow, grow-start, shrink, bias, cpu-max, vcpu or group");
+	takes("--halt-poll|group=on");
+	assert_int_equal(cfg.halt_poll.group, 1);
+	takes("--halt-poll|kernel");
+	assert_int_equal(cfg.halt_poll.group, 0);
+	refuses("--halt-poll|group=2", "--halt-poll: group: \"2\" is unknown: expected on or off");
 	takes("--halt-poll|cpu-max=5%");
 	assert_int_equal(cfg.halt_poll.cpu_max, 500);
 	takes("--halt-poll|cpu-max=0.25");

@@ -272,6 +272,23 @@ static void parameters_are_checked(void **state)
 	params.size = 0;
 	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
 
+	/* One built against the second: what it has counts, and what came after is the default. */
+	params = defaults();
+	params.policy = CATNAP_POLICY_FIXED;
+	params.cpu_max = 700;
+	params.group = 1;
+	params.size = offsetof(struct catnap_halt_poll, group);
+	assert_int_equal(catnap_policy_create(&params, &p), 0);
+	assert_int_equal(policy_cpu_max(p), 700);
+	assert_false(policy_shares(p));
+	params.size = sizeof(params);
+	assert_int_equal(catnap_policy_set(p, &params), 0);
+	assert_true(policy_shares(p));
+	catnap_policy_destroy(&p);
+	params.cpu_max = 10001;
+	params.size = offsetof(struct catnap_halt_poll, group);
+	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
+
 	memset(&larger, 0xff, sizeof(larger));
 	larger.params = defaults();
 	larger.params.size = sizeof(larger);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -624,6 +625,37 @@ static void connections_are_bounded(void **state)
 	close_listener(b, l, 52);
 }
 
+/* Who connects when there is no descriptor left is served when there is one, though nobody else
+ * connects: an edge does not come twice. */
+static void without_a_descriptor_the_host_waits(void **state)
+{
+	struct bench *b = *state;
+	struct vsock_counters c;
+	struct rlimit old, low;
+	struct vsock_hdr h;
+	int fd;
+
+	start(b, 32);
+	for (int i = 0; i < 20; i++)
+		vdev_turn(b->v);
+	fd = dial(b);
+	assert_int_equal(send(fd, "CONNECT 1234\n", 13, 0), 13);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low = old;
+	low.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	for (int i = 0; i < 20; i++)
+		vdev_turn(b->v);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	vsock_get_counters(b->vs, &c);
+	assert_true(c.accept_waits > 0);
+	assert_int_equal(b->vs->conn_count, 0);
+	vdev_until(b->v, hear(b, &h, NULL));
+	assert_int_equal(h.op, VSOCK_OP_REQUEST);
+	assert_int_equal(h.dst_port, 1234);
+	close(fd);
+}
+
 static void malformed_queues_need_a_reset(void **state)
 {
 	struct bench *b = *state;
@@ -702,6 +734,7 @@ int main(void)
 		T(a_second_request_ends_the_connection),
 		T(answers_are_bounded),
 		T(connections_are_bounded),
+		T(without_a_descriptor_the_host_waits),
 		T(malformed_queues_need_a_reset),
 		T(wrong_configurations_are_told),
 	};

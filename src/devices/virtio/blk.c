@@ -4,8 +4,8 @@
  *
  * A request is a sequence of operations on the image, each decided by what is left to do: what was
  * read or written short is continued, and so is what has to go through a buffer of ours in pieces.
- * An operation goes into the ring of the thread that runs the request; where there is none to be
- * had, it is a plain system call.
+ * An operation that waits for no device is done at once; others go into the ring of the thread that
+ * runs the request; where there is none to be had, they are plain system calls (blk_op.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "devices/virtio/blk.h"
+#include "devices/virtio/blk_op.h"
 
 #define TYPE_BLOCK 2
 
@@ -125,6 +126,7 @@ struct request {
 
 /* Requests are found by the lock's holder; those that are never used cost no memory. */
 struct blk_queue {
+	struct throttle_place place;
 	struct request *requests; /* QUEUE_SIZE */
 	uint16_t free[QUEUE_SIZE], free_count;
 };
@@ -138,20 +140,11 @@ struct blk {
 	_Atomic bool write_through;
 	_Atomic bool told_ringless;
 	_Atomic unsigned int bounces; /* buffers of requests in flight */
+	struct throttle throttle;
 	struct blk_queue queues[BLK_QUEUES_MAX];
 };
 
 /* -- one operation ---------------------------------------------------------------------------- */
-
-enum op_kind { OP_READ, OP_WRITE, OP_SYNC, OP_ALLOCATE };
-
-struct op {
-	enum op_kind kind;
-	int fd, flags;
-	uint64_t offset, len;
-	const struct iovec *iov;
-	unsigned int count;
-};
 
 static const _Alignas(4096) char zeroes[PAGE];
 
@@ -178,43 +171,44 @@ static bool get_bounce(struct request *r, size_t len)
 }
 
 /* Reading and writing. */
-static int plan_transfer(struct request *r, struct op *op)
+static void plan_transfer(struct request *r, struct blk_op *op)
 {
 	const struct blk_image *img = &r->blk->image;
+	uint64_t piece = r->left < BOUNCE_MAX ? r->left : BOUNCE_MAX;
 
 	op->offset = r->offset;
+	op->len = r->left;
 	op->iov = r->iov;
 	op->count = r->count;
 	op->fd = img->fd;
 	r->bounced = false;
 	if ((r->offset | r->left) & (img->file_align - 1)) {
 		op->fd = img->unaligned_fd;
-		return 0;
+		return;
 	}
 	if (img->mem_align == 1 || buffers_aligned(img, r))
-		return 0;
-	op->len = r->left < BOUNCE_MAX ? r->left : BOUNCE_MAX;
+		return;
 	/* The first piece is the longest. */
-	if (!r->bounce && !get_bounce(r, op->len)) {
+	if (!r->bounce && !get_bounce(r, piece)) {
 		op->fd = img->unaligned_fd;
-		return 0;
+		return;
 	}
-	if (op->kind == OP_WRITE)
+	op->len = piece;
+	if (op->kind == BLK_OP_WRITE)
 		iov_read(r->iov, r->count, 0, r->bounce, op->len);
 	r->bounced = true;
 	r->bounce_iov = (struct iovec){r->bounce, op->len};
 	op->iov = &r->bounce_iov;
 	op->count = 1;
-	return 0;
 }
 
 /* A piece of zeroes, for file systems that cannot allocate them; all entries are the same page. */
-static void plan_zeroes(struct request *r, struct op *op)
+static void plan_zeroes(struct request *r, struct blk_op *op)
 {
 	const struct blk_image *img = &r->blk->image;
 	unsigned int n = 0;
 
-	op->kind = OP_WRITE;
+	op->kind = BLK_OP_WRITE;
 	op->offset = r->offset;
 	op->fd = (r->offset | r->left) & (img->file_align - 1) ? img->unaligned_fd : img->fd;
 	for (uint64_t left = r->left; left && n < BUFFERS; n++) {
@@ -222,92 +216,52 @@ static void plan_zeroes(struct request *r, struct op *op)
 
 		r->buffers[n] = (struct iovec){(char *)zeroes, len};
 		left -= len;
+		op->len += len;
 	}
 	op->iov = r->buffers;
 	op->count = n;
 }
 
-static int plan(struct request *r, struct op *op)
+static void plan(struct request *r, struct blk_op *op)
 {
 	bool through = atomic_load_explicit(&r->blk->write_through, memory_order_relaxed);
 
-	*op = (struct op){.fd = r->blk->image.fd};
+	*op = (struct blk_op){.fd = r->blk->image.fd};
 	if (r->sync || r->type == T_FLUSH) {
-		op->kind = OP_SYNC;
+		op->kind = BLK_OP_SYNC;
 	} else if (r->type == T_IN) {
-		op->kind = OP_READ;
-		return plan_transfer(r, op);
+		op->kind = BLK_OP_READ;
+		plan_transfer(r, op);
 	} else if (r->type == T_OUT) {
-		op->kind = OP_WRITE;
+		op->kind = BLK_OP_WRITE;
 		op->flags = through ? RWF_DSYNC : 0;
-		return plan_transfer(r, op);
+		plan_transfer(r, op);
 	} else if (r->zeroing) {
 		plan_zeroes(r, op);
 	} else {
 		bool unmap = r->type == T_DISCARD || (r->ranges[r->range].flags & SEGMENT_UNMAP);
 
-		op->kind = OP_ALLOCATE;
+		op->kind = BLK_OP_ALLOCATE;
 		op->flags =
 			(unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
 		op->offset = r->offset;
 		op->len = r->left;
 	}
-	return 0;
 }
 
 /* Into the ring. False: it has to be done right here. */
-static bool queue_op(struct request *r, struct op *op)
+static bool queue_op(struct request *r, const struct blk_op *op)
 {
 	struct catnap_halter *self = halter_self();
-	struct io_uring_sqe *sqe;
-	int err = 0;
+	int ret;
 
 	if (!self)
 		return false;
-	sqe = ring_get(&self->ring, &err);
-	if (!sqe) {
-		if (err != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
-			virtio_log(&r->blk->dev, "without io_uring, which is slow: %s",
-				   strerror(-err));
-		return false;
-	}
-	switch (op->kind) {
-	case OP_READ:
-		io_uring_prep_readv(sqe, op->fd, op->iov, op->count, op->offset);
-		break;
-	case OP_WRITE:
-		io_uring_prep_writev2(sqe, op->fd, op->iov, op->count, op->offset, op->flags);
-		break;
-	case OP_SYNC:
-		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
-		break;
-	case OP_ALLOCATE:
-		io_uring_prep_fallocate(sqe, op->fd, op->flags, (off_t)op->offset, (off_t)op->len);
-		break;
-	}
-	ring_queue(&self->ring, sqe, &r->req);
-	return true;
-}
-
-static int do_op(const struct op *op)
-{
-	ssize_t n = -1;
-
-	switch (op->kind) {
-	case OP_READ:
-		n = preadv(op->fd, op->iov, (int)op->count, (off_t)op->offset);
-		break;
-	case OP_WRITE:
-		n = pwritev2(op->fd, op->iov, (int)op->count, (off_t)op->offset, op->flags);
-		break;
-	case OP_SYNC:
-		n = fdatasync(op->fd);
-		break;
-	case OP_ALLOCATE:
-		n = fallocate(op->fd, op->flags, (off_t)op->offset, (off_t)op->len);
-		break;
-	}
-	return n < 0 ? -errno : (int)n;
+	ret = blk_op_queue(op, &self->ring, &r->req);
+	if (ret < 0 && ret != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
+		virtio_log(&r->blk->dev, "without io_uring, which is slow: %s%s", strerror(-ret),
+			   ring_advice(ret));
+	return ret == 0;
 }
 
 /* -- the sequence of them --------------------------------------------------------------------- */
@@ -436,32 +390,33 @@ static void complete(struct request *r)
 	virtio_request_end(&blk->dev);
 }
 
-/* Goes on with the request until it waits for the ring, or is complete. */
-static void go_on(struct request *r)
+/* Goes on with the request until it waits for the ring, or is complete. *@budget: bytes that this
+ * thread may copy by itself. */
+static void go_on(struct request *r, uint32_t *budget)
 {
-	struct op op;
-	int ret;
+	struct blk_op op;
+	int res;
 
-	for (;;) {
-		ret = plan(r, &op);
-		if (ret == 0 && queue_op(r, &op))
-			return;
-		if (ret == 0)
-			ret = do_op(&op);
-		if (ret == -ENOMEM ? fail(r, ret) : advance(r, ret))
-			break;
-	}
+	do {
+		plan(r, &op);
+		if (!blk_op_here(&r->blk->image, &op, budget, &res)) {
+			if (queue_op(r, &op))
+				return;
+			res = blk_op_do(&op);
+		}
+	} while (!advance(r, res));
 	complete(r);
 }
 
 static void on_done(struct ring_req *req, int res)
 {
 	struct request *r = (struct request *)req;
+	uint32_t budget = BLK_HERE_MAX;
 
 	if (advance(r, res))
 		complete(r);
 	else
-		go_on(r);
+		go_on(r, &budget);
 }
 
 /* -- what a request asks for ------------------------------------------------------------------ */
@@ -618,10 +573,49 @@ static struct request *take(struct blk *blk, unsigned int index, struct vq_chain
 	return r;
 }
 
+/* Queue lock held. There is a request, which has to wait; the kick comes back when it need not. */
+static bool has_to_wait(struct blk *blk, unsigned int index)
+{
+	struct blk_queue *bq = &blk->queues[index];
+	struct virtqueue *q = &blk->dev.queues[index].vq;
+
+	if (!blk->throttle.on || !atomic_load(&blk->dev.running) || !bq->free_count)
+		return false;
+	if (!vq_waiting(q)) {
+		throttle_rest(&blk->throttle, &bq->place);
+		return false;
+	}
+	if (throttle_pass(&blk->throttle, &bq->place, halter_self()))
+		return false;
+	vq_kicks(q, false);
+	return true;
+}
+
+static uint64_t bytes_of(const struct request *r)
+{
+	if (r->type == T_IN || r->type == T_OUT)
+		return r->left;
+	return r->type == T_WRITE_ZEROES ? r->ranges[0].sectors * (uint64_t)BLK_SECTOR : 0;
+}
+
+/* Does what the request that was taken asks for. */
+static void begin(struct request *r, const struct vq_chain *c, uint32_t *budget)
+{
+	bool something = parse(r, c);
+
+	virtio_count(&r->blk->dev.counters.requests, 1);
+	throttle_charge(&r->blk->throttle, 1, something ? bytes_of(r) : 0);
+	if (something)
+		go_on(r, budget);
+	else
+		complete(r);
+}
+
 static void kick(struct virtio_device *dev, unsigned int index)
 {
 	struct blk *blk = (struct blk *)dev;
 	struct virtqueue *q = &dev->queues[index].vq;
+	uint32_t budget = BLK_HERE_KICK_MAX;
 	unsigned int limit = QUEUE_SIZE;
 	struct request *r;
 	struct vq_chain c;
@@ -630,18 +624,17 @@ static void kick(struct virtio_device *dev, unsigned int index)
 
 	do {
 		pthread_mutex_lock(&q->lock);
+		if (has_to_wait(blk, index)) {
+			pthread_mutex_unlock(&q->lock);
+			return;
+		}
 		r = take(blk, index, &c, &ret);
 		if (ret < 0)
 			virtio_broken(dev, q->fault);
 		more = r || (ret == 0 && vq_kicks(q, true));
 		pthread_mutex_unlock(&q->lock);
-		if (r) {
-			virtio_count(&dev->counters.requests, 1);
-			if (parse(r, &c))
-				go_on(r);
-			else
-				complete(r);
-		}
+		if (r)
+			begin(r, &c, &budget);
 		if (more && !--limit) {
 			more = !virtio_kick_later(dev, index);
 			limit = QUEUE_SIZE;
@@ -678,7 +671,10 @@ static void start(struct virtio_device *dev)
 
 static void reset(struct virtio_device *dev)
 {
-	((struct blk *)dev)->config.writeback = 1;
+	struct blk *blk = (struct blk *)dev;
+
+	blk->config.writeback = 1;
+	throttle_reset(&blk->throttle);
 }
 
 static const struct virtio_ops ops = {
@@ -748,6 +744,7 @@ static void free_blk(struct blk *blk)
 {
 	for (unsigned int i = 0; i < BLK_QUEUES_MAX; i++)
 		free(blk->queues[i].requests);
+	throttle_fini(&blk->throttle);
 	blk_image_close(&blk->image);
 	free(blk);
 }
@@ -798,12 +795,17 @@ int blk_create(const struct blk_config *cfg, const struct dma *dma, struct virti
 	fill_config(blk, cfg->queues);
 	ret = make_queues(blk);
 	if (ret == 0)
+		ret = throttle_init(&blk->throttle, &cfg->limits);
+	if (ret == 0)
 		ret = virtio_init(&blk->dev, QUEUE_SIZE);
 	if (ret < 0) {
 		snprintf(why, size, "disk: %s: %s", cfg->path, strerror(-ret));
 		free_blk(blk);
 		return ret;
 	}
+	for (unsigned int i = 0; i < cfg->queues; i++)
+		blk->queues[i].place.task = &blk->dev.queues[i].kick_task;
+	blk->dev.throttles[0] = &blk->throttle;
 	*out = &blk->dev;
 	return 0;
 }

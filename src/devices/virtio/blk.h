@@ -2,8 +2,9 @@
 /*
  * The virtio block device (virtio 1.2, section 5.2), on a file or a block device of the host.
  *
- * Requests go into the ring of the thread that processes the kick, and complete there; data moves
- * between the image and the guest's buffers with no copy. Any number of requests are in flight at
+ * What the host has in memory is read within the kick (blk_op.h); other requests go into the ring
+ * of the thread that processes the kick, and complete there. Data moves between the image and the
+ * guest's buffers with no buffer between. Any number of requests are in flight at
  * once, in any order: the driver orders what it wants ordered by waiting and by flushes.
  *
  * Writes are write-back, and a flush is an fdatasync(2), if the driver has taken
@@ -11,15 +12,18 @@
  * gets its writes synchronous (RWF_DSYNC). An error of the host is VIRTIO_BLK_S_IOERR, and nothing
  * else happens.
  *
- * blk_image.c opens the image and finds out what it can do; blk.c is the device.
+ * blk_image.c opens the image and finds out what it can do; blk_op.c is one operation on it; blk.c
+ * is the device.
  */
 #ifndef DEVICES_VIRTIO_BLK_H
 #define DEVICES_VIRTIO_BLK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/rate.h"
 #include "devices/virtio/virtio.h"
 
 #define BLK_SECTOR     512u
@@ -32,6 +36,8 @@ struct blk_config {
 	bool direct;	 /* around the host's page cache */
 	const char *id;	 /* what the guest sees as its serial; NULL or "": none */
 	uint16_t queues; /* 1 to BLK_QUEUES_MAX */
+	/* Bytes: what is read, written or to be zeroed; operations: all requests. */
+	struct rate_limits limits;
 };
 
 struct blk_image {
@@ -44,6 +50,8 @@ struct blk_image {
 	uint32_t physical;
 	uint32_t io_min, io_opt; /* bytes; 0: not known */
 	bool discard;		 /* holes can be punched */
+	bool in_memory;		 /* its file system is memory: no operation waits for a device */
+	_Atomic bool no_nowait;	 /* found out: preadv2(2) has no RWF_NOWAIT here; any thread */
 };
 
 /* Opens, checks and locks the image: 0, or -errno with a sentence without newline in @why. */

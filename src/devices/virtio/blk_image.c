@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "devices/virtio/blk.h"
@@ -91,6 +93,16 @@ static bool can_punch(int fd, uint64_t end)
 			 (off_t)((end + PAGE - 1) & ~(uint64_t)(PAGE - 1)), PAGE) == 0;
 }
 
+/* What was swapped out has to be read, as any of the guest's own memory has. */
+static bool in_memory(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return false;
+	return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC;
+}
+
 static void file_properties(struct blk_image *img, const struct stat *st, bool readonly)
 {
 	/* A partition table is in units of the logical size, so that may not depend on where the
@@ -101,6 +113,7 @@ static void file_properties(struct blk_image *img, const struct stat *st, bool r
 				? (uint32_t)st->st_blksize
 				: BLK_SECTOR;
 	img->discard = !readonly && can_punch(img->fd, (uint64_t)st->st_size);
+	img->in_memory = in_memory(img->fd);
 }
 
 static void device_properties(struct blk_image *img, bool readonly)

@@ -77,11 +77,12 @@ static int spread(struct net_pair *p)
 	virtio_count(&p->rx_bytes, p->len - sizeof(struct net_hdr));
 	virtio_count(&p->rx->dev->counters.requests, 1);
 	virtio_count(&p->rx->dev->counters.read_bytes, p->len - sizeof(struct net_hdr));
+	throttle_charge(&p->net->rx_throttle, 1, p->len - sizeof(struct net_hdr));
 	return 1;
 }
 
-/* What receive_one() found. */
-enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN };
+/* What receive_one() found; LIMITED: it has to wait, and p->rx_task comes back. */
+enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN, RX_LIMITED };
 
 /* Reads a packet: into the first chain, and what does not fit into the spill buffer. */
 static enum rx read_packet(struct net *net, struct net_pair *p)
@@ -146,7 +147,10 @@ static void receive(struct net *net, struct net_pair *p)
 		return;
 	}
 	while (what == RX_DONE && batch++ < NET_BATCH) {
-		what = receive_one(net, p);
+		if (throttle_pass(&net->rx_throttle, &p->rx_place, p->home))
+			what = receive_one(net, p);
+		else
+			what = RX_LIMITED;
 		if (what == RX_STARVED) {
 			if (vq_kicks(vq, true))
 				what = RX_DONE; /* it has just added some */
@@ -154,8 +158,10 @@ static void receive(struct net *net, struct net_pair *p)
 				virtio_count(&p->rx_starved, 1);
 		}
 	}
-	if (what == RX_EMPTY)
+	if (what == RX_EMPTY || what == RX_LIMITED)
 		vq_kicks(vq, false);
+	if (what == RX_EMPTY || what == RX_STARVED)
+		throttle_rest(&net->rx_throttle, &p->rx_place);
 	virtio_publish(&net->dev, p->rx->index);
 	if (what == RX_BROKEN) {
 		vq->broken = true;
@@ -231,6 +237,7 @@ static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 		virtio_count(&p->tx_bytes, len);
 		virtio_count(&net->dev.counters.requests, 1);
 		virtio_count(&net->dev.counters.written_bytes, len);
+		throttle_charge(&net->tx_throttle, 1, len);
 		return 0;
 	}
 	if (errno == EAGAIN)
@@ -241,12 +248,23 @@ drop:
 	return 0;
 }
 
+/* Queue lock held. There is a packet, and it has to wait; p->tx_task comes back then. */
+static bool has_to_wait(struct net *net, struct net_pair *p)
+{
+	if (!net->tx_throttle.on)
+		return false;
+	if (vq_waiting(&p->tx->vq))
+		return !throttle_pass(&net->tx_throttle, &p->tx_place, p->home);
+	throttle_rest(&net->tx_throttle, &p->tx_place);
+	return false;
+}
+
 static void transmit(struct net *net, struct net_pair *p)
 {
 	struct virtqueue *vq = &p->tx->vq;
 	unsigned int batch = 0;
 	bool again = false, blocked = false;
-	int ret;
+	int ret = 0;
 
 	pthread_mutex_lock(&vq->lock);
 	if (!usable(net, p, vq) || p->tx_blocked) {
@@ -257,6 +275,8 @@ static void transmit(struct net *net, struct net_pair *p)
 	do {
 		struct vq_chain chain = {.iov = p->tx_iov + 1, .max = NET_CHAIN_MAX};
 
+		if (has_to_wait(net, p))
+			break;
 		ret = vq_pop(vq, &chain);
 		if (ret == 0 && vq_kicks(vq, true))
 			continue;
@@ -391,6 +411,8 @@ static void reset(struct virtio_device *dev)
 	net_set_offloads(net, 0);
 	if (net->backend.set_pairs)
 		net->backend.set_pairs(net->backend.ctx, 1);
+	throttle_reset(&net->rx_throttle);
+	throttle_reset(&net->tx_throttle);
 	/* Nobody is to be woken for what no driver takes. */
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
@@ -440,9 +462,15 @@ int net_create(const struct net_config *cfg, struct net **out)
 	net->dev.dma = cfg->dma;
 	net->dev.log = cfg->log;
 	net->dev.log_ctx = cfg->log_ctx;
-	ret = virtio_init(&net->dev, VQ_SIZE_MAX);
+	ret = throttle_init(&net->rx_throttle, &cfg->limits);
+	if (ret == 0)
+		ret = throttle_init(&net->tx_throttle, &cfg->limits);
+	if (ret == 0)
+		ret = virtio_init(&net->dev, VQ_SIZE_MAX);
 	if (ret < 0)
 		goto fail;
+	net->dev.throttles[0] = &net->rx_throttle;
+	net->dev.throttles[1] = &net->tx_throttle;
 	for (unsigned int i = 0; i < cfg->pairs; i++) {
 		struct net_pair *p = &net->pairs[i];
 
@@ -454,10 +482,14 @@ int net_create(const struct net_config *cfg, struct net **out)
 		p->tx_watch.ready = tx_ready;
 		p->rx_task.run = rx_again;
 		p->tx_task.run = tx_again;
+		p->rx_place.task = &p->rx_task;
+		p->tx_place.task = &p->tx_task;
 	}
 	*out = net;
 	return 0;
 fail:
+	throttle_fini(&net->rx_throttle);
+	throttle_fini(&net->tx_throttle);
 	free(net->name);
 	free(net->pairs);
 	free(net);
@@ -472,6 +504,8 @@ void net_destroy(struct net **netp)
 		return;
 	*netp = NULL;
 	virtio_fini(&net->dev);
+	throttle_fini(&net->rx_throttle);
+	throttle_fini(&net->tx_throttle);
 	if (net->backend.close)
 		net->backend.close(net->backend.ctx);
 	free(net->name);

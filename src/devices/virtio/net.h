@@ -11,6 +11,7 @@
 #ifndef DEVICES_VIRTIO_NET_H
 #define DEVICES_VIRTIO_NET_H
 
+#include "devices/rate.h"
 #include "devices/virtio/virtio.h"
 
 #define VIRTIO_ID_NET 1
@@ -38,7 +39,8 @@ struct net_config {
 	const int
 		*fds; /* one for each pair, O_NONBLOCK; they stay the caller's, or the backend's */
 	uint8_t mac[6];
-	uint16_t mtu; /* 0: not told */
+	uint16_t mtu;		   /* 0: not told */
+	struct rate_limits limits; /* of each direction by itself; an operation is a packet */
 	struct net_backend backend;
 	const char *name; /* for messages; copied */
 	const struct dma *dma;

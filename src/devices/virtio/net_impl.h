@@ -67,6 +67,7 @@ struct net_pair {
 	struct virtio_queue_state *rx, *tx;
 	struct ring_watch rx_watch, tx_watch;
 	struct halter_task rx_task, tx_task;
+	struct throttle_place rx_place, tx_place; /* in net->rx_throttle, net->tx_throttle */
 
 	/*
 	 * Under the receive queue's lock. The packet in hand, if used is not 0: of its len bytes,
@@ -99,6 +100,7 @@ struct net {
 	struct net_pair *pairs;
 	char *name;
 	_Atomic bool link_up;
+	struct throttle rx_throttle, tx_throttle;
 };
 
 /* Which queue is the control queue: the one after all pairs, or, without MQ, after the first. */

@@ -29,6 +29,7 @@
 
 #include "devices/dma.h"
 #include "devices/virtio/queue.h"
+#include "devices/virtio/throttle.h"
 #include "poll/halter.h"
 
 /* Device status (2.1). */
@@ -92,7 +93,7 @@ struct virtio_queue_state {
 	struct virtio_device *dev;
 	unsigned int index;
 	uint16_t size_max;	      /* offered */
-	struct halter_task kick_task; /* a kick on its way to the I/O thread */
+	struct halter_task kick_task; /* a kick on its way to the I/O thread, or one that waited */
 };
 
 #define VIRTIO_QUEUES_MAX \
@@ -111,6 +112,8 @@ struct virtio_device {
 	const struct dma *dma;
 	struct catnap_halter *home; /* where input is waited for; a vCPU's or the I/O thread's */
 	struct catnap_halter *io;   /* the I/O thread's; NULL: whoever kicks does the work */
+	/* The device's rate limits; NULL: none. They are attached to home by whoever sets that. */
+	struct throttle *throttles[2];
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	void (*log)(void *ctx, const char *message); /* see virtio_log() */

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 #define EVENTS	 32
 #define ROUNDS	 8   /* of EVENTS each, before others on the thread have their turn */
 #define RX_BATCH 256 /* packets, likewise */
+
+#define ACCEPT_AGAIN_MS 50
 
 static struct vsock *to_vsock(struct virtio_device *dev)
 {
@@ -251,6 +254,19 @@ static void serve(struct vsock *vs)
 
 /* -- events ----------------------------------------------------------------------------------- */
 
+/*
+ * The listening socket is armed by edge, so who is not accepted is not told of again. If that was
+ * for want of a descriptor or of memory, there may be one in a while, whoever gives it back.
+ */
+static void accept_later(struct vsock *vs, int err)
+{
+	const struct itimerspec spec = {.it_value.tv_nsec = ACCEPT_AGAIN_MS * 1000000L};
+
+	vs->counters.accept_waits++;
+	virtio_log(&vs->dev, "connections have to wait: %s", strerror(err));
+	(void)timerfd_settime(vs->timer_fd, 0, &spec, NULL); /* no error that it could have */
+}
+
 static void accept_all(struct vsock *vs)
 {
 	int fd;
@@ -262,6 +278,8 @@ static void accept_all(struct vsock *vs)
 		else if (errno != ECONNABORTED && errno != EINTR)
 			break;
 	}
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		accept_later(vs, errno);
 }
 
 static void look(struct vsock *vs)
@@ -276,7 +294,7 @@ static void look(struct vsock *vs)
 			/* One descriptor, one event: none that a former one has freed. */
 			if (ev[i].data.ptr)
 				vsock_conn_event(vs, ev[i].data.ptr, ev[i].events);
-			else
+			else /* the socket, or the timer, which is set anew if need be */
 				accept_all(vs);
 		}
 	}
@@ -338,8 +356,9 @@ static int open_socket(struct vsock *vs, char *why, size_t len)
 	int ret;
 
 	vs->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	vs->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	vs->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (vs->epoll_fd < 0 || vs->listen_fd < 0)
+	if (vs->epoll_fd < 0 || vs->timer_fd < 0 || vs->listen_fd < 0)
 		goto fail;
 	memcpy(at.sun_path, vs->path, strlen(vs->path) + 1);
 	ret = bind(vs->listen_fd, (struct sockaddr *)&at, sizeof(at));
@@ -352,7 +371,8 @@ static int open_socket(struct vsock *vs, char *why, size_t len)
 	if (ret < 0)
 		goto fail;
 	if (listen(vs->listen_fd, 128) == 0 &&
-	    epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->listen_fd, &ev) == 0)
+	    epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->listen_fd, &ev) == 0 &&
+	    epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->timer_fd, &ev) == 0)
 		return 0;
 	ret = -errno;
 	unlink(vs->path);
@@ -368,6 +388,8 @@ static void free_vsock(struct vsock *vs)
 {
 	if (vs->epoll_fd >= 0)
 		close(vs->epoll_fd);
+	if (vs->timer_fd >= 0)
+		close(vs->timer_fd);
 	if (vs->listen_fd >= 0)
 		close(vs->listen_fd);
 	pthread_mutex_destroy(&vs->lock);
@@ -394,7 +416,7 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	vs = calloc(1, sizeof(*vs));
 	if (!vs)
 		return -ENOMEM;
-	vs->epoll_fd = vs->listen_fd = -1;
+	vs->epoll_fd = vs->timer_fd = vs->listen_fd = -1;
 	vs->cid = cfg->cid;
 	memcpy(vs->path, cfg->path, n);
 	pthread_mutex_init(&vs->lock, NULL);

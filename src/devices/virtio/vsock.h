@@ -37,6 +37,7 @@ struct vsock_counters {
 	uint64_t refused;	     /* that did not */
 	uint64_t rx_bytes, tx_bytes; /* to and from the guest */
 	uint64_t credit_violations;  /* connections cut because the guest sent too much */
+	uint64_t accept_waits;	     /* times that the host had no descriptor for a connection */
 };
 
 struct vsock;

@@ -102,6 +102,7 @@ struct vsock {
 
 	pthread_mutex_t lock;
 	int epoll_fd, listen_fd;
+	int timer_fd; /* in the epoll set, too: when to accept again */
 	struct vsock_conn *table[VSOCK_HASH];
 	struct vsock_conn *handshakes; /* linked by next */
 	unsigned int conn_count;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: what ./quickstart shows: a stock Debian kernel that halts in catnap
 # needs: stock-6.12
+# processors: 1
 # limit: 150
 needs_option --initramfs
 guest 100 -k /guest/stock-6.12/vmlinuz -i /guest/stock-6.12/initramfs --cpus 2 -m 512M \

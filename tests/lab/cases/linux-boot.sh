@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: Linux by bzImage, vmlinux and PVH, with ACPI and a device tree, 1 to 16 vCPUs
 # needs: linux
+# processors: 1
 # limit: 900
 # memory: 2048
 needs_option --initramfs --hw

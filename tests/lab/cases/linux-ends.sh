@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: how a Linux guest ends, and how it is ended
 # needs: linux
+# processors: 1
 # limit: 450
 needs_option --initramfs
 for irqchip in user kernel; do

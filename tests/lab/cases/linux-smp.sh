@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: the other processors come up, again and again: 2, 4 and 16 vCPUs, 20 times each
 # needs: linux
+# processors: 1
 # limit: 900
 needs_option --initramfs
 for cpus in 2 4 16; do

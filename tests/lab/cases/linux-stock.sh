@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: stock Debian kernels, 6.1 and 6.12: to a shell on the serial port, commands and answers
 # needs: stock-6.1 stock-6.12
+# processors: 1
 # limit: 400
 # memory: 2048
 needs_option --initramfs

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `catnap stat`: what a running VM's vCPUs do when they halt, a line for each, again and again. It
+ * reads the JSON documents that `catnap run --stats-socket` gives out; a figure that is not there
+ * is shown as a dash.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+#include <json-c/json.h>
+
+#include "cli/cmd.h"
+#include "cli/opts.h"
+
+#define PATIENCE_MS 5000
+#define MOST	    (16u << 20) /* of a document */
+
+/* Halts of 128 ns to 1 s and more: one character of the picture for each octave. */
+#define HIST_FIRST 8
+#define HIST_LAST  31
+
+/* The last bucket of the learner's histograms, from 2^25 ns on: not a time. */
+#define LONGER_US 33554
+
+struct stat_cfg {
+	uint64_t interval_ns;
+	uint32_t count; /* 0: until the VM ends */
+	bool json, learned;
+};
+
+static const struct opt_def options[] = {
+	{.f = {.name = "interval",
+	       .type = OPT_TIME,
+	       .offset = offsetof(struct stat_cfg, interval_ns),
+	       .min = 1000000,
+	       .max = UINT64_C(3600000000000)},
+	 .letter = 'i',
+	 .form = "TIME",
+	 .help = "The time between two looks.",
+	 .def = "1s"},
+	{.f = {.name = "count",
+	       .type = OPT_U32,
+	       .offset = offsetof(struct stat_cfg, count),
+	       .min = 1},
+	 .letter = 'n',
+	 .form = "N",
+	 .help = "Looks so many times.",
+	 .def = "until the VM ends"},
+	{.f = {.name = "learned", .type = OPT_FLAG, .offset = offsetof(struct stat_cfg, learned)},
+	 .letter = 'l',
+	 .help = "Shows what policy adaptive has learned, too."},
+	{.f = {.name = "json", .type = OPT_FLAG, .offset = offsetof(struct stat_cfg, json)},
+	 .letter = 'j',
+	 .help = "Prints the documents as they come, one a line."},
+	{.f = {.name = NULL}},
+};
+
+static const struct opt_command command = {
+	.name = "stat",
+	.synopsis = "[OPTIONS] SOCKET",
+	.summary = "Shows the halts of a running VM, which was started with --stats-socket SOCKET: "
+		   "first all since its start, then those of each interval.",
+	.options = options,
+	.notes =
+		"Exit status: 0; 1 there is no such VM, or it ended before the first look; 2 wrong "
+		"command line.\n",
+	.arg_name = "SOCKET",
+	.min_args = 1,
+	.max_args = 1,
+};
+
+/* -- getting a document ----------------------------------------------------------------------- */
+
+/* Everything up to the end, for the caller to free; NULL with errno. */
+static char *read_all(int fd)
+{
+	size_t size = 65536, used = 0;
+	char *text = malloc(size + 1);
+
+	while (text) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+		char *more;
+
+		if (poll(&p, 1, PATIENCE_MS) == 0) {
+			errno = ETIMEDOUT;
+			break;
+		}
+		n = read(fd, text + used, size - used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			break;
+		if (n == 0) {
+			text[used] = '\0';
+			return text;
+		}
+		used += (size_t)n;
+		if (used < size)
+			continue;
+		errno = EFBIG;
+		more = size < MOST ? realloc(text, 2 * size + 1) : NULL;
+		if (!more)
+			break;
+		text = more;
+		size *= 2;
+	}
+	free(text);
+	return NULL;
+}
+
+/* NULL with errno. */
+static char *get(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char *text;
+	int fd;
+
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		errno = ENAMETOOLONG;
+		return NULL;
+	}
+	memcpy(addr.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return NULL;
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		text = NULL;
+	else
+		text = read_all(fd);
+	close(fd);
+	return text;
+}
+
+/* -- figures ---------------------------------------------------------------------------------- */
+
+static struct json_object *member(struct json_object *o, const char *name)
+{
+	struct json_object *m = NULL;
+
+	return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, name, &m)
+		       ? m
+		       : NULL;
+}
+
+static uint64_t number(struct json_object *o, const char *name)
+{
+	return json_object_get_uint64(member(o, name));
+}
+
+/* Since the last document; @old NULL: since the start. */
+static uint64_t since(struct json_object *new, struct json_object *old, const char *name)
+{
+	uint64_t a = number(new, name), b = number(old, name);
+
+	return a > b ? a - b : 0;
+}
+
+static uint64_t bucket(struct json_object *o, const char *name, size_t i)
+{
+	struct json_object *a = member(o, name);
+
+	return json_object_is_type(a, json_type_array)
+		       ? json_object_get_uint64(json_object_array_get_idx(a, i))
+		       : 0;
+}
+
+static void print_time(struct json_object *o, const char *name)
+{
+	struct json_object *m = member(o, name);
+	double us = json_object_get_double(m) / 1000;
+
+	if (!m)
+		printf(" %9s", "-");
+	else if (us >= LONGER_US)
+		printf(" %9s", "longer");
+	else if (us < 10000)
+		printf(" %7.1fus", us);
+	else
+		printf(" %7.1fms", us / 1000);
+}
+
+static void print_share(uint64_t part, double whole)
+{
+	if (whole > 0)
+		printf(" %6.1f%%", 100 * (double)part / whole);
+	else
+		printf(" %7s", "-");
+}
+
+/* Halts by length, polled and slept apart: those that ended while polling in the first picture. */
+static void print_hist(struct json_object *new, struct json_object *old, const char *name)
+{
+	static const char levels[] = " .:-=+*#%@";
+	const uint64_t steps = sizeof(levels) - 2;
+	uint64_t n[HIST_LAST + 1] = {0}, most = 1;
+
+	for (size_t i = HIST_FIRST; i <= HIST_LAST; i++) {
+		uint64_t was = bucket(old, name, i), is = bucket(new, name, i);
+
+		n[i] = is > was ? is - was : 0;
+		if (n[i] > most)
+			most = n[i];
+	}
+	printf(" |");
+	for (size_t i = HIST_FIRST; i <= HIST_LAST; i++)
+		putchar(levels[n[i] ? 1 + n[i] * (steps - 1) / most : 0]);
+	printf("|");
+}
+
+static void print_line(const char *who, struct json_object *new, struct json_object *old,
+		       double seconds)
+{
+	uint64_t halts = since(new, old, "halt_exits");
+	struct json_object *policy = member(new, "policy");
+
+	printf("%-4s %-8s", who, policy ? json_object_get_string(policy) : "-");
+	if (seconds > 0)
+		printf(" %8.0f", (double)halts / seconds);
+	else
+		printf(" %8llu", (unsigned long long)halts);
+	print_share(since(new, old, "halt_successful_poll"),
+		    (double)since(new, old, "halt_attempted_poll"));
+	print_share(since(new, old, "halt_poll_fail_ns"), seconds * 1e9);
+	print_share(since(new, old, "cpu_ns"), seconds * 1e9);
+	print_time(new, "window_ns");
+	print_time(new, "price_ns");
+	print_hist(new, old, "halt_poll_success_hist");
+	print_hist(new, old, "halt_wait_hist");
+	printf("\n");
+}
+
+static void print_learned(const char *who, struct json_object *o)
+{
+	struct json_object *learned = member(o, "learned"), *contexts = member(learned, "contexts");
+
+	if (!json_object_is_type(contexts, json_type_array))
+		return;
+	printf("%-4s after          halts samples       p50       p90    window      cost  (a "
+	       "sleep:",
+	       who);
+	print_time(learned, "worth_ns");
+	printf("; relearned %llu times)\n", (unsigned long long)number(learned, "relearned"));
+	for (size_t i = 0; i < json_object_array_length(contexts); i++) {
+		struct json_object *c = json_object_array_get_idx(contexts, i);
+
+		if (!number(c, "halts"))
+			continue;
+		printf("     %-6s %-6s %7llu %7llu", json_object_get_string(member(c, "before")),
+		       json_object_get_string(member(c, "last")),
+		       (unsigned long long)number(c, "halts"),
+		       (unsigned long long)number(c, "samples"));
+		print_time(c, "p50_ns");
+		print_time(c, "p90_ns");
+		print_time(c, "window_ns");
+		print_time(c, "cost_ns");
+		printf("\n");
+	}
+}
+
+/* @seconds 0: since the start, which nobody knows the time of. */
+static void print_table(const struct stat_cfg *cfg, struct json_object *new,
+			struct json_object *old, double seconds)
+{
+	struct json_object *vcpus = member(new, "vcpus"), *before = member(old, "vcpus");
+	struct json_object *io = member(new, "io");
+	size_t n =
+		json_object_is_type(vcpus, json_type_array) ? json_object_array_length(vcpus) : 0;
+
+	printf("%-4s %-8s %8s %7s %7s %7s %9s %9s |%-24s| |%-24s|\n", "vcpu", "policy",
+	       seconds > 0 ? "halts/s" : "halts", "success", "in vain", "cpu", "window", "price",
+	       "polled, 128ns to 1s", "slept");
+	for (size_t i = 0; i < n; i++) {
+		char who[24];
+
+		snprintf(who, sizeof(who), "%zu", i);
+		print_line(who, json_object_array_get_idx(vcpus, i),
+			   before ? json_object_array_get_idx(before, i) : NULL, seconds);
+		if (cfg->learned)
+			print_learned(who, json_object_array_get_idx(vcpus, i));
+	}
+	if (io) {
+		print_line("io", io, member(old, "io"), seconds);
+		if (cfg->learned)
+			print_learned("io", io);
+	}
+	printf("\n");
+}
+
+/* -- the command ------------------------------------------------------------------------------ */
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+static int failed(const char *path, const char *why)
+{
+	char shown[96];
+
+	fprintf(stderr, "catnap stat: %s: %s\n", opt_printable(path, shown, sizeof(shown)), why);
+	return CMD_ERROR;
+}
+
+static int look(const struct stat_cfg *cfg, const char *path)
+{
+	const struct timespec pause = {.tv_sec = (time_t)(cfg->interval_ns / 1000000000u),
+				       .tv_nsec = (long)(cfg->interval_ns % 1000000000u)};
+	struct json_object *old = NULL;
+	double then = 0;
+	int status = CMD_OK;
+
+	for (uint32_t i = 0; (!cfg->count || i < cfg->count) && status == CMD_OK; i++) {
+		struct json_object *new = NULL;
+		char *text;
+		double at;
+
+		if (i)
+			nanosleep(&pause, NULL);
+		text = get(path);
+		at = now();
+		if (!text && i)
+			break; /* it has ended */
+		if (!text) {
+			status = failed(path, strerror(errno));
+			break;
+		}
+		new = json_tokener_parse(text);
+		/* Ended while it was to answer. */
+		if (!*text && i)
+			status = -1;
+		else if (!member(new, "vcpus"))
+			status = failed(path, "no statistics came");
+		else if (cfg->json)
+			printf("%s", text);
+		else
+			print_table(cfg, new, old, i ? at - then : 0);
+		free(text);
+		json_object_put(old);
+		old = new;
+		then = at;
+		if (fflush(stdout))
+			status = CMD_ERROR;
+	}
+	json_object_put(old);
+	return status < 0 ? CMD_OK : status;
+}
+
+int cmd_stat(int argc, char **argv)
+{
+	struct stat_cfg cfg = {.interval_ns = 1000000000};
+	struct opts o;
+	int status = opts_command(&o, &command, argc, argv, &cfg);
+
+	if (status < 0)
+		status = look(&cfg, o.args[0]);
+	opts_free(&o);
+	return status;
+}
