@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: disks, network and sockets together on 4 vCPUs, with pauses and resets of devices, in the sandbox
 # needs: linux sock
+# processors: 1
 # limit: 1100
 # long: 2400
 # memory: 2048
