@@ -413,9 +413,10 @@ def after_guest():
     g.expect((polled, after) == (0, 0), "polled for, though the guest wants no polling")
     g, polled, after, v = run(*on)
     g.expect(polled >= 20 and polled == after, "not polled for after the guest")
-    g.expect(v["window_ns"] == 50000, "for too long")
+    # What a sleep costs here, once that is known; the poll follows it in steps of an eighth.
+    g.expect(abs(v["window_ns"] - (v["price_ns"] or 50000)) <= v["window_ns"] / 8, "not for the price of a sleep")
     g, polled, after, v = run(*on, "--halt-poll", "fixed,max=20us")
-    g.expect(polled == after >= 20 and v["window_ns"] == 20000, "for longer than --halt-poll allows")
+    g.expect(polled == after >= 20 and v["window_ns"] <= 20000, "for longer than --halt-poll allows")
     # A guest that lets its host poll is polled for as ever.
     g, polled, after, v = run(*on, poll="on")
     g.expect(polled >= 20 and after == 0 and v["window_ns"] == 1000000000, "not polled for")
