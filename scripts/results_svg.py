@@ -133,7 +133,8 @@ def bars(title, panels, mark=None, unit=''):
             y = top + i * ROW + ROW / 2
             pic.text(LABELS - 8, y + 4, label, '', 'end')
             pic.bar(kind(label), LABELS, y, value * scale)
-            pic.text(LABELS + value * scale + 5, y + 4, f'{value:.4g}{unit}', 'soft')
+            pic.text(LABELS + max(value, mark or 0) * scale + 5, y + 4,
+                     (f'{value}' if isinstance(value, int) else f'{value:.3f}') + unit, 'soft')
         pic.y = top + len(rs) * ROW + 4
         if mark is not None:
             pic.line('mark', LABELS + mark * scale, top - 2, LABELS + mark * scale, pic.y)
