@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The page that scripts/results makes: test_results.py CATNAP
+
+From kept figures (results.json, a small run; not how fast anything is), and of replay for real."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+CATNAP = sys.argv.pop(1)
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = json.loads((Path(__file__).parent / "results.json").read_text())
+SECTIONS = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "compute", "replay",
+            "mix", "neighbour")
+
+
+def results(*args):
+    return subprocess.run([sys.executable, str(ROOT / "scripts/results"), *map(str, args)],
+                          capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                          timeout=60)
+
+
+def anchor(heading):
+    """As GitHub makes them."""
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def cells(section, mode):
+    """The first row of a mode."""
+    m = re.search(rf"^\| {re.escape(mode)} \|(.*)\|$", section, re.M)
+    return [c.strip() for c in m.group(1).split("|")] if m else None
+
+
+class Results(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+        self.kept = self.folder / "kept"
+        self.kept.mkdir()
+
+    def keep(self, **instead):
+        for name, data in {**KEPT, **instead}.items():
+            if data is not None:
+                (self.kept / f"{name}.json").write_text(json.dumps(data))
+
+    def page(self, out="docs/results.md"):
+        path = self.folder / out
+        p = results("--from", self.kept, "--out", path)
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "", ""))
+        return path.read_text()
+
+    def sections(self, text):
+        """By the workload's name, which the first line of each has."""
+        found = {}
+        for part in re.split(r"^## ", text, flags=re.M)[1:]:
+            m = re.match(r".*\n\n`(\w+)`\. ", part)
+            if m:
+                found[m.group(1)] = part
+        return found
+
+    def check_links(self, text):
+        anchors = {anchor(h) for h in re.findall(r"^#+ (.*)$", text, re.M)}
+        links = re.findall(r"\]\(([^)\s]+)\)", text)
+        self.assertGreater(len(links), len(SECTIONS))
+        for link in links:
+            path, _, fragment = link.partition("#")
+            if path:
+                self.assertTrue((self.folder / "docs" / path).exists()
+                                or (ROOT / "docs" / path).exists(), link)
+            else:
+                self.assertIn(fragment, anchors)
+        return links
+
+    def check_pictures(self):
+        for path in (self.folder / "docs/results").glob("*.svg"):
+            text = path.read_text()
+            root = ElementTree.fromstring(text)
+            self.assertTrue(root.tag.endswith("}svg"), path.name)
+            self.assertIsNotNone(root.find("{http://www.w3.org/2000/svg}title"), path.name)
+            self.assertIsNone(re.search(r'="-?(nan|inf)', text), path.name)
+
+    def test_each_section_is_there(self):
+        self.keep()
+        text = self.page()
+        self.assertEqual(tuple(self.sections(text)), SECTIONS)
+        links = self.check_links(text)
+        self.check_pictures()
+        pictures = [link for link in links if link.endswith(".svg")]
+        self.assertEqual(sorted(pictures), sorted(f"results/{s}.svg" for s in SECTIONS if s != "echo"))
+        self.assertIsNone(re.search(r"\b(nan|inf|None)\b", text))
+
+    def test_same_figures_same_bytes(self):
+        self.keep()
+        first = self.page()
+        pictures = {p.name: p.read_bytes() for p in (self.folder / "docs/results").iterdir()}
+        self.assertEqual(self.page(), first)
+        self.assertEqual({p.name: p.read_bytes() for p in (self.folder / "docs/results").iterdir()},
+                         pictures)
+
+    def test_figures_are_those_of_the_run(self):
+        self.keep()
+        sections = self.sections(self.page())
+        run = next(r for r in KEPT["event"]["runs"] if r["mode"] == "user:kernel")
+        self.assertEqual(cells(sections["event"], "user:kernel"), [
+            f"{run[k] / 1000:.2f}" for k in ("p50_ns", "p90_ns", "p99_ns", "max_ns", "signal_p50_ns",
+                                             "cpu_ns_per_event")] + [f"{run['ratio_p50']:.2f}"])
+        self.assertIn(f"- user:kernel's p50 is {run['ratio_p50']:.2f} of kernel:200us's, its p99 ",
+                      sections["event"])
+        run = next(r for r in KEPT["memory"]["runs"] if r["mode"] == "qemu")
+        self.assertEqual(cells(sections["memory"], "qemu")[0], f"{run['p50_bytes'] / 1024:.0f}")
+        ratio = next(p["ratio"] for r in KEPT["replay"]["runs"] for p in r["policies"]
+                     if r["price_us"] == 50 and r["process"] == "bimodal"
+                     and p["label"] == "kernel,max=200us")
+        half = sections["replay"].split("worth 50 us")[1]
+        self.assertEqual(cells(half, "`bimodal`")[1], f"{ratio:.2f}")
+
+    def test_sentences_follow_the_figures(self):
+        event = json.loads(json.dumps(KEPT["event"]))
+        for r in event["runs"]:
+            r.update(p50_ns=20000 if r["mode"] == "user:adaptive" else 40000, p99_ns=50000,
+                     cpu_ns_per_event=30000 if r["mode"] == "user:adaptive" else 60000,
+                     ratio_p50=0.5 if r["mode"] == "user:adaptive" else 1.0)
+        self.keep(event=event)
+        said = self.sections(self.page())["event"]
+        self.assertIn("- user:adaptive's p50 is 0.50 of kernel:200us's, its p99 1.00, at 0.50 of its "
+                      "processor time.", said)
+        self.assertIn("Lowest p50: user:adaptive (20.0 us)", said)
+
+    def test_what_was_not_measured_is_said(self):
+        self.keep(idle=None)
+        text = self.page()
+        sections = self.sections(text)
+        self.assertIn("Not measured: it needs root", sections["echo"])
+        self.assertIn("Not measured: there is no idle.json.", sections["idle"])
+        self.assertEqual(cells(sections["timer"], "user:off")[0], "failed")
+        self.assertIn("the guest does not finish", sections["timer"])
+        self.assertIn("Without QEMU beside it", sections["blk"])
+        self.assertNotIn("Without QEMU beside it", sections["start"])
+        self.check_links(text)
+
+    def test_caveats_are_those_of_the_host(self):
+        self.keep()
+        text = self.page()
+        for said in ("*Kind of KVM: kvm_pvm.*", "*Price of KVM_RUN: ", "*2 processors.*",
+                     "*A virtual machine itself.*", "made with `--quick`"):
+            self.assertIn(said, text)
+        meta = dict(KEPT["meta"], virtual=False, quick=False, check="ok       kind of KVM      kvm_intel\n")
+        event = dict(KEPT["event"], host=dict(KEPT["event"]["host"], processors=16))
+        self.keep(meta=meta, event=event)
+        text = self.page()
+        for said in ("kvm_pvm", "*2 processors.*", "*A virtual machine itself.*", "--quick"):
+            self.assertNotIn(said, text)
+        self.assertIn("*16 processors.*", text)
+
+    def test_without_a_baseline(self):
+        """Nothing to compare with: no sentence, and no crash."""
+        instead = {}
+        for name in ("event", "idle", "neighbour", "start", "memory"):
+            runs = [{k: v for k, v in r.items() if not k.startswith("ratio")}
+                    for r in KEPT[name]["runs"] if r["mode"] == "user:adaptive"]
+            instead[name] = dict(KEPT[name], runs=runs)
+        self.keep(**instead)
+        text = self.page()
+        self.assertEqual(tuple(self.sections(text)), SECTIONS)
+        self.check_links(text)
+
+    def test_nothing_but_failures(self):
+        self.keep(**{name: dict(KEPT[name], runs=[dict(r, failed=True, samples=0, events=0)
+                                                  for r in KEPT[name]["runs"]])
+                     for name in SECTIONS if name not in ("echo", "replay")})
+        text = self.page()
+        self.assertEqual(tuple(self.sections(text)), SECTIONS)
+        self.check_links(text)
+
+    def test_measures_traces(self):
+        out, kept = self.folder / "docs/results.md", self.folder / "measured"
+        p = results("replay", "--quick", "--catnap", CATNAP, "--keep", kept, "--out", out)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertIn("[1/1] replay", p.stderr)
+        text = out.read_text()
+        row = cells(self.sections(text)["replay"].split("worth 50 us")[1], "`constant,gap=50us`")
+        self.assertEqual((row[0], row[-1]), ("1.00", "1.00"))
+        self.check_links(text)
+        p = results("--from", kept, "--out", out)
+        self.assertEqual((p.returncode, out.read_text()), (0, text), p.stderr)
+
+    def test_usage(self):
+        for args, said in ((("--from", self.folder / "none"), "there are no results in"),
+                           (("no-such",), '"no-such" is not a section'),
+                           (("--catnap", self.folder / "none"), "expected the command"),
+                           (("--from", self.kept, "--quick"), "--from measures nothing"),
+                           (("--out", "page.html"), "expected a name that ends in .md")):
+            p = results(*args)
+            self.assertEqual(p.returncode, 2, args)
+            self.assertIn(said, p.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
