@@ -77,6 +77,12 @@ struct catnap_halt_poll {
 	 * have no group.
 	 */
 	uint32_t group;
+	/**
+	 * Must be 0, as catnap_halt_poll_init() leaves it. Room for what is added later, where 0
+	 * will mean what was before: this struct is part of others, in which all that is behind it
+	 * would move if it grew.
+	 */
+	uint64_t reserved[6];
 };
 
 /**
@@ -87,7 +93,8 @@ CATNAP_API void catnap_halt_poll_init(struct catnap_halt_poll *params);
 
 /**
  * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or bias, a cpu_max above
- * 10000, or a size that is none of this library's. Any thread.
+ * 10000, something in reserved, or a size less than that of its first version, 24 bytes. Any
+ * thread.
  */
 CATNAP_API int catnap_halt_poll_check(const struct catnap_halt_poll *params);
 

@@ -17,6 +17,8 @@
 #include "poll/policy.h"
 
 _Static_assert(CATNAP_POLICY_CONTEXTS == ADAPTIVE_CONTEXTS, "one entry for each");
+/* It is a part of other public structs: what is added takes from its reserve. */
+_Static_assert(sizeof(struct catnap_halt_poll) == 88, "those structs' layout");
 _Static_assert(CATNAP_HALT_LONG + 1 == ADAPTIVE_CLASSES, "one name for each");
 
 /*
@@ -344,6 +346,9 @@ int catnap_halt_poll_check(const struct catnap_halt_poll *params)
 	all = known(params);
 	if (all.bias > CATNAP_BIAS_POWER || all.cpu_max > 10000)
 		return -EINVAL;
+	for (size_t i = 0; i < sizeof(all.reserved) / sizeof(all.reserved[0]); i++)
+		if (all.reserved[i])
+			return -EINVAL;
 	return 0;
 }
 

@@ -74,7 +74,7 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	else if (c->sandbox > CATNAP_SANDBOX_ON)
 		what = "sandbox: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
-		what = "halt_poll: the policy or the size is not one that is known";
+		what = "halt_poll: the policy, the size or a reserved member is not one that is known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
 		what = "poll_after_guest: with irqchip kernel the halts are KVM's";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)
