@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "poll/policy.h"
+#include "sized.h"
 
 _Static_assert(CATNAP_POLICY_CONTEXTS == ADAPTIVE_CONTEXTS, "one entry for each");
 /* It is a part of other public structs: what is added takes from its reserve. */
@@ -320,10 +321,9 @@ int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *
 
 /* ---- the public interface ---- */
 
-void catnap_halt_poll_init(struct catnap_halt_poll *params)
+void catnap_halt_poll_init_sized(struct catnap_halt_poll *params, size_t size)
 {
-	*params = (struct catnap_halt_poll){
-		.size = sizeof(*params),
+	static const struct catnap_halt_poll defaults = {
 		.policy = CATNAP_POLICY_KERNEL,
 		.max_ns = 200000,
 		.grow = 2,
@@ -331,6 +331,13 @@ void catnap_halt_poll_init(struct catnap_halt_poll *params)
 		.shrink = 2,
 		.bias = CATNAP_BIAS_BALANCED,
 	};
+
+	sized_init(params, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_halt_poll_init)(struct catnap_halt_poll *params)
+{
+	catnap_halt_poll_init_sized(params, sizeof(*params));
 }
 
 int catnap_halt_poll_check(const struct catnap_halt_poll *params)
