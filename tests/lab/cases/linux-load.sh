@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: disks, network and sockets together on 4 vCPUs, with pauses and resets of devices, in the sandbox
 # needs: linux sock
+# processors: 1
 # limit: 1100
 # long: 2400
 # memory: 2048
@@ -31,7 +32,7 @@ commands()
 			dd if=/tmp/blob of=/dev/vdb bs=4k conv=fsync 2>/dev/null && count reset-disk || sleep 0.2
 			dd if=/dev/vdb of=/dev/null bs=64k iflag=direct 2>/dev/null; done; }
 		t() { n=0; while [ -e /tmp/go ]; do sock tcp-connect 10.9.0.1 5001 </tmp/part >/dev/null 2>&1 & p=$!
-			w=0; while kill -0 $p 2>/dev/null && [ $w -lt 50 ]; do sleep 0.2; w=$((w + 1)); done
+			w=0; while kill -0 $p 2>/dev/null && [ $w -lt 20 ]; do sleep 0.2; w=$((w + 1)); done
 			if kill $p 2>/dev/null; then wait $p; else wait $p && count net || sleep 0.2; fi; done; }
 		v() { n=0; while [ -e /tmp/go ]; do sock vsock-connect 2 9 </tmp/part >/dev/null 2>&1 && count vsock || sleep 0.2; done; }
 		device() { for d in /sys/bus/virtio/devices/*; do [ "$(cat $d/device)" != $1 ] || echo $d; done | tail -n 1; }
@@ -48,7 +49,7 @@ commands()
 listen() # COMMAND ...: for one connection after the other
 {
 	while [ -e /tmp/serve ]; do
-		timeout 15 sock "$@" </dev/null >/dev/null 2>&1
+		timeout 5 sock "$@" </dev/null >/dev/null 2>&1
 		rm -f /tmp/v_9
 	done
 }
@@ -117,8 +118,8 @@ load() # NAME ARGUMENTS ...
 	is "$name: what was written is what was read" "$(value bad)" 0
 	between "$name: rounds of the disk" "$(value disk)" 2 1000000
 	between "$name: rounds of the disk that is reset" "$(value reset-disk)" 2 1000000
-	between "$name: connections over the network" "$(value net)" 2 1000000
-	between "$name: connections over vsock" "$(value vsock)" 2 1000000
+	between "$name: connections over the network" "$(value net)" 1 1000000
+	between "$name: connections over vsock" "$(value vsock)" 1 1000000
 	between "$name: resets" "$(value resets)" 3 1000000
 	is "$name: the network afterwards" "$(value ping)" 3
 	note "$(grep '^at:' "$out" | tail -n 4)"
