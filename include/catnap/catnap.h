@@ -9,11 +9,14 @@
  *	catnap_vm_destroy(&vm);
  *
  * Errors: 0 or a negative errno value; catnap_vm_last_error() has the sentence for people. Nothing
- *here prints, exits, or changes a signal's disposition, but for the one kick signal (kick_signal),
- *whose handler is installed by the first catnap_vm_start() of the process. Structures begin with
- *their own size, set by their _init function, and may grow at the end. Threads: a VM may be used by
- *several threads at once unless a function says otherwise; destroy is the last call. Any number of
- *VMs may live in one process. Since: everything here is in version 0.1.
+ * here prints, exits, or changes a signal's disposition, but for the one kick signal (kick_signal),
+ * whose handler is installed by the first catnap_vm_start() of the process. Threads: a VM may be
+ * used by several threads at once unless a function says otherwise; destroy is the last call. Any
+ * number of VMs may live in one process. Since: everything here is in version 0.1.
+ *
+ * Structures begin with their own size, set by their _init function (a macro, which passes on how
+ * large they are where the caller was built), and may grow at the end: see "Structs and their
+ * sizes" in catnap/poll.h.
  */
 #ifndef CATNAP_CATNAP_H
 #define CATNAP_CATNAP_H
@@ -144,6 +147,9 @@ struct catnap_vm_config {
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */
 CATNAP_API void catnap_vm_config_init(struct catnap_vm_config *cfg);
+CATNAP_API void catnap_vm_config_init_sized(struct catnap_vm_config *cfg, size_t size);
+#define catnap_vm_config_init(cfg) \
+	catnap_vm_config_init_sized((cfg), sizeof(struct catnap_vm_config))
 
 /**
  * Makes a VM: checks the configuration and the image, opens /dev/kvm, allocates memory and vCPUs.
@@ -186,6 +192,8 @@ struct catnap_disk {
 /** Defaults: no path, one queue for each vCPU, to be written to, through the page cache, no limit.
  */
 CATNAP_API void catnap_disk_init(struct catnap_disk *disk);
+CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
+#define catnap_disk_init(disk) catnap_disk_init_sized((disk), sizeof(struct catnap_disk))
 
 /**
  * Adds a virtio block device, between create and start; the order is that in which guests count
@@ -213,6 +221,8 @@ struct catnap_net {
 
 /** Defaults: no TAP, one pair of queues, a random address, the guest's own MTU, no limit. */
 CATNAP_API void catnap_net_init(struct catnap_net *net);
+CATNAP_API void catnap_net_init_sized(struct catnap_net *net, size_t size);
+#define catnap_net_init(net) catnap_net_init_sized((net), sizeof(struct catnap_net))
 
 /**
  * Adds a virtio network device, between create and start. What @net points to is copied. Packets
@@ -238,6 +248,8 @@ struct catnap_vsock {
 
 /** Defaults: none; cid and path are to be set. */
 CATNAP_API void catnap_vsock_init(struct catnap_vsock *vsock);
+CATNAP_API void catnap_vsock_init_sized(struct catnap_vsock *vsock, size_t size);
+#define catnap_vsock_init(vsock) catnap_vsock_init_sized((vsock), sizeof(struct catnap_vsock))
 
 /**
  * Adds the virtio socket device, between create and start, once. A program on the host reaches port
@@ -261,6 +273,9 @@ struct catnap_console {
 
 /** Defaults: output is lost, and the size is not known. */
 CATNAP_API void catnap_console_init(struct catnap_console *console);
+CATNAP_API void catnap_console_init_sized(struct catnap_console *console, size_t size);
+#define catnap_console_init(console) \
+	catnap_console_init_sized((console), sizeof(struct catnap_console))
 
 /** Adds a virtio console (hvc0), between create and start, once. -EINVAL (size, started already),
  * -EEXIST, -ENOSPC, -ENOMEM. */
@@ -281,6 +296,9 @@ struct catnap_balloon {
 
 /** Defaults: nothing is asked of the guest; deflate_on_oom. */
 CATNAP_API void catnap_balloon_init(struct catnap_balloon *balloon);
+CATNAP_API void catnap_balloon_init_sized(struct catnap_balloon *balloon, size_t size);
+#define catnap_balloon_init(balloon) \
+	catnap_balloon_init_sized((balloon), sizeof(struct catnap_balloon))
 
 /**
  * Adds a virtio balloon, between create and start, once. Memory that the guest gives away, and
@@ -398,6 +416,9 @@ struct catnap_doorbell {
 
 /** Defaults: any length, any value, not a port. */
 CATNAP_API void catnap_doorbell_init(struct catnap_doorbell *bell);
+CATNAP_API void catnap_doorbell_init_sized(struct catnap_doorbell *bell, size_t size);
+#define catnap_doorbell_init(bell) \
+	catnap_doorbell_init_sized((bell), sizeof(struct catnap_doorbell))
 /**
  * Hands out an eventfd (*@fd, non-blocking) that is signalled by each such write, in the kernel,
  * which then goes on in the guest at once. What KVM_IOEVENTFD is. The descriptor is the VM's, until

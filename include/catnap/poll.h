@@ -11,6 +11,24 @@
  * Errors: functions that can fail return 0 or a negative errno value. Nothing here prints, exits,
  * or changes a signal's disposition. Threads: each function says which thread may call it. "owner"
  * is the thread that calls catnap_halter_halt(); it must stay the same one from the first call on.
+ *
+ * Structs and their sizes. A struct that begins with a member `size` may grow at its end from one
+ * version to the next, so a program and the library that it finds at run time may not agree on how
+ * long it is. Its _init function therefore is a macro as well, which passes on how long it is where
+ * the program was built, to the function _init_sized(struct, size): that writes no byte behind
+ * @size, and sets the member `size` to what both know, the lesser of @size and the library's own.
+ * The functions that take the struct read no byte behind that; what they do not find has its
+ * default, which is to do as before there was such a member. A program that was built against newer
+ * headers sees in `size` what the library knows; bytes behind it are neither written nor read.
+ *
+ * An _init_sized with a @size shorter than the struct was in its first version writes what there is
+ * room for (nothing, if that is less than the member `size`), and the struct will be refused with
+ * -EINVAL by the functions that take it. Bindings that know no macros pass their own struct's size
+ * to _init_sized, too. The _init functions themselves, as in (catnap_disk_init)(&disk) or by their
+ * addresses, are for callers whose struct is this library's own size: they write all of that.
+ *
+ * Structs that the library fills (statistics and such) have no _init: the caller sets their `size`,
+ * and no more than that is written.
  */
 #ifndef CATNAP_POLL_H
 #define CATNAP_POLL_H
@@ -62,7 +80,7 @@ struct catnap_halt_poll {
 	uint32_t grow;	 /**< factor by which the window grows; 0 keeps it (kernel) */
 	uint32_t grow_start_ns; /**< the first window above 0 (kernel) */
 	uint32_t shrink;	/**< divisor by which the window shrinks; 0 sets it to 0 (kernel) */
-	/* Added later: a caller built before that passes a smaller size and gets the defaults. */
+	/* Added later: a caller built before that has a smaller size and gets the defaults. */
 	uint32_t bias;	   /**< enum catnap_bias (adaptive) */
 	uint32_t price_ns; /**< what a sleep is worth in ns of polling; 0: measured (adaptive) */
 	/**
@@ -77,17 +95,28 @@ struct catnap_halt_poll {
 	 * have no group.
 	 */
 	uint32_t group;
+	/**
+	 * Must be 0, as catnap_halt_poll_init() leaves it. Room for what is added later, where 0
+	 * will mean what was before: this struct is part of others, in which all that is behind it
+	 * would move if it grew.
+	 */
+	uint64_t reserved[6];
 };
 
 /**
  * Defaults: policy kernel, max 200 us, grow 2, grow_start 10 us, shrink 2, bias balanced, price
- * measured. For policy adaptive set max_ns, too: CATNAP_ADAPTIVE_MAX_NS. Any thread.
+ * measured. For policy adaptive set max_ns, too: CATNAP_ADAPTIVE_MAX_NS. Any thread. The macro and
+ * _init_sized: see "Structs and their sizes" above.
  */
 CATNAP_API void catnap_halt_poll_init(struct catnap_halt_poll *params);
+CATNAP_API void catnap_halt_poll_init_sized(struct catnap_halt_poll *params, size_t size);
+#define catnap_halt_poll_init(params) \
+	catnap_halt_poll_init_sized((params), sizeof(struct catnap_halt_poll))
 
 /**
  * Tells whether @params can be used: 0, or -EINVAL for an unknown policy or bias, a cpu_max above
- * 10000, or a size that is none of this library's. Any thread.
+ * 10000, something in reserved, or a size less than that of its first version, 24 bytes. Any
+ * thread.
  */
 CATNAP_API int catnap_halt_poll_check(const struct catnap_halt_poll *params);
 
@@ -264,7 +293,11 @@ struct catnap_halter_config {
 /** Opaque. Thread-safe where a function says so. */
 struct catnap_halter;
 
+/** Defaults: no flags, no callbacks, halt polling as catnap_halt_poll_init(). Any thread. */
 CATNAP_API void catnap_halter_config_init(struct catnap_halter_config *cfg);
+CATNAP_API void catnap_halter_config_init_sized(struct catnap_halter_config *cfg, size_t size);
+#define catnap_halter_config_init(cfg) \
+	catnap_halter_config_init_sized((cfg), sizeof(struct catnap_halter_config))
 /**
  * Makes a halter. On success *@halter is the caller's, for catnap_halter_destroy(). Errors:
  * -EINVAL, -ENOMEM; *@halter is then untouched. Any thread; the owner is decided by the first halt.

@@ -9,7 +9,8 @@
  *	catnap_vm_sandbox_thread(vm, 0);       the caller's own filter
  *
  * The three are independent; `catnap run` does them all. What each thread may do, and why, is in
- * docs/sandbox.md. Errors: 0 or a negative errno value. Since: everything here is in version 0.1.
+ * docs/sandbox.md. Errors: 0 or a negative errno value. The struct's size: see "Structs and their
+ * sizes" in catnap/poll.h. Since: everything here is in version 0.1.
  */
 #ifndef CATNAP_SANDBOX_H
 #define CATNAP_SANDBOX_H
@@ -62,6 +63,9 @@ struct catnap_sandbox_config {
 
 /** Defaults: mode on, the rest none. */
 CATNAP_API void catnap_sandbox_config_init(struct catnap_sandbox_config *cfg);
+CATNAP_API void catnap_sandbox_config_init_sized(struct catnap_sandbox_config *cfg, size_t size);
+#define catnap_sandbox_config_init(cfg) \
+	catnap_sandbox_config_init_sized((cfg), sizeof(struct catnap_sandbox_config))
 
 /**
  * Closes in the calling thread, and with it those that it starts from now on; so call it while the

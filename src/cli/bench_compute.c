@@ -76,7 +76,7 @@ static int fill(struct bench_run *run, struct computing *c, const char *disk)
 					     c->guest.vcpus * sizeof(uint64_t), &p[3]);
 	if (ret == 0)
 		ret = catnap_vm_start(vm);
-	if (ret < 0)
+	if (ret)
 		return bench_fail(run, "%s", catnap_vm_last_error(vm));
 	c->guest.shared = p[0];
 	c->events = p[1];

@@ -5,12 +5,20 @@
 #include <string.h>
 
 #include "poll/halter.h"
+#include "sized.h"
 
-void catnap_halter_config_init(struct catnap_halter_config *cfg)
+void catnap_halter_config_init_sized(struct catnap_halter_config *cfg, size_t size)
 {
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->size = sizeof(*cfg);
-	catnap_halt_poll_init(&cfg->halt_poll);
+	struct catnap_halter_config defaults;
+
+	memset(&defaults, 0, sizeof(defaults));
+	catnap_halt_poll_init(&defaults.halt_poll);
+	sized_init(cfg, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_halter_config_init)(struct catnap_halter_config *cfg)
+{
+	catnap_halter_config_init_sized(cfg, sizeof(*cfg));
 }
 
 int catnap_halter_create(const struct catnap_halter_config *cfg, struct catnap_halter **halter)

@@ -15,8 +15,11 @@
 #include <string.h>
 
 #include "poll/policy.h"
+#include "sized.h"
 
 _Static_assert(CATNAP_POLICY_CONTEXTS == ADAPTIVE_CONTEXTS, "one entry for each");
+/* It is a part of other public structs: what is added takes from its reserve. */
+_Static_assert(sizeof(struct catnap_halt_poll) == 88, "those structs' layout");
 _Static_assert(CATNAP_HALT_LONG + 1 == ADAPTIVE_CLASSES, "one name for each");
 
 /*
@@ -318,10 +321,9 @@ int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *
 
 /* ---- the public interface ---- */
 
-void catnap_halt_poll_init(struct catnap_halt_poll *params)
+void catnap_halt_poll_init_sized(struct catnap_halt_poll *params, size_t size)
 {
-	*params = (struct catnap_halt_poll){
-		.size = sizeof(*params),
+	static const struct catnap_halt_poll defaults = {
 		.policy = CATNAP_POLICY_KERNEL,
 		.max_ns = 200000,
 		.grow = 2,
@@ -329,6 +331,13 @@ void catnap_halt_poll_init(struct catnap_halt_poll *params)
 		.shrink = 2,
 		.bias = CATNAP_BIAS_BALANCED,
 	};
+
+	sized_init(params, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_halt_poll_init)(struct catnap_halt_poll *params)
+{
+	catnap_halt_poll_init_sized(params, sizeof(*params));
 }
 
 int catnap_halt_poll_check(const struct catnap_halt_poll *params)
@@ -344,6 +353,9 @@ int catnap_halt_poll_check(const struct catnap_halt_poll *params)
 	all = known(params);
 	if (all.bias > CATNAP_BIAS_POWER || all.cpu_max > 10000)
 		return -EINVAL;
+	for (size_t i = 0; i < sizeof(all.reserved) / sizeof(all.reserved[0]); i++)
+		if (all.reserved[i])
+			return -EINVAL;
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include <catnap/sandbox.h>
 #include "sandbox/filter.h"
+#include "sized.h"
 
 /* Each version of Landlock's interface knows more; newer than the headers this builds with. */
 #define FS_ABI_1	((UINT64_C(1) << 13) - 1)
@@ -35,11 +36,16 @@ struct ruleset {
 
 _Static_assert(sizeof(struct ruleset) == 24, "the kernel's layout");
 
-void catnap_sandbox_config_init(struct catnap_sandbox_config *cfg)
+void catnap_sandbox_config_init_sized(struct catnap_sandbox_config *cfg, size_t size)
 {
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->size = sizeof(*cfg);
-	cfg->mode = CATNAP_SANDBOX_ON;
+	static const struct catnap_sandbox_config defaults = {.mode = CATNAP_SANDBOX_ON};
+
+	sized_init(cfg, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_sandbox_config_init)(struct catnap_sandbox_config *cfg)
+{
+	catnap_sandbox_config_init_sized(cfg, sizeof(*cfg));
 }
 
 /* Its version, at least 1; below: not there, or not switched on (lsm=). */

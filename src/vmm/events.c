@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "sized.h"
 #include "vmm/vm.h"
 
 #define MSI_BASE	UINT64_C(0xfee00000)
@@ -191,9 +192,16 @@ int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd)
 
 /* -- doorbells -------------------------------------------------------------------------------- */
 
-void catnap_doorbell_init(struct catnap_doorbell *bell)
+void catnap_doorbell_init_sized(struct catnap_doorbell *bell, size_t size)
 {
-	*bell = (struct catnap_doorbell){.size = sizeof(*bell)};
+	static const struct catnap_doorbell defaults = {.size = 0};
+
+	sized_init(bell, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_doorbell_init)(struct catnap_doorbell *bell)
+{
+	catnap_doorbell_init_sized(bell, sizeof(*bell));
 }
 
 static int set_doorbell(struct catnap_vm *vm, const struct vm_doorbell *d, uint32_t flags)

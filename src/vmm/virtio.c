@@ -11,6 +11,7 @@
 
 #include "devices/virtio/blk.h"
 #include "devices/virtio/rng.h"
+#include "sized.h"
 #include "vmm/vm.h"
 
 _Static_assert(CATNAP_MAX_DISK_QUEUES == BLK_QUEUES_MAX, "what the header says");
@@ -187,9 +188,16 @@ void vm_fini_virtio(struct catnap_vm *vm)
 
 /* -- public ----------------------------------------------------------------------------------- */
 
-void catnap_disk_init(struct catnap_disk *disk)
+void catnap_disk_init_sized(struct catnap_disk *disk, size_t size)
 {
-	*disk = (struct catnap_disk){.size = sizeof(*disk)};
+	static const struct catnap_disk defaults = {.size = 0};
+
+	sized_init(disk, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_disk_init)(struct catnap_disk *disk)
+{
+	catnap_disk_init_sized(disk, sizeof(*disk));
 }
 
 int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,

@@ -6,11 +6,19 @@
 #include <sys/mman.h>
 
 #include "devices/virtio/balloon.h"
+#include "sized.h"
 #include "vmm/vm.h"
 
-void catnap_balloon_init(struct catnap_balloon *balloon)
+void catnap_balloon_init_sized(struct catnap_balloon *balloon, size_t size)
 {
-	*balloon = (struct catnap_balloon){.size = sizeof(*balloon), .deflate_on_oom = 1};
+	static const struct catnap_balloon defaults = {.deflate_on_oom = 1};
+
+	sized_init(balloon, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_balloon_init)(struct catnap_balloon *balloon)
+{
+	catnap_balloon_init_sized(balloon, sizeof(*balloon));
 }
 
 /* Private anonymous memory: it is zeroes when it is touched again. */

@@ -4,11 +4,19 @@
 #include <stdio.h>
 
 #include "devices/virtio/console.h"
+#include "sized.h"
 #include "vmm/vm.h"
 
-void catnap_console_init(struct catnap_console *console)
+void catnap_console_init_sized(struct catnap_console *console, size_t size)
 {
-	*console = (struct catnap_console){.size = sizeof(*console)};
+	static const struct catnap_console defaults = {.size = 0};
+
+	sized_init(console, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_console_init)(struct catnap_console *console)
+{
+	catnap_console_init_sized(console, sizeof(*console));
 }
 
 static void destroy(struct virtio_device *dev)

@@ -8,15 +8,23 @@
 
 #include "devices/tap.h"
 #include "devices/virtio/net.h"
+#include "sized.h"
 #include "vmm/vm.h"
 
 #define MTU_MIN 68
 
 _Static_assert(CATNAP_MAX_NET_QUEUES == NET_PAIRS_MAX, "what the header says");
 
-void catnap_net_init(struct catnap_net *net)
+void catnap_net_init_sized(struct catnap_net *net, size_t size)
 {
-	*net = (struct catnap_net){.size = sizeof(*net)};
+	static const struct catnap_net defaults = {.size = 0};
+
+	sized_init(net, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_net_init)(struct catnap_net *net)
+{
+	catnap_net_init_sized(net, sizeof(*net));
 }
 
 static int check(const struct catnap_net *net, struct kvm_error *err)

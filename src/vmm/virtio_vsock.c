@@ -5,11 +5,19 @@
 #include <string.h>
 
 #include "devices/virtio/vsock.h"
+#include "sized.h"
 #include "vmm/vm.h"
 
-void catnap_vsock_init(struct catnap_vsock *vsock)
+void catnap_vsock_init_sized(struct catnap_vsock *vsock, size_t size)
 {
-	*vsock = (struct catnap_vsock){.size = sizeof(*vsock)};
+	static const struct catnap_vsock defaults = {.size = 0};
+
+	sized_init(vsock, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_vsock_init)(struct catnap_vsock *vsock)
+{
+	catnap_vsock_init_sized(vsock, sizeof(*vsock));
 }
 
 static void destroy(struct virtio_device *dev)

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "sized.h"
 #include "vmm/mptable.h"
 #include "vmm/vm.h"
 
@@ -32,16 +33,23 @@ const char *catnap_vm_last_error(const struct catnap_vm *vm)
 	return vm ? vm->error.text : create_error.text;
 }
 
-void catnap_vm_config_init(struct catnap_vm_config *cfg)
+void catnap_vm_config_init_sized(struct catnap_vm_config *cfg, size_t size)
 {
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->size = sizeof(*cfg);
-	cfg->vcpus = 1;
-	cfg->memory_size = UINT64_C(256) << 20;
-	catnap_halt_poll_init(&cfg->halt_poll);
-	cfg->debug_exit_port = -1;
-	cfg->kick_signal = SIGRTMIN;
-	cfg->halt_trace_fd = -1;
+	struct catnap_vm_config defaults;
+
+	memset(&defaults, 0, sizeof(defaults));
+	defaults.vcpus = 1;
+	defaults.memory_size = UINT64_C(256) << 20;
+	catnap_halt_poll_init(&defaults.halt_poll);
+	defaults.debug_exit_port = -1;
+	defaults.kick_signal = SIGRTMIN;
+	defaults.halt_trace_fd = -1;
+	sized_init(cfg, size, &defaults, sizeof(defaults));
+}
+
+void(catnap_vm_config_init)(struct catnap_vm_config *cfg)
+{
+	catnap_vm_config_init_sized(cfg, sizeof(*cfg));
 }
 
 static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
@@ -74,7 +82,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	else if (c->sandbox > CATNAP_SANDBOX_ON)
 		what = "sandbox: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
-		what = "halt_poll: the policy or the size is not one that is known";
+		what = "halt_poll: the policy, the size or a reserved member is not one that is "
+		       "known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
 		what = "poll_after_guest: with irqchip kernel the halts are KVM's";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)

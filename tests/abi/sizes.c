@@ -21,6 +21,7 @@ int main(void)
 	FIELD(catnap_halt_poll, price_ns);
 	FIELD(catnap_halt_poll, cpu_max);
 	FIELD(catnap_halt_poll, group);
+	FIELD(catnap_halt_poll, reserved);
 	STRUCT(catnap_halt);
 	FIELD(catnap_halt, halt_ns);
 	FIELD(catnap_halt, waited);

@@ -109,7 +109,9 @@ static void what_is_no_disk_is_refused(void **state)
 	disk.limit = (struct catnap_rate_limit){.bw = 1, .bw_burst = 1, .ops_burst = 1};
 	refused(vm, &disk, -EINVAL, "ops-burst");
 	/* A caller who was built before there were limits has none. */
-	disk.size = offsetof(struct catnap_disk, limit);
+	catnap_disk_init_sized(&disk, offsetof(struct catnap_disk, limit));
+	assert_int_equal(disk.limit.ops_burst, 1);
+	disk.path = f->path;
 	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
 	assert_int_equal(catnap_vm_add_disk(vm, &disk), -EBUSY);
 	assert_non_null(strstr(catnap_vm_last_error(vm), f->path));

@@ -289,11 +289,21 @@ static void parameters_are_checked(void **state)
 	params.size = offsetof(struct catnap_halt_poll, group);
 	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
 
+	/* The third had no reserve yet: whatever stands there is not its. From then on it is 0. */
+	params = defaults();
+	params.reserved[5] = 1;
+	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
+	assert_int_equal(catnap_policy_create(&params, &p), -EINVAL);
+	params.size = offsetof(struct catnap_halt_poll, reserved);
+	assert_int_equal(params.size, 40);
+	assert_int_equal(catnap_halt_poll_check(&params), 0);
+
 	memset(&larger, 0xff, sizeof(larger));
 	larger.params = defaults();
 	larger.params.size = sizeof(larger);
 	assert_int_equal(catnap_policy_create(&larger.params, &p), 0);
 	/* Refused parameters change nothing. */
+	params.cpu_max = 10001;
 	params.max_ns = 0;
 	assert_int_equal(catnap_policy_set(p, &params), -EINVAL);
 	assert_int_equal(atomic_load(&p->params.max_ns), 200000);
