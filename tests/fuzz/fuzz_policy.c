@@ -21,6 +21,28 @@ static uint64_t take(struct input *in, unsigned int bytes)
 	return fuzz_take(&in->data, &in->left, bytes);
 }
 
+/* What is known of the parameters of a caller whose struct has @given->size bytes. */
+static struct catnap_halt_poll known(const struct catnap_halt_poll *given)
+{
+	struct catnap_halt_poll all;
+
+	catnap_halt_poll_init(&all);
+	memcpy(&all, given, given->size < sizeof(all) ? given->size : sizeof(all));
+	all.size = sizeof(all);
+	return all;
+}
+
+static bool good(const struct catnap_halt_poll *given)
+{
+	struct catnap_halt_poll all = known(given);
+
+	for (size_t i = 0; i < sizeof(all.reserved) / sizeof(all.reserved[0]); i++)
+		if (all.reserved[i])
+			return false;
+	return given->size >= HALT_POLL_SIZE_1 && given->policy <= CATNAP_POLICY_ADAPTIVE &&
+	       all.bias <= CATNAP_BIAS_POWER && all.cpu_max <= 10000;
+}
+
 static void change(struct catnap_policy *p, struct catnap_halt_poll *params, struct input *in)
 {
 	struct catnap_halt_poll next = *params;
@@ -44,22 +66,13 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 		next.bias = (uint32_t)take(in, 1) % 4;
 		next.price_ns = (uint32_t)take(in, what & 128 ? 4 : 3);
 		next.cpu_max = (uint32_t)take(in, 2) % 10005;
+		next.reserved[next.cpu_max % 6] = next.bias == 3;
 	}
 	ok = catnap_halt_poll_check(&next) == 0;
-	check(ok == (next.policy <= CATNAP_POLICY_ADAPTIVE && next.size >= HALT_POLL_SIZE_1 &&
-		     (next.size < sizeof(next) ||
-		      (next.bias <= CATNAP_BIAS_POWER && next.cpu_max <= 10000))));
+	check(ok == good(&next));
 	check((catnap_policy_set(p, &next) == 0) == ok);
-	if (ok) {
-		/* A caller that does not know the later members has their defaults. */
-		if (next.size < sizeof(next)) {
-			next.bias = CATNAP_BIAS_BALANCED;
-			next.price_ns = 0;
-			next.cpu_max = 0;
-		}
-		next.size = sizeof(next);
-		*params = next;
-	}
+	if (ok)
+		*params = known(&next);
 	if (!ok)
 		check(catnap_policy_window(p) == before);
 }
