@@ -123,6 +123,12 @@ static void events_come_and_go_while_it_runs(void **state)
  * guest that computes does not exit by itself, so one that was forgotten stays forgotten. */
 static void a_guest_that_computes_is_interrupted(void **state)
 {
+#ifdef __SANITIZE_THREAD__
+	/* ThreadSanitizer keeps signals back until the thread's next call that it knows. So a kick
+	 * between the last look and KVM_RUN comes to nothing, which other guests make good at their
+	 * next exit, and this one, without any, never. */
+	skip();
+#endif
 	for (size_t i = 0; i < WAYS; i++) {
 		char path[] = "/tmp/test_events.XXXXXX";
 		int fd = event(EFD_NONBLOCK), file = mkstemp(path);
