@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# title: 16 vCPUs on 2 processors: 60 s of forks, pipes, futexes, barriers, timers, CPUs off and on
+# title: 16 vCPUs on one processor: 60 s of forks, pipes, futexes, barriers, timers, CPUs off and on
 # needs: linux
+# processors: 1
 # limit: 600
 needs_option --initramfs
 stress() # TEXT ARGUMENT ...
