@@ -197,6 +197,14 @@ uint64_t series_quantile(struct series *s, double q);
 /* The median, and the order is kept. */
 uint64_t series_median(const struct series *s);
 
+/* The probe guest in a VM of this process. */
+#define GUEST_MEMORY (UINT64_C(16) << 20)
+#define EXIT_PORT    0xf4
+
+/* bench_vm.c: the probe with this command line, which must outlive the creation, halting as the
+ * cell's mode says. */
+void probe_config(const struct bench_run *run, struct catnap_vm_config *cfg, const char *cmdline);
+
 /* What a report is made from. */
 struct bench_results {
 	const struct bench_cfg *cfg;

@@ -23,11 +23,9 @@
 #include "cli/bench_guest.h"
 #include "probe_image.h"
 
-#define GUEST_MEMORY (UINT64_C(16) << 20)
-#define EXIT_PORT    0xf4
-#define ECAM	     UINT64_C(0xe0000000)
-#define MSI_ADDRESS  UINT64_C(0xfee00000)
-#define NAP_NS	     50000
+#define ECAM	    UINT64_C(0xe0000000)
+#define MSI_ADDRESS UINT64_C(0xfee00000)
+#define NAP_NS	    50000
 
 struct computing {
 	struct guest guest;
@@ -87,7 +85,6 @@ static int fill(struct bench_run *run, struct computing *c, const char *disk)
 
 static int start(struct bench_run *run, struct computing *c, const char *disk)
 {
-	const struct bench_mode *mode = run->cell->mode;
 	int32_t affinity[CATNAP_MAX_VCPUS], sender;
 	struct catnap_vm_config cfg;
 	char cmdline[256];
@@ -96,17 +93,10 @@ static int start(struct bench_run *run, struct computing *c, const char *disk)
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=compute disk=1 cpus=%u tsc_khz=%u ecam=%llu pv_eoi=1 exit=%d",
 		 c->guest.vcpus, run->tsc_khz, (unsigned long long)ECAM, EXIT_PORT);
-	catnap_vm_config_init(&cfg);
+	probe_config(run, &cfg, cmdline);
 	cfg.vcpus = c->guest.vcpus;
-	cfg.memory_size = GUEST_MEMORY;
-	cfg.irqchip = mode->irqchip;
-	cfg.io = mode->io;
+	cfg.io = run->cell->mode->io;
 	cfg.transport = CATNAP_TRANSPORT_PCI;
-	cfg.halt_poll = mode->halt_poll;
-	cfg.kernel_data = probe_image;
-	cfg.kernel_size = probe_image_size;
-	cfg.cmdline = cmdline;
-	cfg.debug_exit_port = EXIT_PORT;
 	if (run->cfg->pin == PIN_ON && bench_processors(affinity, cfg.vcpus, &sender))
 		cfg.vcpu_affinity = affinity;
 	if (catnap_vm_create(&cfg, &c->guest.vm) < 0)

@@ -22,12 +22,10 @@
 #include "probe.h"
 #include "probe_image.h"
 
-#define GUEST_MEMORY (UINT64_C(16) << 20)
-#define SEEN_MEMORY  (UINT64_C(4) << 20) /* all that the probe uses */
-#define PATIENCE_NS  UINT64_C(10000000000)
-#define WARMUP	     100
-#define ECAM	     UINT64_C(0xe0000000) /* QEMU's microvm, too */
-#define EXIT_PORT    0xf4
+#define SEEN_MEMORY (UINT64_C(4) << 20) /* all that the probe uses */
+#define PATIENCE_NS UINT64_C(10000000000)
+#define WARMUP	    100
+#define ECAM	    UINT64_C(0xe0000000) /* QEMU's microvm, too */
 
 /* -- the guest, wherever it runs -------------------------------------------------------------- */
 
@@ -49,20 +47,12 @@ struct io_devices {
 static int start_here(struct bench_run *run, struct io_guest *g, const struct io_devices *dev,
 		      const char *cmdline)
 {
-	const struct bench_mode *mode = run->cell->mode;
 	struct catnap_vm_config cfg;
 	int ret;
 
-	catnap_vm_config_init(&cfg);
-	cfg.memory_size = GUEST_MEMORY;
-	cfg.irqchip = mode->irqchip;
-	cfg.io = mode->io;
+	probe_config(run, &cfg, cmdline);
+	cfg.io = run->cell->mode->io;
 	cfg.transport = CATNAP_TRANSPORT_PCI;
-	cfg.halt_poll = mode->halt_poll;
-	cfg.kernel_data = probe_image;
-	cfg.kernel_size = probe_image_size;
-	cfg.cmdline = cmdline;
-	cfg.debug_exit_port = EXIT_PORT;
 	if (catnap_vm_create(&cfg, &g->vm) < 0)
 		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
 	ret = 0;

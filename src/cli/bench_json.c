@@ -7,11 +7,6 @@
 #include "cli/bench.h"
 #include "cli/json_out.h"
 
-static void add_u64(struct json_object *o, const char *name, uint64_t value)
-{
-	json_object_object_add(o, name, json_object_new_uint64(value));
-}
-
 /* The hog's progress is in a unit of its own. */
 static void add_neighbour(struct json_object *o, struct cell *c)
 {

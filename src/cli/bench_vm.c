@@ -11,9 +11,7 @@
 #include "cli/bench_guest.h"
 #include "probe_image.h"
 
-#define GUEST_MEMORY (UINT64_C(16) << 20)
-#define EXIT_PORT    0xf4
-#define MSI_ADDRESS  UINT64_C(0xfee00000)
+#define MSI_ADDRESS UINT64_C(0xfee00000)
 
 bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
 {
@@ -33,6 +31,20 @@ bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender)
 	return true;
 }
 
+void probe_config(const struct bench_run *run, struct catnap_vm_config *cfg, const char *cmdline)
+{
+	const struct bench_mode *mode = run->cell->mode;
+
+	catnap_vm_config_init(cfg);
+	cfg->memory_size = GUEST_MEMORY;
+	cfg->irqchip = mode->irqchip;
+	cfg->halt_poll = mode->halt_poll;
+	cfg->kernel_data = probe_image;
+	cfg->kernel_size = probe_image_size;
+	cfg->cmdline = cmdline;
+	cfg->debug_exit_port = EXIT_PORT;
+}
+
 int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, int32_t processor,
 		const char *cmdline)
 {
@@ -41,15 +53,8 @@ int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, int32_t 
 	void *shared;
 
 	memset(g, 0, sizeof(*g));
-	catnap_vm_config_init(&cfg);
+	probe_config(run, &cfg, cmdline);
 	cfg.vcpus = vcpus;
-	cfg.memory_size = GUEST_MEMORY;
-	cfg.irqchip = run->cell->mode->irqchip;
-	cfg.halt_poll = run->cell->mode->halt_poll;
-	cfg.kernel_data = probe_image;
-	cfg.kernel_size = probe_image_size;
-	cfg.cmdline = cmdline;
-	cfg.debug_exit_port = EXIT_PORT;
 	for (uint32_t i = 0; i < vcpus; i++)
 		affinity[i] = processor;
 	if (processor >= 0)

@@ -2,7 +2,20 @@
 /* Writing a JSON document. */
 #include <errno.h>
 
+#include <catnap/poll.h>
+
 #include "cli/json_out.h"
+
+void add_u64(struct json_object *o, const char *name, uint64_t value)
+{
+	json_object_object_add(o, name, json_object_new_uint64(value));
+}
+
+void add_window(struct json_object *o, uint64_t ns)
+{
+	json_object_object_add(o, "window_ns",
+			       ns == CATNAP_WINDOW_FOREVER ? NULL : json_object_new_uint64(ns));
+}
 
 int json_write(struct json_object *root, FILE *out)
 {

@@ -2,11 +2,16 @@
 #ifndef CLI_JSON_OUT_H
 #define CLI_JSON_OUT_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <json-c/json.h>
 
 /* Writes @root to @out, all of it, and gives it back in any case. 0, or -1 with errno set. */
 int json_write(struct json_object *root, FILE *out);
+
+void add_u64(struct json_object *o, const char *name, uint64_t value);
+/* "window_ns"; null: it has no end. */
+void add_window(struct json_object *o, uint64_t ns);
 
 struct catnap_policy_stats;
 

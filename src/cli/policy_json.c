@@ -4,11 +4,6 @@
 
 #include "cli/json_out.h"
 
-static void add_u64(struct json_object *o, const char *name, uint64_t value)
-{
-	json_object_object_add(o, name, json_object_new_uint64(value));
-}
-
 static struct json_object *class_name(uint32_t class)
 {
 	static const char *const names[] = {"short", "middle", "long"};
@@ -20,10 +15,7 @@ struct json_object *policy_json(const struct catnap_policy_stats *s)
 {
 	struct json_object *o = json_object_new_object(), *contexts = json_object_new_array();
 
-	json_object_object_add(o, "window_ns",
-			       s->window_ns == CATNAP_WINDOW_FOREVER
-				       ? NULL
-				       : json_object_new_uint64(s->window_ns));
+	add_window(o, s->window_ns);
 	add_u64(o, "price_ns", s->price_ns);
 	add_u64(o, "worth_ns", s->worth_ns);
 	add_u64(o, "relearned", s->relearned);

@@ -8,11 +8,6 @@
 #include "cli/opts.h"
 #include "cli/run.h"
 
-static void add_u64(struct json_object *o, const char *name, uint64_t value)
-{
-	json_object_object_add(o, name, json_object_new_uint64(value));
-}
-
 static void add_hist(struct json_object *o, const char *name, const uint64_t *hist)
 {
 	struct json_object *a = json_object_new_array_ext(CATNAP_HIST_BUCKETS);
@@ -50,10 +45,7 @@ static void add_halt(struct json_object *o, const struct catnap_halt_stats *h, b
 	add_u64(o, "kicks_sent", h->kicks_sent);
 	add_u64(o, "kicks_saved", h->kicks_saved);
 	add_u64(o, "futex_wakes", h->futex_wakes);
-	json_object_object_add(o, "window_ns",
-			       h->window_ns == CATNAP_WINDOW_FOREVER
-				       ? NULL
-				       : json_object_new_uint64(h->window_ns));
+	add_window(o, h->window_ns);
 	add_u64(o, "price_ns", h->price_ns);
 	add_u64(o, "halt_poll_contended", h->halt_poll_contended);
 	add_u64(o, "halt_poll_throttled", h->halt_poll_throttled);

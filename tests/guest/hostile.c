@@ -30,24 +30,6 @@ static volatile uint32_t target, target_queues;
 static volatile bool attack, quiet;
 static volatile uint64_t other_resets, other_kicks;
 
-static uint64_t seeds[2];
-
-static uint64_t random(uint32_t cpu)
-{
-	uint64_t x = seeds[cpu];
-
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	seeds[cpu] = x;
-	return x;
-}
-
-static uint32_t below(uint32_t cpu, uint32_t n)
-{
-	return (uint32_t)(random(cpu) >> 32) % n;
-}
-
 /* -- what to say ------------------------------------------------------------------------------ */
 
 static uint64_t bad_addr(uint32_t cpu)
@@ -441,8 +423,7 @@ void test(void)
 	uint32_t cpus = (uint32_t)arg_number("cpus", 1), found = 0;
 
 	end = arg_number("memory", 16 << 20);
-	seeds[0] = arg_number("seed", 1) * UINT64_C(0x9e3779b97f4a7c15);
-	seeds[1] = seeds[0] ^ UINT64_C(0x5555555555555555);
+	random_seed(arg_number("seed", 1));
 	apic_enable();
 	for (uint32_t i = 0; i < DEVICES; i++) {
 		uint32_t base = VIRTIO_MMIO_BASE + i * VIRTIO_MMIO_SIZE, id;

@@ -54,24 +54,6 @@ static uint32_t found;
 static volatile uint32_t target;
 static volatile bool attack, quiet;
 static volatile uint64_t other_rounds;
-static uint64_t seeds[2];
-
-static uint64_t random(uint32_t cpu)
-{
-	uint64_t x = seeds[cpu];
-
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	seeds[cpu] = x;
-	return x;
-}
-
-static uint32_t below(uint32_t cpu, uint32_t n)
-{
-	return (uint32_t)(random(cpu) >> 32) % n;
-}
-
 /* -- accesses --------------------------------------------------------------------------------- */
 
 static void put(uint64_t at, uint32_t size, uint64_t value)
@@ -379,8 +361,7 @@ void test(void)
 	uint32_t rounds = (uint32_t)arg_number("rounds", 100);
 	uint32_t cpus = (uint32_t)arg_number("cpus", 1);
 
-	seeds[0] = arg_number("seed", 1) * UINT64_C(0x9e3779b97f4a7c15);
-	seeds[1] = seeds[0] ^ UINT64_C(0x5555555555555555);
+	random_seed(arg_number("seed", 1));
 	apic_enable();
 	find();
 	put_value("devices", found);

@@ -250,6 +250,30 @@ uint64_t tsc_per_1000(void)
 	return (t1 - t0) * 1000 / (c0 - c1);
 }
 
+static uint64_t seeds[2];
+
+void random_seed(uint64_t seed)
+{
+	seeds[0] = seed * UINT64_C(0x9e3779b97f4a7c15);
+	seeds[1] = seeds[0] ^ UINT64_C(0x5555555555555555);
+}
+
+uint64_t random(uint32_t cpu)
+{
+	uint64_t x = seeds[cpu];
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	seeds[cpu] = x;
+	return x;
+}
+
+uint32_t below(uint32_t cpu, uint32_t n)
+{
+	return (uint32_t)(random(cpu) >> 32) % n;
+}
+
 void start_ap(uint32_t id, void (*main)(uint32_t id), uint32_t page)
 {
 	volatile uint8_t *to = (void *)(uintptr_t)page;

@@ -79,6 +79,13 @@ const char *arg(const char *key);
 bool arg_is(const char *key, const char *value);
 uint64_t arg_number(const char *key, uint64_t otherwise);
 
+/* xorshift64, a sequence for each of two processors: the same from the same @seed, which is not 0.
+ */
+void random_seed(uint64_t seed);
+uint64_t random(uint32_t cpu);
+/* Below @n. */
+uint32_t below(uint32_t cpu, uint32_t n);
+
 /* On each processor, before any other use: enabled in the mode that apic= asks for (default
  * x2apic). */
 extern bool apic_x2;
