@@ -64,18 +64,17 @@ def check(ok, what):
 
 
 def timer(catnap, probe, policy):
+    # Gaps so long that a busy machine does not let one pass between the timer's arming and HLT.
     samples = 50
-    calls, vcpus = run(catnap, probe, f'workload=timer samples={samples} gap_ns=1000000 tsc_khz=2400000',
+    calls, vcpus = run(catnap, probe, f'workload=timer samples={samples} gap_ns=20000000 tsc_khz=2400000',
                        ['--halt-poll', f'policy={policy}'], '!ioctl,write')
     armed = [line for _, call, line in calls if call in TIMERS]
     slept = [line for _, call, line in calls if call == 'futex']
-    # All, where this machine was not kept from its processor for a millisecond between arming and HLT.
-    ended = vcpus[0]['wakeups_timer']
-    bad = check(ended > samples // 2, f'{policy}: the timer ended {ended} halts')
+    bad = check(vcpus[0]['wakeups_timer'] >= samples, f'{policy}: the timer ended the halts')
     bad += check(not armed, f'{policy}: no kernel timer: {armed[:3]}')
     bad += check(vcpus[0]['timer_armed'] == 0, f'{policy}: timer_armed is 0')
     if policy == 'off':  # strace sees what there is to see: the sleeps
-        bad += check(len(slept) >= ended, f'{policy}: {len(slept)} sleeps')
+        bad += check(len(slept) >= samples, f'{policy}: {len(slept)} sleeps')
     if policy == 'always':
         bad += check(len(slept) < 10, f'{policy}: {len(slept)} sleeps')
     return bad

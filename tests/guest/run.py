@@ -204,10 +204,14 @@ def blk():
             g.has("^id a-disk$")
             g.expect(d.read(64 * 4096) == blocks(64), "the image is not what was written")
             s = g.stats["devices"][0]
-            # Seven rings are malformed from the start. The answer that goes into the ring itself makes that malformed,
-            # too, and each look at it counts until the reset that follows: within the kick, and when it is done.
-            g.expect(s["inflight"] == 0 and s["errors"] == 5 and 7 <= s["faults"] <= 10, "statistics")
+            g.expect(s["inflight"] == 0 and s["errors"] == 5 and s["faults"] == 7, "statistics")
             g.expect(("io" in g.stats) == (io == "thread"), "statistics of the I/O thread")
+            # An answer that goes into the ring itself makes that malformed; how often it is looked at before the reset
+            # that follows is not fixed.
+            g = Guest("blk.elf", *mmio, "--io", io, "--cpus", str(cpus), "--rng", "off", "-d", f"{d.path},id=a-disk",
+                      cmdline=f"cpus={cpus} how={how} own_ring=1")
+            s = g.stats["devices"][0]
+            g.expect(s["inflight"] == 0 and s["errors"] == 5 and s["faults"] >= 7, "statistics, with its own ring")
     # Behind the entropy device; and as the second of two, in either mode of access.
     with Disk() as d, Disk() as e:
         Guest("blk.elf", *mmio, "-d", d.path, cmdline="device=1 only_transfer=1")
@@ -414,9 +418,12 @@ def after_guest():
     g, polled, after, v = run(*on)
     g.expect(polled >= 20 and polled == after, "not polled for after the guest")
     # What a sleep costs here, once that is known; the poll follows it in steps of an eighth.
-    g.expect(abs(v["window_ns"] - (v["price_ns"] or 50000)) <= v["window_ns"] / 8, "not for the price of a sleep")
+    def is_price(v):
+        return abs(v["window_ns"] - (v["price_ns"] or 50000)) <= v["window_ns"] / 8
+    g.expect(is_price(v), "not for the price of a sleep")
     g, polled, after, v = run(*on, "--halt-poll", "fixed,max=20us")
-    g.expect(polled == after >= 20 and v["window_ns"] <= 20000, "for longer than --halt-poll allows")
+    g.expect(polled == after >= 20 and (v["window_ns"] == 20000 or v["window_ns"] < 20000 and is_price(v)),
+             "for longer than --halt-poll allows, or less than it asks for")
     # A guest that lets its host poll is polled for as ever.
     g, polled, after, v = run(*on, poll="on")
     g.expect(polled >= 20 and after == 0 and v["window_ns"] == 1000000000, "not polled for")
