@@ -3,18 +3,18 @@
  * The learner of policy `adaptive`; see adaptive.h and docs/policy.md. The constants have been
  * chosen over many arrival processes, prices and seeds; none of them is sharp.
  *
- * Ranges: a histogram's total is at most 128 * 256 plus rounding, so its counts fit 16 bits; the
- * weighed counts of search() are below 2^29 together and times are below 2^26, so that costs fit 64
+ * Ranges: a histogram's total is at most 64 * 512 plus rounding, so its counts fit 16 bits; the
+ * weighed counts of search() are below 2^30 together and times are below 2^26, so that costs fit 64
  * bits with room to spare.
  */
 #include <string.h>
 
 #include "poll/adaptive.h"
 
-/* A histogram forgets by 1/256 with each sample. */
-#define MEMORY_SHIFT 8
+/* A histogram forgets by 1/512 with each sample. */
+#define MEMORY_SHIFT 9
 #define WEIGHT_SHIFT 6 /* weights are kept in 1/64 */
-#define WEIGHT_FIRST (64u << WEIGHT_SHIFT)
+#define WEIGHT_FIRST (32u << WEIGHT_SHIFT)
 
 /* In the weighed sum of three histograms one sample is this. */
 #define SAMPLE (1u << 20)
@@ -24,6 +24,13 @@
 /* And half a sample of a halt that is as long as the price: where next to nothing has been longer
  * than the window, it may as well be the price, and is ready for what comes next. */
 #define PRIOR_PRICE (SAMPLE / 2)
+
+/* Of the highest place in a bucket, in 1/65536 of the bucket: see top_add(). */
+#define TOP_MEMORY   1024u
+#define SLACK_FIRST  8192u
+#define SLACK_LEAST  512u
+#define SLACK_MOST   16384u
+#define SLACK_MEMORY 64u
 
 /* The longest window, in prices: a poll that fails there has cost 5 times the optimum. */
 #define LIMIT_PRICES 4u
@@ -37,16 +44,19 @@
 /*
  * The guard. A fixed window takes over when it has been better by 3.5 prices, net of 1/4 of a price
  * for each halt that they differ in (so that near ties do not wander there); one halt counts for 2
- * prices at most. It stays
- * until the learned windows are better by half a price, or for 64 halts. The histograms keep the
- * weight of 8 samples.
+ * prices at most. It stays until the learned windows are better by half a price, or for 64 halts.
+ * If meanwhile it is better than they by 1.5 prices more, it was no accident: then the histograms
+ * keep the weight of 8 samples.
  */
 #define GUARD_HALTS  64
 #define KEEP_SAMPLES 8u
 
+/* To multiply by this is to divide by the price. */
+#define PER_PRICE_SHIFT 24
+
 enum { CLASS_SHORT, CLASS_MIDDLE, CLASS_LONG };
 
-_Static_assert(sizeof(struct adaptive) <= 3072, "less than 3 KiB");
+_Static_assert(sizeof(struct adaptive) <= 5120, "5 KiB");
 
 unsigned int adaptive_bucket(uint64_t ns)
 {
@@ -121,23 +131,42 @@ static uint32_t prior_factor(const struct adaptive_hist *h, uint32_t samples)
 }
 
 /*
- * A window that ends with its bucket is up to 1/8 too long for halts that are all alike: what that
- * costs is paid each time none comes. So it ends a little (1/8 of the bucket) above the longest
- * seen in there lately.
+ * How far up in its bucket halts have been lately, and how much further the next may be: the slack
+ * follows the steps by which the top has been passed, so that halts that grow longer are not missed
+ * one by one, and shrinks while there are none.
  */
 static void top_add(struct adaptive *a, unsigned int bucket, uint64_t ns)
 {
 	/* The width is a power of two. */
 	uint32_t from = adaptive_edge(bucket), width = adaptive_edge(bucket + 1) - from;
-	uint32_t at = (uint32_t)(((ns - from) << 16) >> __builtin_ctz(width)), top = a->top[bucket];
+	uint32_t at = (uint32_t)(((ns - from) << 16) >> __builtin_ctz(width));
+	uint32_t top = a->top[bucket], slack = a->slack[bucket];
 
-	a->top[bucket] = (uint16_t)(at > top ? at : top - (top - at) / 256);
+	if (at == 0) /* 0: none yet */
+		at = 1;
+	if (top == 0) {
+		top = at;
+		slack = SLACK_FIRST;
+	} else if (at > top) {
+		if (slack < 2 * (at - top))
+			slack = 2 * (at - top);
+		if (slack > SLACK_MOST)
+			slack = SLACK_MOST;
+		top = at;
+	} else {
+		top -= (top - at) / TOP_MEMORY;
+		slack -= slack / SLACK_MEMORY;
+		if (slack < SLACK_LEAST)
+			slack = SLACK_LEAST;
+	}
+	a->top[bucket] = (uint16_t)top;
+	a->slack[bucket] = (uint16_t)slack;
 }
 
 static uint32_t top_of(const struct adaptive *a, unsigned int bucket)
 {
 	uint32_t from = adaptive_edge(bucket), to = adaptive_edge(bucket + 1);
-	uint64_t at = a->top[bucket] + 65536 / 8;
+	uint64_t at = (uint64_t)a->top[bucket] + a->slack[bucket];
 
 	if (at > 65536)
 		return to;
@@ -146,17 +175,24 @@ static uint32_t top_of(const struct adaptive *a, unsigned int bucket)
 
 /* ---- the window ---- */
 
-/* The window of the least expected cost in the present context, up to @limit ns; and that cost. */
+/*
+ * The window of the least expected cost in the present context, up to @limit ns; and that cost.
+ *
+ * It ends with a bucket, or with the top of what has been seen in it. What the shorter one saves is
+ * saved whenever no wake-up comes. What it costs is the price for each halt above the top, and of
+ * those the next one is expected as often as any one sample. So it has to save the price within a
+ * histogram's memory.
+ */
 static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit, uint64_t *expected)
 {
 	const struct adaptive_hist *pair = &a->pair[a->before * ADAPTIVE_CLASSES + a->last];
 	const struct adaptive_hist *one = &a->one[a->last], *all = &a->all;
 	uint32_t f_pair = SAMPLE / sample_weight(pair);
 	uint32_t f_one = prior_factor(one, PRIOR_ONE), f_all = prior_factor(all, PRIOR_ALL);
-	uint64_t longer, samples, polled = 0, best;
+	uint64_t longer, samples, polled = 0, best, beyond = 0;
 	unsigned int guess = adaptive_bucket(price < limit ? price : limit);
 	unsigned int last = 0;
-	uint32_t window = 0, from = 0;
+	uint32_t window = 0, from = 0, top;
 
 	longer = (uint64_t)pair->total * f_pair + (uint64_t)one->total * f_one +
 		 (uint64_t)all->total * f_all;
@@ -188,6 +224,7 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit,
 				best = cost;
 				window = to;
 				last = i;
+				beyond = longer;
 			}
 		}
 		from = to;
@@ -197,7 +234,10 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit,
 		return 0;
 	if (last == guess && a->top[last] == 0 && price < window)
 		return price; /* it is only the guess that has led there */
-	return top_of(a, last) < window ? top_of(a, last) : window;
+	top = top_of(a, last);
+	if (top < window && (window - top) * beyond > (uint64_t)price * SAMPLE)
+		return top;
+	return window;
 }
 
 /* Where the bucket begins in which the @num/@den quantile of a histogram is; 0 if it is empty. */
@@ -225,11 +265,22 @@ static void tell(struct adaptive *a, unsigned int context, uint64_t expected)
 	atomic_store_explicit(&s->cost_ns, cost, memory_order_relaxed);
 }
 
+/* 0: never; 1: the price, 2: the longest. */
 static uint32_t guard_window(const struct adaptive *a, unsigned int guard)
 {
 	uint32_t window = guard == 0 ? 0 : guard == 1 ? a->price_ns : LIMIT_PRICES * a->price_ns;
 
 	return window < a->limit_ns ? window : a->limit_ns;
+}
+
+_Static_assert(PATTERN_SLEEP == 0 && PATTERN_POLL == 1, "the fixed windows they stand for");
+
+/* What the histograms say, unless the course of the last halts has another lesson. */
+static uint32_t advised(const struct adaptive *a)
+{
+	if (a->pattern.advice != PATTERN_NONE)
+		return guard_window(a, a->pattern.advice);
+	return a->histogram_ns;
 }
 
 static void set_price(struct adaptive *a, uint32_t price, uint32_t limit)
@@ -243,6 +294,7 @@ static void set_price(struct adaptive *a, uint32_t price, uint32_t limit)
 		memset(a->age, 0, sizeof(a->age));
 		a->price_ns = price;
 		a->limit_ns = limit;
+		a->per_price = price ? ((uint32_t)PATTERN_GAIN_UNIT << PER_PRICE_SHIFT) / price : 0;
 	}
 }
 
@@ -254,6 +306,7 @@ void adaptive_init(struct adaptive *a)
 	for (unsigned int i = 0; i < ADAPTIVE_CLASSES; i++)
 		a->one[i].weight = WEIGHT_FIRST;
 	a->all.weight = WEIGHT_FIRST;
+	pattern_init(&a->pattern);
 }
 
 uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
@@ -262,7 +315,8 @@ uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
 	uint32_t limit;
 
 	if (price_ns > ADAPTIVE_PRICE_MAX)
-		return a->chosen_ns = a->learned_ns = price_ns < max_ns ? price_ns : max_ns;
+		return a->chosen_ns = a->learned_ns = a->histogram_ns =
+			       price_ns < max_ns ? price_ns : max_ns;
 	limit = price_ns * LIMIT_PRICES;
 	set_price(a, price_ns, limit < max_ns ? limit : max_ns);
 	if (a->age[context] == 0) {
@@ -273,7 +327,8 @@ uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
 		tell(a, context, expected);
 		a->age[context] = h->total < SEARCH_ALWAYS * sample_weight(h) ? 1 : SEARCH_EVERY;
 	}
-	a->learned_ns = a->window[context];
+	a->histogram_ns = a->window[context];
+	a->learned_ns = advised(a);
 	a->chosen_ns = a->left ? guard_window(a, a->guard) : a->learned_ns;
 	/* The price may be a little away from the one that was searched for. */
 	if (a->chosen_ns > max_ns)
@@ -288,6 +343,16 @@ static int64_t cost(uint64_t halt, uint32_t window, uint32_t price)
 	return halt <= window ? (int64_t)halt : (int64_t)window + price;
 }
 
+static int64_t at_least_0(int64_t sum)
+{
+	return sum < 0 ? 0 : sum;
+}
+
+static int64_t at_most(int64_t value, int64_t most)
+{
+	return value > most ? most : value;
+}
+
 static void forget(struct adaptive *a)
 {
 	for (unsigned int i = 0; i < ADAPTIVE_CONTEXTS; i++)
@@ -295,37 +360,44 @@ static void forget(struct adaptive *a)
 	for (unsigned int i = 0; i < ADAPTIVE_CLASSES; i++)
 		hist_forget(&a->one[i]);
 	hist_forget(&a->all);
+	pattern_forget(&a->pattern);
 	memset(a->age, 0, sizeof(a->age));
 	memset(a->regret, 0, sizeof(a->regret));
-	a->relief = 0;
+	a->relief = a->doubt = 0;
+	atomic_store_explicit(&a->changes,
+			      atomic_load_explicit(&a->changes, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
-/* Compares what was done with what could have been done, and hands over if that is time. */
-static void watch(struct adaptive *a, uint64_t halt)
+/* A fixed window has taken over: should it have? */
+static void review(struct adaptive *a, uint64_t halt, int64_t mine)
+{
+	int64_t better = mine - cost(halt, a->learned_ns, a->price_ns);
+
+	a->left--;
+	a->relief = at_least_0(a->relief + better);
+	a->doubt = at_least_0(a->doubt - better);
+	if (a->doubt > (int64_t)a->price_ns * 3 / 2)
+		forget(a);
+	if (a->relief > a->price_ns / 2)
+		a->left = 0;
+}
+
+/* Compares what was done with what could have been done, and hands over if that is time. @fixed:
+ * what this halt would have cost with the fixed windows. */
+static void watch(struct adaptive *a, uint64_t halt, const int64_t fixed[ADAPTIVE_GUARDS])
 {
 	const int64_t price = a->price_ns;
 	int64_t mine = cost(halt, a->chosen_ns, a->price_ns), worst = price * 7 / 2;
 	bool changed = false;
 
-	if (a->left) {
-		a->left--;
-		a->relief += mine - cost(halt, a->learned_ns, a->price_ns);
-		if (a->relief < 0)
-			a->relief = 0;
-		if (a->relief > price / 2)
-			a->left = 0;
-	}
+	if (a->left)
+		review(a, halt, mine);
 	for (unsigned int i = 0; i < ADAPTIVE_GUARDS; i++) {
-		int64_t better = mine - cost(halt, guard_window(a, i), a->price_ns);
+		int64_t better = mine - fixed[i];
 
-		if (better == 0)
-			continue;
-		better -= price / 4;
-		if (better > 2 * price)
-			better = 2 * price;
-		a->regret[i] += better;
-		if (a->regret[i] < 0)
-			a->regret[i] = 0;
+		better -= better ? price / 4 : 0;
+		a->regret[i] = at_least_0(a->regret[i] + at_most(better, 2 * price));
 		if (a->regret[i] > worst) {
 			worst = a->regret[i];
 			a->guard = (uint8_t)i;
@@ -334,20 +406,37 @@ static void watch(struct adaptive *a, uint64_t halt)
 	}
 	if (changed) {
 		a->left = GUARD_HALTS;
-		atomic_store_explicit(&a->changes,
-				      atomic_load_explicit(&a->changes, memory_order_relaxed) + 1,
-				      memory_order_relaxed);
-		forget(a);
+		memset(a->regret, 0, sizeof(a->regret));
+		a->relief = a->doubt = 0;
 	}
+}
+
+/* What the advices would have gained over the histograms, in units of the price. */
+static void pattern_add(struct adaptive *a, uint64_t halt, const int64_t fixed[ADAPTIVE_GUARDS])
+{
+	const int64_t most = (int64_t)a->price_ns * PATTERN_GAIN_MAX / PATTERN_GAIN_UNIT;
+	int64_t done = cost(halt, a->histogram_ns, a->price_ns);
+	int gain[PATTERN_ADVICES];
+
+	for (unsigned int i = 0; i < PATTERN_ADVICES; i++) {
+		int64_t better = at_most(done - fixed[i], most);
+
+		better = better < -most ? -most : better;
+		gain[i] = (int)(better * a->per_price / (INT64_C(1) << PER_PRICE_SHIFT));
+	}
+	pattern_learn(&a->pattern, gain, halt <= a->price_ns);
 }
 
 void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 {
 	unsigned int context = a->before * ADAPTIVE_CLASSES + a->last, bucket;
+	int64_t fixed[ADAPTIVE_GUARDS];
 
 	if (a->price_ns == 0) /* no begin yet, or sleeping costs nothing: no class has a meaning */
 		return;
-	watch(a, halt_ns);
+	for (unsigned int i = 0; i < ADAPTIVE_GUARDS; i++)
+		fixed[i] = cost(halt_ns, guard_window(a, i), a->price_ns);
+	watch(a, halt_ns, fixed);
 	bucket = censored ? ADAPTIVE_BUCKETS - 1 : adaptive_bucket(halt_ns);
 	hist_add(&a->pair[context], bucket);
 	hist_add(&a->one[a->last], bucket);
@@ -360,6 +449,7 @@ void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 			      atomic_load_explicit(&a->seen[context].halts, memory_order_relaxed) +
 				      1,
 			      memory_order_relaxed);
+	pattern_add(a, halt_ns, fixed);
 	a->before = a->last;
 	a->last = halt_ns <= a->price_ns			     ? CLASS_SHORT
 		  : halt_ns <= (uint64_t)a->price_ns * MIDDLE_PRICES ? CLASS_MIDDLE

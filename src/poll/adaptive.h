@@ -6,11 +6,13 @@
  * Halt lengths are kept in decayed histograms, one for each context: the classes (short: at most
  * the price, middle: up to 8 times that, long) of the last two halts. The window is the T that
  * minimises the expected cost, E[min(h, T)] + price * P(h > T), over the context's histogram, with
- * those of the last halt's class and of all halts as a prior. A guard watches what the windows have
- * cost beside what three fixed ones would have: when one of those is better for long enough, the
- * process has changed; the fixed one takes over and most of what was learned is forgotten.
+ * those of the last halt's class and of all halts as a prior. Where the course of more halts than
+ * two has a lesson (pattern.h), that is followed. A guard watches what the windows have
+ * cost beside what three fixed ones would have: when one of those is better for long enough, it
+ * takes over; if it goes on to be better, the process has changed, and most of what was learned is
+ * forgotten.
  *
- * Integers only, no clock, no allocation; less than 3 KiB. One thread; what it has learned (struct
+ * Integers only, no clock, no allocation; less than 5 KiB. One thread; what it has learned (struct
  * adaptive_seen) may be read by any.
  */
 #ifndef POLL_ADAPTIVE_H
@@ -19,6 +21,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "poll/pattern.h"
 
 #define ADAPTIVE_SUB_BITS 2  /* 4 buckets per octave */
 #define ADAPTIVE_LOW_BITS 9  /* the first bucket: below 512 ns */
@@ -55,23 +59,28 @@ struct adaptive {
 	struct adaptive_hist pair[ADAPTIVE_CONTEXTS]; /* by the last two halts */
 	struct adaptive_hist one[ADAPTIVE_CLASSES];   /* by the last one */
 	struct adaptive_hist all;
-	/* How far up in each bucket halts have been lately, in 1/65536 of its width. */
-	uint16_t top[ADAPTIVE_BUCKETS];
+	/* How far up in each bucket halts have been lately, and by how much more they may be soon:
+	 * in 1/65536 of its width. */
+	uint16_t top[ADAPTIVE_BUCKETS], slack[ADAPTIVE_BUCKETS];
+	struct pattern pattern; /* what the histograms do not see */
 	/* The window last found for each context; age counts down to the next search. */
 	uint32_t window[ADAPTIVE_CONTEXTS];
 	uint8_t age[ADAPTIVE_CONTEXTS];
 	uint8_t before, last; /* classes of the last two halts */
 	/* What the windows above were found for; if it changes they are stale. */
 	uint32_t price_ns, limit_ns;
+	uint32_t per_price;
 	/* The halt under way. */
-	uint32_t learned_ns; /* what the histograms say */
-	uint32_t chosen_ns;  /* what was polled for: that, or what has taken over */
+	uint32_t histogram_ns; /* what the histograms say */
+	uint32_t learned_ns;   /* that, or what the pattern says */
+	uint32_t chosen_ns;    /* what was polled for: that, or what has taken over */
 	/* The guard: by how much each fixed window has been better lately, in ns. */
 	int64_t regret[ADAPTIVE_GUARDS];
-	int64_t relief; /* by how much the learned windows have been better than what took over */
-	uint8_t guard;	/* which fixed window has taken over */
-	uint8_t left;	/* for how many halts more; 0: none */
-	_Atomic uint32_t changes; /* how often that has happened; relaxed, for others to read */
+	/* By how much the learned windows have been better than what took over, and worse. */
+	int64_t relief, doubt;
+	uint8_t guard;		  /* which fixed window has taken over */
+	uint8_t left;		  /* for how many halts more; 0: none */
+	_Atomic uint32_t changes; /* how often was forgotten; relaxed, for others to read */
 	struct adaptive_seen seen[ADAPTIVE_CONTEXTS];
 };
 

@@ -83,7 +83,7 @@ static void tells(void **state)
 	assert_int_equal(c->before, CATNAP_HALT_SHORT);
 	assert_int_equal(c->last, CATNAP_HALT_SHORT);
 	assert_int_equal(c->halts, 1000);
-	assert_in_range(c->samples, 200, 257);
+	assert_in_range(c->samples, 400, 513);
 	assert_in_range(c->p50_ns, 15 * US, 20 * US);
 	assert_in_range(c->p90_ns, 30 * US, 40 * US);
 	assert_in_range(c->window_ns, 40 * US, 50 * US);
