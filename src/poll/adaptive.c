@@ -240,27 +240,35 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit,
 	return window;
 }
 
-/* Where the bucket begins in which the @num/@den quantile of a histogram is; 0 if it is empty. */
-static uint32_t quantile(const struct adaptive_hist *h, uint32_t num, uint32_t den)
+/* Where the bucket begins in which the median of a histogram is, and that of the nine tenths; 0 if
+ * it is empty. */
+static void quantiles(const struct adaptive_hist *h, uint32_t *p50, uint32_t *p90)
 {
-	uint32_t sum = 0;
+	const uint32_t half = (h->total + 1) / 2, most = (h->total * 9 + 9) / 10;
 	unsigned int i = 0;
+	uint32_t sum = h->n[0];
 
-	while (i < ADAPTIVE_BUCKETS - 1 &&
-	       (uint64_t)(sum += h->n[i]) * den < (uint64_t)h->total * num)
-		i++;
-	return h->total ? adaptive_edge(i) : 0;
+	*p50 = *p90 = 0;
+	if (h->total == 0)
+		return;
+	while (sum < half)
+		sum += h->n[++i];
+	*p50 = adaptive_edge(i);
+	while (sum < most)
+		sum += h->n[++i];
+	*p90 = adaptive_edge(i);
 }
 
 static void tell(struct adaptive *a, unsigned int context, uint64_t expected)
 {
 	const struct adaptive_hist *h = &a->pair[context];
 	struct adaptive_seen *s = &a->seen[context];
-	uint32_t cost = expected < UINT32_MAX ? (uint32_t)expected : UINT32_MAX;
+	uint32_t cost = expected < UINT32_MAX ? (uint32_t)expected : UINT32_MAX, p50, p90;
 
+	quantiles(h, &p50, &p90);
 	atomic_store_explicit(&s->samples, h->total / sample_weight(h), memory_order_relaxed);
-	atomic_store_explicit(&s->p50_ns, quantile(h, 1, 2), memory_order_relaxed);
-	atomic_store_explicit(&s->p90_ns, quantile(h, 9, 10), memory_order_relaxed);
+	atomic_store_explicit(&s->p50_ns, p50, memory_order_relaxed);
+	atomic_store_explicit(&s->p90_ns, p90, memory_order_relaxed);
 	atomic_store_explicit(&s->window_ns, a->window[context], memory_order_relaxed);
 	atomic_store_explicit(&s->cost_ns, cost, memory_order_relaxed);
 }
