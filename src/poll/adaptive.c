@@ -21,8 +21,9 @@
 /* How many samples the two wider histograms count for beside the context's own. */
 #define PRIOR_ONE 12u
 #define PRIOR_ALL 3u
-/* And half a sample of a halt that is as long as the price: where next to nothing has been longer
- * than the window, it may as well be the price, and is ready for what comes next. */
+/* And half a sample of a halt that is nearly as long as the price: where next to nothing has been
+ * longer than the window, it may as well be the price, and is ready for what comes next. Nearly: to
+ * wait all of the price for it would be worth no more than not to. */
 #define PRIOR_PRICE (SAMPLE / 2)
 
 /* Of the highest place in a bucket, in 1/65536 of the bucket: see top_add(). */
@@ -42,14 +43,16 @@
 #define SEARCH_EVERY  16u
 
 /*
- * The guard. A fixed window takes over when it has been better by 3.5 prices, net of 1/4 of a price
- * for each halt that they differ in (so that near ties do not wander there); one halt counts for 2
- * prices at most. It stays until the learned windows are better by half a price, or for 64 halts.
- * If meanwhile it is better than they by 1.5 prices more, it was no accident: then the histograms
- * keep the weight of 8 samples.
+ * The guard. A window that needs no histogram takes over when it has been better by 3.5 prices, net
+ * of 1/4 of a price for each halt that they differ in (so that near ties do not wander there); one
+ * halt counts for 2 prices at most. It stays until the learned windows are better by half a price,
+ * or for 64 halts. If meanwhile it is better than they by 3 prices more, it was no accident: then
+ * the histograms keep the weight of 8 samples.
  */
 #define GUARD_HALTS  64
 #define KEEP_SAMPLES 8u
+/* The longest of the short halts fades by this with each that is shorter. */
+#define RECENT_MEMORY 16u
 
 /* To multiply by this is to divide by the price. */
 #define PER_PRICE_SHIFT 24
@@ -57,6 +60,11 @@
 enum { CLASS_SHORT, CLASS_MIDDLE, CLASS_LONG };
 
 _Static_assert(sizeof(struct adaptive) <= 5120, "5 KiB");
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
 
 unsigned int adaptive_bucket(uint64_t ns)
 {
@@ -190,7 +198,8 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit,
 	uint32_t f_pair = SAMPLE / sample_weight(pair);
 	uint32_t f_one = prior_factor(one, PRIOR_ONE), f_all = prior_factor(all, PRIOR_ALL);
 	uint64_t longer, samples, polled = 0, best, beyond = 0;
-	unsigned int guess = adaptive_bucket(price < limit ? price : limit);
+	const uint32_t first = min_u32(price, limit);
+	unsigned int guess = adaptive_bucket((uint64_t)first * 3 / 4);
 	unsigned int last = 0;
 	uint32_t window = 0, from = 0, top;
 
@@ -199,7 +208,7 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit,
 	/* Nothing is known: polling for the price costs at most twice the optimum. */
 	if (longer < SAMPLE + SAMPLE / 2) {
 		*expected = price;
-		return price < limit ? price : limit;
+		return first;
 	}
 	longer += PRIOR_PRICE;
 	samples = longer;
@@ -232,8 +241,8 @@ static uint32_t search(const struct adaptive *a, uint32_t price, uint32_t limit,
 	*expected = best / samples;
 	if (window == 0)
 		return 0;
-	if (last == guess && a->top[last] == 0 && price < window)
-		return price; /* it is only the guess that has led there */
+	if (last == guess && a->top[last] == 0)
+		return first; /* it is only the guess that has led there */
 	top = top_of(a, last);
 	if (top < window && (window - top) * beyond > (uint64_t)price * SAMPLE)
 		return top;
@@ -273,15 +282,24 @@ static void tell(struct adaptive *a, unsigned int context, uint64_t expected)
 	atomic_store_explicit(&s->cost_ns, cost, memory_order_relaxed);
 }
 
-/* 0: never; 1: the price, 2: the longest. */
+/* Never; the price; the longest; and a little above the short halts of late. */
+enum { GUARD_SLEEP, GUARD_PRICE, GUARD_LONG, GUARD_RECENT };
+
 static uint32_t guard_window(const struct adaptive *a, unsigned int guard)
 {
-	uint32_t window = guard == 0 ? 0 : guard == 1 ? a->price_ns : LIMIT_PRICES * a->price_ns;
+	uint32_t window = 0;
 
-	return window < a->limit_ns ? window : a->limit_ns;
+	if (guard == GUARD_PRICE)
+		window = a->price_ns;
+	else if (guard == GUARD_LONG)
+		window = LIMIT_PRICES * a->price_ns;
+	else if (guard == GUARD_RECENT)
+		window = min_u32(a->recent_ns + a->recent_ns / 8, a->price_ns);
+	return min_u32(window, a->limit_ns);
 }
 
-_Static_assert(PATTERN_SLEEP == 0 && PATTERN_POLL == 1, "the fixed windows they stand for");
+_Static_assert((int)PATTERN_SLEEP == (int)GUARD_SLEEP && (int)PATTERN_POLL == (int)GUARD_PRICE,
+	       "the windows they stand for");
 
 /* What the histograms say, unless the course of the last halts has another lesson. */
 static uint32_t advised(const struct adaptive *a)
@@ -323,10 +341,9 @@ uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
 	uint32_t limit;
 
 	if (price_ns > ADAPTIVE_PRICE_MAX)
-		return a->chosen_ns = a->learned_ns = a->histogram_ns =
-			       price_ns < max_ns ? price_ns : max_ns;
+		return a->chosen_ns = a->learned_ns = a->histogram_ns = min_u32(price_ns, max_ns);
 	limit = price_ns * LIMIT_PRICES;
-	set_price(a, price_ns, limit < max_ns ? limit : max_ns);
+	set_price(a, price_ns, min_u32(limit, max_ns));
 	if (a->age[context] == 0) {
 		const struct adaptive_hist *h = &a->pair[context];
 		uint64_t expected;
@@ -385,7 +402,7 @@ static void review(struct adaptive *a, uint64_t halt, int64_t mine)
 	a->left--;
 	a->relief = at_least_0(a->relief + better);
 	a->doubt = at_least_0(a->doubt - better);
-	if (a->doubt > (int64_t)a->price_ns * 3 / 2)
+	if (a->doubt > (int64_t)a->price_ns * 3)
 		forget(a);
 	if (a->relief > a->price_ns / 2)
 		a->left = 0;
@@ -458,6 +475,11 @@ void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 				      1,
 			      memory_order_relaxed);
 	pattern_add(a, halt_ns, fixed);
+	if (halt_ns <= a->price_ns) {
+		uint32_t recent = a->recent_ns - a->recent_ns / RECENT_MEMORY;
+
+		a->recent_ns = halt_ns > recent ? (uint32_t)halt_ns : recent;
+	}
 	a->before = a->last;
 	a->last = halt_ns <= a->price_ns			     ? CLASS_SHORT
 		  : halt_ns <= (uint64_t)a->price_ns * MIDDLE_PRICES ? CLASS_MIDDLE

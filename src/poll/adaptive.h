@@ -7,8 +7,8 @@
  * the price, middle: up to 8 times that, long) of the last two halts. The window is the T that
  * minimises the expected cost, E[min(h, T)] + price * P(h > T), over the context's histogram, with
  * those of the last halt's class and of all halts as a prior. Where the course of more halts than
- * two has a lesson (pattern.h), that is followed. A guard watches what the windows have
- * cost beside what three fixed ones would have: when one of those is better for long enough, it
+ * two has a lesson (pattern.h), that is followed. A guard watches what the windows have cost beside
+ * what four would have that need no histogram: when one of those is better for long enough, it
  * takes over; if it goes on to be better, the process has changed, and most of what was learned is
  * forgotten.
  *
@@ -30,7 +30,7 @@
 #define ADAPTIVE_BUCKETS  ((ADAPTIVE_OCTAVES << ADAPTIVE_SUB_BITS) + 2)
 #define ADAPTIVE_CLASSES  3
 #define ADAPTIVE_CONTEXTS (ADAPTIVE_CLASSES * ADAPTIVE_CLASSES)
-#define ADAPTIVE_GUARDS	  3
+#define ADAPTIVE_GUARDS	  4
 
 /* Above this price the histograms cannot weigh a window: then it is the price itself. */
 #define ADAPTIVE_PRICE_MAX 8000000
@@ -69,16 +69,17 @@ struct adaptive {
 	uint8_t before, last; /* classes of the last two halts */
 	/* What the windows above were found for; if it changes they are stale. */
 	uint32_t price_ns, limit_ns;
-	uint32_t per_price;
+	uint32_t per_price; /* what turns a cost into parts of the price */
 	/* The halt under way. */
 	uint32_t histogram_ns; /* what the histograms say */
 	uint32_t learned_ns;   /* that, or what the pattern says */
 	uint32_t chosen_ns;    /* what was polled for: that, or what has taken over */
-	/* The guard: by how much each fixed window has been better lately, in ns. */
+	uint32_t recent_ns;    /* the longest of the short halts lately */
+	/* The guard: by how much each of its windows has been better lately, in ns. */
 	int64_t regret[ADAPTIVE_GUARDS];
 	/* By how much the learned windows have been better than what took over, and worse. */
 	int64_t relief, doubt;
-	uint8_t guard;		  /* which fixed window has taken over */
+	uint8_t guard;		  /* which window has taken over */
 	uint8_t left;		  /* for how many halts more; 0: none */
 	_Atomic uint32_t changes; /* how often was forgotten; relaxed, for others to read */
 	struct adaptive_seen seen[ADAPTIVE_CONTEXTS];
