@@ -282,20 +282,15 @@ static void tell(struct adaptive *a, unsigned int context, uint64_t expected)
 	atomic_store_explicit(&s->cost_ns, cost, memory_order_relaxed);
 }
 
-/* Never; the price; the longest; and a little above the short halts of late. */
+/* The windows of the guard: never; the price; the longest; and a little above the short halts of
+ * late. */
 enum { GUARD_SLEEP, GUARD_PRICE, GUARD_LONG, GUARD_RECENT };
 
-static uint32_t guard_window(const struct adaptive *a, unsigned int guard)
+static void set_recent(struct adaptive *a, uint32_t recent_ns)
 {
-	uint32_t window = 0;
-
-	if (guard == GUARD_PRICE)
-		window = a->price_ns;
-	else if (guard == GUARD_LONG)
-		window = LIMIT_PRICES * a->price_ns;
-	else if (guard == GUARD_RECENT)
-		window = min_u32(a->recent_ns + a->recent_ns / 8, a->price_ns);
-	return min_u32(window, a->limit_ns);
+	a->recent_ns = min_u32(recent_ns, a->price_ns);
+	a->guard_ns[GUARD_RECENT] =
+		min_u32(a->recent_ns + a->recent_ns / 8, a->guard_ns[GUARD_PRICE]);
 }
 
 _Static_assert((int)PATTERN_SLEEP == (int)GUARD_SLEEP && (int)PATTERN_POLL == (int)GUARD_PRICE,
@@ -305,7 +300,7 @@ _Static_assert((int)PATTERN_SLEEP == (int)GUARD_SLEEP && (int)PATTERN_POLL == (i
 static uint32_t advised(const struct adaptive *a)
 {
 	if (a->pattern.advice != PATTERN_NONE)
-		return guard_window(a, a->pattern.advice);
+		return a->guard_ns[a->pattern.advice];
 	return a->histogram_ns;
 }
 
@@ -321,6 +316,9 @@ static void set_price(struct adaptive *a, uint32_t price, uint32_t limit)
 		a->price_ns = price;
 		a->limit_ns = limit;
 		a->per_price = price ? ((uint32_t)PATTERN_GAIN_UNIT << PER_PRICE_SHIFT) / price : 0;
+		a->guard_ns[GUARD_PRICE] = min_u32(price, limit);
+		a->guard_ns[GUARD_LONG] = limit;
+		set_recent(a, a->recent_ns);
 	}
 }
 
@@ -354,7 +352,7 @@ uint32_t adaptive_begin(struct adaptive *a, uint32_t price_ns, uint32_t max_ns)
 	}
 	a->histogram_ns = a->window[context];
 	a->learned_ns = advised(a);
-	a->chosen_ns = a->left ? guard_window(a, a->guard) : a->learned_ns;
+	a->chosen_ns = a->left ? a->guard_ns[a->guard] : a->learned_ns;
 	/* The price may be a little away from the one that was searched for. */
 	if (a->chosen_ns > max_ns)
 		a->chosen_ns = max_ns;
@@ -460,7 +458,7 @@ void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 	if (a->price_ns == 0) /* no begin yet, or sleeping costs nothing: no class has a meaning */
 		return;
 	for (unsigned int i = 0; i < ADAPTIVE_GUARDS; i++)
-		fixed[i] = cost(halt_ns, guard_window(a, i), a->price_ns);
+		fixed[i] = cost(halt_ns, a->guard_ns[i], a->price_ns);
 	watch(a, halt_ns, fixed);
 	bucket = censored ? ADAPTIVE_BUCKETS - 1 : adaptive_bucket(halt_ns);
 	hist_add(&a->pair[context], bucket);
@@ -478,7 +476,7 @@ void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 	if (halt_ns <= a->price_ns) {
 		uint32_t recent = a->recent_ns - a->recent_ns / RECENT_MEMORY;
 
-		a->recent_ns = halt_ns > recent ? (uint32_t)halt_ns : recent;
+		set_recent(a, halt_ns > recent ? (uint32_t)halt_ns : recent);
 	}
 	a->before = a->last;
 	a->last = halt_ns <= a->price_ns			     ? CLASS_SHORT

@@ -75,6 +75,7 @@ struct adaptive {
 	uint32_t learned_ns;   /* that, or what the pattern says */
 	uint32_t chosen_ns;    /* what was polled for: that, or what has taken over */
 	uint32_t recent_ns;    /* the longest of the short halts lately */
+	uint32_t guard_ns[ADAPTIVE_GUARDS];
 	/* The guard: by how much each of its windows has been better lately, in ns. */
 	int64_t regret[ADAPTIVE_GUARDS];
 	/* By how much the learned windows have been better than what took over, and worse. */

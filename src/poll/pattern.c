@@ -12,7 +12,8 @@
 #define MEMORY	   64
 #define SQUARE_DIV 32
 /* An advice is taken if the mean gain is further from 0 than sqrt(8) times its own deviation, and
- * if the gains came to one price at least. */
+ * if the gains came to one price at least: that is as far for gains whose squares are lost in
+ * rounding. */
 #define DOUBT	 8
 #define GAIN_MIN PATTERN_GAIN_UNIT
 
@@ -63,7 +64,7 @@ void pattern_learn(struct pattern *p, const int gain[PATTERN_ADVICES], bool is_s
 	struct pattern_course *c = &p->course[course(p)];
 
 	for (unsigned int i = 0; i < PATTERN_ADVICES; i++) {
-		uint32_t square = (uint32_t)(gain[i] * gain[i] + SQUARE_DIV - 1) / SQUARE_DIV;
+		uint32_t square = (uint32_t)(gain[i] * gain[i] + SQUARE_DIV / 2) / SQUARE_DIV;
 
 		c->gain[i] = (int16_t)(c->gain[i] + gain[i] - c->gain[i] / MEMORY);
 		c->square[i] = (uint16_t)(c->square[i] + square - c->square[i] / MEMORY);

@@ -10,6 +10,7 @@ that can be found when the whole trace is known.
 """
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -25,6 +26,11 @@ SPEC = ("constant,gap=50us", "constant,gap=150us", "constant,gap=1ms", "poisson,
         "poisson,mean=100us", "poisson,mean=1ms", "bimodal,a=20us,b=1ms,jitter=0",
         "bursty,burst=100,gap=20us", "pareto,min=10us,alpha=1.5", "tick,period=4ms,net=1ms")
 BOUNDS = {10: (1.13, 1.36), 50: (1.12, 1.30), 200: (1.08, 1.25)}
+# The same with --generate's own parameters. At 50 and 200 us the bounds above are out of reach for
+# these: two peaks with a jitter of 10 % cost any policy 46/35 of the optimum at 50 us, and the best
+# window of a fixed length, found afterwards, has a mean of 1.124 and 1.088. So it is held against
+# that one.
+DEFAULTS = SPEC[:6] + ("bimodal", "bursty", "pareto", "tick")
 
 
 def catnap(*args, text=None):
@@ -95,6 +101,32 @@ def odd_processes(rng, n=10000):
     yield "period 3", pattern(30 * US, 2 * MS, 2 * MS)
     yield "period 4", pattern(8 * US, 8 * US, 8 * US, 700 * US)
     yield "period 5", pattern(15 * US, 400 * US, 15 * US, 15 * US, 900 * US)
+    def sources(*periods):
+        due, now, out = list(periods), 0, []
+        for _ in range(n):
+            i = due.index(min(due))
+            out.append(due[i] - now)
+            now = due[i]
+            due[i] += periods[i]
+        return out
+
+    def modulated(*means):
+        mean, out = means[0], []
+        for _ in range(n):
+            if rng.random() < 0.03:
+                mean = rng.choice(means)
+            out.append(rng.expovariate(1 / mean))
+        return out
+
+    yield "trains of 8", pattern(*[12 * US] * 7, 1.5 * MS)
+    yield "trains of 20", [rng.expovariate(1 / (2 * MS if i % 20 == 19 else 20 * US))
+                           for i in range(n)]
+    yield "sawtooth", [10 * US + i % 20 * 20 * US for i in range(n)]
+    yield "sine", [60 * US * math.exp(2 * math.sin(i / 300)) * rng.uniform(0.7, 1.3)
+                   for i in range(n)]
+    yield "two sources", sources(100 * US, 337 * US)
+    yield "three sources", sources(250 * US, 337 * US, 1010 * US)
+    yield "modulated", modulated(8 * US, 80 * US, 800 * US)
     yield "spikes", [20 * MS if rng.random() < 0.02 else rng.uniform(10, 14) * US for _ in range(n)]
     yield "regimes", [rng.expovariate(1 / (20 * US)) if i // 400 % 2 else 300 * US for i in range(n)]
 
@@ -109,6 +141,20 @@ class Acceptance(unittest.TestCase):
             self.assertLessEqual(max(ratios.values()), worst, f"{price} us: {ratios}")
             self.assertLessEqual(sum(ratios.values()) / len(ratios), mean, f"{price} us: {ratios}")
 
+    def test_ratios_of_the_defaults(self):
+        for price, (mean, worst) in BOUNDS.items():
+            ratios, fixed = [], []
+            for seed, kind in enumerate(DEFAULTS):
+                text = generated(kind, seed=seed)
+                adaptive, kernel = replay(text, price, "adaptive", "kernel")
+                ratios.append(adaptive)
+                fixed.append(best_fixed(lengths(text), price))
+                self.assertLessEqual(adaptive, kernel * 1.02, f"{kind} at {price} us")
+                self.assertLessEqual(adaptive, fixed[-1] * 1.025, f"{kind} at {price} us")
+            bound = max(mean, sum(fixed) / len(fixed) * 1.005)
+            self.assertLessEqual(sum(ratios) / len(ratios), bound, f"{price} us: {ratios}")
+            self.assertLessEqual(max(ratios), max(worst, max(fixed) * 1.015), f"{price} us: {ratios}")
+
     def test_odd_processes(self):
         rng = random.Random(SEED)
         for name, halts in odd_processes(rng):
@@ -118,15 +164,14 @@ class Acceptance(unittest.TestCase):
                 what = f"{name} at {price} us"
                 self.assertLessEqual(adaptive, kernel * 1.02, what)
                 # It has to learn, and whoever knows the whole trace need not.
-                self.assertLessEqual(adaptive, best_fixed(lengths(text), price) * 1.06, what)
+                self.assertLessEqual(adaptive, best_fixed(lengths(text), price) * 1.04, what)
                 self.assertLessEqual(adaptive, 2, what)
 
     def test_change(self):
         """After a sudden change, the next 200 halts at most 1.5 of what it settles to."""
-        kinds = ("constant,gap=20us", "constant,gap=150us", "constant,gap=1ms", "poisson,mean=20us",
-                 "poisson,mean=100us", "poisson,mean=1ms", "bimodal,a=20us,b=1ms,share=80",
-                 "bursty,burst=50,gap=20us")
-        for price in (10, 50):
+        kinds = SPEC + ("constant,gap=20us", "bimodal,a=20us,b=1ms,share=80",
+                        "bursty,burst=50,gap=20us")
+        for price in BOUNDS:
             traces = {k: lengths(generated(k, 6000, seed=i)) for i, k in enumerate(kinds)}
             for old in kinds:
                 for new in kinds:
@@ -144,6 +189,15 @@ class Acceptance(unittest.TestCase):
                         first += sum(costs[1500:1700]) / 200
                         settled += sum(costs[1900:]) / 1100
                     self.assertLessEqual(first, settled * 1.5, f"{old} to {new} at {price} us")
+
+    def test_patterns(self):
+        """What repeats is foreseen, also if two halts do not tell where in it one is."""
+        for halts in ([8, 8, 8, 700], [12] * 7 + [1500], [15, 400, 15, 15, 900], [30] * 30 + [2000],
+                      [30] + [2000] * 12, list(range(10, 400, 20))):
+            text = trace(h * US for h in halts * (6000 // len(halts)))
+            for price in BOUNDS:
+                ratio, = replay(text, price, "adaptive")
+                self.assertLess(ratio, 1.05, f"{halts} at {price} us")
 
     def test_first_guess(self):
         """Nothing learned: it polls for the price, which is never worse than twice the optimum."""

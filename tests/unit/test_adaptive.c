@@ -124,6 +124,70 @@ static void follows_a_pattern(void **state)
 	}
 }
 
+/* Seven short halts and a long one: two halts do not tell where in it one is. */
+static void follows_a_train(void **state)
+{
+	struct adaptive a;
+
+	adaptive_init(&a);
+	for (int i = 0; i < 100; i++) {
+		for (int j = 0; j < 7; j++) {
+			uint32_t window = halts(&a, 50 * US, 12 * US, 1);
+
+			assert_true(i == 0 || window >= 12 * US);
+		}
+		uint32_t end = halts(&a, 50 * US, 1500 * US, 1);
+
+		assert_true(i < 20 || end == 0);
+	}
+}
+
+static uint64_t next(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* Where nothing follows from the course of the halts, nothing is made of it. */
+static void sees_no_pattern_in_chance(void **state)
+{
+	uint64_t random = 88172645463325252u;
+	unsigned int advised = 0;
+	struct adaptive a;
+
+	adaptive_init(&a);
+	for (int i = 0; i < 100000; i++) {
+		halts(&a, 50 * US, next(&random) % 3 ? 20 * US : 300 * US, 1);
+		advised += a.learned_ns != a.histogram_ns;
+	}
+	assert_in_range(advised, 0, 500);
+}
+
+/* Of a bucket 4 us wide the window takes what has been seen, and little more; and it goes with it.
+ */
+static void ends_near_the_longest(void **state)
+{
+	unsigned int missed = 0, wide = 0;
+	uint64_t random = 88172645463325252u;
+	struct adaptive a;
+
+	adaptive_init(&a);
+	for (unsigned int i = 0; i < 2300; i++) {
+		uint32_t at = 21 * US + i * 3 / 2; /* up to 24.45 us: within its bucket */
+		bool is_short = next(&random) % 2;
+
+		halts(&a, 50 * US, is_short ? at : 1000 * US, 1);
+		if (i < 300)
+			continue;
+		missed += is_short && a.histogram_ns < at;
+		wide += i < 1800 && a.histogram_ns > at + US / 2;
+	}
+	assert_in_range(missed, 0, 100); /* of 1000 */
+	assert_in_range(wide, 0, 100);
+}
+
 /* A few sleeps in a row where a poll would have done, and it polls. */
 static void relearns(void **state)
 {
@@ -280,11 +344,19 @@ static void learns_nothing_from_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(buckets),  cmocka_unit_test(learns),
-		cmocka_unit_test(tells),    cmocka_unit_test(follows_a_pattern),
-		cmocka_unit_test(relearns), cmocka_unit_test(extremes),
-		cmocka_unit_test(price),    cmocka_unit_test(latency_does_not_feed_on_itself),
-		cmocka_unit_test(timers),   cmocka_unit_test(learns_nothing_from_others),
+		cmocka_unit_test(buckets),
+		cmocka_unit_test(learns),
+		cmocka_unit_test(tells),
+		cmocka_unit_test(follows_a_pattern),
+		cmocka_unit_test(follows_a_train),
+		cmocka_unit_test(sees_no_pattern_in_chance),
+		cmocka_unit_test(ends_near_the_longest),
+		cmocka_unit_test(relearns),
+		cmocka_unit_test(extremes),
+		cmocka_unit_test(price),
+		cmocka_unit_test(latency_does_not_feed_on_itself),
+		cmocka_unit_test(timers),
+		cmocka_unit_test(learns_nothing_from_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
