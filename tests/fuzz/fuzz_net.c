@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The network device over packet sockets, with packets of all lengths from outside. */
+/*
+ * The network device over packet sockets, with packets of all lengths from outside, some of them
+ * for addresses that the driver has asked for, or not; with rate limits, and without. What it is
+ * given is never more than what came, and it goes on after every command.
+ */
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -7,6 +11,36 @@
 #include "fuzz_vdev.h"
 
 #define PAIRS 2
+
+#define CTRL (GUEST_BASE + 0x1f000) /* a page for commands */
+
+/* A command that is right, or nearly; not while nobody may write to memory. */
+static void control(struct fuzz *f)
+{
+	unsigned int queue = fuzz_u8(f) & 1 ? 2 * PAIRS : 2;
+	uint8_t *p = guest_ptr(&f->v->g, CTRL), class = fuzz_u8(f) % 6, count = fuzz_u8(f);
+	uint32_t len = fuzz_u16(f) % 2048, entries = fuzz_u8(f);
+	uint64_t at[] = {CTRL, CTRL + 2, CTRL + 0xff0};
+	uint32_t lens[] = {2, len ? len : 1, 1};
+
+	if (f->reset || !f->v->q[queue].size)
+		return;
+	p[0] = class;
+	p[1] = fuzz_u8(f) % 8;
+	memset(p + 2, count, 2046);
+	if (class == 1 && p[1] == 0) {
+		/* Tables that end where the command does, give or take a byte. */
+		memcpy(p + 2, &entries, 4);
+		if (entries < 100) {
+			uint32_t rest = count % 100;
+
+			memcpy(p + 6 + 6 * entries, &rest, 4);
+			lens[1] = 8 + 6 * (entries + rest) + (len & 3) - (len >> 2 & 1);
+		}
+	}
+	vdev_offer(f->v, queue, at, lens, 3, 2);
+	virtio_kick(f->v->dev, queue);
+}
 
 static void from_host(struct fuzz *f, void *ctx)
 {
@@ -17,6 +51,10 @@ static void from_host(struct fuzz *f, void *ctx)
 
 	if (len > sizeof(packet))
 		len = sizeof(packet);
+	if ((what & 0x18) == 0x18)
+		control(f);
+	memset(packet + sizeof(struct net_hdr), what >> 5, 6);
+	packet[sizeof(struct net_hdr)] = (uint8_t)(what >> 3);
 	if (what & 1)
 		(void)!send(theirs[what >> 1 & 1], packet, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	for (int i = 0; i < PAIRS && what & 4; i++)
@@ -49,11 +87,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	cfg.fds = ours;
 	cfg.dma = &f.v->g.dma;
+	cfg.limits = fuzz_limits(fuzz_u8(&f));
 	check(net_create(&cfg, &net) == 0);
 	vdev_use(f.v, net_device(net));
 	net_attach(net, homes);
+	for (int i = 0; i < 2; i++)
+		check(throttle_attach(f.v->dev->throttles[i], &f.v->home) == 0);
 	f.features = net_device(net)->offered & 0xfffffff;
 	fuzz_run(&f);
+	for (int i = 0; i < 2; i++)
+		throttle_detach(f.v->dev->throttles[i]);
 	vdev_again(f.v);
 	net_get_counters(net, &c);
 	check(c.rx_bytes <= c.rx_packets * NET_SPILL &&
