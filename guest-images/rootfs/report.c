@@ -15,7 +15,7 @@
 #define KLOG_READ_ALL 3
 #define KLOG_SIZE     10
 #define WARNING	      4
-#define MAX_LINES     100
+#define MAX_LINES     300
 
 long interrupts(const char *name)
 {

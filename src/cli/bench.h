@@ -151,10 +151,13 @@ int bench_mix(struct bench_run *run);	    /* bench_mix.c */
 int bench_blk(struct bench_run *run);
 int bench_echo(struct bench_run *run);
 int bench_compute(struct bench_run *run); /* bench_compute.c */
-/* A file of BENCH_DISK_SIZE bytes that are not all the same, by the name that mkstemp(3) makes of
- * @path; @direct: it can be read past the page cache. 0 or -1. */
+/* A file of BENCH_DISK_SIZE bytes that are not all the same, in @folder, but without a name there:
+ * it is gone when this process is, however that ends. @direct: it can be read past the page cache.
+ * @path is how to open it until then, here and in children. Its descriptor, or -1. */
 #define BENCH_DISK_SIZE (UINT64_C(64) << 20)
-int bench_make_disk(struct bench_run *run, char *path, bool direct);
+#define BENCH_DISK_PATH 40
+int bench_make_disk(struct bench_run *run, const char *folder, bool direct,
+		    char path[BENCH_DISK_PATH]);
 /* bench_child.c: other processes, also the peer's timer and ipi. */
 int bench_start(struct bench_run *run);
 int bench_memory(struct bench_run *run);

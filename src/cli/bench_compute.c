@@ -213,18 +213,18 @@ static int measure(struct bench_run *run, struct computing *c, struct series *ro
 int bench_compute(struct bench_run *run)
 {
 	struct computing c = {.fd = eventfd(0, EFD_CLOEXEC)};
-	char path[] = "/var/tmp/catnap-bench-XXXXXX";
+	char path[BENCH_DISK_PATH];
 	struct pinned pinned = {0};
 	struct series round = {0};
 	int32_t unused[1], sender;
-	int ret;
+	int disk, ret;
 
 	if (c.fd < 0)
 		return bench_fail(run, "eventfd");
-	ret = bench_make_disk(run, path, true);
-	if (ret < 0) {
+	disk = bench_make_disk(run, "/var/tmp", true, path);
+	if (disk < 0) {
 		close(c.fd);
-		return ret;
+		return -1;
 	}
 	ret = start(run, &c, path);
 	if (ret == 0) {
@@ -235,7 +235,7 @@ int bench_compute(struct bench_run *run)
 		if (guest_end(run, &c.guest) < 0)
 			ret = -1;
 	}
-	unlink(path);
+	close(disk);
 	close(c.fd);
 	if (ret == 0)
 		return bench_keep(run, &round);

@@ -276,31 +276,47 @@ static void account(struct cell *c, uint64_t cpu, uint64_t wall, uint64_t events
 
 /* -- blk -------------------------------------------------------------------------------------- */
 
-int bench_make_disk(struct bench_run *run, char *path, bool direct)
+static int nameless_file(const char *folder)
+{
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[64];
+
+	/* Not every file system has that; as good but for a moment. */
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+		snprintf(path, sizeof(path), "%s/catnap-bench-XXXXXX", folder);
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			unlink(path);
+	}
+	return fd;
+}
+
+int bench_make_disk(struct bench_run *run, const char *folder, bool direct,
+		    char path[BENCH_DISK_PATH])
 {
 	static uint8_t block[1 << 16];
-	int fd = mkstemp(path);
+	int fd = nameless_file(folder);
 
 	if (fd < 0)
-		return bench_fail(run, "%s: %s", path, strerror(errno));
+		return bench_fail(run, "a file in %s: %s", folder, strerror(errno));
 	for (size_t i = 0; i < sizeof(block); i++)
 		block[i] = (uint8_t)(i * 2654435761u >> 13);
 	for (uint64_t done = 0; done < BENCH_DISK_SIZE; done += sizeof(block)) {
 		if (write(fd, block, sizeof(block)) == (ssize_t)sizeof(block))
 			continue;
-		bench_fail(run, "%s: %s", path, strerror(errno));
+		bench_fail(run, "a file in %s: %s", folder, strerror(errno));
 		goto fail;
 	}
 	if (direct && (fsync(fd) < 0 || fcntl(fd, F_SETFL, O_DIRECT) < 0)) {
-		bench_fail(run, "%s: cannot be read past the page cache: %s", path,
+		bench_fail(run, "a file in %s: cannot be read past the page cache: %s", folder,
 			   strerror(errno));
 		goto fail;
 	}
-	close(fd);
-	return 0;
+	/* Not /proc/self: the peer is another process. */
+	snprintf(path, BENCH_DISK_PATH, "/proc/%d/fd/%d", (int)getpid(), fd);
+	return fd;
 fail:
 	close(fd);
-	unlink(path);
 	return -1;
 }
 
@@ -332,13 +348,12 @@ static int blk_samples(struct bench_run *run, struct io_guest *g)
 int bench_blk(struct bench_run *run)
 {
 	bool direct = run->cell->disk == DISK_DIRECT;
-	char path[64], cmdline[256];
+	char path[BENCH_DISK_PATH], cmdline[256];
 	struct io_devices dev = {.disk = path, .direct = direct};
 	struct io_guest g;
-	int ret;
+	int disk = bench_make_disk(run, direct ? "/var/tmp" : "/dev/shm", direct, path), ret;
 
-	snprintf(path, sizeof(path), "%s/catnap-bench-XXXXXX", direct ? "/var/tmp" : "/dev/shm");
-	if (bench_make_disk(run, path, direct) < 0)
+	if (disk < 0)
 		return -1;
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=blk blk_id=%d samples=%u warmup=%u seed=%u tsc_khz=%u ecam=%llu "
@@ -348,7 +363,7 @@ int bench_blk(struct bench_run *run)
 	ret = start(run, &g, &dev, cmdline);
 	if (ret == 0)
 		ret = end(run, &g, blk_samples(run, &g));
-	unlink(path);
+	close(disk);
 	return ret;
 }
 

@@ -17,6 +17,7 @@ int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_balloon(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 
 #endif

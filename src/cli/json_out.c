@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing a JSON document. */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <catnap/poll.h>
 
@@ -27,4 +29,17 @@ int json_write(struct json_object *root, FILE *out)
 		ret = -1;
 	json_object_put(root);
 	return ret < 0 ? -1 : 0;
+}
+
+char *json_line(struct json_object *root, size_t *len)
+{
+	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, len);
+	char *copy = text ? malloc(*len + 1) : NULL;
+
+	if (copy) {
+		memcpy(copy, text, *len);
+		copy[(*len)++] = '\n';
+	}
+	json_object_put(root);
+	return copy;
 }

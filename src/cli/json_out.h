@@ -18,4 +18,8 @@ struct catnap_policy_stats;
 /* policy_json.c: a new object. */
 struct json_object *policy_json(const struct catnap_policy_stats *stats);
 
+/* The document on a line, with its newline, for the caller to free; NULL: no memory. @root is put.
+ */
+char *json_line(struct json_object *root, size_t *len);
+
 #endif

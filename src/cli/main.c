@@ -23,6 +23,7 @@ static const struct command commands[] = {
 	{"bench", "measures wake-up latency and processor time on this host", cmd_bench},
 	{"check", "says what this host offers", cmd_check},
 	{"stat", "shows a running VM's halts", cmd_stat},
+	{"balloon", "tells or changes what a running VM gives back to the host", cmd_balloon},
 	{"replay", "runs halt-polling policies over a trace of halts", cmd_replay},
 };
 

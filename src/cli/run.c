@@ -242,9 +242,10 @@ static const struct opt_def options[] = {
 	 .help = "Sockets between guest and host: the Unix socket PATH leads to the guest's ports, "
 		 "and the host's port P is the Unix socket PATH_P."},
 	{.f = {.name = "balloon", .type = OPT_CALL, .set = run_set_balloon},
-	 .form = "size=SIZE[,deflate-on-oom=on|off]",
+	 .form = "size=SIZE[,deflate-on-oom=on|off][,socket=PATH]",
 	 .help = "A virtio balloon: the guest gives so much of its memory back to the host, and "
-		 "reports what is free."},
+		 "reports what is free. socket: a Unix socket by which catnap balloon changes the "
+		 "size while the VM runs."},
 	{.f = {.name = "rng", .type = OPT_SWITCH, .offset = AT(rng)},
 	 .form = "on|off",
 	 .help = "A virtio entropy device.",
@@ -482,7 +483,8 @@ static void close_io(struct run_io *io)
 		fclose(io->stats);
 	port_close(&io->port);
 	port_close(&io->console);
-	stats_socket_close(&io->stats_socket);
+	answer_socket_close(&io->stats_socket);
+	answer_socket_close(&io->balloon_socket);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
 	if (io->stop_fd >= 0)
@@ -495,7 +497,8 @@ static int open_io(const struct run_cfg *cfg, struct run_io *io)
 	/* Where nothing will run, nobody is to be waited for. */
 	if (cfg->kernel &&
 	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0 ||
-	     port_open(&io->stats_socket.port, io->stop_fd) < 0))
+	     port_open(&io->stats_socket.port, io->stop_fd) < 0 ||
+	     port_open(&io->balloon_socket.port, io->stop_fd) < 0))
 		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
@@ -562,7 +565,8 @@ static int run(const struct run_cfg *cfg)
 
 	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
 	port_init(&io.console, "console", cfg->console, cfg->console_path);
-	stats_socket_init(&io.stats_socket, cfg->stats_socket);
+	answer_socket_init(&io.stats_socket, "stats-socket", cfg->stats_socket, false);
+	answer_socket_init(&io.balloon_socket, "balloon", cfg->balloon.socket, true);
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)

@@ -8,9 +8,9 @@
 #include <stdio.h>
 
 #include <catnap/catnap.h>
+#include "cli/answer_socket.h"
 #include "cli/opts.h"
 #include "cli/port.h"
-#include "cli/stats_socket.h"
 
 /* Exit statuses of `catnap run` beyond those of every command; interface documented in
  * catnap-run(1). */
@@ -68,6 +68,7 @@ struct run_cfg {
 	struct {
 		bool on, deflate_on_oom;
 		uint64_t size;
+		const char *socket; /* NULL: none */
 	} balloon;
 	struct guest_halt_poll guest_poll;
 	uint32_t cpus;
@@ -100,7 +101,7 @@ struct run_io {
 	FILE *log_file;	  /* NULL: standard error */
 	struct port port; /* the serial port's other end */
 	struct port console;
-	struct stats_socket stats_socket;
+	struct answer_socket stats_socket, balloon_socket;
 	int stop_fd; /* eventfd: readable once the VM is to end, whoever takes its output */
 	FILE *stats;
 	int trace_fd;
@@ -139,6 +140,10 @@ uint32_t run_sandbox_allow(const struct run_io *io);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);
+
+/* balloon_socket.c: what whoever asks @vm's balloon is answered. For the caller to free; NULL: no
+ * memory. */
+char *balloon_answer(struct catnap_vm *vm, const char *request, size_t *len);
 
 /* stats_json.c: all statistics of @vm as one JSON document on a line, while it
  * runs. For the caller to free; NULL: no memory. */

@@ -166,6 +166,9 @@ int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *ptr)
 		{.name = "deflate-on-oom",
 		 .type = OPT_SWITCH,
 		 .offset = offsetof(struct run_cfg, balloon.deflate_on_oom)},
+		{.name = "socket",
+		 .type = OPT_STRING,
+		 .offset = offsetof(struct run_cfg, balloon.socket)},
 		{.name = NULL},
 	};
 	struct run_cfg *cfg = ptr;

@@ -30,8 +30,11 @@ struct channel {
 
 #define CHANNELS 2
 
-/* The main thread waits for the end, signals, the channels, and readers of statistics. */
-#define STATS_FIRST (2 + CHANNELS * PORT_POLLFDS)
+/* The main thread waits for the end, signals, the channels, and whoever asks for statistics or asks
+ * the balloon. */
+#define STATS_FIRST   (2 + CHANNELS * PORT_POLLFDS)
+#define BALLOON_FIRST (STATS_FIRST + ANSWER_POLLFDS)
+#define ALL_POLLFDS   (BALLOON_FIRST + ANSWER_POLLFDS)
 
 struct loop {
 	struct catnap_vm *vm;
@@ -152,11 +155,18 @@ struct source {
 	const struct run_cfg *cfg;
 };
 
-static char *stats_now(void *ctx, size_t *len)
+static char *stats_now(void *ctx, const char *request, size_t *len)
 {
 	const struct source *s = ctx;
 
 	return stats_text(s->vm, s->cfg, len);
+}
+
+static char *ask_balloon(void *ctx, const char *request, size_t *len)
+{
+	const struct source *s = ctx;
+
+	return balloon_answer(s->vm, request, len);
 }
 
 /* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit.
@@ -164,7 +174,7 @@ static char *stats_now(void *ctx, size_t *len)
 static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 {
 	for (;;) {
-		struct pollfd p[STATS_FIRST + STATS_POLLFDS] = {
+		struct pollfd p[ALL_POLLFDS] = {
 			{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
 		};
@@ -178,8 +188,9 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 			if (port_has_input(c->port) && (retry < 0 || c->retry_ms < retry))
 				retry = c->retry_ms;
 		}
-		stats_socket_prepare(&l->io->stats_socket, p + STATS_FIRST);
-		if (poll(p, STATS_FIRST + STATS_POLLFDS, timeout_ms(deadline, retry)) < 0) {
+		answer_socket_prepare(&l->io->stats_socket, p + STATS_FIRST);
+		answer_socket_prepare(&l->io->balloon_socket, p + BALLOON_FIRST);
+		if (poll(p, ALL_POLLFDS, timeout_ms(deadline, retry)) < 0) {
 			if (errno != EINTR)
 				return -errno;
 			continue;
@@ -191,7 +202,8 @@ static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
 			return RUN_SIGNAL + (int)si.ssi_signo;
 		if (deadline != UINT64_MAX && now_ns() >= deadline)
 			return RUN_TIMEOUT;
-		stats_socket_dispatch(&l->io->stats_socket, p + STATS_FIRST);
+		answer_socket_dispatch(&l->io->stats_socket, p + STATS_FIRST);
+		answer_socket_dispatch(&l->io->balloon_socket, p + BALLOON_FIRST);
 		for (int i = 0; i < CHANNELS; i++) {
 			take_input(l, l->channels[i].port, p + 2 + i * PORT_POLLFDS);
 			give_input(l, &l->channels[i]);
@@ -263,7 +275,8 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 		return CMD_ERROR;
 	}
 	io->stats_socket.text = stats_now;
-	io->stats_socket.ctx = &source;
+	io->balloon_socket.text = ask_balloon;
+	io->stats_socket.ctx = io->balloon_socket.ctx = &source;
 	why = wait_for_end(&l, signals, deadline);
 	if (why != 0) {
 		ssize_t n = write(io->stop_fd, &(uint64_t){1}, sizeof(uint64_t));

@@ -11,6 +11,7 @@
 #include "cli/run.h"
 
 #define SOCKET_PATH 128 /* more than an address takes */
+#define PORTS	    4	/* what may be a socket of ours; vsock's comes on top */
 
 /* A number up to @stop; false: it is none, or no valid one: -1 stands for "leave it" in the kernel.
  */
@@ -83,7 +84,8 @@ int run_sandbox_filters(const struct run_cfg *cfg, const struct catnap_vm_config
 uint32_t run_sandbox_allow(const struct run_io *io)
 {
 	if (io->port.kind != PORT_SOCKET && io->console.kind != PORT_SOCKET &&
-	    io->stats_socket.port.kind != PORT_SOCKET)
+	    io->stats_socket.port.kind != PORT_SOCKET &&
+	    io->balloon_socket.port.kind != PORT_SOCKET)
 		return 0;
 	return CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_UNLINK;
 }
@@ -98,10 +100,11 @@ static const char *folder_of(const char *path, char copy[SOCKET_PATH])
 int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
 		      const struct run_io *io)
 {
-	const struct port *const ports[] = {&io->port, &io->console, &io->stats_socket.port};
+	const struct port *const ports[PORTS] = {&io->port, &io->console, &io->stats_socket.port,
+						 &io->balloon_socket.port};
 	struct catnap_sandbox_config sc;
-	const char *names[3], *folders[4];
-	char copies[4][SOCKET_PATH];
+	const char *names[PORTS], *folders[PORTS + 1];
+	char copies[PORTS + 1][SOCKET_PATH];
 	int ret;
 
 	catnap_sandbox_config_init(&sc);
@@ -114,7 +117,7 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 		return CMD_OK;
 	sc.read_files = names;
 	sc.socket_dirs = folders;
-	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+	for (size_t i = 0; i < PORTS; i++) {
 		if (ports[i]->kind == PORT_PTY)
 			names[sc.n_read_files++] = ports[i]->name;
 		if (ports[i]->kind == PORT_SOCKET) {
@@ -123,7 +126,7 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 		}
 	}
 	if (cfg->vsock.cid)
-		folders[sc.n_socket_dirs++] = folder_of(cfg->vsock.socket, copies[3]);
+		folders[sc.n_socket_dirs++] = folder_of(cfg->vsock.socket, copies[PORTS]);
 	ret = catnap_sandbox_enter(&sc);
 	if (ret == 0) {
 		/* The filters refuse to open anything, too: no reason for a warning. */

@@ -5,20 +5,14 @@
  * is shown as a dash.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 #include <json-c/json.h>
 
+#include "cli/ask.h"
 #include "cli/cmd.h"
 #include "cli/opts.h"
-
-#define PATIENCE_MS 5000
-#define MOST	    (16u << 20) /* of a document */
 
 /* Halts of 128 ns to 1 s and more: one character of the picture for each octave. */
 #define HIST_FIRST 8
@@ -74,96 +68,19 @@ static const struct opt_command command = {
 	.max_args = 1,
 };
 
-/* -- getting a document ----------------------------------------------------------------------- */
-
-/* Everything up to the end, for the caller to free; NULL with errno. */
-static char *read_all(int fd)
-{
-	size_t size = 65536, used = 0;
-	char *text = malloc(size + 1);
-
-	while (text) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-		ssize_t n;
-		char *more;
-
-		if (poll(&p, 1, PATIENCE_MS) == 0) {
-			errno = ETIMEDOUT;
-			break;
-		}
-		n = read(fd, text + used, size - used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			break;
-		if (n == 0) {
-			text[used] = '\0';
-			return text;
-		}
-		used += (size_t)n;
-		if (used < size)
-			continue;
-		errno = EFBIG;
-		more = size < MOST ? realloc(text, 2 * size + 1) : NULL;
-		if (!more)
-			break;
-		text = more;
-		size *= 2;
-	}
-	free(text);
-	return NULL;
-}
-
-/* NULL with errno. */
-static char *get(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	char *text;
-	int fd;
-
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		errno = ENAMETOOLONG;
-		return NULL;
-	}
-	memcpy(addr.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return NULL;
-	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-		text = NULL;
-	else
-		text = read_all(fd);
-	close(fd);
-	return text;
-}
-
 /* -- figures ---------------------------------------------------------------------------------- */
-
-static struct json_object *member(struct json_object *o, const char *name)
-{
-	struct json_object *m = NULL;
-
-	return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, name, &m)
-		       ? m
-		       : NULL;
-}
-
-static uint64_t number(struct json_object *o, const char *name)
-{
-	return json_object_get_uint64(member(o, name));
-}
 
 /* Since the last document; @old NULL: since the start. */
 static uint64_t since(struct json_object *new, struct json_object *old, const char *name)
 {
-	uint64_t a = number(new, name), b = number(old, name);
+	uint64_t a = ask_number(new, name), b = ask_number(old, name);
 
 	return a > b ? a - b : 0;
 }
 
 static uint64_t bucket(struct json_object *o, const char *name, size_t i)
 {
-	struct json_object *a = member(o, name);
+	struct json_object *a = ask_member(o, name);
 
 	return json_object_is_type(a, json_type_array)
 		       ? json_object_get_uint64(json_object_array_get_idx(a, i))
@@ -172,7 +89,7 @@ static uint64_t bucket(struct json_object *o, const char *name, size_t i)
 
 static void print_time(struct json_object *o, const char *name)
 {
-	struct json_object *m = member(o, name);
+	struct json_object *m = ask_member(o, name);
 	double us = json_object_get_double(m) / 1000;
 
 	if (!m)
@@ -217,7 +134,7 @@ static void print_line(const char *who, struct json_object *new, struct json_obj
 		       double seconds)
 {
 	uint64_t halts = since(new, old, "halt_exits");
-	struct json_object *policy = member(new, "policy");
+	struct json_object *policy = ask_member(new, "policy");
 
 	printf("%-4s %-8s", who, policy ? json_object_get_string(policy) : "-");
 	if (seconds > 0)
@@ -237,7 +154,8 @@ static void print_line(const char *who, struct json_object *new, struct json_obj
 
 static void print_learned(const char *who, struct json_object *o)
 {
-	struct json_object *learned = member(o, "learned"), *contexts = member(learned, "contexts");
+	struct json_object *learned = ask_member(o, "learned"),
+			   *contexts = ask_member(learned, "contexts");
 
 	if (!json_object_is_type(contexts, json_type_array))
 		return;
@@ -245,16 +163,17 @@ static void print_learned(const char *who, struct json_object *o)
 	       "sleep:",
 	       who);
 	print_time(learned, "worth_ns");
-	printf("; relearned %llu times)\n", (unsigned long long)number(learned, "relearned"));
+	printf("; relearned %llu times)\n", (unsigned long long)ask_number(learned, "relearned"));
 	for (size_t i = 0; i < json_object_array_length(contexts); i++) {
 		struct json_object *c = json_object_array_get_idx(contexts, i);
 
-		if (!number(c, "halts"))
+		if (!ask_number(c, "halts"))
 			continue;
-		printf("     %-6s %-6s %7llu %7llu", json_object_get_string(member(c, "before")),
-		       json_object_get_string(member(c, "last")),
-		       (unsigned long long)number(c, "halts"),
-		       (unsigned long long)number(c, "samples"));
+		printf("     %-6s %-6s %7llu %7llu",
+		       json_object_get_string(ask_member(c, "before")),
+		       json_object_get_string(ask_member(c, "last")),
+		       (unsigned long long)ask_number(c, "halts"),
+		       (unsigned long long)ask_number(c, "samples"));
 		print_time(c, "p50_ns");
 		print_time(c, "p90_ns");
 		print_time(c, "window_ns");
@@ -267,8 +186,8 @@ static void print_learned(const char *who, struct json_object *o)
 static void print_table(const struct stat_cfg *cfg, struct json_object *new,
 			struct json_object *old, double seconds)
 {
-	struct json_object *vcpus = member(new, "vcpus"), *before = member(old, "vcpus");
-	struct json_object *io = member(new, "io");
+	struct json_object *vcpus = ask_member(new, "vcpus"), *before = ask_member(old, "vcpus");
+	struct json_object *io = ask_member(new, "io");
 	size_t n =
 		json_object_is_type(vcpus, json_type_array) ? json_object_array_length(vcpus) : 0;
 
@@ -285,7 +204,7 @@ static void print_table(const struct stat_cfg *cfg, struct json_object *new,
 			print_learned(who, json_object_array_get_idx(vcpus, i));
 	}
 	if (io) {
-		print_line("io", io, member(old, "io"), seconds);
+		print_line("io", io, ask_member(old, "io"), seconds);
 		if (cfg->learned)
 			print_learned("io", io);
 	}
@@ -325,7 +244,7 @@ static int look(const struct stat_cfg *cfg, const char *path)
 
 		if (i)
 			nanosleep(&pause, NULL);
-		text = get(path);
+		text = ask(path, NULL);
 		at = now();
 		if (!text && i)
 			break; /* it has ended */
@@ -337,7 +256,7 @@ static int look(const struct stat_cfg *cfg, const char *path)
 		/* Ended while it was to answer. */
 		if (!*text && i)
 			status = -1;
-		else if (!member(new, "vcpus"))
+		else if (!ask_member(new, "vcpus"))
 			status = failed(path, "no statistics came");
 		else if (cfg->json)
 			printf("%s", text);

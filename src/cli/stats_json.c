@@ -170,16 +170,7 @@ static struct json_object *all(struct catnap_vm *vm, const struct run_cfg *cfg,
 
 char *stats_text(struct catnap_vm *vm, const struct run_cfg *cfg, size_t *len)
 {
-	struct json_object *root = all(vm, cfg, NULL);
-	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, len);
-	char *copy = text ? malloc(*len + 1) : NULL;
-
-	if (copy) {
-		memcpy(copy, text, *len);
-		copy[(*len)++] = '\n';
-	}
-	json_object_put(root);
-	return copy;
+	return json_line(all(vm, cfg, NULL), len);
 }
 
 int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,

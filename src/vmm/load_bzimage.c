@@ -82,6 +82,14 @@ static int check_file(const struct load_request *req, struct plan *p, struct kvm
 			sects, ull(p->offset), ull(img->size));
 	if (p->len <= ENTRY_64)
 		return image_bad(img, err, "a damaged bzImage: syssize %u", p->h.syssize);
+	/*
+	 * syssize counts paragraphs. Linux fills its last one up and says where its payload is;
+	 * programs that only borrow the header (Memtest86+) do neither, and are whole with less
+	 * than that.
+	 */
+	if (!p->h.payload_length && p->len > img->size - p->offset &&
+	    p->len - (img->size - p->offset) < 16)
+		p->len = img->size - p->offset;
 	if (p->len > img->size - p->offset)
 		return image_bad(img, err, "a truncated bzImage: %llu bytes of %llu",
 				 ull(img->size), ull(p->offset + p->len));

@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 CATNAP = os.path.abspath(sys.argv.pop(1))
@@ -93,6 +95,38 @@ class Bench(unittest.TestCase):
             self.assertEqual("net_p50_ns" in run, run["disk"] != "id")
         for d, names in before.items():
             self.assertFalse([n for n in set(os.listdir(d)) - names if n.startswith("catnap-bench")])
+
+    def test_killed(self):
+        """Its disk is gone with it, whatever ends it."""
+        for workload, folder in (("blk", "/dev/shm"), ("compute", "/var/tmp")):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
+                before = set(os.listdir(folder))
+                with subprocess.Popen([CATNAP, "bench", workload, "--samples", "100000", "--json", "-"],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL) as p:
+                    try:
+                        self.wait_for_disk(p, folder)
+                    finally:
+                        p.send_signal(number)
+                    self.assertEqual(p.wait(30), -number)
+                left = [n for n in set(os.listdir(folder)) - before if n.startswith("catnap-bench")]
+                self.assertEqual(left, [], (workload, number))
+
+    def wait_for_disk(self, p, folder):
+        """Until it has a file there open, by whatever name, and a VM."""
+        until = time.monotonic() + 30
+        while True:
+            self.assertIsNone(p.poll())
+            self.assertLess(time.monotonic(), until)
+            links = []
+            for fd in os.listdir(f"/proc/{p.pid}/fd"):
+                try:
+                    links.append(os.readlink(f"/proc/{p.pid}/fd/{fd}"))
+                except OSError:
+                    pass
+            if any(x.startswith(folder + "/") for x in links) and "anon_inode:kvm-vm" in links:
+                return
+            time.sleep(0.01)
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_echo(self):

@@ -2,7 +2,8 @@
 /*
  * The input is a list of what a guest does to a small disk: requests whose every field it chooses,
  * writes anywhere in its memory, kicks, resets, configuration. Without a ring each request is done
- * within its kick. Beside what the sanitizers see: nothing stays in flight, a status is one of the
+ * within its kick, or, with a rate limit, within one that comes when there is something to be had.
+ * Beside what the sanitizers see: nothing stays in flight, a status is one of the
  * three, the image keeps its size, a read-only one its contents, and data goes where it belongs.
  */
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "fuzz_limits.h"
 #include "../unit/virtio_fixture.h"
 #include "devices/virtio/blk.h"
 
@@ -29,7 +31,8 @@ struct state {
 	const uint8_t *data;
 	size_t size;
 	int fd;
-	bool readonly;
+	bool readonly, limited;
+	struct catnap_halter *home; /* of the rate limit alone: its timer */
 };
 
 static uint8_t byte(struct state *s)
@@ -80,7 +83,7 @@ static void request(struct state *s)
 	virtio_kick(s->dev, 0);
 	check(atomic_load(&s->dev->inflight) == 0);
 	if (!broken && !(virtio_status(s->dev) & VIRTIO_STATUS_NEEDS_RESET)) {
-		check(*status <= 2);
+		check(*status <= 2 || (s->limited && *status == 0xee));
 		while (driver_used(&s->d, &id, &len))
 			check(id < QUEUE);
 	}
@@ -108,6 +111,35 @@ static void check_image(struct state *s)
 		check(all[i] == (uint8_t)(i * 13));
 }
 
+/* Made once, as for all fuzzers. */
+static struct catnap_halter *make_home(void)
+{
+	static struct catnap_halter home;
+	static bool made;
+	struct catnap_halter_config cfg;
+	struct clock clock;
+
+	if (made)
+		return &home;
+	clock_init(&clock, 0);
+	catnap_halter_config_init(&cfg);
+	check(halter_init(&home, &cfg, &clock) == 0);
+	made = true;
+	return &home;
+}
+
+/* The timer may have fired, and a kick may have come of it. */
+static void turn(struct state *s)
+{
+	uint32_t bits = halter_take(s->home);
+
+	if (bits & HALTER_WORK_TASKS)
+		halter_run_tasks(s->home);
+	if (bits & HALTER_WORK_SOURCES)
+		atomic_fetch_or(&s->home->pending, HALTER_WORK_SOURCES);
+	halter_reap(s->home);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t pattern[IMAGE];
@@ -125,10 +157,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", s.fd);
 	cfg.path = path;
 	cfg.readonly = s.readonly = byte(&s) & 1;
+	cfg.limits = fuzz_limits(byte(&s));
+	s.limited = cfg.limits.bw || cfg.limits.ops;
+	s.home = make_home();
 	guest_init(&s.g, MEMORY);
 	check(blk_create(&cfg, &s.g.dma, &s.dev, why, sizeof(why)) == 0);
 	s.dev->transport_ops = &fake_transport_ops;
 	s.dev->transport = &s.t;
+	check(throttle_attach(s.dev->throttles[0], s.home) == 0);
 	start(&s);
 	while (s.size) {
 		uint8_t b[8] = {0};
@@ -155,10 +191,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			request(&s);
 			break;
 		}
+		if (s.limited)
+			turn(&s);
 		check(atomic_load(&s.dev->inflight) == 0);
 	}
 	check_image(&s);
 	virtio_set_status(s.dev, 0);
+	throttle_detach(s.dev->throttles[0]);
+	for (int i = 0; i < 3; i++) /* what is still posted, and a timer that has gone */
+		turn(&s);
 	blk_destroy(s.dev);
 	guest_fini(&s.g);
 	close(s.fd);

@@ -9,6 +9,7 @@
 #define TESTS_FUZZ_FUZZ_VDEV_H
 
 #include "fuzz.h"
+#include "fuzz_limits.h"
 #include "../unit/vdev.h"
 
 #define FUZZ_MEMORY (128u << 10)

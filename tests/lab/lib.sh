@@ -190,10 +190,31 @@ linux()
 	guest "$seconds" -i /guest/initramfs -c "console=ttyS0 quiet $words" "$@"
 }
 
+# Drops one report of Linux 6.12 where stopping all CPUs takes a second, as it does in the lab: the run queue
+# of a CPU that goes offline counts, besides the thread that stops it, its deadline server, which is no task
+# (inc_dl_tasks; dl_server_stop comes after the look). With any other task on that list the report stays.
+without_fair_server()
+{
+	awk '
+	function flush() { if (held && !(dying && total && pids == 1)) printf "%s", text; held = ended = dying = total = pids = 0; text = "" }
+	/-\[ cut here \]-/ { flush(); held = 1 }
+	held && ended && !/enqueued tasks|\tpid: / { flush() }
+	held {
+		text = text $0 "\n"
+		if (/Dying CPU not properly vacated!/) dying = 1
+		if (/-\[ end trace /) ended = 1
+		if (ended && / enqueued tasks \(2 total\):/) total = 1
+		if (ended && /\tpid: /) pids += /name: migration\// ? 1 : 2
+		next
+	}
+	{ print }
+	END { flush() }'
+}
+
 # What a guest's kernel complained about, but for what healthy machines print.
 new_log_lines()
 {
-	sed -n 's/^.*log: //p' "$out" | grep -v -E -f /lab/known-log
+	sed -n 's/^.*log: //p' "$out" | without_fair_server | grep -v -E -f /lab/known-log
 }
 
 # healthy TEXT CPUS [STATUS]: it came to its end, all CPUs are there, no complaint is in the log

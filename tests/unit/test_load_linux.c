@@ -291,6 +291,23 @@ static void test_alignment(void **state)
 	teardown(&m);
 }
 
+/* A program that only borrows the header, without a payload, may leave its last paragraph unfilled.
+ */
+static void test_last_paragraph(void **state)
+{
+	struct bzimage b;
+	struct machine m;
+
+	setup(&m);
+	make_bzimage(&b);
+	header(&b)->payload_offset = header(&b)->payload_length = 0;
+	assert_int_equal(load(&m, &b, sizeof(b) - 15), 0);
+	assert_memory_equal(at(&m, PREFER, CODE_LEN - 15), b.bytes + CODE, CODE_LEN - 15);
+	assert_int_equal(*(uint8_t *)at(&m, PREFER + CODE_LEN - 15, 1), 0);
+	teardown(&m);
+	refused(&b, sizeof(b) - 16, "truncated");
+}
+
 static void test_vmlinux(void **state)
 {
 	struct vmlinux v;
@@ -619,12 +636,13 @@ static void test_other(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bzimage),		cmocka_unit_test(test_alignment),
-		cmocka_unit_test(test_vmlinux),		cmocka_unit_test(test_initramfs),
-		cmocka_unit_test(test_large_initramfs), cmocka_unit_test(test_tables),
-		cmocka_unit_test(test_truncated),	cmocka_unit_test(test_fields),
-		cmocka_unit_test(test_flipped_bits),	cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_again),		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_bzimage),	       cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_last_paragraph), cmocka_unit_test(test_vmlinux),
+		cmocka_unit_test(test_initramfs),      cmocka_unit_test(test_large_initramfs),
+		cmocka_unit_test(test_tables),	       cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_fields),	       cmocka_unit_test(test_flipped_bits),
+		cmocka_unit_test(test_command_line),   cmocka_unit_test(test_again),
+		cmocka_unit_test(test_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -102,11 +103,12 @@ struct bench {
 	int packet; /* a packet socket on the interface, with virtio headers */
 };
 
-static int set_up_with(void **state, const char *name, unsigned int pairs)
+static int set_up_with(void **state, const char *name, unsigned int pairs,
+		       const struct rate_limits *limits)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
-	struct net_config cfg = {.pairs = pairs, .fds = b->tap.fds};
+	struct net_config cfg = {.pairs = pairs, .fds = b->tap.fds, .limits = *limits};
 	struct catnap_halter *homes[NET_PAIRS_MAX];
 	char why[256];
 
@@ -122,6 +124,9 @@ static int set_up_with(void **state, const char *name, unsigned int pairs)
 		return -1;
 	vdev_use(b->v, net_device(b->net));
 	net_attach(b->net, homes);
+	for (int i = 0; i < 2; i++)
+		if (throttle_attach(b->v->dev->throttles[i], &b->v->home) < 0)
+			return -1;
 	b->packet = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(ETH_P_IP));
 	at.sll_ifindex = (int)if_nametoindex(name);
 	if (b->packet < 0 || bind(b->packet, (struct sockaddr *)&at, sizeof(at)) < 0 ||
@@ -133,12 +138,21 @@ static int set_up_with(void **state, const char *name, unsigned int pairs)
 
 static int set_up(void **state)
 {
-	return set_up_with(state, "tap0", 1);
+	return set_up_with(state, "tap0", 1, &(struct rate_limits){.bw = 0});
+}
+
+#define RATE   200000u
+#define BURST  20000u
+#define PACKET 1000u
+
+static int set_up_limited(void **state)
+{
+	return set_up_with(state, "tap0", 1, &(struct rate_limits){.bw = RATE, .bw_burst = BURST});
 }
 
 static int set_up_multi(void **state)
 {
-	return set_up_with(state, "tapm0", 2);
+	return set_up_with(state, "tapm0", 2, &(struct rate_limits){.bw = 0});
 }
 
 static int tear_down(void **state)
@@ -349,6 +363,68 @@ static void lies_are_the_kernels_to_find(void **state)
 	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Both sides send as much as they can for a while, the interface's queue is always full: no more
+ * goes either way than the rate, the burst, and the packet that was begun with the last byte. */
+static void a_rate_holds_both_ways(void **state)
+{
+	struct bench *b = *state;
+	uint64_t begin = now_ns(), at, in, out, ns, waits, most;
+	uint8_t packet[10 + PACKET] = {0};
+	struct net_counters c;
+	uint32_t id, len;
+
+	vdev_start(b->v, 0, 2, 64);
+	/* Towards the guest, and from it; not IP, so nobody else has a part in it. */
+	memcpy(packet + 10, (uint8_t[]){2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5}, 14);
+	at = vdev_alloc(b->v, 12 + PACKET);
+	memset(guest_ptr(&b->v->g, at), 0, 12);
+	memcpy(guest_ptr(&b->v->g, at + 12), packet + 10, PACKET);
+	for (int i = 0; i < 64; i++) {
+		vdev_offer1(b->v, 0, vdev_alloc(b->v, 1100), 1100, true);
+		vdev_offer1(b->v, 1, at, 12 + PACKET, false);
+	}
+	virtio_kick(b->v->dev, 0);
+	virtio_kick(b->v->dev, 1);
+	/* However slow the machine is, it gets to where both have to wait. */
+	while (now_ns() - begin < UINT64_C(600000000) ||
+	       (now_ns() - begin < UINT64_C(20000000000) &&
+		(net_get_counters(b->net, &c), c.rx_bytes < BURST || c.tx_bytes < BURST))) {
+		for (int i = 0; i < 16; i++)
+			(void)!send(b->packet, packet, sizeof(packet), 0);
+		vdev_turn(b->v);
+		/* Each buffer is given again as soon as it has come back. */
+		while (driver_used(&b->v->q[0], &id, &len)) {
+			driver_offer(&b->v->q[0], (uint16_t)id);
+			virtio_kick(b->v->dev, 0);
+		}
+		while (driver_used(&b->v->q[1], &id, &len)) {
+			driver_offer(&b->v->q[1], (uint16_t)id);
+			virtio_kick(b->v->dev, 1);
+		}
+		poll(NULL, 0, 1);
+	}
+	net_get_counters(b->net, &c);
+	ns = now_ns() - begin;
+	most = BURST + PACKET + RATE * ns / 1000000000u + 1;
+	in = c.rx_bytes;
+	out = c.tx_bytes;
+	assert_in_range(in, BURST, most);
+	assert_in_range(out, BURST, most);
+	assert_int_equal(c.rx_dropped + c.tx_dropped, 0);
+	for (int i = 0; i < 2; i++) {
+		throttle_get(b->v->dev->throttles[i], &waits, &ns);
+		assert_true(waits > 0 && ns > 0);
+	}
+}
+
 /* Each pair gets its share of flows, and a pair that was switched off and on again hears. */
 static void both_pairs_receive(void **state)
 {
@@ -399,6 +475,7 @@ int main(void)
 		T(a_driver_without_offloads_gets_what_it_can_take),
 		T(the_host_takes_segments),
 		T(lies_are_the_kernels_to_find),
+		cmocka_unit_test_setup_teardown(a_rate_holds_both_ways, set_up_limited, tear_down),
 		cmocka_unit_test_setup_teardown(both_pairs_receive, set_up_multi, tear_down),
 	};
 

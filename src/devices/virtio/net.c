@@ -25,7 +25,8 @@ static const uint64_t features =
 	UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4 |
 	UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN |
 	UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF | UINT64_C(1) << VIRTIO_NET_F_STATUS |
-	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ;
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ | UINT64_C(1) << VIRTIO_NET_F_CTRL_RX |
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_RX_EXTRA | UINT64_C(1) << VIRTIO_NET_F_CTRL_MAC_ADDR;
 
 /* Queue lock held. Without multiqueue the control queue is where the second pair would receive. */
 static bool usable(struct net *net, const struct net_pair *p, const struct virtqueue *vq)
@@ -84,6 +85,19 @@ static int spread(struct net_pair *p)
 /* What receive_one() found; LIMITED: it has to wait, and p->rx_task comes back. */
 enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN, RX_LIMITED };
 
+/* The packet in hand, where it was read to. The guest may change it meanwhile: then it has chosen.
+ */
+static bool wanted(struct net_pair *p)
+{
+	uint8_t to[6];
+
+	return p->filter.mode[NET_RX_PROMISC] ||
+	       (p->len >= sizeof(struct net_hdr) + sizeof(to) &&
+		iov_read(p->first.iov + p->first.out, p->first.in + 1u, sizeof(struct net_hdr), to,
+			 sizeof(to)) == sizeof(to) &&
+		net_filter_passes(&p->filter, to));
+}
+
 /* Reads a packet: into the first chain, and what does not fit into the spill buffer. */
 static enum rx read_packet(struct net *net, struct net_pair *p)
 {
@@ -107,6 +121,11 @@ static enum rx read_packet(struct net *net, struct net_pair *p)
 		return RX_EMPTY; /* an error, too: what it was shows at the next event */
 	}
 	p->len = (size_t)n;
+	if (!wanted(p)) {
+		vq_unpop(vq);
+		virtio_count(&p->rx_unwanted, 1);
+		return RX_DONE;
+	}
 	p->direct = p->len < p->first.in_len ? p->len : p->first.in_len;
 	if (p->direct < p->len && !virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF)) {
 		vq_unpop(vq);
@@ -371,6 +390,38 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 	return 0;
 }
 
+void net_set_filter(struct net *net, unsigned int pairs)
+{
+	for (unsigned int i = 0; i < pairs; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		pthread_mutex_lock(&p->rx->vq.lock);
+		p->filter = net->filter;
+		pthread_mutex_unlock(&p->rx->vq.lock);
+	}
+}
+
+/* The address may have been changed by the driver, with no lock of the device's. */
+static void config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len)
+{
+	struct net *net = to_net(dev);
+	struct net_config_space c = net->config;
+	uint64_t mac = atomic_load_explicit(&net->mac, memory_order_relaxed);
+
+	for (unsigned int i = 0; i < sizeof(c.mac); i++)
+		c.mac[i] = (uint8_t)(mac >> 8 * (sizeof(c.mac) - 1 - i));
+	memcpy(data, (const char *)&c + offset, len);
+}
+
+static void forget_filter(struct net *net)
+{
+	uint64_t mac = net_mac(net->config.mac);
+
+	atomic_store_explicit(&net->mac, mac, memory_order_relaxed);
+	net_filter_reset(&net->filter, mac);
+	net_set_filter(net, net->pair_count);
+}
+
 static void start(struct virtio_device *dev)
 {
 	struct net *net = to_net(dev);
@@ -409,6 +460,7 @@ static void reset(struct virtio_device *dev)
 	struct net *net = to_net(dev);
 
 	net_set_offloads(net, 0);
+	forget_filter(net);
 	if (net->backend.set_pairs)
 		net->backend.set_pairs(net->backend.ctx, 1);
 	throttle_reset(&net->rx_throttle);
@@ -425,7 +477,8 @@ static void reset(struct virtio_device *dev)
 	}
 }
 
-static const struct virtio_ops net_ops = {.start = start, .kick = kick, .reset = reset};
+static const struct virtio_ops net_ops = {
+	.config_read = config_read, .start = start, .kick = kick, .reset = reset};
 
 int net_create(const struct net_config *cfg, struct net **out)
 {
@@ -485,6 +538,7 @@ int net_create(const struct net_config *cfg, struct net **out)
 		p->rx_place.task = &p->rx_task;
 		p->tx_place.task = &p->tx_task;
 	}
+	forget_filter(net);
 	*out = net;
 	return 0;
 fail:
@@ -551,6 +605,7 @@ void net_get_counters(struct net *net, struct net_counters *c)
 		c->rx_packets += atomic_load_explicit(&p->rx_packets, memory_order_relaxed);
 		c->rx_bytes += atomic_load_explicit(&p->rx_bytes, memory_order_relaxed);
 		c->rx_dropped += atomic_load_explicit(&p->rx_dropped, memory_order_relaxed);
+		c->rx_unwanted += atomic_load_explicit(&p->rx_unwanted, memory_order_relaxed);
 		c->rx_starved += atomic_load_explicit(&p->rx_starved, memory_order_relaxed);
 		c->tx_packets += atomic_load_explicit(&p->tx_packets, memory_order_relaxed);
 		c->tx_bytes += atomic_load_explicit(&p->tx_bytes, memory_order_relaxed);

@@ -50,10 +50,11 @@ struct net_config {
 
 struct net_counters {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
-	uint64_t rx_dropped; /* did not fit in the buffers that the driver gave */
-	uint64_t tx_dropped; /* refused by the other side, or malformed */
-	uint64_t rx_starved; /* times a pair stopped reading for want of buffers */
-	uint64_t tx_blocked; /* times a pair stopped sending because the other side was full */
+	uint64_t rx_dropped;  /* did not fit in the buffers that the driver gave */
+	uint64_t rx_unwanted; /* not for an address that the driver has asked for */
+	uint64_t tx_dropped;  /* refused by the other side, or malformed */
+	uint64_t rx_starved;  /* times a pair stopped reading for want of buffers */
+	uint64_t tx_blocked;  /* times a pair stopped sending because the other side was full */
 };
 
 struct net;

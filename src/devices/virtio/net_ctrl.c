@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network device's control queue (virtio 1.2, section 5.1.6.5): how many pairs are in use, and
- * offloads that are switched while the device runs.
+ * The network device's control queue (virtio 1.2, section 5.1.6.5): which packets are wanted, the
+ * device's address, how many pairs are in use, and offloads that are switched while it runs.
+ *
+ * VIRTIO_NET_F_GUEST_ANNOUNCE (5.1.6.5.4) is not offered: it is for a guest that has come to
+ * another place in its network, and these guests stay where they are. A link that was down comes up
+ * on the same interface, where bridges have learned the address or forget it by themselves.
  */
 #include <errno.h>
 
 #include "devices/virtio/net_impl.h"
 
+#define CTRL_RX		  0 /* its commands: enum net_rx_mode */
+#define CTRL_MAC	  1
+#define CTRL_MAC_TABLE	  0
+#define CTRL_MAC_ADDR	  1
 #define CTRL_MQ		  4
 #define CTRL_MQ_PAIRS_SET 0
 #define CTRL_OFFLOADS	  5
@@ -20,6 +28,52 @@
 static const uint64_t switched =
 	UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |
 	UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN;
+
+/* Without multiqueue this queue is where the second pair would receive. */
+static void filter_changed(struct net *net)
+{
+	net_set_filter(net, virtio_has(&net->dev, VIRTIO_NET_F_MQ) ? net->pair_count : 1);
+}
+
+/* One byte: on or off. */
+static int set_mode(struct net *net, const struct vq_chain *c, unsigned int mode)
+{
+	unsigned int feature =
+		mode <= NET_RX_ALLMULTI ? VIRTIO_NET_F_CTRL_RX : VIRTIO_NET_F_CTRL_RX_EXTRA;
+	uint8_t on;
+
+	if (mode >= NET_RX_MODES || !virtio_has(&net->dev, feature) ||
+	    iov_read(c->iov, c->out, CTRL_HEADER, &on, sizeof(on)) < sizeof(on) || on > 1)
+		return -EINVAL;
+	net->filter.mode[mode] = on;
+	filter_changed(net);
+	return 0;
+}
+
+static int set_table(struct net *net, const struct vq_chain *c)
+{
+	if (!virtio_has(&net->dev, VIRTIO_NET_F_CTRL_RX) ||
+	    net_filter_set_tables(&net->filter, c, CTRL_HEADER) < 0)
+		return -EINVAL;
+	filter_changed(net);
+	return 0;
+}
+
+/* The configuration has it, too, from now on. */
+static int set_address(struct net *net, const struct vq_chain *c)
+{
+	uint8_t mac[6];
+
+	if (!virtio_has(&net->dev, VIRTIO_NET_F_CTRL_MAC_ADDR) ||
+	    iov_read(c->iov, c->out, CTRL_HEADER, mac, sizeof(mac)) < sizeof(mac) || mac[0] & 1 ||
+	    !net_mac(mac))
+		return -EINVAL;
+	net->filter.own = net_mac(mac);
+	filter_changed(net);
+	atomic_store_explicit(&net->mac, net->filter.own, memory_order_relaxed);
+	atomic_fetch_add(&net->dev.generation, 1);
+	return 0;
+}
 
 static int set_pairs(struct net *net, const struct vq_chain *c)
 {
@@ -49,6 +103,12 @@ static int command(struct net *net, const struct vq_chain *c)
 
 	if (iov_read(c->iov, c->out, 0, header, sizeof(header)) < sizeof(header))
 		return -EINVAL;
+	if (header[0] == CTRL_RX)
+		return set_mode(net, c, header[1]);
+	if (header[0] == CTRL_MAC && header[1] == CTRL_MAC_TABLE)
+		return set_table(net, c);
+	if (header[0] == CTRL_MAC && header[1] == CTRL_MAC_ADDR)
+		return set_address(net, c);
 	if (header[0] == CTRL_MQ && header[1] == CTRL_MQ_PAIRS_SET)
 		return set_pairs(net, c);
 	if (header[0] == CTRL_OFFLOADS && header[1] == CTRL_OFFLOADS_SET)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "devices/virtio/net.h"
+#include "devices/virtio/net_filter.h"
 
 /* Feature bits (5.1.3). */
 #define VIRTIO_NET_F_CSUM		 0
@@ -22,7 +23,10 @@
 #define VIRTIO_NET_F_MRG_RXBUF		 15
 #define VIRTIO_NET_F_STATUS		 16
 #define VIRTIO_NET_F_CTRL_VQ		 17
+#define VIRTIO_NET_F_CTRL_RX		 18
+#define VIRTIO_NET_F_CTRL_RX_EXTRA	 20
 #define VIRTIO_NET_F_MQ			 22
+#define VIRTIO_NET_F_CTRL_MAC_ADDR	 23
 
 #define NET_STATUS_LINK_UP 1u
 
@@ -74,7 +78,8 @@ struct net_pair {
 	 * header included, direct are in the first chain, rest are given out, and all but the
 	 * direct ones came to the spill buffer.
 	 */
-	unsigned int used; /* chains, popped and not pushed yet */
+	struct net_filter filter; /* a copy of the device's */
+	unsigned int used;	  /* chains, popped and not pushed yet */
 	size_t len, direct, rest;
 	struct vq_chain first;
 	uint16_t heads[VQ_SIZE_MAX];
@@ -87,13 +92,16 @@ struct net_pair {
 	bool tx_blocked;			/* POLLOUT is waited for */
 	struct iovec tx_iov[NET_CHAIN_MAX + 1]; /* the first entry is free for a header */
 
-	_Atomic uint64_t rx_packets, rx_bytes, rx_dropped, rx_starved;
+	_Atomic uint64_t rx_packets, rx_bytes, rx_dropped, rx_starved, rx_unwanted;
 	_Atomic uint64_t tx_packets, tx_bytes, tx_dropped, tx_blocks;
 };
 
 struct net {
 	struct virtio_device dev;
-	struct net_config_space config; /* under the device's lock, once made */
+	struct net_config_space config; /* under the device's lock, once made; its mac is the one
+					   at reset */
+	_Atomic uint64_t mac;		/* net_mac() of the one in use */
+	struct net_filter filter;	/* as net_set_filter() */
 	struct net_backend backend;
 	unsigned int pair_count;
 	_Atomic unsigned int pairs_in_use; /* the first of them; of the others the queues rest */
@@ -113,6 +121,9 @@ static inline unsigned int net_ctrl_index(const struct net *net)
  * 0 or -errno. */
 int net_set_offloads(struct net *net, uint64_t guest);
 int net_set_pairs(struct net *net, unsigned int pairs);
+/* Gives net->filter to the first @pairs. Takes their receive queues' locks, one after another: with
+ * the control queue's held, that is the order, and none of them may be it. */
+void net_set_filter(struct net *net, unsigned int pairs);
 /* net_ctrl.c: the control queue was kicked. */
 void net_control(struct net *net);
 

@@ -14,7 +14,7 @@ rss()
 
 for io in vcpu thread; do
 	guest_start 240 -k /guest/bzImage -i /guest/initramfs -m 512M -c "console=ttyS0 quiet run=report,shell" \
-		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M --io $io
+		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M,socket=/tmp/b --io $io
 	if ! wait_for 60 'guest# '; then
 		not_ok "--io $io: no shell"
 		show
@@ -55,6 +55,10 @@ for io in vcpu thread; do
 	done
 	note "resident: $full MiB, then $left MiB"
 	between "--io $io: resident memory falls by 48 MiB from $full" "$left" 1 $((full - 48))
+	# And the balloon follows, while the guest runs.
+	for size in 96M 32M; do
+		is "--io $io: a balloon of $size" "$(catnap balloon --wait 60s /tmp/b $size 2>&1 >/dev/null; echo $?)" 0
+	done
 	echo 'grep MemTotal /proc/meminfo; dmesg | sed "s/^/dm: /"; exit' >&3
 	guest_end
 	is "--io $io: the guest ended" "$status" 0
