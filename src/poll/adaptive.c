@@ -141,7 +141,7 @@ static uint32_t prior_factor(const struct adaptive_hist *h, uint32_t samples)
 /*
  * How far up in its bucket halts have been lately, and how much further the next may be: the slack
  * follows the steps by which the top has been passed, so that halts that grow longer are not missed
- * one by one, and shrinks while there are none.
+ * one by one, and shrinks while there are none. Only then: a window is kept for many halts.
  */
 static void top_add(struct adaptive *a, unsigned int bucket, uint64_t ns)
 {

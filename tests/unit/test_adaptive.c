@@ -182,7 +182,7 @@ static void ends_near_the_longest(void **state)
 		if (i < 300)
 			continue;
 		missed += is_short && a.histogram_ns < at;
-		wide += i < 1800 && a.histogram_ns > at + US / 2;
+		wide += i < 1800 && a.histogram_ns > at + US * 3 / 4;
 	}
 	assert_in_range(missed, 0, 100); /* of 1000 */
 	assert_in_range(wide, 0, 100);
