@@ -453,7 +453,7 @@ static void pattern_add(struct adaptive *a, uint64_t halt, const int64_t fixed[A
 void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 {
 	unsigned int context = a->before * ADAPTIVE_CLASSES + a->last, bucket;
-	int64_t fixed[ADAPTIVE_GUARDS];
+	int64_t fixed[ADAPTIVE_GUARDS] = {0};
 
 	if (a->price_ns == 0) /* no begin yet, or sleeping costs nothing: no class has a meaning */
 		return;
