@@ -31,8 +31,8 @@ skip() # TEXT REASON
 show()
 {
 	note "status $status: $command"
-	tail -n 25 "$out" | sed 's/^/# out: /'
-	tail -n 15 "$err" | sed 's/^/# err: /'
+	tail -n 25 "$out" | awk '{ print "# out: " $0 }' # which ends the last line, too
+	tail -n 15 "$err" | awk '{ print "# err: " $0 }'
 }
 
 # verdict TEXT COMMAND ...: ok where the command succeeds; else the last guest is shown
