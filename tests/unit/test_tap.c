@@ -31,6 +31,21 @@
 #define FRAME	(54 + TCP_LEN)
 #define MSS	1000
 
+/* The kernel's own packets, which come a while after an interface is up, are none that is counted
+ * on. */
+static void no_ipv6(const char *name)
+{
+	char path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return; /* it has none */
+	(void)!write(fd, "1", 1);
+	close(fd);
+}
+
 static int make_tap(const char *name, short flags)
 {
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
@@ -46,6 +61,7 @@ static int make_tap(const char *name, short flags)
 	close(fd);
 	if (ret < 0)
 		return -errno;
+	no_ipv6(name);
 	sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ifr.ifr_flags = IFF_UP;
 	ret = ioctl(sock, SIOCSIFFLAGS, &ifr);
