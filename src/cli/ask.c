@@ -2,6 +2,7 @@
 /* See ask.h. Whoever listens there may say anything, and nothing. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 #include "cli/ask.h"
+#include "cli/cmd.h"
+#include "cli/opts.h"
 
 #define PATIENCE_MS 5000
 #define MOST	    (16u << 20) /* of an answer */
@@ -76,6 +79,15 @@ char *ask(const char *path, const char *request)
 	close(fd);
 	errno = err;
 	return text;
+}
+
+int ask_failed(const char *command, const char *path, const char *why)
+{
+	char shown[96], line[256];
+
+	fprintf(stderr, "catnap %s: %s: %s\n", command, opt_printable(path, shown, sizeof(shown)),
+		opt_printable(why, line, sizeof(line)));
+	return CMD_ERROR;
 }
 
 struct json_object *ask_member(struct json_object *o, const char *name)

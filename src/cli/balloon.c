@@ -11,6 +11,7 @@
 
 #include "cli/ask.h"
 #include "cli/cmd.h"
+#include "cli/now.h"
 #include "cli/opts.h"
 
 #define PAGE	4096u
@@ -73,15 +74,6 @@ static const struct opt_command command = {
 	.max_args = 2,
 };
 
-static int failed(const char *path, const char *why)
-{
-	char shown[96], line[256];
-
-	fprintf(stderr, "catnap balloon: %s: %s\n", opt_printable(path, shown, sizeof(shown)),
-		opt_printable(why, line, sizeof(line)));
-	return CMD_ERROR;
-}
-
 /* -- what it says ----------------------------------------------------------------------------- */
 
 static void print_state(struct json_object *o)
@@ -107,14 +99,6 @@ static void print_state(struct json_object *o)
 
 /* -- asking ----------------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* What came of one request. */
 enum came { CAME_STATE, CAME_NO_DRIVER, CAME_FAILED };
 
@@ -126,7 +110,7 @@ static enum came request(const char *path, const char *what, char **text, struct
 	*doc = NULL;
 	*text = ask(path, what);
 	if (!*text) {
-		failed(path, strerror(errno));
+		ask_failed("balloon", path, strerror(errno));
 		return CAME_FAILED;
 	}
 	*doc = json_tokener_parse(*text);
@@ -135,10 +119,11 @@ static enum came request(const char *path, const char *what, char **text, struct
 	    strncmp(what, "target", 6) == 0)
 		return CAME_NO_DRIVER;
 	if (error)
-		failed(path, json_object_get_string(error));
+		ask_failed("balloon", path, json_object_get_string(error));
 	else if (!ask_member(*doc, "target") || !ask_member(*doc, "actual"))
-		failed(path, **text ? "not a balloon's socket: expected that of --balloon socket="
-				    : "the VM ended, or this is not a balloon's socket");
+		ask_failed("balloon", path,
+			   **text ? "not a balloon's socket: expected that of --balloon socket="
+				  : "the VM ended, or this is not a balloon's socket");
 	else
 		return CAME_STATE;
 	return CAME_FAILED;
@@ -150,7 +135,7 @@ static void forget(char **text, struct json_object **doc)
 	json_object_put(*doc);
 }
 
-/* The time of --wait is over, or there was none. */
+/* The time of --wait is over. */
 static int late(const char *path, struct json_object *doc, uint64_t target)
 {
 	char why[128];
@@ -158,7 +143,7 @@ static int late(const char *path, struct json_object *doc, uint64_t target)
 	snprintf(why, sizeof(why),
 		 "the time is over: %" PRIu64 " bytes of %" PRIu64 " are in the balloon",
 		 ask_number(doc, "actual"), target);
-	return failed(path, why);
+	return ask_failed("balloon", path, why);
 }
 
 static int run(const struct balloon_cfg *cfg, const char *path)
@@ -188,7 +173,8 @@ static int run(const struct balloon_cfg *cfg, const char *path)
 		} else if (came == CAME_FAILED) {
 			status = CMD_ERROR;
 		} else if (over) {
-			status = failed(path, json_object_get_string(ask_member(doc, "error")));
+			status = ask_failed("balloon", path,
+					    json_object_get_string(ask_member(doc, "error")));
 		}
 		forget(&text, &doc);
 		if (status < 0)

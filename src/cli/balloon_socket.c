@@ -7,14 +7,11 @@
  */
 #include <string.h>
 #include <json-c/json.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 
 #include "cli/json_out.h"
 #include "cli/run.h"
-
-#define TYPE_BALLOON	   5
-#define STATUS_DRIVER_OK   4u
-#define STATUS_NEEDS_RESET 64u
-#define STATUS_FAILED	   128u
 
 /* Does a driver of the guest's use it just now? */
 static bool has_driver(struct catnap_vm *vm)
@@ -22,9 +19,10 @@ static bool has_driver(struct catnap_vm *vm)
 	struct catnap_device_stats s = {.size = sizeof(s)};
 
 	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++)
-		if (s.type == TYPE_BALLOON)
-			return (s.status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET |
-					    STATUS_FAILED)) == STATUS_DRIVER_OK;
+		if (s.type == VIRTIO_ID_BALLOON)
+			return (s.status &
+				(VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET |
+				 VIRTIO_CONFIG_S_FAILED)) == VIRTIO_CONFIG_S_DRIVER_OK;
 	return false;
 }
 

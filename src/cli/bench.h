@@ -11,6 +11,7 @@
 
 #include <catnap/catnap.h>
 
+#include "cli/now.h"
 #include "cli/replay.h"
 
 enum bench_workload {
@@ -188,7 +189,6 @@ int bench_keep(struct bench_run *run, struct series *round);
 
 /* bench_util.c */
 uint64_t bench_to_ns(const struct bench_run *run, uint64_t ticks);
-uint64_t bench_now_ns(void); /* CLOCK_MONOTONIC */
 /* Keeps the sentence in run->error and returns -1. */
 int bench_fail(struct bench_run *run, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Measured of the same thing, so comparable? */

@@ -63,7 +63,7 @@ int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]
 	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
 	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
-	c->started_ns = bench_now_ns();
+	c->started_ns = now_ns();
 	ret = posix_spawnp(&c->pid, argv[0], &fa, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&fa);
 	close(pipe_fd[1]);
@@ -182,7 +182,7 @@ int bench_start(struct bench_run *run)
 	}
 	if (!wait_output(&c) || read(c.out, &first, 1) != 1)
 		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
-	ns = bench_now_ns() - c.started_ns;
+	ns = now_ns() - c.started_ns;
 	bench_reap(&c, true);
 	close(image);
 	if (ret == 0 &&

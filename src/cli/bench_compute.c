@@ -112,14 +112,14 @@ static int send_event(struct bench_run *run, struct computing *c, uint32_t n, bo
 		      uint64_t *sent)
 {
 	const uint32_t *handled = &c->guest.shared->handled;
-	uint64_t deadline = bench_now_ns() + PATIENCE_NS;
+	uint64_t deadline = now_ns() + PATIENCE_NS;
 	int64_t least;
 
 	*sent = ticks();
 	if (write(c->fd, &(uint64_t){1}, sizeof(uint64_t)) != sizeof(uint64_t))
 		return bench_fail(run, "the eventfd cannot be written");
 	while (load(handled) < n) {
-		if (bench_now_ns() > deadline)
+		if (now_ns() > deadline)
 			return bench_fail(run, "the guest does not handle an event");
 		if (!spin)
 			nap(NAP_NS);
@@ -195,10 +195,10 @@ static int measure(struct bench_run *run, struct computing *c, struct series *ro
 	int ret;
 
 	for (uint32_t i = 0; i < c->guest.vcpus; i++) {
-		uint64_t deadline = bench_now_ns() + PATIENCE_NS;
+		uint64_t deadline = now_ns() + PATIENCE_NS;
 
 		while (!(before[i] = load64(&c->progress[i]))) {
-			if (bench_now_ns() > deadline || catnap_vm_wait(c->guest.vm, 0, NULL) == 0)
+			if (now_ns() > deadline || catnap_vm_wait(c->guest.vm, 0, NULL) == 0)
 				return bench_fail(run, "vCPU %u does not begin to compute", i);
 			nap(1000000);
 		}

@@ -250,11 +250,11 @@ static int wait_word(struct bench_run *run, struct io_guest *g, const volatile u
 		     uint32_t value, uint64_t patience_ns, const char *what)
 {
 	struct timespec nap = {.tv_nsec = 1000000};
-	uint64_t deadline = bench_now_ns() + patience_ns;
+	uint64_t deadline = now_ns() + patience_ns;
 
 	while (load(word) != value) {
 		/* It may have done it and ended. */
-		if ((ended(g) && load(word) != value) || bench_now_ns() > deadline)
+		if ((ended(g) && load(word) != value) || now_ns() > deadline)
 			return bench_fail(run, "the guest does not %s", what);
 		nanosleep(&nap, NULL);
 	}
@@ -330,12 +330,12 @@ static int blk_samples(struct bench_run *run, struct io_guest *g)
 	if (ret < 0)
 		return ret;
 	cpu = cpu_ns(g);
-	wall = bench_now_ns();
+	wall = now_ns();
 	ret = wait_word(run, g, &g->shared->done, 1, PATIENCE_NS + total * UINT64_C(10000000),
 			"finish its requests");
 	if (ret < 0)
 		return ret;
-	account(run->cell, cpu_ns(g) - cpu, bench_now_ns() - wall, total);
+	account(run->cell, cpu_ns(g) - cpu, now_ns() - wall, total);
 	for (uint32_t i = 0; i < samples && ret == 0; i++)
 		ret = series_add(&round, bench_to_ns(run, samples_of(g)[i]));
 	if (ret < 0) {
@@ -397,22 +397,22 @@ static int echo_samples(struct bench_run *run, struct io_guest *g, int sock)
 	for (uint32_t n = 0; n < total && ret == 0; n++) {
 		if (n == WARMUP) {
 			cpu = cpu_ns(g);
-			wall = bench_now_ns();
+			wall = now_ns();
 		}
 		pause_ns(run->cell->gap_ns);
 		bench_frame_init(&frame, 1000 + n);
-		sent = bench_now_ns();
+		sent = now_ns();
 		ret = bench_frame_send(sock, &frame);
 		if (ret == 0)
 			ret = bench_frame_receive(sock, 1000 + n, 5000);
-		back = bench_now_ns();
+		back = now_ns();
 		if (ret < 0)
 			ret = bench_fail(run, "a packet did not come back: %s", strerror(-ret));
 		else if (n >= WARMUP && series_add(&round, back - sent) < 0)
 			ret = bench_fail(run, "out of memory");
 	}
 	if (ret == 0) {
-		account(run->cell, cpu_ns(g) - cpu, bench_now_ns() - wall, samples);
+		account(run->cell, cpu_ns(g) - cpu, now_ns() - wall, samples);
 		g->shared->stop = 1;
 		bench_frame_send(sock, &frame);
 		ret = wait_word(run, g, &g->shared->done, 1, PATIENCE_NS, "stop");

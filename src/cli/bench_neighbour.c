@@ -71,11 +71,10 @@ static int hog_alone(struct bench_run *run, struct hog *h)
 {
 	struct timespec nap = {.tv_sec = (time_t)(run->cfg->duration_ns / 2 / 1000000000u),
 			       .tv_nsec = (long)(run->cfg->duration_ns / 2 % 1000000000u)};
-	uint64_t from = bench_now_ns(), count = hog_count(h);
+	uint64_t from = now_ns(), count = hog_count(h);
 
 	nanosleep(&nap, NULL);
-	return series_add(&run->cell->alone,
-			  per_second(hog_count(h) - count, bench_now_ns() - from));
+	return series_add(&run->cell->alone, per_second(hog_count(h) - count, now_ns() - from));
 }
 
 /* -- the vCPUs -------------------------------------------------------------------------------- */
@@ -105,7 +104,7 @@ static void add_usage(struct usage *sum, const struct usage *u)
 
 static struct usage usage_of_all(const struct neighbours *all)
 {
-	struct usage sum = {.wall_ns = bench_now_ns()};
+	struct usage sum = {.wall_ns = now_ns()};
 
 	for (uint32_t i = 0; i < all->vcpus; i++) {
 		struct usage u = guest_usage(&all->vcpu[i].guest);

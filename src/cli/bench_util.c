@@ -2,7 +2,6 @@
 /* Lists of measurements, the clock, and how a run says that it failed. */
 #include <stdarg.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli/bench.h"
 
@@ -55,14 +54,6 @@ uint64_t series_median(const struct series *s)
 	median = series_quantile(&copy, 0.5);
 	series_free(&copy);
 	return median;
-}
-
-uint64_t bench_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 uint64_t bench_to_ns(const struct bench_run *run, uint64_t ticks)

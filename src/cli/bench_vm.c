@@ -97,7 +97,7 @@ int guest_end(struct bench_run *run, struct guest *g)
 
 struct usage guest_usage(const struct guest *g)
 {
-	struct usage u = {.wall_ns = bench_now_ns()};
+	struct usage u = {.wall_ns = now_ns()};
 
 	for (uint32_t i = 0; i < g->vcpus; i++) {
 		struct catnap_vcpu_stats s = {.size = sizeof(s)};
@@ -264,15 +264,14 @@ int bench_guest_samples(struct bench_run *run)
 		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
 	if (guest_start(run, &g, vcpus, -1, cmdline) < 0)
 		return -1;
-	deadline = bench_now_ns() + PATIENCE_NS;
-	while (load(&g.shared->magic) != PROBE_MAGIC && bench_now_ns() < deadline)
+	deadline = now_ns() + PATIENCE_NS;
+	while (load(&g.shared->magic) != PROBE_MAGIC && now_ns() < deadline)
 		nanosleep(&nap, NULL);
 	before = guest_usage(&g);
 	/* This thread sleeps: both processors are the guest's. */
-	deadline = bench_now_ns() + PATIENCE_NS +
+	deadline = now_ns() + PATIENCE_NS +
 		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
-	while (!load(&g.shared->done) && bench_now_ns() < deadline &&
-	       catnap_vm_wait(g.vm, 0, NULL) != 0)
+	while (!load(&g.shared->done) && now_ns() < deadline && catnap_vm_wait(g.vm, 0, NULL) != 0)
 		nanosleep(&nap, NULL);
 	after = guest_usage(&g);
 	if (!load(&g.shared->done))

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/now.h"
 #include "cli/run.h"
 #include "cli/terminal.h"
 
@@ -45,14 +45,6 @@ struct loop {
 	bool quit;  /* Ctrl-A x */
 	bool asked; /* the guest was asked to power off */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* @kept: where the key goes if it is the guest's. */
 static uint8_t *escape(struct loop *l, uint8_t key, uint8_t *kept)

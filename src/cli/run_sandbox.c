@@ -81,13 +81,23 @@ int run_sandbox_filters(const struct run_cfg *cfg, const struct catnap_vm_config
 	return CMD_OK;
 }
 
+static void all_ports(const struct run_io *io, const struct port *ports[PORTS])
+{
+	ports[0] = &io->port;
+	ports[1] = &io->console;
+	ports[2] = &io->stats_socket.port;
+	ports[3] = &io->balloon_socket.port;
+}
+
 uint32_t run_sandbox_allow(const struct run_io *io)
 {
-	if (io->port.kind != PORT_SOCKET && io->console.kind != PORT_SOCKET &&
-	    io->stats_socket.port.kind != PORT_SOCKET &&
-	    io->balloon_socket.port.kind != PORT_SOCKET)
-		return 0;
-	return CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_UNLINK;
+	const struct port *ports[PORTS];
+
+	all_ports(io, ports);
+	for (int i = 0; i < PORTS; i++)
+		if (ports[i]->kind == PORT_SOCKET)
+			return CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_UNLINK;
+	return 0;
 }
 
 /* Where the socket @path is; in @copy. */
@@ -100,13 +110,13 @@ static const char *folder_of(const char *path, char copy[SOCKET_PATH])
 int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
 		      const struct run_io *io)
 {
-	const struct port *const ports[PORTS] = {&io->port, &io->console, &io->stats_socket.port,
-						 &io->balloon_socket.port};
+	const struct port *ports[PORTS];
 	struct catnap_sandbox_config sc;
 	const char *names[PORTS], *folders[PORTS + 1];
 	char copies[PORTS + 1][SOCKET_PATH];
 	int ret;
 
+	all_ports(io, ports);
 	catnap_sandbox_config_init(&sc);
 	sc.mode = (uint32_t)cfg->sandbox;
 	sc.chroot_dir = cfg->chroot_dir;

@@ -12,6 +12,7 @@
 
 #include "cli/ask.h"
 #include "cli/cmd.h"
+#include "cli/now.h"
 #include "cli/opts.h"
 
 /* Halts of 128 ns to 1 s and more: one character of the picture for each octave. */
@@ -213,22 +214,6 @@ static void print_table(const struct stat_cfg *cfg, struct json_object *new,
 
 /* -- the command ------------------------------------------------------------------------------ */
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
-
-static int failed(const char *path, const char *why)
-{
-	char shown[96];
-
-	fprintf(stderr, "catnap stat: %s: %s\n", opt_printable(path, shown, sizeof(shown)), why);
-	return CMD_ERROR;
-}
-
 static int look(const struct stat_cfg *cfg, const char *path)
 {
 	const struct timespec pause = {.tv_sec = (time_t)(cfg->interval_ns / 1000000000u),
@@ -245,11 +230,11 @@ static int look(const struct stat_cfg *cfg, const char *path)
 		if (i)
 			nanosleep(&pause, NULL);
 		text = ask(path, NULL);
-		at = now();
+		at = (double)now_ns() * 1e-9;
 		if (!text && i)
 			break; /* it has ended */
 		if (!text) {
-			status = failed(path, strerror(errno));
+			status = ask_failed("stat", path, strerror(errno));
 			break;
 		}
 		new = json_tokener_parse(text);
@@ -257,7 +242,7 @@ static int look(const struct stat_cfg *cfg, const char *path)
 		if (!*text && i)
 			status = -1;
 		else if (!ask_member(new, "vcpus"))
-			status = failed(path, "no statistics came");
+			status = ask_failed("stat", path, "no statistics came");
 		else if (cfg->json)
 			printf("%s", text);
 		else
