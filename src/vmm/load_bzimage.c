@@ -71,6 +71,7 @@ static int check_file(const struct load_request *req, struct plan *p, struct kvm
 {
 	const struct image *img = req->image;
 	uint32_t sects = p->h.setup_sects ? p->h.setup_sects : SECTS_DEFAULT;
+	uint64_t there;
 
 	p->offset = (uint64_t)(sects + 1) * SECTOR;
 	p->len = (uint64_t)p->h.syssize * 16;
@@ -87,10 +88,10 @@ static int check_file(const struct load_request *req, struct plan *p, struct kvm
 	 * programs that only borrow the header (Memtest86+) do neither, and are whole with less
 	 * than that.
 	 */
-	if (!p->h.payload_length && p->len > img->size - p->offset &&
-	    p->len - (img->size - p->offset) < 16)
-		p->len = img->size - p->offset;
-	if (p->len > img->size - p->offset)
+	there = img->size - p->offset;
+	if (!p->h.payload_length && p->len > there && p->len - there < 16)
+		p->len = there;
+	if (p->len > there)
 		return image_bad(img, err, "a truncated bzImage: %llu bytes of %llu",
 				 ull(img->size), ull(p->offset + p->len));
 	if ((uint64_t)p->h.payload_offset + p->h.payload_length > p->len)
