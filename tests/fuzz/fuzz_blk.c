@@ -13,6 +13,7 @@
 
 #include "fuzz.h"
 #include "fuzz_limits.h"
+#include "../unit/home.h"
 #include "../unit/virtio_fixture.h"
 #include "devices/virtio/blk.h"
 
@@ -116,28 +117,11 @@ static struct catnap_halter *make_home(void)
 {
 	static struct catnap_halter home;
 	static bool made;
-	struct catnap_halter_config cfg;
-	struct clock clock;
 
-	if (made)
-		return &home;
-	clock_init(&clock, 0);
-	catnap_halter_config_init(&cfg);
-	check(halter_init(&home, &cfg, &clock) == 0);
+	if (!made)
+		home_init(&home);
 	made = true;
 	return &home;
-}
-
-/* The timer may have fired, and a kick may have come of it. */
-static void turn(struct state *s)
-{
-	uint32_t bits = halter_take(s->home);
-
-	if (bits & HALTER_WORK_TASKS)
-		halter_run_tasks(s->home);
-	if (bits & HALTER_WORK_SOURCES)
-		atomic_fetch_or(&s->home->pending, HALTER_WORK_SOURCES);
-	halter_reap(s->home);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -192,14 +176,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		}
 		if (s.limited)
-			turn(&s);
+			home_turn(s.home); /* the timer may have fired, and a kick come of it */
 		check(atomic_load(&s.dev->inflight) == 0);
 	}
 	check_image(&s);
 	virtio_set_status(s.dev, 0);
 	throttle_detach(s.dev->throttles[0]);
 	for (int i = 0; i < 3; i++) /* what is still posted, and a timer that has gone */
-		turn(&s);
+		home_turn(s.home);
 	blk_destroy(s.dev);
 	guest_fini(&s.g);
 	close(s.fd);

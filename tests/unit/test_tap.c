@@ -379,20 +379,12 @@ static void lies_are_the_kernels_to_find(void **state)
 	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Both sides send as much as they can for a while, the interface's queue is always full: no more
  * goes either way than the rate, the burst, and the packet that was begun with the last byte. */
 static void a_rate_holds_both_ways(void **state)
 {
 	struct bench *b = *state;
-	uint64_t begin = now_ns(), at, in, out, ns, waits, most;
+	uint64_t begin = clock_monotonic_ns(), at, in, out, ns, waits, most;
 	uint8_t packet[10 + PACKET] = {0};
 	struct net_counters c;
 	uint32_t id, len;
@@ -410,8 +402,8 @@ static void a_rate_holds_both_ways(void **state)
 	virtio_kick(b->v->dev, 0);
 	virtio_kick(b->v->dev, 1);
 	/* However slow the machine is, it gets to where both have to wait. */
-	while (now_ns() - begin < UINT64_C(600000000) ||
-	       (now_ns() - begin < UINT64_C(20000000000) &&
+	while (clock_monotonic_ns() - begin < UINT64_C(600000000) ||
+	       (clock_monotonic_ns() - begin < UINT64_C(20000000000) &&
 		(net_get_counters(b->net, &c), c.rx_bytes < BURST || c.tx_bytes < BURST))) {
 		for (int i = 0; i < 16; i++)
 			(void)!send(b->packet, packet, sizeof(packet), 0);
@@ -428,7 +420,7 @@ static void a_rate_holds_both_ways(void **state)
 		poll(NULL, 0, 1);
 	}
 	net_get_counters(b->net, &c);
-	ns = now_ns() - begin;
+	ns = clock_monotonic_ns() - begin;
 	most = BURST + PACKET + RATE * ns / 1000000000u + 1;
 	in = c.rx_bytes;
 	out = c.tx_bytes;

@@ -9,7 +9,7 @@
 #include <poll.h>
 
 #include "devices/virtio/virtio.h"
-#include "poll/halter.h"
+#include "home.h"
 #include "virtio_fixture.h"
 
 #define VDEV_QUEUES 8
@@ -39,17 +39,12 @@ static const struct virtio_transport_ops vdev_transport = {vdev_irq_queue, vdev_
 static inline struct vdev *vdev_make(uint64_t memory)
 {
 	struct vdev *v = aligned_alloc(64, (sizeof(*v) + 63) & ~(size_t)63);
-	struct catnap_halter_config cfg;
-	struct clock clock;
 
 	if (!v)
 		abort();
 	memset(v, 0, sizeof(*v));
 	guest_init(&v->g, memory);
-	clock_init(&clock, 0);
-	catnap_halter_config_init(&cfg);
-	if (halter_init(&v->home, &cfg, &clock) < 0)
-		abort();
+	home_init(&v->home);
 	halter_set_self(&v->home);
 	v->queues_at = GUEST_BASE;
 	return v;
@@ -158,13 +153,7 @@ static inline bool vdev_asks_for_kick(struct vdev *v, unsigned int queue)
 /* One turn of the owner's loop: what was posted, what has become ready. */
 static inline void vdev_turn(struct vdev *v)
 {
-	uint32_t bits = halter_take(&v->home);
-
-	if (bits & HALTER_WORK_TASKS)
-		halter_run_tasks(&v->home);
-	if (bits & HALTER_WORK_SOURCES)
-		atomic_fetch_or(&v->home.pending, HALTER_WORK_SOURCES);
-	halter_reap(&v->home);
+	home_turn(&v->home);
 }
 
 /* Turns until @what, which is asked for once each turn; for two seconds. */
