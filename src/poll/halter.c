@@ -464,7 +464,20 @@ static int halt_alone(struct catnap_halter *h, struct halt *halt)
 	return ret;
 }
 
-/* The policy learns from the halt, and it is counted. */
+/*
+ * What adaptive learns from a halt it learns when the next one begins: then nobody waits. Right
+ * after a sleep its tables are cold, and what it takes to bring them would delay the guest.
+ */
+static void learn(struct catnap_halter *h)
+{
+	if (!h->lesson.due)
+		return;
+	h->lesson.due = false;
+	if (policy_is_adaptive(&h->policy))
+		policy_end(&h->policy, &h->lesson.halt, h->lesson.arrival_ns);
+}
+
+/* The policy learns from the halt, or is going to, and it is counted. */
 static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 {
 	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
@@ -476,7 +489,13 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 	if (r->waited && !halt->woken_polling && *halt->cause != CATNAP_CAUSE_TIMER)
 		arrival = learn_price(h, halt->start,
 				      clock_ticks_to_ns(&h->clock, halt->slept_from), ns);
-	policy_end(&h->policy, &result, arrival);
+	if (policy_is_adaptive(&h->policy)) {
+		h->lesson.halt = result;
+		h->lesson.arrival_ns = arrival;
+		h->lesson.due = true;
+	} else {
+		policy_end(&h->policy, &result, arrival);
+	}
 
 	r->cause = *halt->cause;
 	if (r->attempted)
@@ -501,6 +520,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 		if (ret < 0)
 			return ret;
 	}
+	learn(h);
 	query.inflight = h->ring.armed + h->ring.inflight;
 	query.price_ns = price_get(&h->price);
 	halt.start = now = clock_now(&h->clock);
