@@ -107,6 +107,7 @@ struct catnap_halter {
 	struct {
 		struct catnap_halt halt;
 		uint64_t arrival_ns;
+		bool ipi;
 		bool due;
 	} lesson;		      /* what the policy has not learned yet; see halter.c */
 	bool shares;		      /* this halt shares a poller */
