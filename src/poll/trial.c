@@ -7,9 +7,9 @@
 /* Enough to be learned from; and while one polls, the other's halts are shorter, too, whether it
  * is in a trial of its own or not. */
 #define TRIAL_HALTS 8
-/* The first is as long as before, as the other one still sleeps; and one more for chance. */
-#define LOST_MAX 3
-/* A trial in vain is 3 halts of 5 prices at most, all of which would have cost one: with the
+/* The first is as long as before, as the other one still sleeps; and some more by chance. */
+#define LOST_MAX 5
+/* A trial in vain is 5 halts of 5 prices at most, all of which would have cost one: with the
  * longest pause, 1 % of what the halts cost. */
 #define PAUSE_MIN 8
 #define PAUSE_MAX 1024
