@@ -19,9 +19,19 @@
 
 #include "poll/halter.h"
 
-#define LEAD_MAX_NS  50000
-#define LEAD_UP_NS   100
-#define LEAD_DOWN_NS 400
+/*
+ * By how much a sleep with a deadline ends early: it moves up where a sleep was later than that,
+ * and else down, and so follows a quantile of the lateness. A lead that is too long is spun, one
+ * that is too short makes the timer late. The lower fifth costs next to nothing; the median is
+ * where a microsecond of either is worth the same.
+ */
+struct lead {
+	uint32_t up_ns, down_ns, max_ns;
+};
+
+static const struct lead lower_fifth = {100, 400, 50000};
+static const struct lead median = {250, 250, 100000};
+static const struct lead upper_fifth = {400, 100, 100000};
 
 static inline void cpu_relax(void)
 {
@@ -120,11 +130,26 @@ static inline enum look look(struct catnap_halter *h, int *cause)
 	return look_closer(h, bits, cause);
 }
 
+static const struct lead *lead_of(const struct catnap_halter *h)
+{
+	if (!policy_is_adaptive(&h->policy))
+		return &lower_fifth;
+	switch (policy_bias(&h->policy)) {
+	case CATNAP_BIAS_LATENCY:
+		return &upper_fifth;
+	case CATNAP_BIAS_POWER:
+		return &lower_fifth;
+	default:
+		return &median;
+	}
+}
+
 static void learn_lead(struct catnap_halter *h, uint64_t late)
 {
-	uint64_t up = clock_ns_to_ticks(&h->clock, LEAD_UP_NS);
-	uint64_t down = clock_ns_to_ticks(&h->clock, LEAD_DOWN_NS);
-	uint64_t max = clock_ns_to_ticks(&h->clock, LEAD_MAX_NS);
+	const struct lead *lead = lead_of(h);
+	uint64_t up = clock_ns_to_ticks(&h->clock, lead->up_ns);
+	uint64_t down = clock_ns_to_ticks(&h->clock, lead->down_ns);
+	uint64_t max = clock_ns_to_ticks(&h->clock, lead->max_ns);
 
 	if (late > h->wake_lead)
 		h->wake_lead = h->wake_lead + up > max ? max : h->wake_lead + up;
@@ -203,13 +228,29 @@ static int sleep_or_not(struct catnap_halter *h, uint64_t ns, int *cause, enum l
 	return ret;
 }
 
+/* Looks at the neighbours while the lead is spun, which has *@begun or begins now. */
+static bool wanted_by_others(struct catnap_halter *h, uint64_t now, bool *begun)
+{
+	if (!*begun) {
+		*begun = true;
+		return !contention_may_poll(&h->contention, now);
+	}
+	if (!contention_look(&h->contention, &h->clock, now))
+		return false;
+	stat_add(&h->stats.contended, 1);
+	return true;
+}
+
 /*
  * Sleeps until there is work or the deadline, or it is this one's turn to poll (CAUSE_TURN).
- * *waited: whether it really slept (a wake-up that is found at the last look has not).
+ * *waited: whether it really slept (a wake-up that is found at the last look has not). @watch: the
+ * lead is not spun if others want the processor.
  */
-static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, bool *waited)
+static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, bool *waited,
+		       bool watch)
 {
-	uint64_t until = deadline, asked = 0;
+	uint64_t until = deadline, asked = 0, lead = h->wake_lead;
+	bool spins = false;
 
 	for (;;) {
 		enum look found = LOOK_NOTHING;
@@ -222,10 +263,12 @@ static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, b
 				*cause = CATNAP_CAUSE_TIMER;
 				return 0;
 			}
-			until = deadline - now > h->wake_lead ? deadline - h->wake_lead : now;
+			until = deadline - now > lead ? deadline - lead : now;
 			ns = clock_ticks_to_ns(&h->clock, until - now);
 		}
 		if (ns == 0) { /* the lead: the rest of the way is spun */
+			if (watch && lead && wanted_by_others(h, now, &spins))
+				lead = 0;
 			cpu_relax();
 		} else {
 			asked = until;
@@ -353,7 +396,7 @@ static int sleep_now(struct catnap_halter *h, struct halt *halt)
 		halt_trace_idle(h->trace);
 	if (h->before_sleep)
 		h->before_sleep(h->ctx);
-	return sleep_until(h, halt->deadline, halt->cause, &halt->r.waited);
+	return sleep_until(h, halt->deadline, halt->cause, &halt->r.waited, halt->watch);
 }
 
 /* What was taken from the budget for the window that began at @from and was polled until @now. */
@@ -464,7 +507,20 @@ static int halt_alone(struct catnap_halter *h, struct halt *halt)
 	return ret;
 }
 
-/* The policy learns from the halt, and it is counted. */
+/*
+ * What adaptive learns from a halt it learns when the next one begins: then nobody waits. Right
+ * after a sleep its tables are cold, and what it takes to bring them would delay the guest.
+ */
+static void learn(struct catnap_halter *h)
+{
+	if (!h->lesson.due)
+		return;
+	h->lesson.due = false;
+	if (policy_is_adaptive(&h->policy))
+		policy_end(&h->policy, &h->lesson.halt, h->lesson.arrival_ns, h->lesson.ipi);
+}
+
+/* The policy learns from the halt, or is going to, and it is counted. */
 static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 {
 	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
@@ -476,7 +532,14 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 	if (r->waited && !halt->woken_polling && *halt->cause != CATNAP_CAUSE_TIMER)
 		arrival = learn_price(h, halt->start,
 				      clock_ticks_to_ns(&h->clock, halt->slept_from), ns);
-	policy_end(&h->policy, &result, arrival);
+	if (policy_is_adaptive(&h->policy)) {
+		h->lesson.halt = result;
+		h->lesson.arrival_ns = arrival;
+		h->lesson.ipi = *halt->cause == CATNAP_CAUSE_IPI;
+		h->lesson.due = true;
+	} else {
+		policy_end(&h->policy, &result, arrival, false);
+	}
 
 	r->cause = *halt->cause;
 	if (r->attempted)
@@ -501,6 +564,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 		if (ret < 0)
 			return ret;
 	}
+	learn(h);
 	query.inflight = h->ring.armed + h->ring.inflight;
 	query.price_ns = price_get(&h->price);
 	halt.start = now = clock_now(&h->clock);
@@ -540,7 +604,7 @@ int halter_park(struct catnap_halter *h)
 
 	if (look(h, &cause) == LOOK_WOKEN)
 		return 0;
-	ret = sleep_until(h, UINT64_MAX, &cause, &waited);
+	ret = sleep_until(h, UINT64_MAX, &cause, &waited, false);
 	if (h->error < 0) {
 		ret = h->error;
 		h->error = 0;
