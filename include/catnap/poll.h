@@ -86,7 +86,7 @@ struct catnap_halt_poll {
 	/**
 	 * The share of one processor, in hundredths of per cent, that polls that fail may take in
 	 * any second; 0: no limit. Of all vCPUs of a VM and its I/O thread together, of a halter of
-	 * one's own alone. A window of which that would be more than 50 ms' share is not polled.
+	 * one's own alone. A window longer than that share of 50 ms is never polled.
 	 * Not for policy always, which has no polls that fail.
 	 */
 	uint32_t cpu_max;
