@@ -337,7 +337,9 @@ static bool disturbed(struct catnap_halter *h, uint64_t now)
 /* A halt under way. */
 struct halt {
 	uint64_t deadline, start, end; /* ticks; end: of the window */
-	uint64_t polled, slept_from;   /* ticks */
+	uint64_t polled, slept_from;   /* ticks; polled: without the gaps */
+	uint64_t gaps;		       /* ticks within the present poll in which others ran */
+	uint64_t reserved_ns;	       /* of the budget, for the present poll */
 	uint32_t cpu_max;
 	bool watch; /* for others that want the processor */
 	bool woken_polling;
@@ -346,12 +348,19 @@ struct halt {
 };
 
 /* The budget for polling from @from to the end of the window. False: there is not enough. */
-static bool take_budget(struct catnap_halter *h, const struct halt *halt, uint64_t from)
+static bool take_budget(struct catnap_halter *h, struct halt *halt, uint64_t from)
 {
+	uint64_t ns;
+
+	halt->reserved_ns = 0;
 	if (!halt->cpu_max || halt->end == UINT64_MAX)
 		return true;
-	return budget_take(h->budget, clock_ticks_to_ns(&h->clock, from),
-			   clock_ticks_to_ns(&h->clock, halt->end - from), halt->cpu_max);
+	ns = clock_ticks_to_ns(&h->clock, halt->end - from);
+	if (!budget_take(h->budget, clock_ticks_to_ns(&h->clock, clock_now(&h->clock)), ns,
+			 halt->cpu_max))
+		return false;
+	halt->reserved_ns = ns;
+	return true;
 }
 
 static inline void look_for_others(struct catnap_halter *h)
@@ -364,17 +373,27 @@ static inline void look_for_others(struct catnap_halter *h)
 
 /*
  * Polls until there is work or the deadline (true), or until the end of the window (false), which
- * is now if others are to have the processor. @group: looks at their words, too.
+ * is now if others are to have the processor. @group: looks at their words, too. *@now: when it
+ * begins, and then the time of the last look at the clock.
+ *
+ * A poll that is preempted does not poll meanwhile: what lies between two looks at the clock that
+ * are further apart than any look takes is no time polled, in the statistics and in the budget. If
+ * it were, no budget could hold: a thread may be preempted just before the end of its window.
  */
 static inline bool poll_window(struct catnap_halter *h, struct halt *halt,
 			       struct halter_group *group, uint64_t *now)
 {
+	halt->gaps = 0;
 	for (;;) {
+		uint64_t last = *now;
+
 		if (look(h, halt->cause) == LOOK_WOKEN)
 			return true;
 		if (group)
 			look_for_others(h);
 		*now = clock_now(&h->clock);
+		if (__builtin_expect(*now - last >= h->contention.gap, 0))
+			halt->gaps += *now - last;
 		if (*now >= halt->deadline) {
 			*halt->cause = CATNAP_CAUSE_TIMER;
 			return true;
@@ -399,19 +418,26 @@ static int sleep_now(struct catnap_halter *h, struct halt *halt)
 	return sleep_until(h, halt->deadline, halt->cause, &halt->r.waited, halt->watch);
 }
 
-/* What was taken from the budget for the window that began at @from and was polled until @now. */
-static void settle(struct catnap_halter *h, const struct halt *halt, uint64_t from, uint64_t end,
-		   uint64_t now, bool woken)
+/* Time polled, with what the poll that has begun at @from was by @now. */
+static void add_polled(struct halt *halt, uint64_t from, uint64_t now)
 {
-	uint64_t wasted = now > from ? now - from : 0;
+	halt->polled += now - from - halt->gaps;
+}
 
-	if (!halt->cpu_max || end == UINT64_MAX || end <= from)
+/*
+ * A poll has ended, whose window was to end at @end: what it has wasted is spent from the budget,
+ * at the rate as it is now. Before the sleep: only the time of the poll itself is reserved. (If
+ * there is work after all at the last look before the sleep, it has been spent all the same.)
+ */
+static void settle(struct catnap_halter *h, const struct halt *halt, uint64_t from, uint64_t end,
+		   uint64_t now, bool wasted)
+{
+	uint32_t rate = policy_cpu_max(&h->policy);
+
+	if (end == UINT64_MAX || (!rate && !halt->reserved_ns))
 		return;
-	if (woken)
-		wasted = 0;
-	if (wasted < end - from)
-		budget_give_back(h->budget, clock_ticks_to_ns(&h->clock, end - from - wasted),
-				 halt->cpu_max);
+	budget_settle(h->budget, clock_ticks_to_ns(&h->clock, now), halt->reserved_ns,
+		      wasted ? clock_ticks_to_ns(&h->clock, now - from - halt->gaps) : 0, rate);
 }
 
 /*
@@ -427,7 +453,9 @@ static bool poll_for_all(struct catnap_halter *h, struct halt *halt, uint64_t fr
 	atomic_store_explicit(&h->state, HALTER_POLLING, memory_order_relaxed);
 	for (;;) {
 		woken = poll_window(h, halt, h->group, &now);
-		settle(h, halt, begin, end, now, woken);
+		add_polled(halt, begin, now);
+		/* A halt that has slept before counts as failed, whatever this one brought. */
+		settle(h, halt, begin, end, now, !woken || halt->r.waited);
 		if (woken || !halt->r.valid)
 			break;
 		halt->end = group_wanted(h->group, h);
@@ -442,7 +470,6 @@ static bool poll_for_all(struct catnap_halter *h, struct halt *halt, uint64_t fr
 	if (group_leave(h->group, h, woken,
 			clock_add(now, clock_ns_to_ticks(&h->clock, price_get(&h->price)))))
 		stat_add(&h->stats.handovers, 1);
-	halt->polled += now - from;
 	return woken;
 }
 
@@ -468,8 +495,8 @@ static int halt_shared(struct catnap_halter *h, struct halt *halt)
 				halt->woken_polling = poll_for_all(h, halt, now);
 				if (halt->woken_polling)
 					break;
-			} else {
-				settle(h, halt, now, halt->end, now, false);
+			} else if (halt->reserved_ns) {
+				budget_settle(h->budget, 0, halt->reserved_ns, 0, 0);
 			}
 		}
 		if (!watched && group_polled(h->group)) {
@@ -499,11 +526,12 @@ static int halt_alone(struct catnap_halter *h, struct halt *halt)
 		end = halt->end = halt->start;
 	halt->r.attempted = end > halt->start;
 	halt->woken_polling = poll_window(h, halt, NULL, &now);
-	if (!halt->woken_polling) {
-		halt->polled = now - halt->start;
-		ret = sleep_now(h, halt);
+	if (halt->r.attempted) {
+		add_polled(halt, halt->start, now);
+		settle(h, halt, halt->start, end, now, !halt->woken_polling);
 	}
-	settle(h, halt, halt->start, end, now, !halt->r.waited);
+	if (!halt->woken_polling)
+		ret = sleep_now(h, halt);
 	return ret;
 }
 
