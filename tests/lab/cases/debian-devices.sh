@@ -17,7 +17,7 @@ umount /tmp/root
 devices_begin 100
 # shellcheck disable=SC2086
 guest_start 1400 -k /guest/debian/vmlinuz -i /guest/debian/initrd.img -d "path=$disk" -m 512M $all_devices \
-	-c "root=/dev/vda console=hvc0 quiet ip=10.9.0.2::10.9.0.1:255.255.255.0"
+	-c "root=/dev/vda console=ttyS0 console=hvc0 quiet ip=10.9.0.2::10.9.0.1:255.255.255.0:::none"
 begin=$(now)
 if ! wait_for 600 'debian login: '; then
 	not_ok "a login on the virtio console"
