@@ -19,7 +19,6 @@
 
 #define TYPE_BLOCK 2
 
-#define F_SIZE_MAX     1
 #define F_SEG_MAX      2
 #define F_RO	       5
 #define F_BLK_SIZE     6
@@ -48,12 +47,14 @@
 #define BUFFERS	   (SEG_MAX + 2) /* with header and status */
 #define RANGES_MAX 16		 /* of one discard */
 /*
- * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue: so one
- * may not ask for as much as descriptors can say, which is 4 GiB. Drivers that respect size_max and
- * seg_max stay below.
+ * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue, and
+ * one may be as long as descriptors can say, which is 4 GiB: firmware reads a file at once. So of
+ * those longer than this a queue has one at a time, and what is behind it waits.
+ *
+ * There is no size_max to keep drivers below: FreeBSD's refuses a disk whose size_max is less than
+ * the longest transfer of its own, and others have not asked for the feature and could not know.
  */
-#define SIZE_MAX_BYTES (UINT32_C(128) << 10)
-#define TRANSFER_MAX   (UINT32_C(16) << 20)
+#define LONG_TRANSFER (UINT32_C(16) << 20)
 /* A file system takes any length at once; zeroes that have to be written take their time, and so
  * are one range only. */
 #define DISCARD_MAX	 0x400000u /* sectors: 2 GiB */
@@ -93,7 +94,6 @@ struct config {
 
 _Static_assert(sizeof(struct request_header) == 16, "5.2.6");
 _Static_assert(sizeof(struct range) == 16, "5.2.6");
-_Static_assert(SEG_MAX *SIZE_MAX_BYTES <= TRANSFER_MAX, "what a driver may ask for");
 _Static_assert(sizeof(struct config) == 64 && offsetof(struct config, blk_size) == 20 &&
 		       offsetof(struct config, opt_io_size) == 28 &&
 		       offsetof(struct config, writeback) == 32 &&
@@ -120,6 +120,7 @@ struct request {
 	bool bounced;		     /* the present operation goes through the bounce buffer */
 	bool zeroing;		     /* the present range is written, not deallocated */
 	bool sync;		     /* what is left is to make it durable */
+	bool is_long;		     /* longer than LONG_TRANSFER */
 	struct range ranges[RANGES_MAX];
 	struct iovec buffers[BUFFERS];
 };
@@ -129,6 +130,7 @@ struct blk_queue {
 	struct throttle_place place;
 	struct request *requests; /* QUEUE_SIZE */
 	uint16_t free[QUEUE_SIZE], free_count;
+	bool has_long; /* one is in flight, and none is taken before it is complete */
 };
 
 struct blk {
@@ -385,6 +387,12 @@ static void complete(struct request *r)
 	pthread_mutex_lock(&q->lock);
 	vq_push(q, r->head, r->written);
 	virtio_publish(&blk->dev, index);
+	if (r->is_long) {
+		blk->queues[index].has_long = false;
+		/* What has waited behind it. With no ring it was done within its kick, which goes
+		 * on by itself. */
+		(void)virtio_kick_later(&blk->dev, index);
+	}
 	release(&blk->queues[index], r);
 	pthread_mutex_unlock(&q->lock);
 	virtio_request_end(&blk->dev);
@@ -446,7 +454,7 @@ static bool in_image(const struct blk *blk, uint64_t sector, uint64_t sectors)
 
 static bool parse_transfer(struct request *r, uint64_t sector, uint64_t len)
 {
-	if (len % BLK_SECTOR || len > TRANSFER_MAX || !in_image(r->blk, sector, len / BLK_SECTOR) ||
+	if (len % BLK_SECTOR || !in_image(r->blk, sector, len / BLK_SECTOR) ||
 	    (r->type == T_OUT && r->blk->readonly)) {
 		r->result = S_IOERR;
 		return false;
@@ -569,6 +577,9 @@ static struct request *take(struct blk *blk, unsigned int index, struct vq_chain
 	r->result = S_OK;
 	r->retries = 0;
 	r->zeroing = r->sync = false;
+	r->is_long = (uint64_t)c->out_len + c->in_len >
+		     LONG_TRANSFER + sizeof(struct request_header) + 1;
+	bq->has_long = r->is_long;
 	virtio_request_begin(&blk->dev);
 	return r;
 }
@@ -579,7 +590,14 @@ static bool has_to_wait(struct blk *blk, unsigned int index)
 	struct blk_queue *bq = &blk->queues[index];
 	struct virtqueue *q = &blk->dev.queues[index].vq;
 
-	if (!blk->throttle.on || !atomic_load(&blk->dev.running) || !bq->free_count)
+	if (!atomic_load(&blk->dev.running))
+		return false;
+	if (bq->has_long) {
+		throttle_rest(&blk->throttle, &bq->place);
+		vq_kicks(q, false);
+		return true;
+	}
+	if (!blk->throttle.on || !bq->free_count)
 		return false;
 	if (!vq_waiting(q)) {
 		throttle_rest(&blk->throttle, &bq->place);
@@ -696,7 +714,6 @@ static void fill_config(struct blk *blk, uint16_t queues)
 
 	blk->config = (struct config){
 		.capacity = img->sectors,
-		.size_max = SIZE_MAX_BYTES,
 		.seg_max = SEG_MAX,
 		.blk_size = img->logical,
 		.physical_block_exp = log2_of(img->physical / img->logical),
@@ -711,9 +728,8 @@ static void fill_config(struct blk *blk, uint16_t queues)
 		.max_write_zeroes_seg = 1,
 		.write_zeroes_may_unmap = img->discard,
 	};
-	blk->dev.offered = UINT64_C(1) << F_SIZE_MAX | UINT64_C(1) << F_SEG_MAX |
-			   UINT64_C(1) << F_BLK_SIZE | UINT64_C(1) << F_TOPOLOGY |
-			   UINT64_C(1) << F_FLUSH;
+	blk->dev.offered = UINT64_C(1) << F_SEG_MAX | UINT64_C(1) << F_BLK_SIZE |
+			   UINT64_C(1) << F_TOPOLOGY | UINT64_C(1) << F_FLUSH;
 	if (queues > 1)
 		blk->dev.offered |= UINT64_C(1) << F_MQ;
 	if (blk->readonly)
