@@ -537,6 +537,15 @@ static void test_cache(void **state)
 	driver_enable(f->dev, 0, &f->d);
 	driver_ok(f->dev);
 	assert_int_equal(request(f, T_OUT, 0, 4096), OK);
+	/* Who can set the mode, but cannot flush, finds write-through, and may change it. */
+	assert_true(driver_negotiate(f->dev, FEATURE(32) | FEATURE(11)));
+	virtio_config_read(f->dev, 32, &mode, 1);
+	assert_int_equal(mode, 0);
+	mode = 1;
+	virtio_config_write(f->dev, 32, &mode, 1);
+	mode = 0;
+	virtio_config_read(f->dev, 32, &mode, 1);
+	assert_int_equal(mode, 1);
 }
 
 static void test_config(void **state)

@@ -138,7 +138,8 @@ struct blk {
 	struct blk_image image;
 	bool readonly;
 	char name[64], id[BLK_ID_MAX + 1];
-	struct config config;
+	struct config config; /* but for writeback, as long as the driver has not set it */
+	bool writeback_set;   /* under the device's lock, as is config */
 	_Atomic bool write_through;
 	_Atomic bool told_ringless;
 	_Atomic unsigned int bounces; /* buffers of requests in flight */
@@ -662,13 +663,30 @@ static void kick(struct virtio_device *dev, unsigned int index)
 
 /* -- configuration ---------------------------------------------------------------------------- */
 
+/* 5.2.5.2: a driver that can set the cache mode, but not flush, begins with write-through. */
+static uint8_t writeback(struct blk *blk)
+{
+	if (!blk->writeback_set && virtio_has(&blk->dev, F_CONFIG_WCE))
+		return virtio_has(&blk->dev, F_FLUSH);
+	return blk->config.writeback;
+}
+
 /* 5.2.6.2: without a flush to be had, writes are durable when they complete. */
 static void set_cache(struct blk *blk)
 {
-	bool back = virtio_has(&blk->dev, F_CONFIG_WCE) ? blk->config.writeback
+	bool back = virtio_has(&blk->dev, F_CONFIG_WCE) ? writeback(blk)
 							: virtio_has(&blk->dev, F_FLUSH);
 
 	atomic_store_explicit(&blk->write_through, !back, memory_order_relaxed);
+}
+
+static void config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len)
+{
+	struct blk *blk = (struct blk *)dev;
+	struct config c = blk->config;
+
+	c.writeback = writeback(blk);
+	memcpy(data, (const char *)&c + offset, len);
 }
 
 static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
@@ -679,6 +697,7 @@ static void config_write(struct virtio_device *dev, uint32_t offset, const void 
 	if (offset > at || at - offset >= len || !virtio_has(dev, F_CONFIG_WCE))
 		return;
 	blk->config.writeback = ((const uint8_t *)data)[at - offset] & 1;
+	blk->writeback_set = true;
 	set_cache(blk);
 }
 
@@ -692,10 +711,12 @@ static void reset(struct virtio_device *dev)
 	struct blk *blk = (struct blk *)dev;
 
 	blk->config.writeback = 1;
+	blk->writeback_set = false;
 	throttle_reset(&blk->throttle);
 }
 
 static const struct virtio_ops ops = {
+	.config_read = config_read,
 	.config_write = config_write,
 	.start = start,
 	.kick = kick,
