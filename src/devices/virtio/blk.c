@@ -120,7 +120,6 @@ struct request {
 	bool bounced;		     /* the present operation goes through the bounce buffer */
 	bool zeroing;		     /* the present range is written, not deallocated */
 	bool sync;		     /* what is left is to make it durable */
-	bool no_ring;		     /* by plain system calls from now on */
 	bool is_long;		     /* longer than LONG_TRANSFER */
 	struct range ranges[RANGES_MAX];
 	struct iovec buffers[BUFFERS];
@@ -340,14 +339,6 @@ static bool advance(struct request *r, int res)
 {
 	if ((res == -EINTR || res == -EAGAIN) && r->retries++ < RETRIES_MAX)
 		return false;
-	/*
-	 * Nobody here cancels anything: the kernel could not make the worker that would have done
-	 * it, for want of something or because this thread had signals pending each time it tried.
-	 */
-	if (res == -ECANCELED && !r->no_ring) {
-		r->no_ring = true;
-		return false;
-	}
 	if (r->sync || r->type == T_FLUSH)
 		return res < 0 ? fail(r, res) : true;
 	if (res == -EOPNOTSUPP || res == -ENOSYS) {
@@ -418,7 +409,7 @@ static void go_on(struct request *r, uint32_t *budget)
 	do {
 		plan(r, &op);
 		if (!blk_op_here(&r->blk->image, &op, budget, &res)) {
-			if (!r->no_ring && queue_op(r, &op))
+			if (queue_op(r, &op))
 				return;
 			res = blk_op_do(&op);
 		}
@@ -586,7 +577,7 @@ static struct request *take(struct blk *blk, unsigned int index, struct vq_chain
 	r->offset = r->left = 0;
 	r->result = S_OK;
 	r->retries = 0;
-	r->zeroing = r->sync = r->no_ring = false;
+	r->zeroing = r->sync = false;
 	r->is_long = (uint64_t)c->out_len + c->in_len >
 		     LONG_TRANSFER + sizeof(struct request_header) + 1;
 	bq->has_long = r->is_long;
