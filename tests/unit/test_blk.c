@@ -601,6 +601,8 @@ static void test_long(void **state)
 	uint32_t id, used;
 
 	assert_int_equal(ftruncate(f->file, 64 * (off_t)mib), 0);
+	for (uint32_t i = 0; i < 64; i++)
+		assert_int_equal(pwrite(f->file, &i, sizeof(i), i * (off_t)mib + 4 * i), 4);
 	make_disk(f, ALL);
 	assert_false(f->dev->offered & FEATURE(1));
 	for (uint32_t size = 16; size <= 24; size += 4) {
@@ -611,6 +613,8 @@ static void test_long(void **state)
 		assert_true(driver_used(&f->d, &id, &used));
 		assert_int_equal(used, size * mib + 1);
 		assert_int_equal(status(f, 0), OK);
+		/* The last of them is what stays. */
+		check_file(f, (size - 1) * (uint64_t)mib, guest_ptr(&f->g, f->data), mib);
 	}
 	/* Each within the kick, with no ring to wait for. */
 	for (uint16_t i = 0; i < 2; i++) {
@@ -624,6 +628,30 @@ static void test_long(void **state)
 		assert_int_equal(id, 3 * i);
 		assert_int_equal(status(f, i), OK);
 	}
+}
+
+/* In one buffer, as firmware has it. */
+static void test_long_buffer(void **state)
+{
+	const uint32_t len = (33 << 20) + 512;
+	struct fix *f = *state;
+	uint8_t *expected;
+
+	guest_fini(&f->g);
+	guest_init(&f->g, 34 << 20);
+	assert_int_equal(ftruncate(f->file, 64 << 20), 0);
+	use_ring(f);
+	make_disk(f, ALL);
+	pattern(data(f, 0), len, 3);
+	expected = malloc(len);
+	assert_non_null(expected);
+	memcpy(expected, data(f, 0), len);
+	assert_int_equal(request(f, T_OUT, 7, len), OK);
+	check_file(f, 7 * 512, expected, len);
+	memset(data(f, 0), 0, len);
+	assert_int_equal(request(f, T_IN, 7, len), OK);
+	assert_memory_equal(data(f, 0), expected, len);
+	free(expected);
 }
 
 /* Whoever pauses the VM waits for what is in flight: of long ones, that is one for each queue. */
@@ -955,6 +983,7 @@ int main(void)
 		{"test_within_kick", test_within_kick, setup_memory, teardown, NULL},
 		FILE_ONLY(test_readonly),
 		FILE_ONLY(test_long),
+		FILE_ONLY(test_long_buffer),
 		FILE_ONLY(test_one_long_at_a_time),
 		FILE_ONLY(test_direct),
 		FILE_ONLY(test_refused),

@@ -49,7 +49,7 @@
 /*
  * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue, and
  * one may be as long as descriptors can say, which is 4 GiB: firmware reads a file at once. So of
- * those longer than this a queue has one at a time, and what is behind it waits.
+ * those longer than this a queue has one at a time, in pieces, and what is behind it waits.
  *
  * There is no size_max to keep drivers below: FreeBSD's refuses a disk whose size_max is less than
  * the longest transfer of its own, and others have not asked for the feature and could not know.
@@ -109,7 +109,7 @@ struct request {
 	struct blk *blk;
 	uint8_t *status; /* in guest memory */
 	void *bounce;	 /* NULL: not needed so far */
-	struct iovec bounce_iov;
+	struct iovec bounce_iov, piece;
 	uint64_t offset; /* of what is left to read, write or zero */
 	uint64_t left;
 	struct iovec *iov; /* what is left of the guest's buffers */
@@ -205,6 +205,24 @@ static void plan_transfer(struct request *r, struct blk_op *op)
 	op->count = 1;
 }
 
+/* Whoever copies has other work, too. As many whole buffers as there may be, or a part of the
+ * first. */
+static void cut(struct request *r, struct blk_op *op)
+{
+	if (op->len <= LONG_TRANSFER || r->bounced)
+		return;
+	op->len = 0;
+	op->count = 0;
+	while (op->len + r->iov[op->count].iov_len <= LONG_TRANSFER)
+		op->len += r->iov[op->count++].iov_len;
+	if (op->count)
+		return;
+	r->piece = (struct iovec){r->iov->iov_base, LONG_TRANSFER};
+	op->iov = &r->piece;
+	op->count = 1;
+	op->len = LONG_TRANSFER;
+}
+
 /* A piece of zeroes, for file systems that cannot allocate them; all entries are the same page. */
 static void plan_zeroes(struct request *r, struct blk_op *op)
 {
@@ -235,10 +253,12 @@ static void plan(struct request *r, struct blk_op *op)
 	} else if (r->type == T_IN) {
 		op->kind = BLK_OP_READ;
 		plan_transfer(r, op);
+		cut(r, op);
 	} else if (r->type == T_OUT) {
 		op->kind = BLK_OP_WRITE;
 		op->flags = through ? RWF_DSYNC : 0;
 		plan_transfer(r, op);
+		cut(r, op);
 	} else if (r->zeroing) {
 		plan_zeroes(r, op);
 	} else {
