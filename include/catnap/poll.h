@@ -85,7 +85,8 @@ struct catnap_halt_poll {
 	uint32_t price_ns; /**< what a sleep is worth in ns of polling; 0: measured (adaptive) */
 	/**
 	 * The share of one processor, in hundredths of per cent, that polls that fail may take in
-	 * any second; 0: no limit. Of all vCPUs of a VM together, of a halter of one's own alone.
+	 * any second; 0: no limit. Of all vCPUs of a VM and its I/O thread together, of a halter of
+	 * one's own alone. A window longer than that share of 50 ms is never polled.
 	 * Not for policy always, which has no polls that fail.
 	 */
 	uint32_t cpu_max;
@@ -236,8 +237,10 @@ struct catnap_halt_stats {
 	uint64_t halt_poll_invalid;
 	uint64_t halt_wakeup;	       /**< halts ended by a wake-up (not by the deadline) */
 	uint64_t halt_poll_success_ns; /**< time polled in halts that did not sleep */
-	uint64_t halt_poll_fail_ns;    /**< time polled in halts that then slept */
-	uint64_t halt_wait_ns;	       /**< time slept */
+	/** Time polled in halts that then slept; without what lies in gaps of 20 us and more, in
+	 * which others had the processor. That is part of halt_wait_ns. */
+	uint64_t halt_poll_fail_ns;
+	uint64_t halt_wait_ns; /**< time slept */
 	uint64_t halt_poll_success_hist[CATNAP_HIST_BUCKETS];
 	uint64_t halt_poll_fail_hist[CATNAP_HIST_BUCKETS];
 	uint64_t halt_wait_hist[CATNAP_HIST_BUCKETS];

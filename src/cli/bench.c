@@ -475,6 +475,7 @@ static int bench(const struct bench_cfg *cfg)
 		series_free(&b.cells[i].round_p50);
 		series_free(&b.cells[i].progress);
 		series_free(&b.cells[i].alone);
+		series_free(&b.cells[i].hog_cpu);
 	}
 	free(b.cells);
 	return status;

@@ -117,6 +117,7 @@ struct cell {
 	struct series round_p50;	     /* each round's median */
 	struct series progress;		     /* neighbour: the hog's, a second, in each round */
 	struct series alone;		     /* the same without the VM */
+	struct series hog_cpu;		     /* its processor time beside the VM, in ns a second */
 	struct window_sample windows[BENCH_WINDOWS]; /* mix: after the samples of one round */
 	uint32_t n_windows;
 	/* What each vCPU's policy had learned at the end of the last round; contexts 0: nothing. */
@@ -236,6 +237,8 @@ bool cell_has_net(const struct cell *c);
 bool cell_empty(const struct cell *c);
 /* neighbour: the hog's progress, of what it makes alone; 0: not known. */
 double cell_progress(const struct cell *c);
+/* neighbour: the hog's processor time, to that beside the baseline, as cell_ratio(); 0: none. */
+double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c);
 /* Of one processor. */
 double cell_cpu_percent(const struct cell *c);
 void host_cpu_model(char *model, size_t size);

@@ -147,6 +147,7 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 		break;
 	case BENCH_NEIGHBOUR:
 		add_number(&row, "hog %", 1, 100 * cell_progress(c));
+		add_number(&row, "hog CPU %", 1, (double)series_median(&c->hog_cpu) / 1e7);
 		add_number(&row, "vCPUs %", 1, cell_cpu_percent(c));
 		add_number(&row, "events/s", 0,
 			   c->wall_ns ? (double)c->events * 1e9 / (double)c->wall_ns : 0);
@@ -169,6 +170,13 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 		add_number(&row, "ratio", c->workload == BENCH_NEIGHBOUR ? 3 : 2, ratio);
 	else
 		add_text(&row, "ratio", "");
+	if (c->workload != BENCH_NEIGHBOUR)
+		return row;
+	ratio = cell_hog_ratio(r->cells, r->n, c);
+	if (ratio > 0)
+		add_number(&row, "CPU ratio", 3, ratio);
+	else
+		add_text(&row, "CPU ratio", "");
 	return row;
 }
 

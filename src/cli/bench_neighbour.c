@@ -46,6 +46,18 @@ static uint64_t hog_count(const struct hog *h)
 	return __atomic_load_n(&h->count, __ATOMIC_RELAXED);
 }
 
+/* What it has had of the processor, in ns: the scheduler's share of it, which other guests of this
+ * machine's own host and its clock's changes do not blur as they do the progress. */
+static uint64_t hog_cpu(const struct hog *h)
+{
+	struct timespec t = {0};
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(h->thread, &clock) == 0)
+		clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static int hog_start(struct bench_run *run, struct hog *h, int32_t processor)
 {
 	int ret;
@@ -176,20 +188,24 @@ static int beside(struct bench_run *run, struct neighbours *all, struct hog *h,
 		  struct series *latency)
 {
 	struct usage before, after;
-	uint64_t count;
+	uint64_t count, cpu, wall;
 
 	if (serve_all(run, all, SETTLE_NS, NULL) < 0)
 		return -1;
 	all->events = all->missed = 0;
 	before = usage_of_all(all);
 	count = hog_count(h);
+	cpu = hog_cpu(h);
 	if (serve_all(run, all, run->cfg->duration_ns, latency) < 0)
 		return -1;
 	count = hog_count(h) - count;
+	cpu = hog_cpu(h) - cpu;
 	after = usage_of_all(all);
+	wall = after.wall_ns - before.wall_ns;
 	cell_account(run->cell, &before, &after, all->events);
 	run->cell->missed += all->missed;
-	if (series_add(&run->cell->progress, per_second(count, after.wall_ns - before.wall_ns)) < 0)
+	if (series_add(&run->cell->progress, per_second(count, wall)) < 0 ||
+	    series_add(&run->cell->hog_cpu, per_second(cpu, wall)) < 0)
 		return bench_fail(run, "out of memory");
 	return 0;
 }

@@ -21,8 +21,8 @@ static void heading(FILE *out, const struct cell *c)
 		fprintf(out, NAME " %9s %9s %8s\n", "mode", "KiB", "max", "ratio");
 		break;
 	case BENCH_NEIGHBOUR:
-		fprintf(out, NAME " %9s %9s %9s %9s %9s %8s\n", "mode", "hog %", "vCPUs %",
-			"events/s", "p50 us", "p99", "ratio");
+		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %8s %9s\n", "mode", "hog %",
+			"hog cpu %", "vCPUs %", "events/s", "p50 us", "p99", "ratio", "cpu ratio");
 		break;
 	case BENCH_MIX:
 		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %8s\n", "mode", "p50 us", "p90", "p99",
@@ -90,6 +90,7 @@ static void row(FILE *out, struct cell *cells, size_t n, struct cell *c)
 			(double)series_quantile(&c->latency, 1) / 1024);
 	} else if (c->workload == BENCH_NEIGHBOUR) {
 		number(out, true, 100 * cell_progress(c));
+		number(out, true, (double)series_median(&c->hog_cpu) / 1e7);
 		number(out, true, cell_cpu_percent(c));
 		number(out, true, (double)c->events * 1e9 / (double)c->wall_ns);
 		number(out, c->latency.n, (double)series_quantile(&c->latency, 0.5) / 1e3);
@@ -99,6 +100,9 @@ static void row(FILE *out, struct cell *cells, size_t n, struct cell *c)
 	}
 	if (r > 0)
 		fprintf(out, c->workload == BENCH_NEIGHBOUR ? " %8.3f" : " %8.2f", r);
+	r = c->workload == BENCH_NEIGHBOUR ? cell_hog_ratio(cells, n, c) : 0;
+	if (r > 0)
+		fprintf(out, " %9.3f", r);
 	fprintf(out, "\n");
 }
 
@@ -129,8 +133,9 @@ void report_table(FILE *out, const struct bench_results *r)
 			"guest's handler to its doorbell\n");
 	if (among(r, BENCH_NEIGHBOUR))
 		fprintf(out,
-			"hog: its progress, of what it makes alone; vCPUs: of one processor; "
-			"neighbour's ratio: the hog's\nprogress to that beside %s\n",
+			"hog: its progress, of what it makes alone; hog cpu, vCPUs: of one "
+			"processor; neighbour's ratio: the\nhog's progress to that beside %s; "
+			"cpu ratio: the same of its processor time\n",
 			baseline_name(BENCH_NEIGHBOUR));
 	if (among(r, BENCH_MIX))
 		fprintf(out, "vain: time polled in halts that then slept, for each event\n");

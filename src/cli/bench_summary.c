@@ -131,6 +131,15 @@ double cell_ratio(struct cell *cells, size_t n, const struct cell *c)
 	return median_ratio(per_round(c), per_round(base));
 }
 
+double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c)
+{
+	const struct cell *base = baseline(cells, n, c);
+
+	if (!base || c->failed || base->failed)
+		return 0;
+	return median_ratio(&c->hog_cpu, &base->hog_cpu);
+}
+
 double cell_progress(const struct cell *c)
 {
 	return median_ratio(&c->progress, &c->alone);

@@ -11,6 +11,11 @@
 #define OFFER_NS     4000000
 #define PAUSE_MIN_NS 1000000
 #define PAUSE_MAX_NS 1000000000
+/* Others may take so much at a time, and 1/16 of the time in the long run, before polls are put
+ * off. The threads of the kernel that every host has stay far below that: they take some 50 us
+ * each, some ten times a second. A task that computes takes its slice, which is longer. */
+#define TAKEN_MAX_NS 500000
+#define TAKEN_SHARE  16
 /* Polling for so many pauses without being cut short again: it is over. */
 #define CALM_PAUSES 4
 
@@ -29,6 +34,7 @@ void contention_init(struct contention *c, const struct clock *clock)
 	c->every = clock_ns_to_ticks(clock, OFFER_NS);
 	c->pause_min = clock_ns_to_ticks(clock, PAUSE_MIN_NS);
 	c->pause_max = clock_ns_to_ticks(clock, PAUSE_MAX_NS);
+	c->taken_max = clock_ns_to_ticks(clock, TAKEN_MAX_NS);
 }
 
 void contention_pause(struct contention *c, uint64_t now)
@@ -39,6 +45,18 @@ void contention_pause(struct contention *c, uint64_t now)
 	if (c->pause > c->pause_max)
 		c->pause = c->pause_max;
 	c->resume = now + c->pause;
+}
+
+void contention_taken(struct contention *c, uint64_t now, uint64_t ticks)
+{
+	uint64_t paid = (now - c->taken_at) / TAKEN_SHARE;
+
+	c->taken = (c->taken > paid ? c->taken - paid : 0) + ticks;
+	c->taken_at = now;
+	if (c->taken < c->taken_max)
+		return;
+	c->taken = 0;
+	contention_pause(c, now);
 }
 
 bool contention_closer(struct contention *c, const struct clock *clock, uint64_t now, uint64_t gap)
@@ -55,12 +73,13 @@ bool contention_closer(struct contention *c, const struct clock *clock, uint64_t
 		sched_yield();
 		now = clock_now(clock);
 		switches = involuntary_switches();
-		taken = now - before >= c->gap && switches != then;
+		gap = now - before;
+		taken = gap >= c->gap && switches != then;
 		c->last = now;
 		c->next_offer = now + c->every;
 	}
 	c->switches = switches;
 	if (taken)
-		contention_pause(c, now);
+		contention_taken(c, now, gap);
 	return taken;
 }

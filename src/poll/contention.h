@@ -4,8 +4,8 @@
  * not told that another task is runnable, so there are two ways to find out. A gap between two
  * looks at the clock, if the kernel has counted an involuntary context switch of this thread since
  * the last such gap; and, once in a few milliseconds of polling, to offer the processor
- * (sched_yield) and see whether somebody takes it. Either ends the poll, and for a while there are
- * no others: the pause doubles while each poll after it is cut short, too.
+ * (sched_yield) and see whether somebody takes it. Either ends the poll. If they have taken more
+ * than a little, there are no others for a while: the pause doubles while that goes on.
  *
  * The owner's alone. Times are in ticks of its clock.
  */
@@ -25,6 +25,8 @@ struct contention {
 	uint64_t resume; /* no polls before this */
 	uint64_t pause;	 /* how long the last pause was; 0: none yet */
 	uint64_t pause_min, pause_max;
+	uint64_t taken; /* by others while we polled, less what they may take; as of taken_at */
+	uint64_t taken_at, taken_max;
 	long switches; /* involuntary ones, as last counted; -1: not yet */
 };
 
@@ -39,6 +41,9 @@ static inline bool contention_may_poll(struct contention *c, uint64_t now)
 
 /* Somebody wanted it at @now: no polls for a while. */
 void contention_pause(struct contention *c, uint64_t now);
+
+/* Others had it for so long, until @now. */
+void contention_taken(struct contention *c, uint64_t now, uint64_t ticks);
 
 /* The costly part of a look: a gap, or time for an offer. */
 bool contention_closer(struct contention *c, const struct clock *clock, uint64_t now, uint64_t gap);

@@ -19,9 +19,19 @@
 
 #include "poll/halter.h"
 
-#define LEAD_MAX_NS  50000
-#define LEAD_UP_NS   100
-#define LEAD_DOWN_NS 400
+/*
+ * By how much a sleep with a deadline ends early: it moves up where a sleep was later than that,
+ * and else down, and so follows a quantile of the lateness. A lead that is too long is spun, one
+ * that is too short makes the timer late. The lower fifth costs next to nothing; the median is
+ * where a microsecond of either is worth the same.
+ */
+struct lead {
+	uint32_t up_ns, down_ns, max_ns;
+};
+
+static const struct lead lower_fifth = {100, 400, 50000};
+static const struct lead median = {250, 250, 100000};
+static const struct lead upper_fifth = {400, 100, 100000};
 
 static inline void cpu_relax(void)
 {
@@ -120,11 +130,26 @@ static inline enum look look(struct catnap_halter *h, int *cause)
 	return look_closer(h, bits, cause);
 }
 
+static const struct lead *lead_of(const struct catnap_halter *h)
+{
+	if (!policy_is_adaptive(&h->policy))
+		return &lower_fifth;
+	switch (policy_bias(&h->policy)) {
+	case CATNAP_BIAS_LATENCY:
+		return &upper_fifth;
+	case CATNAP_BIAS_POWER:
+		return &lower_fifth;
+	default:
+		return &median;
+	}
+}
+
 static void learn_lead(struct catnap_halter *h, uint64_t late)
 {
-	uint64_t up = clock_ns_to_ticks(&h->clock, LEAD_UP_NS);
-	uint64_t down = clock_ns_to_ticks(&h->clock, LEAD_DOWN_NS);
-	uint64_t max = clock_ns_to_ticks(&h->clock, LEAD_MAX_NS);
+	const struct lead *lead = lead_of(h);
+	uint64_t up = clock_ns_to_ticks(&h->clock, lead->up_ns);
+	uint64_t down = clock_ns_to_ticks(&h->clock, lead->down_ns);
+	uint64_t max = clock_ns_to_ticks(&h->clock, lead->max_ns);
 
 	if (late > h->wake_lead)
 		h->wake_lead = h->wake_lead + up > max ? max : h->wake_lead + up;
@@ -203,13 +228,29 @@ static int sleep_or_not(struct catnap_halter *h, uint64_t ns, int *cause, enum l
 	return ret;
 }
 
+/* Looks at the neighbours while the lead is spun, which has *@begun or begins now. */
+static bool wanted_by_others(struct catnap_halter *h, uint64_t now, bool *begun)
+{
+	if (!*begun) {
+		*begun = true;
+		return !contention_may_poll(&h->contention, now);
+	}
+	if (!contention_look(&h->contention, &h->clock, now))
+		return false;
+	stat_add(&h->stats.contended, 1);
+	return true;
+}
+
 /*
  * Sleeps until there is work or the deadline, or it is this one's turn to poll (CAUSE_TURN).
- * *waited: whether it really slept (a wake-up that is found at the last look has not).
+ * *waited: whether it really slept (a wake-up that is found at the last look has not). @watch: the
+ * lead is not spun if others want the processor.
  */
-static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, bool *waited)
+static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, bool *waited,
+		       bool watch)
 {
-	uint64_t until = deadline, asked = 0;
+	uint64_t until = deadline, asked = 0, lead = h->wake_lead;
+	bool spins = false;
 
 	for (;;) {
 		enum look found = LOOK_NOTHING;
@@ -222,10 +263,12 @@ static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, b
 				*cause = CATNAP_CAUSE_TIMER;
 				return 0;
 			}
-			until = deadline - now > h->wake_lead ? deadline - h->wake_lead : now;
+			until = deadline - now > lead ? deadline - lead : now;
 			ns = clock_ticks_to_ns(&h->clock, until - now);
 		}
 		if (ns == 0) { /* the lead: the rest of the way is spun */
+			if (watch && lead && wanted_by_others(h, now, &spins))
+				lead = 0;
 			cpu_relax();
 		} else {
 			asked = until;
@@ -294,7 +337,9 @@ static bool disturbed(struct catnap_halter *h, uint64_t now)
 /* A halt under way. */
 struct halt {
 	uint64_t deadline, start, end; /* ticks; end: of the window */
-	uint64_t polled, slept_from;   /* ticks */
+	uint64_t polled, slept_from;   /* ticks; polled: without the gaps */
+	uint64_t gaps;		       /* ticks within the present poll in which others ran */
+	uint64_t reserved_ns;	       /* of the budget, for the present poll */
 	uint32_t cpu_max;
 	bool watch; /* for others that want the processor */
 	bool woken_polling;
@@ -303,12 +348,19 @@ struct halt {
 };
 
 /* The budget for polling from @from to the end of the window. False: there is not enough. */
-static bool take_budget(struct catnap_halter *h, const struct halt *halt, uint64_t from)
+static bool take_budget(struct catnap_halter *h, struct halt *halt, uint64_t from)
 {
+	uint64_t ns;
+
+	halt->reserved_ns = 0;
 	if (!halt->cpu_max || halt->end == UINT64_MAX)
 		return true;
-	return budget_take(h->budget, clock_ticks_to_ns(&h->clock, from),
-			   clock_ticks_to_ns(&h->clock, halt->end - from), halt->cpu_max);
+	ns = clock_ticks_to_ns(&h->clock, halt->end - from);
+	if (!budget_take(h->budget, clock_ticks_to_ns(&h->clock, clock_now(&h->clock)), ns,
+			 halt->cpu_max))
+		return false;
+	halt->reserved_ns = ns;
+	return true;
 }
 
 static inline void look_for_others(struct catnap_halter *h)
@@ -321,17 +373,27 @@ static inline void look_for_others(struct catnap_halter *h)
 
 /*
  * Polls until there is work or the deadline (true), or until the end of the window (false), which
- * is now if others are to have the processor. @group: looks at their words, too.
+ * is now if others are to have the processor. @group: looks at their words, too. *@now: when it
+ * begins, and then the time of the last look at the clock.
+ *
+ * A poll that is preempted does not poll meanwhile: what lies between two looks at the clock that
+ * are further apart than any look takes is no time polled, in the statistics and in the budget. If
+ * it were, no budget could hold: a thread may be preempted just before the end of its window.
  */
 static inline bool poll_window(struct catnap_halter *h, struct halt *halt,
 			       struct halter_group *group, uint64_t *now)
 {
+	halt->gaps = 0;
 	for (;;) {
+		uint64_t last = *now;
+
 		if (look(h, halt->cause) == LOOK_WOKEN)
 			return true;
 		if (group)
 			look_for_others(h);
 		*now = clock_now(&h->clock);
+		if (__builtin_expect(*now - last >= h->contention.gap, 0))
+			halt->gaps += *now - last;
 		if (*now >= halt->deadline) {
 			*halt->cause = CATNAP_CAUSE_TIMER;
 			return true;
@@ -353,22 +415,29 @@ static int sleep_now(struct catnap_halter *h, struct halt *halt)
 		halt_trace_idle(h->trace);
 	if (h->before_sleep)
 		h->before_sleep(h->ctx);
-	return sleep_until(h, halt->deadline, halt->cause, &halt->r.waited);
+	return sleep_until(h, halt->deadline, halt->cause, &halt->r.waited, halt->watch);
 }
 
-/* What was taken from the budget for the window that began at @from and was polled until @now. */
-static void settle(struct catnap_halter *h, const struct halt *halt, uint64_t from, uint64_t end,
-		   uint64_t now, bool woken)
+/* Time polled, with what the poll that has begun at @from was by @now. */
+static void add_polled(struct halt *halt, uint64_t from, uint64_t now)
 {
-	uint64_t wasted = now > from ? now - from : 0;
+	halt->polled += now - from - halt->gaps;
+}
 
-	if (!halt->cpu_max || end == UINT64_MAX || end <= from)
+/*
+ * A poll has ended, whose window was to end at @end: what it has wasted is spent from the budget,
+ * at the rate as it is now. Before the sleep: only the time of the poll itself is reserved. (If
+ * there is work after all at the last look before the sleep, it has been spent all the same.)
+ */
+static void settle(struct catnap_halter *h, const struct halt *halt, uint64_t from, uint64_t end,
+		   uint64_t now, bool wasted)
+{
+	uint32_t rate = policy_cpu_max(&h->policy);
+
+	if (end == UINT64_MAX || (!rate && !halt->reserved_ns))
 		return;
-	if (woken)
-		wasted = 0;
-	if (wasted < end - from)
-		budget_give_back(h->budget, clock_ticks_to_ns(&h->clock, end - from - wasted),
-				 halt->cpu_max);
+	budget_settle(h->budget, clock_ticks_to_ns(&h->clock, now), halt->reserved_ns,
+		      wasted ? clock_ticks_to_ns(&h->clock, now - from - halt->gaps) : 0, rate);
 }
 
 /*
@@ -384,7 +453,9 @@ static bool poll_for_all(struct catnap_halter *h, struct halt *halt, uint64_t fr
 	atomic_store_explicit(&h->state, HALTER_POLLING, memory_order_relaxed);
 	for (;;) {
 		woken = poll_window(h, halt, h->group, &now);
-		settle(h, halt, begin, end, now, woken);
+		add_polled(halt, begin, now);
+		/* A halt that has slept before counts as failed, whatever this one brought. */
+		settle(h, halt, begin, end, now, !woken || halt->r.waited);
 		if (woken || !halt->r.valid)
 			break;
 		halt->end = group_wanted(h->group, h);
@@ -399,7 +470,6 @@ static bool poll_for_all(struct catnap_halter *h, struct halt *halt, uint64_t fr
 	if (group_leave(h->group, h, woken,
 			clock_add(now, clock_ns_to_ticks(&h->clock, price_get(&h->price)))))
 		stat_add(&h->stats.handovers, 1);
-	halt->polled += now - from;
 	return woken;
 }
 
@@ -425,8 +495,8 @@ static int halt_shared(struct catnap_halter *h, struct halt *halt)
 				halt->woken_polling = poll_for_all(h, halt, now);
 				if (halt->woken_polling)
 					break;
-			} else {
-				settle(h, halt, now, halt->end, now, false);
+			} else if (halt->reserved_ns) {
+				budget_settle(h->budget, 0, halt->reserved_ns, 0, 0);
 			}
 		}
 		if (!watched && group_polled(h->group)) {
@@ -456,15 +526,29 @@ static int halt_alone(struct catnap_halter *h, struct halt *halt)
 		end = halt->end = halt->start;
 	halt->r.attempted = end > halt->start;
 	halt->woken_polling = poll_window(h, halt, NULL, &now);
-	if (!halt->woken_polling) {
-		halt->polled = now - halt->start;
-		ret = sleep_now(h, halt);
+	if (halt->r.attempted) {
+		add_polled(halt, halt->start, now);
+		settle(h, halt, halt->start, end, now, !halt->woken_polling);
 	}
-	settle(h, halt, halt->start, end, now, !halt->r.waited);
+	if (!halt->woken_polling)
+		ret = sleep_now(h, halt);
 	return ret;
 }
 
-/* The policy learns from the halt, and it is counted. */
+/*
+ * What adaptive learns from a halt it learns when the next one begins: then nobody waits. Right
+ * after a sleep its tables are cold, and what it takes to bring them would delay the guest.
+ */
+static void learn(struct catnap_halter *h)
+{
+	if (!h->lesson.due)
+		return;
+	h->lesson.due = false;
+	if (policy_is_adaptive(&h->policy))
+		policy_end(&h->policy, &h->lesson.halt, h->lesson.arrival_ns, h->lesson.ipi);
+}
+
+/* The policy learns from the halt, or is going to, and it is counted. */
 static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 {
 	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
@@ -476,7 +560,14 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 	if (r->waited && !halt->woken_polling && *halt->cause != CATNAP_CAUSE_TIMER)
 		arrival = learn_price(h, halt->start,
 				      clock_ticks_to_ns(&h->clock, halt->slept_from), ns);
-	policy_end(&h->policy, &result, arrival);
+	if (policy_is_adaptive(&h->policy)) {
+		h->lesson.halt = result;
+		h->lesson.arrival_ns = arrival;
+		h->lesson.ipi = *halt->cause == CATNAP_CAUSE_IPI;
+		h->lesson.due = true;
+	} else {
+		policy_end(&h->policy, &result, arrival, false);
+	}
 
 	r->cause = *halt->cause;
 	if (r->attempted)
@@ -501,6 +592,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 		if (ret < 0)
 			return ret;
 	}
+	learn(h);
 	query.inflight = h->ring.armed + h->ring.inflight;
 	query.price_ns = price_get(&h->price);
 	halt.start = now = clock_now(&h->clock);
@@ -540,7 +632,7 @@ int halter_park(struct catnap_halter *h)
 
 	if (look(h, &cause) == LOOK_WOKEN)
 		return 0;
-	ret = sleep_until(h, UINT64_MAX, &cause, &waited);
+	ret = sleep_until(h, UINT64_MAX, &cause, &waited, false);
 	if (h->error < 0) {
 		ret = h->error;
 		h->error = 0;

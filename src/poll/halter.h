@@ -103,7 +103,13 @@ struct catnap_halter {
 	/* The owner's. stats: see stats.h for who may read. */
 	struct ring ring;
 	struct halt_stats stats;
-	struct halt_trace *trace;     /* NULL: off */
+	struct halt_trace *trace; /* NULL: off */
+	struct {
+		struct catnap_halt halt;
+		uint64_t arrival_ns;
+		bool ipi;
+		bool due;
+	} lesson;		      /* what the policy has not learned yet; see halter.c */
 	bool shares;		      /* this halt shares a poller */
 	int error;		      /* of the ring, from a look; reported when the halt ends */
 	struct price price;	      /* what a sleep costs here */

@@ -28,7 +28,8 @@ _Static_assert(CATNAP_HALT_LONG + 1 == ADAPTIVE_CLASSES, "one name for each");
  */
 struct policy_ops {
 	uint64_t (*begin)(struct catnap_policy *p, const struct policy_query *q);
-	void (*end)(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
+	void (*end)(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns,
+		    bool ipi);
 	uint64_t (*window)(const struct catnap_policy *p);
 };
 
@@ -78,7 +79,8 @@ static uint32_t kernel_shrink(const struct policy_params *params, uint32_t windo
 	return shrunk < start ? 0 : shrunk;
 }
 
-static void kernel_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns)
+static void kernel_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns,
+		       bool ipi)
 {
 	uint32_t window = param(&p->window_ns);
 	uint32_t max;
@@ -106,7 +108,8 @@ static uint64_t kernel_window(const struct catnap_policy *p)
 
 /* ---- those that learn nothing; the window of `kernel` survives a time under them ---- */
 
-static void learn_nothing(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns)
+static void learn_nothing(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns,
+			  bool ipi)
 {
 }
 
@@ -170,6 +173,7 @@ static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_q
 	param_set(&p->price_now, price);
 	p->timer_ns = q->timer_ns;
 	window = adaptive_begin(&p->adaptive, price, max);
+	window = trial_window(&p->trial, window, max);
 	if (q->timer_ns <= price) {
 		/* To sleep would cost more than to wait for the timer, and make it late. */
 		if (window < q->timer_ns)
@@ -183,7 +187,7 @@ static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_q
 }
 
 static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h,
-			    uint64_t arrival_ns)
+			    uint64_t arrival_ns, bool ipi)
 {
 	uint32_t price = param(&p->price_now);
 	bool timer = h->halt_ns >= p->timer_ns;
@@ -200,6 +204,7 @@ static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h
 	 * it was near. */
 	if (!timer || p->timer_ns > price)
 		adaptive_end(&p->adaptive, arrival_ns, timer);
+	trial_end(&p->trial, arrival_ns, price, ipi);
 	param_set(&p->adaptive_window_ns,
 		  adaptive_begin(&p->adaptive, price, param(&p->params.max_ns)));
 }
@@ -266,6 +271,7 @@ void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params)
 	p->quiet = 0;
 	param_set(&p->price_now, 0);
 	p->timer_ns = UINT64_MAX;
+	trial_init(&p->trial);
 	adaptive_init(&p->adaptive);
 	policy_set(p, params);
 }
@@ -275,9 +281,9 @@ uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q)
 	return ops(p)->begin(p, q);
 }
 
-void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns)
+void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns, bool ipi)
 {
-	ops(p)->end(p, h, arrival_ns);
+	ops(p)->end(p, h, arrival_ns, ipi);
 }
 
 uint64_t policy_window(const struct catnap_policy *p)
@@ -403,7 +409,7 @@ uint64_t catnap_policy_begin(struct catnap_policy *policy, bool allowed)
 
 void catnap_policy_end(struct catnap_policy *policy, const struct catnap_halt *halt)
 {
-	policy_end(policy, halt, halt->halt_ns);
+	policy_end(policy, halt, halt->halt_ns, false);
 }
 
 uint64_t catnap_policy_window(const struct catnap_policy *policy)

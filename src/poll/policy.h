@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <catnap/poll.h>
 #include "poll/adaptive.h"
+#include "poll/trial.h"
 
 /* The parameters, as relaxed atomics: each is read when the rule needs it and not before. */
 struct policy_params {
@@ -42,6 +43,7 @@ struct catnap_policy {
 	uint32_t quiet;		    /* halts in a row that nothing but the timer has ended */
 	_Atomic uint32_t price_now; /* of the halt under way; anybody may read it */
 	uint64_t timer_ns;	    /* of the halt under way, as in the query */
+	struct trial trial;
 	struct adaptive adaptive;
 };
 
@@ -50,8 +52,9 @@ void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *params);
 uint64_t policy_begin(struct catnap_policy *p, const struct policy_query *q);
 /* @arrival_ns: when the wake-up was sent, after the begin of the halt. If the owner slept that is
  * less than the whole halt: learning the difference would teach that halts are long because they
- * are slept through, and so to sleep. */
-void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns);
+ * are slept through, and so to sleep. @ipi: another vCPU of the VM has sent it. */
+void policy_end(struct catnap_policy *p, const struct catnap_halt *h, uint64_t arrival_ns,
+		bool ipi);
 uint64_t policy_window(const struct catnap_policy *p);
 /* Any thread: all but price_ns, which the policy does not know. */
 int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *stats);
@@ -60,6 +63,12 @@ int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *
 static inline uint32_t policy_cpu_max(const struct catnap_policy *p)
 {
 	return atomic_load_explicit(&p->params.cpu_max, memory_order_relaxed);
+}
+
+/* enum catnap_bias. */
+static inline uint32_t policy_bias(const struct catnap_policy *p)
+{
+	return atomic_load_explicit(&p->params.bias, memory_order_relaxed);
 }
 
 static inline bool policy_shares(const struct catnap_policy *p)

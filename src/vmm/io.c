@@ -91,6 +91,7 @@ int io_init(struct catnap_vm *vm)
 		free(io);
 		return ret;
 	}
+	io->halter.budget = &vm->poll_budget;
 	if (vm->host.irqchip_user)
 		io->halter.pressure = &vm->pressure;
 	vm->io = io;

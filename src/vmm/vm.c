@@ -292,7 +292,7 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 			free(v);
 			return ret;
 		}
-		v->halter.budget = &vm->poll_budget; /* a VM's vCPUs spend together */
+		v->halter.budget = &vm->poll_budget; /* a VM's threads spend together */
 		v->halter.pressure = vm->host.irqchip_user ? &vm->pressure : NULL;
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;

@@ -67,7 +67,7 @@ struct catnap_vm {
 	struct vcpu_host host;
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
-	struct budget poll_budget; /* of all vCPUs' failed polls */
+	struct budget poll_budget; /* for failed polls of all vCPUs and of the I/O thread */
 	struct halter_group group; /* of those with group set */
 	struct pressure pressure;  /* irqchip user: they look at it */
 	int32_t affinity[CATNAP_MAX_VCPUS];

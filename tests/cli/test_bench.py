@@ -216,10 +216,13 @@ class Bench(unittest.TestCase):
             self.assertGreater(run["progress_per_s"], 0)
             self.assertGreater(run["alone_per_s"], 0)
             self.assertGreater(run["ratio_progress"], 0)
+            self.assertGreater(run["ratio_hog_cpu"], 0)
+            self.assertTrue(0 < run["hog_cpu_percent"] < 101, run)
             self.assertGreater(run["events"], 0)
             self.assertEqual(run["samples"], run["events"])
             if run["mode"] == "user:off":
                 self.assertEqual(run["ratio_progress"], 1)
+                self.assertEqual(run["ratio_hog_cpu"], 1)
 
     def test_html(self):
         with tempfile.TemporaryDirectory() as d:

@@ -149,7 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			change(p, &params, &in);
 		before = catnap_policy_window(p);
 		arrival = what == 0xff ? take(&in, 8) : h.halt_ns;
-		policy_end(p, &h, arrival);
+		policy_end(p, &h, arrival, what & 64);
 		check_end(p, &params, &h, before);
 	}
 	catnap_policy_destroy(&p);

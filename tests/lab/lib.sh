@@ -142,7 +142,9 @@ needs_option() # OPTION ...
 
 # -- a guest that one talks to --
 
-# guest_start SECONDS ARGUMENT ...: in the background; its input is descriptor 3
+# guest_start SECONDS ARGUMENT ...: in the background; its input is descriptor 3. under: a program, with its
+# arguments, that catnap is run by.
+under=
 guest_start()
 {
 	limit=$(($1 * slow))
@@ -150,7 +152,8 @@ guest_start()
 	command="catnap run $*"
 	rm -f "$stats" /tmp/input
 	mkfifo /tmp/input
-	catnap run "$@" --timeout ${limit}s --stats "$stats" </tmp/input >"$out" 2>"$err" &
+	# shellcheck disable=SC2086
+	$under catnap run "$@" --timeout ${limit}s --stats "$stats" </tmp/input >"$out" 2>"$err" &
 	pid=$!
 	exec 3>/tmp/input
 }

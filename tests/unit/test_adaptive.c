@@ -251,7 +251,7 @@ static uint64_t step(struct catnap_policy *p, struct policy_query q, uint64_t ns
 	struct catnap_halt h = {
 		.halt_ns = ns, .waited = ns > window, .valid = true, .allowed = q.allowed};
 
-	policy_end(p, &h, arrival);
+	policy_end(p, &h, arrival, false);
 	return window;
 }
 
@@ -296,6 +296,63 @@ static void latency_does_not_feed_on_itself(void **state)
 	assert_in_range(window, 30 * US, 60 * US);
 }
 
+/* Two vCPUs that wake each other, each @work after it was woken; a sleep costs the price. @polls:
+ * the other one has this policy, too; else it sleeps. Returns how many of the last 1000 halts of
+ * the first were found by its poll, and what its polls in vain have cost it in per cent of all. */
+static unsigned int ping_pong(uint64_t work, bool both, unsigned int *vain)
+{
+	struct policy_query q = {.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 50 * US};
+	uint64_t waste = 0, total = 0, slept[2] = {50 * US, 50 * US};
+	struct catnap_policy p[2];
+	unsigned int found = 0;
+
+	make(&p[0], CATNAP_BIAS_BALANCED, 0);
+	make(&p[1], CATNAP_BIAS_BALANCED, 0);
+	/* Before that they have learned to sleep. */
+	for (int i = 0; i < 600; i++)
+		for (int k = 0; k < 2; k++)
+			step(&p[k], q, 2000 * US, 1950 * US);
+	for (int i = 0; i < 20000; i++) {
+		for (int k = 0; k < 2; k++) {
+			/* It was woken, worked, and waits while the other one is woken and works.
+			 */
+			uint64_t arrival = 2 * work + slept[1 - k],
+				 window = policy_begin(&p[k], &q);
+			struct catnap_halt h = {.valid = true, .allowed = true};
+
+			if (k == 1 && !both)
+				window = 0;
+			h.waited = arrival > window;
+			slept[k] = h.waited ? 50 * US : 0;
+			h.halt_ns = arrival + slept[k];
+			policy_end(&p[k], &h, arrival, true);
+			if (k == 0) {
+				total += arrival + slept[k];
+				waste += h.waited ? window : 0;
+				found += i >= 19000 && !h.waited;
+			}
+		}
+	}
+	*vain = (unsigned int)(waste * 100 / total);
+	return found;
+}
+
+static void who_waits_for_whom(void **state)
+{
+	unsigned int vain;
+
+	/* Halts of 60 us while both sleep, of 10 while both poll. */
+	assert_in_range(ping_pong(5 * US, true, &vain), 950, 1000);
+	assert_in_range(vain, 0, 1);
+	assert_in_range(ping_pong(15 * US, true, &vain), 950, 1000);
+	/* The other one sleeps, whatever happens: then so does this one. */
+	assert_in_range(ping_pong(5 * US, false, &vain), 0, 2 * 5);
+	assert_in_range(vain, 0, 1);
+	/* Longer than the price in any case. */
+	assert_int_equal(ping_pong(100 * US, true, &vain), 0);
+	assert_in_range(vain, 0, 1);
+}
+
 static void timers(void **state)
 {
 	struct policy_query q = {.allowed = true, .timer_ns = 4000 * US, .price_ns = 50 * US};
@@ -331,7 +388,7 @@ static void learns_nothing_from_others(void **state)
 		step(&p, q, 20 * US, 20 * US);
 	before = policy_begin(&p, &q);
 	for (int i = 0; i < 50; i++) {
-		policy_end(&p, &h, h.halt_ns); /* not valid */
+		policy_end(&p, &h, h.halt_ns, false); /* not valid */
 		assert_int_equal(policy_begin(&p, &q), before);
 	}
 	q.allowed = false;
@@ -355,6 +412,7 @@ int main(void)
 		cmocka_unit_test(extremes),
 		cmocka_unit_test(price),
 		cmocka_unit_test(latency_does_not_feed_on_itself),
+		cmocka_unit_test(who_waits_for_whom),
 		cmocka_unit_test(timers),
 		cmocka_unit_test(learns_nothing_from_others),
 	};

@@ -37,6 +37,34 @@ static void pauses(void **state)
 	assert_true(contention_may_poll(&c, now + MS));
 }
 
+/* What others take now and then is no reason to stop; what they take all the time is, and a slice
+ * at once. */
+static void taken(void **state)
+{
+	struct contention c;
+	uint64_t now = 1000 * MS;
+	int n = 0;
+
+	contention_init(&c, &ns_clock);
+	/* 5 % of the time, in pieces of 50 us. */
+	for (int i = 0; i < 10000; i++) {
+		contention_taken(&c, now, MS / 20);
+		assert_true(contention_may_poll(&c, now));
+		now += MS;
+	}
+	/* 10 %. */
+	do {
+		contention_taken(&c, now, MS / 10);
+		now += MS;
+	} while (contention_may_poll(&c, now - MS) && ++n < 1000);
+	assert_in_range(n, 5, 20);
+	/* A time slice. */
+	contention_init(&c, &ns_clock);
+	contention_taken(&c, now, 3 * MS);
+	assert_false(contention_may_poll(&c, now));
+	assert_true(contention_may_poll(&c, now + MS));
+}
+
 /* Many looks close to each other cost no system call, and find nothing. */
 static void looks(void **state)
 {
@@ -59,7 +87,8 @@ static void looks(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(looks)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(taken),
+					   cmocka_unit_test(looks)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

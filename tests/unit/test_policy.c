@@ -42,7 +42,7 @@ static uint64_t after(uint32_t window, uint64_t halt_ns, struct catnap_halt_poll
 		params.max_ns = 0;
 		policy_set(&p, &params);
 	}
-	policy_end(&p, &h, h.halt_ns);
+	policy_end(&p, &h, h.halt_ns, false);
 	return policy_window(&p);
 }
 

@@ -63,7 +63,8 @@
 #define BOUNCE_MAX  (UINT32_C(1) << 20)
 #define BOUNCES_MAX 64 /* at a time; further requests go through the page cache */
 #define PAGE	    4096u
-#define RETRIES_MAX 64 /* of an operation that the kernel asks to repeat */
+#define RETRIES_MAX 64 /* of an operation that has to be repeated */
+#define RING_TRIES  8  /* before it is done without the ring */
 
 struct request_header {
 	uint32_t type, reserved;
@@ -278,7 +279,7 @@ static bool queue_op(struct request *r, const struct blk_op *op)
 	struct catnap_halter *self = halter_self();
 	int ret;
 
-	if (!self)
+	if (!self || r->retries > RING_TRIES)
 		return false;
 	ret = blk_op_queue(op, &self->ring, &r->req);
 	if (ret < 0 && ret != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
@@ -354,10 +355,20 @@ static bool advance_ranges(struct request *r, int res)
 	return !next_range(r) && ranges_done(r);
 }
 
+/*
+ * Has it not been done for a reason that passes? Nobody cancels requests here, but the kernel does:
+ * before Linux 6.14, all that wait for the first of a thread's workers, if signals have kept it
+ * from making that one three times; and a vCPU gets signals all the time.
+ */
+static bool passes(int res)
+{
+	return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
+}
+
 /* An operation has ended with @res: true if the request has. */
 static bool advance(struct request *r, int res)
 {
-	if ((res == -EINTR || res == -EAGAIN) && r->retries++ < RETRIES_MAX)
+	if (passes(res) && r->retries++ < RETRIES_MAX)
 		return false;
 	if (r->sync || r->type == T_FLUSH)
 		return res < 0 ? fail(r, res) : true;

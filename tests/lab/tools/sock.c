@@ -49,7 +49,7 @@ static void all(int fd, const char *data, size_t len)
 
 static int made(int family, const void *at, socklen_t len, int listening)
 {
-	int fd = socket(family, SOCK_STREAM, 0), peer;
+	int fd = socket(family, SOCK_STREAM, 0), peer, on = 1;
 
 	if (fd < 0)
 		die("socket");
@@ -58,6 +58,9 @@ static int made(int family, const void *at, socklen_t len, int listening)
 			die("connect");
 		return fd;
 	}
+	/* A TCP port that was just used, too; the other families have no such wait. */
+	if (family == AF_INET)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, at, len) < 0 || listen(fd, 1) < 0)
 		die("listen");
 	fprintf(stderr, "sock: listening\n");
