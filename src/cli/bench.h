@@ -198,6 +198,8 @@ int series_add(struct series *s, uint64_t value); /* 0, -1 no memory */
 void series_free(struct series *s);
 /* Sorts in place; the @q quantile, 0 if empty. */
 uint64_t series_quantile(struct series *s, double q);
+/* Without the highest hundredth, which is the host's. */
+uint64_t series_mean(struct series *s);
 /* The median, and the order is kept. */
 uint64_t series_median(const struct series *s);
 

@@ -89,6 +89,7 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		json_object_object_add(o, "cpu_percent",
 				       json_object_new_double(cell_cpu_percent(c)));
 	} else {
+		add_u64(o, "mean_ns", series_mean(&c->latency));
 		add_u64(o, "p50_ns", series_quantile(&c->latency, 0.5));
 		add_u64(o, "p90_ns", series_quantile(&c->latency, 0.9));
 		add_u64(o, "p99_ns", series_quantile(&c->latency, 0.99));

@@ -43,6 +43,15 @@ uint64_t series_quantile(struct series *s, double q)
 	return s->v[(size_t)(q * (double)(s->n - 1) + 0.5)];
 }
 
+uint64_t series_mean(struct series *s)
+{
+	uint64_t most = series_quantile(s, 0.99), sum = 0, n = 0;
+
+	for (; n < s->n && s->v[n] <= most; n++)
+		sum += s->v[n];
+	return n ? sum / n : 0;
+}
+
 uint64_t series_median(const struct series *s)
 {
 	struct series copy = {0};

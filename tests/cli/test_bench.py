@@ -82,6 +82,7 @@ class Bench(unittest.TestCase):
         self.assertFalse(run["failed"])
         self.assertEqual(run["samples"], samples)
         self.assertLessEqual(run["p50_ns"], run["p99_ns"])
+        self.assertLessEqual(run["mean_ns"], run["max_ns"])
         self.assertGreater(run["cpu_ns_per_event"], 0)
 
     def test_blk(self):
