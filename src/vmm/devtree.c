@@ -189,8 +189,8 @@ static void isa(struct tree *t)
 }
 
 /*
- * x86 Linux reads the buses of the node of type pci, and finds the rest by the ports: there are no
- * interrupt pins to map.
+ * x86 Linux reads the buses of the node of type pci, and finds the rest by the ports. It does not
+ * map interrupt pins, so functions have none then (pci.c).
  */
 static void pci(struct tree *t)
 {

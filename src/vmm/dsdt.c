@@ -119,9 +119,25 @@ static void osc(struct aml *a)
 	aml_close(a);
 }
 
+/* 6.2.13: of each slot the first pin, and where it goes without a link device. */
+static void interrupt_pins(struct aml *a)
+{
+	aml_name(a, "_PRT");
+	aml_package(a, PCI_SLOTS);
+	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++) {
+		aml_package(a, 4);
+		aml_integer(a, (uint64_t)slot << 16 | 0xffff); /* any function of it */
+		aml_integer(a, 0);
+		aml_integer(a, 0);
+		aml_integer(a, pci_intx_input(slot));
+		aml_close(a);
+	}
+	aml_close(a);
+}
+
 /*
- * The root bus. No _PRT: functions have no interrupt pins, they send messages. And what reserves
- * its configuration space, without which Linux would not believe in MCFG.
+ * The root bus. And what reserves its configuration space, without which Linux would not believe in
+ * MCFG.
  */
 static void pci_root(struct aml *a)
 {
@@ -142,6 +158,7 @@ static void pci_root(struct aml *a)
 	aml_name(a, "_BBN");
 	aml_integer(a, 0);
 	resources(a, &r);
+	interrupt_pins(a);
 	osc(a);
 	aml_close(a);
 

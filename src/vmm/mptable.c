@@ -5,6 +5,7 @@
 
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
+#include "devices/pci/bus.h"
 #include "vmm/mptable.h"
 
 enum { ENTRY_PROCESSOR, ENTRY_BUS, ENTRY_IOAPIC, ENTRY_INTERRUPT, ENTRY_LOCAL };
@@ -13,10 +14,11 @@ enum { ENTRY_PROCESSOR, ENTRY_BUS, ENTRY_IOAPIC, ENTRY_INTERRUPT, ENTRY_LOCAL };
 #define APIC_VERSION	0x14
 #define PROCESSOR_ON	1
 #define PROCESSOR_FIRST 2
-#define BUS_ISA		0
+#define BUS_PCI		0 /* its bus number */
+#define BUS_ISA		1
 #define TYPE_INT	0
 #define TYPE_NMI	1
-#define AS_THE_BUS	0 /* ISA: rising edge */
+#define AS_THE_BUS	0 /* ISA: rising edge; PCI: level */
 #define ALL_PROCESSORS	0xff
 
 struct floating {
@@ -42,7 +44,7 @@ struct processor {
 	uint32_t signature, features, reserved[2];
 } __attribute__((packed));
 
-struct bus {
+struct bus_entry {
 	uint8_t type, id;
 	char name[6];
 } __attribute__((packed));
@@ -67,11 +69,11 @@ struct tables {
 _Static_assert(sizeof(struct floating) == 16, "MP 1.4, 4.1");
 _Static_assert(sizeof(struct header) == 44, "MP 1.4, 4.2");
 _Static_assert(sizeof(struct processor) == 20, "MP 1.4, 4.3.1");
-_Static_assert(sizeof(struct bus) == 8 && sizeof(struct io_apic) == 8 &&
+_Static_assert(sizeof(struct bus_entry) == 8 && sizeof(struct io_apic) == 8 &&
 		       sizeof(struct interrupt) == 8,
 	       "MP 1.4, 4.3");
 _Static_assert(sizeof(struct tables) + 64 * sizeof(struct processor) +
-			       (IOAPIC_PINS + 3) * sizeof(struct interrupt) <
+			       (IOAPIC_PINS + PCI_SLOTS + 4) * sizeof(struct interrupt) <
 		       MPTABLE_SIZE,
 	       "it fits");
 
@@ -97,7 +99,29 @@ static void add(struct writer *w, const void *entry, size_t len)
 	w->t->header.entries++;
 }
 
-size_t mptable_build(uint32_t vcpus, void *buffer)
+/* Each pin under its own number, but those that are for the PCI bus. */
+static void add_isa(struct writer *w, uint8_t ioapic, bool pci)
+{
+	for (uint8_t i = 0; i < IOAPIC_PINS; i++)
+		if (!pci || i < PCI_INTX_FIRST || i >= PCI_INTX_FIRST + PCI_INTX_INPUTS)
+			add(w,
+			    &(struct interrupt){ENTRY_INTERRUPT, TYPE_INT, AS_THE_BUS, BUS_ISA, i,
+						ioapic, i},
+			    sizeof(struct interrupt));
+}
+
+/* D.3: a source is a device and one of its four pins, of which the first is used. */
+static void add_pci(struct writer *w, uint8_t ioapic)
+{
+	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++)
+		add(w,
+		    &(struct interrupt){ENTRY_INTERRUPT, TYPE_INT, AS_THE_BUS, BUS_PCI,
+					(uint8_t)(slot << 2), ioapic,
+					(uint8_t)pci_intx_input(slot)},
+		    sizeof(struct interrupt));
+}
+
+size_t mptable_build(uint32_t vcpus, bool pci, void *buffer)
 {
 	const uint8_t ioapic = (uint8_t)vcpus; /* an id that no processor has */
 	struct tables *t = buffer;
@@ -109,16 +133,16 @@ size_t mptable_build(uint32_t vcpus, void *buffer)
 		    &(struct processor){ENTRY_PROCESSOR, (uint8_t)i, APIC_VERSION,
 					i ? PROCESSOR_ON : PROCESSOR_ON | PROCESSOR_FIRST},
 		    sizeof(struct processor));
-	add(&w, &(struct bus){ENTRY_BUS, BUS_ISA, {'I', 'S', 'A', ' ', ' ', ' '}},
-	    sizeof(struct bus));
+	if (pci)
+		add(&w, &(struct bus_entry){ENTRY_BUS, BUS_PCI, {'P', 'C', 'I', ' ', ' ', ' '}},
+		    sizeof(struct bus_entry));
+	add(&w, &(struct bus_entry){ENTRY_BUS, BUS_ISA, {'I', 'S', 'A', ' ', ' ', ' '}},
+	    sizeof(struct bus_entry));
 	add(&w, &(struct io_apic){ENTRY_IOAPIC, ioapic, 0x20, 1, (uint32_t)IOAPIC_MMIO_BASE},
 	    sizeof(struct io_apic));
-	/* Each pin under its own number. */
-	for (uint8_t i = 0; i < IOAPIC_PINS; i++)
-		add(&w,
-		    &(struct interrupt){ENTRY_INTERRUPT, TYPE_INT, AS_THE_BUS, BUS_ISA, i, ioapic,
-					i},
-		    sizeof(struct interrupt));
+	add_isa(&w, ioapic, pci);
+	if (pci)
+		add_pci(&w, ioapic);
 	add(&w,
 	    &(struct interrupt){ENTRY_LOCAL, TYPE_NMI, AS_THE_BUS, BUS_ISA, 0, ALL_PROCESSORS, 1},
 	    sizeof(struct interrupt));

@@ -2,11 +2,12 @@
 /*
  * The machine for kernels that know neither ACPI nor device trees: processors and interrupt pins as
  * a table of Intel's MultiProcessor Specification 1.4. It has no place for other devices; those are
- * named on the command line.
+ * found on the PCI bus or named on the command line.
  */
 #ifndef VMM_MPTABLE_H
 #define VMM_MPTABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,7 +16,7 @@
 #define MPTABLE_SIZE 0x1000u
 
 /* For MPTABLE_BASE, into @buffer of MPTABLE_SIZE bytes; returns how many there are. @vcpus is at
- * most 64. */
-size_t mptable_build(uint32_t vcpus, void *buffer);
+ * most 64; @pci: there is a root bus (devices/pci/bus.h), with interrupt pins. */
+size_t mptable_build(uint32_t vcpus, bool pci, void *buffer);
 
 #endif

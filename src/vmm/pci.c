@@ -8,6 +8,11 @@
 
 #define DEBUG_EXIT_PORTS 4
 
+static void set_input(void *ctx, unsigned int input, bool level)
+{
+	vm_set_pin(ctx, input, level);
+}
+
 int pci_add(struct catnap_vm *vm, struct kvm_error *err)
 {
 	int port = vm->cfg.debug_exit_port, ret;
@@ -20,6 +25,9 @@ int pci_add(struct catnap_vm *vm, struct kvm_error *err)
 		return -EEXIST;
 	}
 	ret = pci_bus_init(&vm->pci, &vm->pio, &vm->mmio);
+	/* x86 Linux does not look for pins in a device tree, and warns of those it cannot find. */
+	if (vm->cfg.hw != CATNAP_HW_FDT)
+		pci_bus_route_intx(&vm->pci, set_input, vm);
 	vm->pci_made = vm->memory.pci = ret == 0;
 	return ret;
 }

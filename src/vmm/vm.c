@@ -356,7 +356,7 @@ static int load(struct catnap_vm *vm, struct kvm_error *err)
 		req.dtb_more = DTB_MORE;
 		break;
 	case CATNAP_HW_MPTABLE:
-		req.mptable_len = mptable_build(vm->cfg.vcpus, mptable);
+		req.mptable_len = mptable_build(vm->cfg.vcpus, vm->pci_made, mptable);
 		req.mptable = mptable;
 		req.cmdline_more = CMDLINE_MORE;
 		break;

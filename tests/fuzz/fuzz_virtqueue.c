@@ -64,7 +64,7 @@ static void pop(struct state *s)
 	if (ret <= 0)
 		return;
 	check(ret == 1 && c.head < s->q.size && !s->inflight[c.head]);
-	check(c.out + c.in >= 1 && c.out + c.in <= c.max);
+	check(c.out + c.in <= c.max);
 	for (unsigned int i = 0; i < (unsigned int)c.out + c.in; i++) {
 		uint8_t *p = iov[i].iov_base;
 

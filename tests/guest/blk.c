@@ -208,8 +208,8 @@ static void malformed(void)
 	q.desc[1].addr = base; /* the device's own registers are no memory */
 	queue_kick(&q);
 	broken();
-	prepare(0, T_IN, 0, BLOCK);
-	q.desc[2].len = 0;
+	prepare(0, T_OUT, 0, BLOCK);
+	q.desc[2].len = 0; /* no place for the status */
 	queue_kick(&q);
 	broken();
 }

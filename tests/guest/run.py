@@ -221,6 +221,15 @@ def blk():
 
 
 @case
+def foreign():
+    """Drivers that do things otherwise than Linux: levels, pins, no interrupts, the window in configuration space."""
+    for io in ("vcpu", "thread"):
+        for how in ("mmio", "pci", "window"):
+            Guest("foreign.elf", "--transport", "mmio" if how == "mmio" else "pci", "--io", io,
+                  cmdline=f"how={how} irqchip={ENV['irqchip']}")
+
+
+@case
 def blk_limit():
     """129 requests at 200 a second take 0.6 s and more, and 512 KiB at 1 MiB a second half a second; in the sandbox,
     and whoever runs the disk. They come four at a time, and bursts are of one: so some have to wait, however slow

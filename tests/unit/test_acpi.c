@@ -189,6 +189,9 @@ static void test_dsdt_pci(void **state)
 			     26));
 	assert_true(contains(&a, "\x08_HID\x0c\x41\xd0\x0c\x02", 10));
 	assert_true(contains(&a, "\x86\x09\x00\x01\x00\x00\x00\xe0\x00\x00\x10\x00", 12));
+	/* Name (_PRT, Package (32) { ... Package (4) {0x0009ffff, 0, 0, 17} ... */
+	assert_true(contains(&a, "\x08_PRT\x12", 6));
+	assert_true(contains(&a, "\x12\x0b\x04\x0c\xff\xff\x09\x00\x00\x00\x0a\x11", 12));
 	acpi_free(&a);
 	cfg.pci = false;
 	assert_int_equal(acpi_build(&cfg, &a), 0);

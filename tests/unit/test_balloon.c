@@ -190,7 +190,9 @@ static void reports_without_hints(void **state)
 static void the_size_is_agreed_on(void **state)
 {
 	struct bench *b = *state;
+	const uint8_t none[8] = {0};
 	struct balloon_state s;
+	uint8_t hint[8];
 	uint32_t pages;
 
 	vdev_start(b->v, ALL, 5, 16);
@@ -208,10 +210,20 @@ static void the_size_is_agreed_on(void **state)
 	virtio_config_write(b->v->dev, 4, &pages, 4);
 	pages = 77;
 	virtio_config_write(b->v->dev, 0, &pages, 4);
-	virtio_config_write(b->v->dev, 5, &pages, 3);
+	virtio_config_write(b->v->dev, 5, &pages, 4);
+	virtio_config_write(b->v->dev, 8, &pages, 4);
+	virtio_config_write(b->v->dev, 9, &pages, 4);
+	virtio_config_read(b->v->dev, 8, hint, 8);
+	assert_memory_equal(hint, none, 8);
 	balloon_get_state(b->b, &s);
 	assert_int_equal(s.target, 4096 * 3);
 	assert_int_equal(s.actual, 4096 * 2);
+	/* Byte by byte, as some drivers do. */
+	pages = 0x10203;
+	for (uint32_t i = 0; i < 4; i++)
+		virtio_config_write(b->v->dev, 4 + i, (const char *)&pages + i, 1);
+	balloon_get_state(b->b, &s);
+	assert_int_equal(s.actual, UINT64_C(4096) * 0x10203);
 	/* The next driver begins with none. */
 	virtio_set_status(b->v->dev, 0);
 	balloon_get_state(b->b, &s);

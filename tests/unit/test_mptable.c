@@ -26,16 +26,17 @@ static uint32_t get(const uint8_t *p, unsigned int bytes)
 	return v;
 }
 
-static void check(uint32_t vcpus)
+static void check(uint32_t vcpus, bool pci)
 {
-	uint8_t b[MPTABLE_SIZE + 1], seen[24] = {0};
+	uint8_t b[MPTABLE_SIZE + 1], seen[24] = {0}, slots[32] = {0}, pci_bus = 0xff,
+				     isa_bus = 0xff;
 	unsigned int processors = 0, others = 0, entries;
 	const uint8_t *t, *p, *end;
 	uint8_t ioapic = 0xff;
 	size_t len;
 
 	b[MPTABLE_SIZE] = 0x5a;
-	len = mptable_build(vcpus, b);
+	len = mptable_build(vcpus, pci, b);
 	assert_int_equal(b[MPTABLE_SIZE], 0x5a);
 	assert_memory_equal(b, "_MP_", 4);
 	assert_int_equal(b[8], 1);
@@ -59,7 +60,12 @@ static void check(uint32_t vcpus)
 			p += 20;
 			continue;
 		case 1:
-			assert_memory_equal(p + 2, "ISA   ", 6);
+			if (memcmp(p + 2, "ISA   ", 6) == 0) {
+				isa_bus = p[1];
+				break;
+			}
+			assert_memory_equal(p + 2, "PCI   ", 6);
+			pci_bus = p[1];
 			break;
 		case 2:
 			assert_int_equal(get(p + 4, 4), 0xfec00000);
@@ -67,8 +73,16 @@ static void check(uint32_t vcpus)
 			ioapic = p[1];
 			break;
 		case 3:
-			assert_int_equal(p[5], p[7]);
 			assert_int_equal(p[6], ioapic);
+			assert_int_equal(get(p + 2, 2), 0);
+			if (p[4] == pci_bus) {
+				assert_true(p[5] % 4 == 0 && p[5] < 128 && !slots[p[5] / 4]++);
+				assert_int_equal(p[7], 16 + p[5] / 4 % 8);
+				seen[p[7]] = 1;
+				break;
+			}
+			assert_int_equal(p[4], isa_bus);
+			assert_int_equal(p[5], p[7]);
 			assert_true(p[7] < 24 && !seen[p[7]]++);
 			break;
 		default:
@@ -84,12 +98,17 @@ static void check(uint32_t vcpus)
 	assert_int_equal(others, 1);
 	for (int i = 0; i < 24; i++)
 		assert_int_equal(seen[i], 1);
+	assert_int_equal(pci_bus, pci ? 0 : 0xff);
+	for (int i = 0; i < 32; i++)
+		assert_int_equal(slots[i], pci);
 }
 
 static void test_table(void **state)
 {
 	for (uint32_t n = 1; n <= 64; n++)
-		check(n);
+		check(n, n & 1);
+	check(64, true);
+	check(1, false);
 }
 
 int main(void)

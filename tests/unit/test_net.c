@@ -126,6 +126,27 @@ static void a_packet_that_does_not_fit_is_dropped(void **state)
 	assert_int_equal(counters(b).rx_packets, 1);
 }
 
+/* That the host has found a checksum right is told to those who have asked. */
+static void flags_are_for_those_who_asked(void **state)
+{
+	struct bench *b = *state;
+	uint8_t packet[112] = {2}, *p;
+	uint64_t at;
+
+	for (unsigned int asked = 0; asked < 2; asked++) {
+		vdev_start(b->v, asked ? BIT(VIRTIO_NET_F_GUEST_CSUM) : 0, 2, 16);
+		at = vdev_alloc(b->v, 1600);
+		p = guest_ptr(&b->v->g, at);
+		p[0] = 0xee;
+		vdev_offer1(b->v, 0, at, 1600, true);
+		virtio_kick(b->v->dev, 0);
+		assert_int_equal(send(b->theirs[0], packet, sizeof(packet), 0), sizeof(packet));
+		vdev_until(b->v, used(b, 0) == 112);
+		assert_int_equal(p[0], asked ? 2 : 0);
+		assert_int_equal(p[10], 1); /* num_buffers, mergeable or not */
+	}
+}
+
 static void reset_forgets_the_packet_in_hand(void **state)
 {
 	struct bench *b = *state;
@@ -287,6 +308,46 @@ static void packets_go_out(void **state)
 	assert_int_equal(counters(b).tx_bytes, 1500);
 }
 
+/* A driver that has put a packet's buffer back as it came, or that has not cleared its memory. */
+static void what_does_not_count_in_a_header_is_ignored(void **state)
+{
+	static const struct {
+		struct net_hdr given, expected;
+	} headers[] = {
+		{{.flags = 2}, {.flags = 0}}, /* a flag of the other direction */
+		{{.flags = 0xfe, .csum_start = 0xffff, .csum_offset = 0xffff}, {.flags = 0}},
+		{{.hdr_len = 0xffff, .gso_size = 9, .num_buffers = 3}, {.flags = 0}},
+		{{.flags = 0x81, .csum_start = 34, .csum_offset = 16, .hdr_len = 101},
+		 {.flags = 1, .csum_start = 34, .csum_offset = 16}},
+		{{.flags = 1,
+		  .csum_start = 34,
+		  .csum_offset = 16,
+		  .gso_type = 1,
+		  .gso_size = 40,
+		  .hdr_len = 101},
+		 {.flags = 1,
+		  .csum_start = 34,
+		  .csum_offset = 16,
+		  .gso_type = 1,
+		  .gso_size = 40,
+		  .hdr_len = 100}},
+	};
+	struct bench *b = *state;
+	struct net_hdr got[20];
+	uint64_t at;
+
+	vdev_start(b->v, 0, 2, 16);
+	at = vdev_alloc(b->v, 112);
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+		memcpy(guest_ptr(&b->v->g, at), &headers[i].given, sizeof(headers[i].given));
+		vdev_offer1(b->v, 1, at, 112, false);
+		virtio_kick(b->v->dev, 1);
+		assert_int_equal(used(b, 1), 0);
+		assert_int_equal(recv(b->theirs[0], got, sizeof(got), 0), 112);
+		assert_memory_equal(&got[0], &headers[i].expected, sizeof(got[0]));
+	}
+}
+
 static void malformed_packets_are_dropped(void **state)
 {
 	static const struct {
@@ -297,8 +358,6 @@ static void malformed_packets_are_dropped(void **state)
 		{{.flags = 0}, 12},			 /* no packet */
 		{{.flags = 0}, 12 + 13},		 /* no Ethernet header */
 		{{.flags = 0}, 12 + NET_PACKET_MAX + 1}, /* too long */
-		{{.flags = 2}, 112},			 /* a flag of the other direction */
-		{{.flags = 0x80}, 112},
 		{{.gso_type = 2, .gso_size = 100}, 112},
 		{{.gso_type = 3, .gso_size = 100, .flags = 1}, 112},
 		{{.gso_type = 0x80}, 112},
@@ -533,11 +592,13 @@ int main(void)
 		T(the_longest_packet_fits),
 		T(a_packet_that_does_not_fit_is_dropped),
 		T(reset_forgets_the_packet_in_hand),
+		T(flags_are_for_those_who_asked),
 		T(buffers_shorter_than_a_header_need_a_reset),
 		T(with_the_link_down_nothing_moves),
 		LIMITED_T(packets_in_come_at_their_rate),
 		LIMITED_T(packets_out_go_at_their_rate),
 		T(packets_go_out),
+		T(what_does_not_count_in_a_header_is_ignored),
 		T(malformed_packets_are_dropped),
 		T(a_full_other_side_is_waited_for),
 		T(a_malformed_ring_needs_a_reset),

@@ -201,15 +201,17 @@ static void test_interrupt(void **state)
 		assert_int_equal(vq_pop(q, &c), 1);
 		vq_push(q, c.head, 0);
 		virtio_publish(&f->dev, 1);
-		/* One edge until it is acknowledged. */
+		/* One edge until it is acknowledged, and as long up. */
 		assert_int_equal(f->edges, 1);
-		assert_false(f->level);
+		assert_true(f->level);
 		assert_int_equal(rd(f, 0x60), 1);
 	}
 	wr(f, 0x64, 2);
 	assert_int_equal(rd(f, 0x60), 1);
+	assert_true(f->level);
 	wr(f, 0x64, 1);
 	assert_int_equal(rd(f, 0x60), 0);
+	assert_false(f->level);
 	assert_int_equal(vq_pop(q, &c), 1);
 	vq_push(q, c.head, 0);
 	virtio_publish(&f->dev, 1);
@@ -221,41 +223,81 @@ static void test_interrupt(void **state)
 	assert_int_equal(f->edges, 3);
 	assert_int_equal(rd(f, 0x60), 3);
 	assert_int_equal(rd(f, 0xfc), 1);
+	/* And who takes levels is told as long as there is one left. */
+	wr(f, 0x64, 1);
+	assert_true(f->level);
 	wr(f, 0x70, 0);
 	assert_int_equal(rd(f, 0x60), 0);
+	assert_false(f->level);
 }
 
-static void *other_queue(void *arg)
+static void *acknowledge(void *arg)
 {
-	struct fix *f = arg;
-
-	f->dev.transport_ops->interrupt_queue(f->dev.transport, 0);
+	wr(arg, 0x64, 1);
 	return NULL;
 }
 
-/* The driver acknowledges at once; and on another thread the next is due. */
-static void acknowledge_and_interrupt(struct fix *f)
+/* The driver is quick: it acknowledges on another processor, while the pin goes up. */
+static void acknowledge_meanwhile(struct fix *f)
 {
-	wr(f, 0x64, 1);
-	assert_int_equal(pthread_create(&f->other, NULL, other_queue, f), 0);
-	while (!(rd(f, 0x60) & 1))
-		;
+	assert_int_equal(pthread_create(&f->other, NULL, acknowledge, f), 0);
 	/* Time for it to come as far as it does. */
 	usleep(20000);
 }
 
-/* Two threads that interrupt at once: each has its edge if the driver has seen the first. */
-static void test_interrupts_at_once(void **state)
+static void test_acknowledged_at_once(void **state)
 {
 	struct fix *f = *state;
 
 	up(f);
-	atomic_store(&f->while_up, acknowledge_and_interrupt);
-	f->dev.transport_ops->interrupt_queue(f->dev.transport, 1);
-	pthread_join(f->other, NULL);
-	assert_int_equal(rd(f, 0x60), 1);
-	assert_int_equal(f->edges, 2);
+	for (unsigned int i = 1; i <= 2; i++) {
+		atomic_store(&f->while_up, acknowledge_meanwhile);
+		f->dev.transport_ops->interrupt_queue(f->dev.transport, 1);
+		pthread_join(f->other, NULL);
+		assert_int_equal(rd(f, 0x60), 0);
+		assert_int_equal(f->edges, i);
+		assert_false(f->level);
+	}
+}
+
+#define ROUNDS 20000
+
+static void *driver(void *arg)
+{
+	struct fix *f = arg;
+
+	for (unsigned int i = 0; i < ROUNDS; i++)
+		wr(f, 0x64, rd(f, 0x60));
+	return NULL;
+}
+
+static void *device(void *arg)
+{
+	struct fix *f = arg;
+
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		f->dev.transport_ops->interrupt_queue(f->dev.transport, i & 1);
+		f->dev.transport_ops->interrupt_config(f->dev.transport);
+	}
+	return NULL;
+}
+
+/* However they meet, the pin ends up where the register says. */
+static void test_interrupts_at_once(void **state)
+{
+	struct fix *f = *state;
+	pthread_t threads[3];
+
+	up(f);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, i ? device : driver, f), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(f->level, rd(f, 0x60) != 0);
+	wr(f, 0x64, UINT32_MAX);
 	assert_false(f->level);
+	f->dev.transport_ops->interrupt_queue(f->dev.transport, 1);
+	assert_true(f->level);
 }
 
 static void test_config(void **state)
@@ -304,8 +346,13 @@ static void test_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_identity),	    T(test_queue),  T(test_interrupt),
-		T(test_interrupts_at_once), T(test_config), T(test_access),
+		T(test_identity),
+		T(test_queue),
+		T(test_interrupt),
+		T(test_acknowledged_at_once),
+		T(test_interrupts_at_once),
+		T(test_config),
+		T(test_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

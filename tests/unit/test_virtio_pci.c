@@ -60,6 +60,7 @@ struct fix {
 	struct virtio_pci t;
 	unsigned int sent;
 	uint32_t data;
+	uint32_t inputs; /* of the interrupt controller, a bit each */
 	/* What the capabilities say. */
 	uint64_t common, notify, isr, device, table;
 	uint32_t multiplier, notify_len, device_len, window, msix;
@@ -118,6 +119,14 @@ static void on_message(void *ctx, uint64_t address, uint32_t data)
 	assert_int_equal(address, 0xfee00000);
 	f->sent++;
 	f->data = data;
+}
+
+static void on_input(void *ctx, unsigned int input, bool level)
+{
+	struct fix *f = ctx;
+
+	assert_int_not_equal(f->inputs >> input & 1, level);
+	f->inputs ^= 1u << input;
 }
 
 static uint64_t mem_read(struct fix *f, uint64_t addr, unsigned int len)
@@ -227,6 +236,7 @@ static int setup(void **state)
 	dev->dma = &f->g.dma;
 	assert_int_equal(virtio_init(dev, QUEUE_MAX), 0);
 	assert_int_equal(pci_bus_init(&f->pci, &f->pio, &f->mmio), 0);
+	pci_bus_route_intx(&f->pci, on_input, f);
 	assert_int_equal(virtio_pci_init(&f->t, dev, on_message, f), 0);
 	assert_int_equal(pci_bus_plug(&f->pci, &f->t.function), 1);
 	find_capabilities(f);
@@ -290,6 +300,13 @@ static void kick(struct fix *f, uint16_t index)
 	put(f, Q_SELECT, index, 2);
 	off = reg(f, Q_NOTIFY_OFF, 2);
 	mem_write(f, f->notify + off * f->multiplier, index, 2);
+}
+
+static void window(struct fix *f, uint64_t at, uint32_t len)
+{
+	set(f, f->window + 4, 0, 1);
+	set(f, f->window + 8, (uint32_t)(at - bar(f, 0)), 4);
+	set(f, f->window + 12, len, 4);
 }
 
 static void test_identity(void **state)
@@ -507,6 +524,72 @@ static void test_interrupt_status(void **state)
 	assert_int_equal(f->sent, 0);
 }
 
+#define INPUT	     (1u << 17)
+#define INTX_DISABLE 0x400
+
+/* 4.1.4.5.1: up as long as the interrupt status is not 0, and the status of the function says so.
+ */
+static void test_interrupt_pin(void **state)
+{
+	struct fix *f = *state;
+	struct driver d;
+	uint64_t at = driver_init(&d, &f->g, GUEST_BASE, 8);
+
+	assert_int_equal(cfg(f, 0x3d, 1), 1);
+	assert_int_equal(cfg(f, 0x3c, 1), 17);
+	negotiate(f, V1);
+	enable_queue(f, 0, &d, 0);
+	put(f, STATUS, 15, 1);
+	assert_int_equal(f->inputs, 0);
+	assert_int_equal(cfg(f, 6, 2) & 8, 0);
+	driver_desc(&d, 0, at, 64, F_WRITE, 0);
+	driver_offer(&d, 0);
+	kick(f, 0);
+	assert_int_equal(f->inputs, INPUT);
+	assert_int_equal(cfg(f, 6, 2) & 8, 8);
+	virtio_config_changed(&f->m.dev);
+	assert_int_equal(mem_read(f, f->isr, 1), 3);
+	assert_int_equal(f->inputs, 0);
+	assert_int_equal(cfg(f, 6, 2) & 8, 0);
+	assert_int_equal(mem_read(f, f->isr, 1), 0);
+	/* The same by the window in configuration space. */
+	driver_offer(&d, 0);
+	kick(f, 0);
+	assert_int_equal(f->inputs, INPUT);
+	window(f, f->isr, 1);
+	assert_int_equal(cfg(f, f->window + 16, 1), 1);
+	assert_int_equal(f->inputs, 0);
+	/* A pin that is disabled is so whatever it would say; that is still to be seen. */
+	set(f, 4, 6 | INTX_DISABLE, 2);
+	virtio_config_changed(&f->m.dev);
+	assert_int_equal(f->inputs, 0);
+	assert_int_equal(cfg(f, 6, 2) & 8, 8);
+	set(f, 4, 6, 2);
+	assert_int_equal(f->inputs, INPUT);
+	/* With MSI-X there is none, and what was left is there again when that goes. */
+	program(f, 0, 0x40);
+	assert_int_equal(f->inputs, 0);
+	assert_int_equal(cfg(f, 6, 2) & 8, 0);
+	driver_offer(&d, 0);
+	kick(f, 0);
+	assert_int_equal(f->sent, 1);
+	set(f, f->msix + 2, 0, 2);
+	assert_int_equal(f->inputs, INPUT);
+	/* A driver that does not want any reads none. */
+	assert_int_equal(mem_read(f, f->isr, 1), 2);
+	guest_put16(&f->g, d.avail, 1);
+	driver_offer(&d, 0);
+	kick(f, 0);
+	assert_int_equal(f->inputs, 0);
+	guest_put16(&f->g, d.avail, 0);
+	driver_offer(&d, 0);
+	kick(f, 0);
+	assert_int_equal(f->inputs, INPUT);
+	put(f, STATUS, 0, 1);
+	assert_int_equal(f->inputs, 0);
+	assert_int_equal(cfg(f, 6, 2) & 8, 0);
+}
+
 static void test_reset(void **state)
 {
 	struct fix *f = *state;
@@ -561,13 +644,6 @@ static void test_device_configuration(void **state)
 }
 
 /* ---- the window in configuration space ---- */
-
-static void window(struct fix *f, uint64_t at, uint32_t len)
-{
-	set(f, f->window + 4, 0, 1);
-	set(f, f->window + 8, (uint32_t)(at - bar(f, 0)), 4);
-	set(f, f->window + 12, len, 4);
-}
 
 static void test_window(void **state)
 {
@@ -702,6 +778,7 @@ int main(void)
 		test(test_vectors),
 		test(test_requests),
 		test(test_interrupt_status),
+		test(test_interrupt_pin),
 		test(test_reset),
 		test(test_device_configuration),
 		test(test_window),

@@ -370,7 +370,6 @@ static void test_buffers(void **state)
 		{END - 1, 2},
 		{GUEST_BASE, MEMORY + 1},
 		{GUEST_BASE, UINT32_MAX},
-		{GUEST_BASE, 0},
 		{UINT64_MAX, 1},
 		{UINT64_MAX, UINT32_MAX},
 		{UINT64_MAX - 0xffff, 0x20000},
@@ -401,6 +400,45 @@ static void test_buffers(void **state)
 	assert_int_equal(vq_pop(&f->q, &f->c), 1);
 	assert_int_equal(f->c.out_len, MEMORY);
 	assert_int_equal(f->c.in_len, MEMORY);
+}
+
+/* A place of a chain that a driver leaves empty is no buffer, and where it is does not matter. */
+static void test_empty(void **state)
+{
+	struct fix *f = *state;
+	uint16_t i;
+
+	driver_desc(&f->d, 0, 0, 0, F_NEXT, 1);
+	driver_desc(&f->d, 1, f->data, 3, F_NEXT, 2);
+	driver_desc(&f->d, 2, UINT64_MAX, 0, F_NEXT | F_WRITE, 3);
+	driver_desc(&f->d, 3, f->data, 5, F_NEXT, 4);
+	driver_desc(&f->d, 4, f->data, 7, F_NEXT | F_WRITE, 5);
+	driver_desc(&f->d, 5, 0, 0, 0, 0);
+	driver_offer(&f->d, 0);
+	assert_int_equal(vq_pop(&f->q, &f->c), 1);
+	assert_int_equal(f->c.out, 2);
+	assert_int_equal(f->c.in, 1);
+	assert_int_equal(f->c.out_len, 8);
+	assert_int_equal(f->c.in_len, 7);
+	done(f, 0);
+	driver_desc(&f->d, 0, f->data, 0, 0, 0);
+	driver_offer(&f->d, 0);
+	assert_int_equal(vq_pop(&f->q, &f->c), 1);
+	assert_int_equal(f->c.out + f->c.in, 0);
+	done(f, 0);
+	/* But there is an end to them. */
+	for (i = 0; i < VQ_SIZE_MAX; i++)
+		table_desc(&f->g, f->data, i, 0, 0, i < VQ_SIZE_MAX - 1 ? F_NEXT : 0, i + 1u);
+	driver_desc(&f->d, 0, f->data, 16 * VQ_SIZE_MAX, F_INDIRECT, 0);
+	driver_offer(&f->d, 0);
+	assert_int_equal(vq_pop(&f->q, &f->c), 1);
+	done(f, 0);
+	table_desc(&f->g, f->data, VQ_SIZE_MAX - 1, 0, 0, F_NEXT, 0);
+	driver_offer(&f->d, 0);
+	expect_broken(f);
+	driver_desc(&f->d, 0, f->data, 16 * (VQ_SIZE_MAX + 1), F_INDIRECT, 0);
+	driver_offer(&f->d, 0);
+	expect_broken(f);
 }
 
 static void test_order(void **state)
@@ -638,25 +676,16 @@ static void test_iov(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_enable),
-		T(test_chain),
-		T(test_wrap),
-		T(test_unpop),
-		T(test_indirect),
-		T(test_index),
-		T(test_head),
-		T(test_loop),
-		T(test_too_long),
-		T(test_buffers),
-		T(test_order),
-		T(test_indirect_bad),
-		T(test_total),
-		T(test_changes),
-		T(test_no_interrupt),
-		T(test_used_event),
-		T(test_kicks),
-		T(test_avail_event),
-		cmocka_unit_test(test_iov),
+		T(test_enable),	      T(test_chain),
+		T(test_wrap),	      T(test_unpop),
+		T(test_indirect),     T(test_index),
+		T(test_head),	      T(test_loop),
+		T(test_too_long),     T(test_buffers),
+		T(test_empty),	      T(test_order),
+		T(test_indirect_bad), T(test_total),
+		T(test_changes),      T(test_no_interrupt),
+		T(test_used_event),   T(test_kicks),
+		T(test_avail_event),  cmocka_unit_test(test_iov),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,6 +134,44 @@ static bool find_bar(void *dev, uint64_t addr, struct bus_range *found)
 	return false;
 }
 
+/* -- interrupt pins --------------------------------------------------------------------------- */
+
+/* An input is up as long as one of its slots is. */
+static void drive_intx(void *ctx, unsigned int slot, bool level)
+{
+	struct pci_bus *bus = ctx;
+	unsigned int input = pci_intx_input(slot);
+	uint32_t *up = &bus->intx_up[input - PCI_INTX_FIRST], was;
+
+	pthread_mutex_lock(&bus->inputs_lock);
+	was = *up;
+	if (level)
+		*up |= 1u << slot;
+	else
+		*up &= ~(1u << slot);
+	if (!was != !*up)
+		bus->set_input(bus->input_ctx, input, level);
+	pthread_mutex_unlock(&bus->inputs_lock);
+}
+
+void pci_bus_route_intx(struct pci_bus *bus,
+			void (*set_input)(void *ctx, unsigned int input, bool level), void *ctx)
+{
+	bus->set_input = set_input;
+	bus->input_ctx = ctx;
+}
+
+static void connect_intx(struct pci_bus *bus, struct pci_function *f, unsigned int slot)
+{
+	if (!bus->set_input || !f->intx.wanted)
+		return;
+	f->intx.drive = drive_intx;
+	f->intx.bus = bus;
+	f->intx.slot = slot;
+	f->config[PCI_INTERRUPT_PIN] = 1; /* INTA# */
+	f->config[PCI_INTERRUPT_LINE] = (uint8_t)pci_intx_input(slot);
+}
+
 /* -- making ----------------------------------------------------------------------------------- */
 
 int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio)
@@ -144,6 +182,7 @@ int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio)
 
 	memset(bus, 0, sizeof(*bus));
 	bus->next = PCI_WINDOW_BASE;
+	bus->inputs_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	ret = pci_function_init(&bus->bridge, &bridge);
 	if (ret < 0)
 		return ret;
@@ -188,6 +227,7 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_function *f)
 		pci_function_place_bar(f, i, places[i]);
 		bus->bars[bus->bar_count++] = &f->bars[i];
 	}
+	connect_intx(bus, f, bus->count);
 	bus->slots[bus->count] = f;
 	return (int)bus->count++;
 }

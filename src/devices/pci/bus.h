@@ -5,12 +5,16 @@
  * 7.2.2) and by the ports 0xcf8 and 0xcfc (PCI Local Bus Specification 3.0, 3.2.2.3.2); memory BARs
  * by one window of the MMIO bus, which asks this one who answers there just now.
  *
+ * Interrupt pins (2.2.6) are wired as usual: each slot's INTA# to one of eight inputs of the
+ * interrupt controller, slots that are eight apart to the same.
+ *
  * Threads: filled before the vCPUs start. Then any vCPU: the address register and the places of
  * BARs are atomic words, functions lock themselves, and nothing is locked on the way to a BAR.
  */
 #ifndef DEVICES_PCI_BUS_H
 #define DEVICES_PCI_BUS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +29,8 @@
 #define PCI_ECAM_SIZE	UINT64_C(0x100000) /* one bus */
 #define PCI_PORTS_BASE	0xcf8
 #define PCI_PORTS	8
+#define PCI_INTX_FIRST	16 /* of the I/O APIC's inputs, which are for this bus alone */
+#define PCI_INTX_INPUTS 8
 
 struct pci_bus {
 	struct pci_function *slots[PCI_SLOTS];
@@ -33,7 +39,11 @@ struct pci_bus {
 	unsigned int bar_count;
 	uint64_t next; /* free from here on in the window */
 	struct pci_function bridge;
-	_Atomic uint32_t address; /* CONFIG_ADDRESS */
+	void (*set_input)(void *ctx, unsigned int input, bool level);
+	void *input_ctx;
+	pthread_mutex_t inputs_lock;	   /* held around set_input(); nothing to free */
+	uint32_t intx_up[PCI_INTX_INPUTS]; /* under that lock: slots, a bit each */
+	_Atomic uint32_t address;	   /* CONFIG_ADDRESS */
 };
 
 /*
@@ -43,6 +53,17 @@ struct pci_bus {
  */
 int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio);
 void pci_bus_fini(struct pci_bus *bus);
+/*
+ * Before anything is plugged: where interrupt pins lead to. Without, functions have none.
+ * @set_input is called by any thread, with locks held; it must not come back here.
+ */
+void pci_bus_route_intx(struct pci_bus *bus,
+			void (*set_input)(void *ctx, unsigned int input, bool level), void *ctx);
+/* The input that the INTA# of @slot leads to. */
+static inline unsigned int pci_intx_input(unsigned int slot)
+{
+	return PCI_INTX_FIRST + slot % PCI_INTX_INPUTS;
+}
 /*
  * The next slot, and places for its BARs, as firmware would find them: a guest that does not
  * assign addresses finds them assigned and decoded. @f stays the caller's. The slot, or -ENOSPC.

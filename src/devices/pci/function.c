@@ -120,6 +120,32 @@ static void follow_header(struct pci_function *f)
 	}
 }
 
+/*
+ * Lock held. 6.2.3: the status says what the device wants, whether or not the pin may; 6.2.2: the
+ * command register holds the pin back.
+ */
+static void follow_intx(struct pci_function *f)
+{
+	bool wanted = f->intx.wanted && f->intx.wanted(f->intx.ctx), up;
+
+	if (wanted)
+		f->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
+	else
+		f->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+	up = wanted && !(get16(f->config + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE);
+	if (up == f->intx_up || !f->intx.drive)
+		return;
+	f->intx_up = up;
+	f->intx.drive(f->intx.bus, f->intx.slot, up);
+}
+
+void pci_function_update_intx(struct pci_function *f)
+{
+	pthread_mutex_lock(&f->lock);
+	follow_intx(f);
+	pthread_mutex_unlock(&f->lock);
+}
+
 void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t address)
 {
 	unsigned int reg = bar_register(index);
@@ -212,6 +238,7 @@ void pci_function_write(struct pci_function *f, unsigned int reg, const void *da
 	for (unsigned int i = 0; i < f->watch_count; i++)
 		if (f->watches[i].written && overlap(&f->watches[i], reg, len))
 			f->watches[i].written(f->watches[i].ctx);
+	follow_intx(f);
 	n = find_parts(f, reg, len, parts);
 	pthread_mutex_unlock(&f->lock);
 	for (unsigned int i = 0; i < n; i++)

@@ -2,7 +2,8 @@
 /*
  * One PCI function: its configuration space of 256 bytes with a type 0 header, its BARs, its
  * capabilities (PCI Local Bus Specification 3.0, chapter 6). Conventional PCI: there is no extended
- * configuration space. Memory BARs only, no I/O ports, no expansion ROM, no interrupt pin.
+ * configuration space. Memory BARs only, no I/O ports, no expansion ROM; one interrupt pin, INTA#,
+ * for a device that asks for it and a bus that has somewhere to lead it.
  *
  * Threads: made by one, before the vCPUs start; configuration accesses by any vCPU, under the
  * function's lock. Where a BAR answers is one atomic word, read without a lock by whoever looks for
@@ -57,8 +58,20 @@ struct pci_id {
 	uint32_t class_code; /* 24 bits: base class, sub-class, programming interface */
 };
 
+/* INTA#: a level, as long as the device wants to interrupt, and may. */
+struct pci_intx {
+	/* Does it now? With the function's lock held; NULL: it has no pin. */
+	bool (*wanted)(void *ctx);
+	void *ctx;
+	/* The bus's end, likewise; NULL: there is none. */
+	void (*drive)(void *bus, unsigned int slot, bool level);
+	void *bus;
+	unsigned int slot;
+};
+
 struct pci_function {
 	/* Constant once the vCPUs run. */
+	struct pci_intx intx;
 	uint8_t writable[PCI_CONFIG_SIZE]; /* bits that a guest can change */
 	struct pci_bar bars[PCI_BARS];
 	struct pci_watch watches[PCI_WATCHES];
@@ -67,6 +80,7 @@ struct pci_function {
 
 	pthread_mutex_t lock;
 	uint8_t config[PCI_CONFIG_SIZE]; /* under the lock */
+	bool intx_up;			 /* under the lock: what was last driven */
 	_Atomic bool master;		 /* bus master enable; any thread reads */
 };
 
@@ -89,6 +103,8 @@ int pci_function_add_capability(struct pci_function *f, const void *bytes, const
 				unsigned int len);
 /* -ENOSPC. */
 int pci_function_watch(struct pci_function *f, const struct pci_watch *watch);
+/* What intx.wanted() says has changed, or may have: any thread, the lock not held. */
+void pci_function_update_intx(struct pci_function *f);
 /* Firmware's part: BAR @index is at @address, and decoded from now on. */
 void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t address);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/bytes.h"
 #include "devices/pci/msix.h"
 
 #define BITS		64u
@@ -75,13 +76,17 @@ bool msix_raise(struct msix *m, unsigned int vector)
 	return enabled;
 }
 
+bool msix_enabled(const struct msix *m)
+{
+	return get16(m->function->config + m->control) & PCI_MSIX_FLAGS_ENABLE;
+}
+
 /* The function's lock is held: Message Control or the command register was written. */
 static void config_written(void *ctx)
 {
 	struct msix *m = ctx;
-	uint16_t control;
+	uint16_t control = get16(m->function->config + m->control);
 
-	memcpy(&control, m->function->config + m->control, sizeof(control));
 	pthread_mutex_lock(&m->lock);
 	m->enabled = control & PCI_MSIX_FLAGS_ENABLE;
 	m->masked = control & PCI_MSIX_FLAGS_MASKALL;

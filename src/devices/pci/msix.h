@@ -48,6 +48,8 @@ struct msix {
 int msix_init(struct msix *m, struct pci_function *f, unsigned int bar, unsigned int vectors,
 	      void (*send)(void *ctx, uint64_t address, uint32_t data), void *ctx);
 void msix_fini(struct msix *m);
+/* With the function's lock held: interrupts are messages now, and the function's pin is silent. */
+bool msix_enabled(const struct msix *m);
 /* Any thread: raises @vector; one that is not there is ignored. False: MSI-X is not enabled. */
 bool msix_raise(struct msix *m, unsigned int vector);
 

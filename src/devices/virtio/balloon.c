@@ -238,9 +238,11 @@ static void report_again(struct halter_task *task)
 static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
 {
 	struct balloon *b = to_balloon(dev);
+	uint32_t at = offsetof(struct config_space, actual), end = at + sizeof(b->config.actual);
 
-	if (offset == offsetof(struct config_space, actual) && len == sizeof(b->config.actual))
-		memcpy(&b->config.actual, data, len);
+	/* Drivers have written it byte by byte. */
+	if (offset >= at && offset < end && len <= end - offset)
+		memcpy((char *)&b->config + offset, data, len);
 }
 
 static void kick(struct virtio_device *dev, unsigned int index)

@@ -19,7 +19,6 @@
 
 #define TYPE_BLOCK 2
 
-#define F_SIZE_MAX     1
 #define F_SEG_MAX      2
 #define F_RO	       5
 #define F_BLK_SIZE     6
@@ -48,12 +47,14 @@
 #define BUFFERS	   (SEG_MAX + 2) /* with header and status */
 #define RANGES_MAX 16		 /* of one discard */
 /*
- * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue: so one
- * may not ask for as much as descriptors can say, which is 4 GiB. Drivers that respect size_max and
- * seg_max stay below.
+ * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue, and
+ * one may be as long as descriptors can say, which is 4 GiB: firmware reads a file at once. So of
+ * those longer than this a queue has one at a time, in pieces, and what is behind it waits.
+ *
+ * There is no size_max to keep drivers below: FreeBSD's refuses a disk whose size_max is less than
+ * the longest transfer of its own, and others have not asked for the feature and could not know.
  */
-#define SIZE_MAX_BYTES (UINT32_C(128) << 10)
-#define TRANSFER_MAX   (UINT32_C(16) << 20)
+#define LONG_TRANSFER (UINT32_C(16) << 20)
 /* A file system takes any length at once; zeroes that have to be written take their time, and so
  * are one range only. */
 #define DISCARD_MAX	 0x400000u /* sectors: 2 GiB */
@@ -94,7 +95,6 @@ struct config {
 
 _Static_assert(sizeof(struct request_header) == 16, "5.2.6");
 _Static_assert(sizeof(struct range) == 16, "5.2.6");
-_Static_assert(SEG_MAX *SIZE_MAX_BYTES <= TRANSFER_MAX, "what a driver may ask for");
 _Static_assert(sizeof(struct config) == 64 && offsetof(struct config, blk_size) == 20 &&
 		       offsetof(struct config, opt_io_size) == 28 &&
 		       offsetof(struct config, writeback) == 32 &&
@@ -110,7 +110,7 @@ struct request {
 	struct blk *blk;
 	uint8_t *status; /* in guest memory */
 	void *bounce;	 /* NULL: not needed so far */
-	struct iovec bounce_iov;
+	struct iovec bounce_iov, piece;
 	uint64_t offset; /* of what is left to read, write or zero */
 	uint64_t left;
 	struct iovec *iov; /* what is left of the guest's buffers */
@@ -121,6 +121,7 @@ struct request {
 	bool bounced;		     /* the present operation goes through the bounce buffer */
 	bool zeroing;		     /* the present range is written, not deallocated */
 	bool sync;		     /* what is left is to make it durable */
+	bool is_long;		     /* longer than LONG_TRANSFER */
 	struct range ranges[RANGES_MAX];
 	struct iovec buffers[BUFFERS];
 };
@@ -130,6 +131,7 @@ struct blk_queue {
 	struct throttle_place place;
 	struct request *requests; /* QUEUE_SIZE */
 	uint16_t free[QUEUE_SIZE], free_count;
+	bool has_long; /* one is in flight, and none is taken before it is complete */
 };
 
 struct blk {
@@ -137,7 +139,8 @@ struct blk {
 	struct blk_image image;
 	bool readonly;
 	char name[64], id[BLK_ID_MAX + 1];
-	struct config config;
+	struct config config; /* but for writeback, as long as the driver has not set it */
+	bool writeback_set;   /* under the device's lock, as is config */
 	_Atomic bool write_through;
 	_Atomic bool told_ringless;
 	_Atomic unsigned int bounces; /* buffers of requests in flight */
@@ -203,6 +206,24 @@ static void plan_transfer(struct request *r, struct blk_op *op)
 	op->count = 1;
 }
 
+/* Whoever copies has other work, too. As many whole buffers as there may be, or a part of the
+ * first. */
+static void cut(struct request *r, struct blk_op *op)
+{
+	if (op->len <= LONG_TRANSFER || r->bounced)
+		return;
+	op->len = 0;
+	op->count = 0;
+	while (op->len + r->iov[op->count].iov_len <= LONG_TRANSFER)
+		op->len += r->iov[op->count++].iov_len;
+	if (op->count)
+		return;
+	r->piece = (struct iovec){r->iov->iov_base, LONG_TRANSFER};
+	op->iov = &r->piece;
+	op->count = 1;
+	op->len = LONG_TRANSFER;
+}
+
 /* A piece of zeroes, for file systems that cannot allocate them; all entries are the same page. */
 static void plan_zeroes(struct request *r, struct blk_op *op)
 {
@@ -233,10 +254,12 @@ static void plan(struct request *r, struct blk_op *op)
 	} else if (r->type == T_IN) {
 		op->kind = BLK_OP_READ;
 		plan_transfer(r, op);
+		cut(r, op);
 	} else if (r->type == T_OUT) {
 		op->kind = BLK_OP_WRITE;
 		op->flags = through ? RWF_DSYNC : 0;
 		plan_transfer(r, op);
+		cut(r, op);
 	} else if (r->zeroing) {
 		plan_zeroes(r, op);
 	} else {
@@ -396,6 +419,12 @@ static void complete(struct request *r)
 	pthread_mutex_lock(&q->lock);
 	vq_push(q, r->head, r->written);
 	virtio_publish(&blk->dev, index);
+	if (r->is_long) {
+		blk->queues[index].has_long = false;
+		/* What has waited behind it. With no ring it was done within its kick, which goes
+		 * on by itself. */
+		(void)virtio_kick_later(&blk->dev, index);
+	}
 	release(&blk->queues[index], r);
 	pthread_mutex_unlock(&q->lock);
 	virtio_request_end(&blk->dev);
@@ -457,7 +486,7 @@ static bool in_image(const struct blk *blk, uint64_t sector, uint64_t sectors)
 
 static bool parse_transfer(struct request *r, uint64_t sector, uint64_t len)
 {
-	if (len % BLK_SECTOR || len > TRANSFER_MAX || !in_image(r->blk, sector, len / BLK_SECTOR) ||
+	if (len % BLK_SECTOR || !in_image(r->blk, sector, len / BLK_SECTOR) ||
 	    (r->type == T_OUT && r->blk->readonly)) {
 		r->result = S_IOERR;
 		return false;
@@ -580,6 +609,9 @@ static struct request *take(struct blk *blk, unsigned int index, struct vq_chain
 	r->result = S_OK;
 	r->retries = 0;
 	r->zeroing = r->sync = false;
+	r->is_long = (uint64_t)c->out_len + c->in_len >
+		     LONG_TRANSFER + sizeof(struct request_header) + 1;
+	bq->has_long = r->is_long;
 	virtio_request_begin(&blk->dev);
 	return r;
 }
@@ -590,7 +622,14 @@ static bool has_to_wait(struct blk *blk, unsigned int index)
 	struct blk_queue *bq = &blk->queues[index];
 	struct virtqueue *q = &blk->dev.queues[index].vq;
 
-	if (!blk->throttle.on || !atomic_load(&blk->dev.running) || !bq->free_count)
+	if (!atomic_load(&blk->dev.running))
+		return false;
+	if (bq->has_long) {
+		throttle_rest(&blk->throttle, &bq->place);
+		vq_kicks(q, false);
+		return true;
+	}
+	if (!blk->throttle.on || !bq->free_count)
 		return false;
 	if (!vq_waiting(q)) {
 		throttle_rest(&blk->throttle, &bq->place);
@@ -655,13 +694,30 @@ static void kick(struct virtio_device *dev, unsigned int index)
 
 /* -- configuration ---------------------------------------------------------------------------- */
 
+/* 5.2.5.2: a driver that can set the cache mode, but not flush, begins with write-through. */
+static uint8_t writeback(struct blk *blk)
+{
+	if (!blk->writeback_set && virtio_has(&blk->dev, F_CONFIG_WCE))
+		return virtio_has(&blk->dev, F_FLUSH);
+	return blk->config.writeback;
+}
+
 /* 5.2.6.2: without a flush to be had, writes are durable when they complete. */
 static void set_cache(struct blk *blk)
 {
-	bool back = virtio_has(&blk->dev, F_CONFIG_WCE) ? blk->config.writeback
+	bool back = virtio_has(&blk->dev, F_CONFIG_WCE) ? writeback(blk)
 							: virtio_has(&blk->dev, F_FLUSH);
 
 	atomic_store_explicit(&blk->write_through, !back, memory_order_relaxed);
+}
+
+static void config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len)
+{
+	struct blk *blk = (struct blk *)dev;
+	struct config c = blk->config;
+
+	c.writeback = writeback(blk);
+	memcpy(data, (const char *)&c + offset, len);
 }
 
 static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
@@ -672,6 +728,7 @@ static void config_write(struct virtio_device *dev, uint32_t offset, const void 
 	if (offset > at || at - offset >= len || !virtio_has(dev, F_CONFIG_WCE))
 		return;
 	blk->config.writeback = ((const uint8_t *)data)[at - offset] & 1;
+	blk->writeback_set = true;
 	set_cache(blk);
 }
 
@@ -685,10 +742,12 @@ static void reset(struct virtio_device *dev)
 	struct blk *blk = (struct blk *)dev;
 
 	blk->config.writeback = 1;
+	blk->writeback_set = false;
 	throttle_reset(&blk->throttle);
 }
 
 static const struct virtio_ops ops = {
+	.config_read = config_read,
 	.config_write = config_write,
 	.start = start,
 	.kick = kick,
@@ -707,7 +766,6 @@ static void fill_config(struct blk *blk, uint16_t queues)
 
 	blk->config = (struct config){
 		.capacity = img->sectors,
-		.size_max = SIZE_MAX_BYTES,
 		.seg_max = SEG_MAX,
 		.blk_size = img->logical,
 		.physical_block_exp = log2_of(img->physical / img->logical),
@@ -722,9 +780,8 @@ static void fill_config(struct blk *blk, uint16_t queues)
 		.max_write_zeroes_seg = 1,
 		.write_zeroes_may_unmap = img->discard,
 	};
-	blk->dev.offered = UINT64_C(1) << F_SIZE_MAX | UINT64_C(1) << F_SEG_MAX |
-			   UINT64_C(1) << F_BLK_SIZE | UINT64_C(1) << F_TOPOLOGY |
-			   UINT64_C(1) << F_FLUSH;
+	blk->dev.offered = UINT64_C(1) << F_SEG_MAX | UINT64_C(1) << F_BLK_SIZE |
+			   UINT64_C(1) << F_TOPOLOGY | UINT64_C(1) << F_FLUSH;
 	if (queues > 1)
 		blk->dev.offered |= UINT64_C(1) << F_MQ;
 	if (blk->readonly)

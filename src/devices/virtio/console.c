@@ -220,7 +220,8 @@ static void config_write(struct virtio_device *dev, uint32_t offset, const void 
 {
 	struct console *c = to_console(dev);
 
-	if (offset != offsetof(struct config_space, emergency) || !virtio_has(dev, F_EMERGENCY))
+	/* 5.3.5.1: at any time, also of a driver that has not begun. */
+	if (offset != offsetof(struct config_space, emergency))
 		return;
 	/* One call at a time: another vCPU may have a chain in hand. */
 	pthread_mutex_lock(&dev->queues[CONSOLE_TX].vq.lock);

@@ -37,18 +37,36 @@ enum {
 	REG_CONFIG = 0x100,
 };
 
+/* Line's lock held. */
+static void drive(struct virtio_mmio *m, bool up)
+{
+	if (m->up == up)
+		return;
+	m->up = up;
+	m->set_pin(m->ctx, up);
+}
+
 /*
- * Two pulses may not run into one: the driver may have acknowledged the first, and be done with it,
- * before its falling edge, and the second would have none of its own.
+ * What a bit is worth is decided under the lock: one that was acknowledged meanwhile has been seen,
+ * and a line that went up for it would have nobody to take it down.
  */
 static void interrupt(struct virtio_mmio *m, uint32_t bit)
 {
 	if (atomic_fetch_or(&m->interrupt_status, bit) & bit)
 		return;
-	pthread_mutex_lock(&m->pulse);
-	m->set_pin(m->ctx, true);
-	m->set_pin(m->ctx, false);
-	pthread_mutex_unlock(&m->pulse);
+	pthread_mutex_lock(&m->line);
+	drive(m, false);
+	if (atomic_load(&m->interrupt_status))
+		drive(m, true);
+	pthread_mutex_unlock(&m->line);
+}
+
+static void acknowledge(struct virtio_mmio *m, uint32_t bits)
+{
+	pthread_mutex_lock(&m->line);
+	if (!(atomic_fetch_and(&m->interrupt_status, ~bits) & ~bits))
+		drive(m, false);
+	pthread_mutex_unlock(&m->line);
 }
 
 static void interrupt_queue(void *transport, unsigned int index)
@@ -124,7 +142,7 @@ static void set_status(struct virtio_mmio *m, uint32_t value)
 	virtio_set_status(m->dev, (uint8_t)value);
 	if (value & 0xff)
 		return;
-	atomic_store(&m->interrupt_status, 0);
+	acknowledge(m, UINT32_MAX);
 	atomic_store(&m->device_features_sel, 0);
 	atomic_store(&m->driver_features_sel, 0);
 	atomic_store(&m->queue_sel, 0);
@@ -160,7 +178,7 @@ static void write_register(struct virtio_mmio *m, uint64_t offset, uint32_t valu
 		virtio_kick(m->dev, value);
 		break;
 	case REG_INTERRUPT_ACK:
-		atomic_fetch_and(&m->interrupt_status, ~value);
+		acknowledge(m, value);
 		break;
 	case REG_STATUS:
 		set_status(m, value);
@@ -220,7 +238,7 @@ void virtio_mmio_init(struct virtio_mmio *m, struct virtio_device *dev,
 	m->dev = dev;
 	m->set_pin = set_pin;
 	m->ctx = ctx;
-	m->pulse = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	m->line = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	dev->transport_ops = &transport_ops;
 	dev->transport = m;
 }

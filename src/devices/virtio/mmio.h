@@ -3,9 +3,10 @@
  * The virtio-mmio transport, version 2 (virtio 1.2, section 4.2): one window of registers and one
  * interrupt line for a device.
  *
- * The line is edge-triggered: it is pulsed when a bit of InterruptStatus becomes set. A driver
- * acknowledges before it looks at its queues, so a bit that is still set is one for which it will
- * yet look; and an edge, unlike a level, costs no exit at its end.
+ * The line is up as long as a bit of InterruptStatus is set, and has a new edge for each that
+ * becomes so: it is described as edge-triggered, where its end costs no exit, and drivers that set
+ * their input to level (NetBSD's) find it as they expect. A driver acknowledges before it looks at
+ * its queues, so a bit that is still set is one for which it will yet look.
  */
 #ifndef DEVICES_VIRTIO_MMIO_H
 #define DEVICES_VIRTIO_MMIO_H
@@ -36,7 +37,8 @@ struct virtio_mmio {
 	_Atomic uint32_t device_features_sel, driver_features_sel, queue_sel;
 	_Atomic uint32_t interrupt_status;
 
-	pthread_mutex_t pulse; /* held while the pin is up; the last to be taken; nothing to free */
+	pthread_mutex_t line; /* the last to be taken; nothing to free */
+	bool up;	      /* under the line's lock, which is held around set_pin() */
 };
 
 extern const struct bus_ops virtio_mmio_ops; /* dev is the struct virtio_mmio */

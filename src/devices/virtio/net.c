@@ -50,6 +50,7 @@ static int spread(struct net_pair *p)
 {
 	struct virtqueue *vq = &p->rx->vq;
 	uint16_t buffers;
+	uint8_t none = 0;
 
 	while (p->rest < p->len) {
 		struct vq_chain more = {.iov = p->more, .max = NET_CHAIN_MAX};
@@ -71,6 +72,10 @@ static int spread(struct net_pair *p)
 	buffers = (uint16_t)p->used;
 	iov_write(p->first.iov + p->first.out, p->first.in, offsetof(struct net_hdr, num_buffers),
 		  &buffers, sizeof(buffers));
+	/* 5.1.6.4.1: that a checksum has been looked at is news for those who have asked alone. */
+	if (!virtio_has(p->rx->dev, VIRTIO_NET_F_GUEST_CSUM))
+		iov_write(p->first.iov + p->first.out, p->first.in, offsetof(struct net_hdr, flags),
+			  &none, sizeof(none));
 	for (unsigned int i = 0; i < p->used; i++)
 		vq_push(vq, p->heads[i], p->written[i]);
 	p->used = 0;
@@ -208,13 +213,28 @@ static void rx_again(struct halter_task *task)
 
 /* -- from the guest --------------------------------------------------------------------------- */
 
+/*
+ * What does not count is made zero, whatever the driver has left there (5.1.6.2.2): flags that are
+ * not for this direction, fields that no flag or type asks for. The kernel would look at them.
+ */
+static void tidy_header(struct net_hdr *h, size_t payload)
+{
+	h->flags &= NET_HDR_NEEDS_CSUM;
+	if (!h->flags)
+		h->csum_start = h->csum_offset = 0;
+	if (h->gso_type == NET_HDR_GSO_NONE)
+		h->hdr_len = h->gso_size = 0;
+	/* A hint, and need not be right. */
+	if (h->hdr_len > payload)
+		h->hdr_len = (uint16_t)payload;
+	h->num_buffers = 0;
+}
+
 /* What the standard allows in a header (5.1.6.2); little-endian as all of it. */
 static bool header_is_sane(const struct net_hdr *h, size_t payload)
 {
 	uint8_t gso = h->gso_type & (uint8_t)~NET_HDR_GSO_ECN;
 
-	if (h->flags & ~NET_HDR_NEEDS_CSUM)
-		return false;
 	if (h->flags & NET_HDR_NEEDS_CSUM &&
 	    (uint32_t)h->csum_start + h->csum_offset + 2u > payload)
 		return false;
@@ -235,11 +255,11 @@ static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 	if (iov_read(iov, chain->out, 0, &h, sizeof(h)) < sizeof(h))
 		goto drop;
 	len = chain->out_len - sizeof(h);
+	tidy_header(&h, len);
 	if (len < NET_ETH_HLEN || len > NET_PACKET_MAX || !header_is_sane(&h, len))
 		goto drop;
 	if (!atomic_load_explicit(&net->link_up, memory_order_relaxed))
 		goto drop;
-	h.num_buffers = 0;
 	while (iov < end && skip >= iov->iov_len)
 		skip -= iov++->iov_len;
 	iov->iov_base = (char *)iov->iov_base + skip;

@@ -47,6 +47,31 @@ static uint32_t class_of(uint16_t id)
 
 /* -- interrupts ------------------------------------------------------------------------------- */
 
+/* 4.1.4.5.1: the pin is the interrupt status, unless there is MSI-X. The function's lock is held.
+ */
+static bool intx_wanted(void *ctx)
+{
+	struct virtio_pci *t = ctx;
+
+	return atomic_load(&t->isr) && !msix_enabled(&t->msix);
+}
+
+static void interrupt_status(struct virtio_pci *t, uint8_t bit)
+{
+	if (!(atomic_fetch_or(&t->isr, bit) & bit))
+		pci_function_update_intx(&t->function);
+}
+
+/* What it was; it is 0 now. */
+static uint8_t take_status(struct virtio_pci *t)
+{
+	uint8_t was = atomic_exchange(&t->isr, 0);
+
+	if (was)
+		pci_function_update_intx(&t->function);
+	return was;
+}
+
 /* 4.1.5.1.3: with MSI-X the interrupt status says nothing of queues. */
 static void interrupt_queue(void *transport, unsigned int index)
 {
@@ -54,7 +79,7 @@ static void interrupt_queue(void *transport, unsigned int index)
 	uint16_t vector = atomic_load_explicit(&t->queue_vectors[index], memory_order_relaxed);
 
 	if (vector == NO_VECTOR || !msix_raise(&t->msix, vector))
-		atomic_fetch_or_explicit(&t->isr, ISR_QUEUE, memory_order_relaxed);
+		interrupt_status(t, ISR_QUEUE);
 }
 
 static void interrupt_config(void *transport)
@@ -62,7 +87,7 @@ static void interrupt_config(void *transport)
 	struct virtio_pci *t = transport;
 	uint16_t vector = atomic_load_explicit(&t->config_vector, memory_order_relaxed);
 
-	atomic_fetch_or_explicit(&t->isr, ISR_CONFIG, memory_order_release);
+	interrupt_status(t, ISR_CONFIG);
 	if (vector != NO_VECTOR)
 		msix_raise(&t->msix, vector);
 }
@@ -146,7 +171,7 @@ static void forget(struct virtio_pci *t)
 	atomic_store(&t->config_vector, NO_VECTOR);
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		atomic_store(&t->queue_vectors[i], NO_VECTOR);
-	atomic_store(&t->isr, 0);
+	take_status(t);
 }
 
 /*
@@ -159,7 +184,7 @@ static void write_status(struct virtio_pci *t, uint8_t status)
 		forget(t);
 	virtio_set_status(t->dev, status);
 	if (!status)
-		atomic_store(&t->isr, 0);
+		take_status(t);
 }
 
 static void write_byte(struct virtio_pci *t, unsigned int offset, uint8_t value)
@@ -258,7 +283,7 @@ static void bar_read(void *ctx, uint64_t offset, void *data, unsigned int len)
 	}
 	memset(data, 0, len);
 	if (offset == VIRTIO_PCI_INTERRUPT)
-		*(uint8_t *)data = atomic_exchange(&t->isr, 0); /* reading acknowledges */
+		*(uint8_t *)data = take_status(t); /* reading acknowledges */
 	else if (offset >= VIRTIO_PCI_DEVICE && offset < VIRTIO_PCI_NOTIFY)
 		virtio_config_read(t->dev, (uint32_t)offset - VIRTIO_PCI_DEVICE, data, len);
 }
@@ -422,6 +447,8 @@ int virtio_pci_init(struct virtio_pci *t, struct virtio_device *dev,
 	ret = pci_function_init(&t->function, &id);
 	if (ret < 0)
 		return ret;
+	t->function.intx.wanted = intx_wanted;
+	t->function.intx.ctx = t;
 	ret = pci_function_add_bar(&t->function, VIRTIO_PCI_BAR, VIRTIO_PCI_BAR_SIZE, true,
 				   &bar_ops, t);
 	if (ret == 0)

@@ -2,7 +2,8 @@
 /*
  * virtio over PCI (virtio 1.2, section 4.1): the transport of one device as a PCI function. No
  * legacy interface, no resetting of single queues; MSI-X with a vector for each queue and one for
- * the configuration, and no interrupt pin. BAR 0 has the registers, BAR 2 MSI-X:
+ * the configuration, and while that is off the interrupt pin, which is up as long as the interrupt
+ * status is not 0. BAR 0 has the registers, BAR 2 MSI-X:
  *
  *	0x0000  common configuration
  *	0x1000  interrupt status

@@ -187,12 +187,13 @@ static int add_buffer(struct virtqueue *q, struct vq_chain *c, const struct vq_d
 	unsigned int count = (unsigned int)c->out + c->in;
 	void *host;
 
+	/* Nothing to read or to write, wherever it is: some drivers leave a place of a chain so. */
+	if (!d->len)
+		return 0;
 	if (!write && c->in)
 		return vq_break(q, "a readable buffer after a writable one");
 	if (count >= c->max)
 		return vq_break(q, "a chain with too many buffers");
-	if (!d->len)
-		return vq_break(q, "a buffer of length 0");
 	if (d->len > UINT32_MAX - *sum)
 		return vq_break(q, "a chain of more than 4 GiB");
 	host = dma_at(q->dma, d->addr, d->len);
@@ -209,7 +210,8 @@ static int add_buffer(struct virtqueue *q, struct vq_chain *c, const struct vq_d
 
 /*
  * Follows the descriptors of @table from @index. No more steps than there are entries: a longer
- * walk has come by one of them twice. The last of the ring's own descriptors may name an indirect
+ * walk has come by one of them twice; nor more than the longest queue has, as a table may be as
+ * large as memory. The last of the ring's own descriptors may name an indirect
  * table (*@indirect is set to it), inside of one there may be none (@indirect is NULL).
  */
 static int walk(struct virtqueue *q, struct vq_chain *c, const struct vq_desc *table,
@@ -221,6 +223,8 @@ static int walk(struct virtqueue *q, struct vq_chain *c, const struct vq_desc *t
 
 		if (index >= entries)
 			return vq_break(q, "a descriptor out of range");
+		if (steps == VQ_SIZE_MAX)
+			return vq_break(q, "a chain with too many buffers");
 		d = copy_desc(table, index);
 		if (d.flags & DESC_INDIRECT) {
 			if (!indirect)

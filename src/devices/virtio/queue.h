@@ -67,8 +67,8 @@ struct vq_chain {
 	uint16_t head; /* names it in the used ring */
 	uint16_t out, in;
 	uint32_t out_len, in_len; /* bytes in all; a chain has at most 2^32 - 1 of each */
-	/* The caller's, for max entries. A longer chain is malformed: whoever makes devices offers
-	 * a seg_max that fits. */
+	/* The caller's, for max entries; buffers of length 0 take none. A longer chain is
+	 * malformed: whoever makes devices offers a seg_max that fits. */
 	struct iovec *iov;
 	uint16_t max;
 };
@@ -86,8 +86,8 @@ int vq_enable(struct virtqueue *q, bool indirect, bool event_idx);
 
 /*
  * Takes the next chain. 1: there is one; 0: none; -EPROTO: the queue is broken (an index that is
- * ahead by more than the size, a descriptor out of range, a loop, a buffer outside memory or of
- * length 0, a readable buffer after a writable one, an indirect table where none may be or of the
+ * ahead by more than the size, a descriptor out of range, a loop, a buffer outside memory,
+ * a readable buffer after a writable one, an indirect table where none may be or of the
  * wrong size, more than size chains in flight, a head that is in flight already). q->fault says
  * which. Nothing was taken then.
  */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: disks in Linux: data, flushes, discards, ids, read-only; by mmio and PCI, however they are found
 # needs: linux
-# limit: 1500
+# limit: 2000
 # memory: 2048
 needs_option --disk --io
 # What is typed into the guest's shell. Each answer is a line "result: KEY=...".
@@ -28,6 +28,7 @@ commands()
 		r other $(dd if=/dev/vdb bs=4k count=256 2>/dev/null | sum)
 		r rng $(cat /sys/class/misc/hw_random/rng_current)
 		r random $(dd if=/dev/hwrng bs=64 count=4 2>/dev/null | wc -c)
+		r pins $(grep -c 'IO-APIC.*virtio' /proc/interrupts)
 		r log "$(dmesg | grep -c 'vda.*error\|I/O error\|virtio.*\(fail\|broken\)')"
 		echo e''nd
 	END
@@ -81,7 +82,14 @@ drive "mmio, KVM's irqchip, I/O thread" 180 --transport mmio --irqchip kernel --
 drive "PCI, ACPI, 2 vCPUs" 180 --transport pci --cpus 2
 drive "PCI, I/O thread" 180 --transport pci --io thread --cpus 2
 drive "PCI, device tree, KVM's irqchip" 180 --transport pci --hw fdt --irqchip kernel
+# Drivers that have no messages take the functions' pins.
+words=pci=nomsi
+drive "PCI by its pins, ACPI, 2 vCPUs" 180 --transport pci --cpus 2
+verdict "pins are in use" [ "$(value pins)" -gt 0 ]
 # With neither of them; it cannot power off.
 words=end=reboot end=32
 drive "mmio, command line, 2 vCPUs" 180 --transport mmio --hw mptable --cpus 2
 drive "mmio, command line, KVM's irqchip" 180 --transport mmio --hw mptable --irqchip kernel
+words="end=reboot pci=nomsi"
+drive "PCI by its pins, MP table" 180 --transport pci --hw mptable
+verdict "pins are in use" [ "$(value pins)" -gt 0 ]
