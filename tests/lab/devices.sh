@@ -63,6 +63,9 @@ try_devices() # NAME
 	name=$1
 	echo 'stty -echo; PS1=; mkdir -p /dev/shm' >&3
 
+	# The address may come a little after the login.
+	say up 'for i in $(seq 60); do ping -c 1 10.9.0.1 >/dev/null 2>&1 && break; sleep 1; done; echo $i'
+	answer up 200 >/dev/null
 	is "$name: ping" "$(ask ping 60 'ping -c 5 10.9.0.1 >/dev/null; echo $?')" 0
 	is "$name: its address" "$(ask mac 20 'cat /sys/class/net/e*/address')" 02:00:00:00:00:05
 	begin=$(now)
