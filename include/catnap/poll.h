@@ -61,7 +61,8 @@ enum catnap_policy_kind {
 
 /** What policy adaptive weighs higher: waking up early, or the processor's time. */
 enum catnap_bias {
-	CATNAP_BIAS_BALANCED = 0, /**< a sleep is worth what it costs */
+	CATNAP_BIAS_BALANCED = 0, /**< a sleep is worth what it costs: 1.5 times what is measured,
+				   * which is how late the sleeper is; or the price that is given */
 	CATNAP_BIAS_LATENCY = 1,  /**< 8 times that, and 300 us at least */
 	CATNAP_BIAS_POWER = 2,	  /**< a quarter of it */
 };

@@ -154,7 +154,14 @@ static uint64_t always_window(const struct catnap_policy *p)
 static uint32_t adaptive_price(const struct catnap_policy *p, const struct policy_query *q)
 {
 	uint32_t given = param(&p->params.price_ns), bias = param(&p->params.bias);
-	uint64_t price = given ? given : q->price_ns ? q->price_ns : PRICE_GUESS_NS;
+	uint64_t price = PRICE_GUESS_NS;
+
+	/* What is measured is how late a sleeper is. It costs processor time, too: the way into
+	 * the sleep and back, and the waker's system call, half as much again. */
+	if (given)
+		price = given;
+	else if (q->price_ns)
+		price = q->price_ns + q->price_ns / 2;
 
 	if (bias == CATNAP_BIAS_LATENCY) {
 		price *= 8;

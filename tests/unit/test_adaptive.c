@@ -263,15 +263,15 @@ static void price(void **state)
 	make(&p, CATNAP_BIAS_BALANCED, 0);
 	assert_int_equal(policy_begin(&p, &q), 50 * US); /* a guess */
 	q.price_ns = 20 * US;
-	assert_int_equal(policy_begin(&p, &q), 20 * US); /* measured */
+	assert_int_equal(policy_begin(&p, &q), 30 * US); /* measured, and half of it */
 	make(&p, CATNAP_BIAS_BALANCED, 70 * US);
 	assert_int_equal(policy_begin(&p, &q), 70 * US); /* given */
 	make(&p, CATNAP_BIAS_POWER, 0);
-	assert_int_equal(policy_begin(&p, &q), 5 * US);
+	assert_int_equal(policy_begin(&p, &q), 7500);
 	make(&p, CATNAP_BIAS_LATENCY, 0);
 	assert_int_equal(policy_begin(&p, &q), 300 * US);
 	q.price_ns = 50 * US;
-	assert_int_equal(policy_begin(&p, &q), 400 * US);
+	assert_int_equal(policy_begin(&p, &q), 600 * US);
 	q.price_ns = UINT32_MAX;
 	assert_int_equal(policy_begin(&p, &q), MAX);
 	q.allowed = false;
@@ -301,13 +301,13 @@ static void latency_does_not_feed_on_itself(void **state)
  * the first were found by its poll, and what its polls in vain have cost it in per cent of all. */
 static unsigned int ping_pong(uint64_t work, bool both, unsigned int *vain)
 {
-	struct policy_query q = {.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 50 * US};
+	struct policy_query q = {.allowed = true, .timer_ns = UINT64_MAX};
 	uint64_t waste = 0, total = 0, slept[2] = {50 * US, 50 * US};
 	struct catnap_policy p[2];
 	unsigned int found = 0;
 
-	make(&p[0], CATNAP_BIAS_BALANCED, 0);
-	make(&p[1], CATNAP_BIAS_BALANCED, 0);
+	make(&p[0], CATNAP_BIAS_BALANCED, 50 * US);
+	make(&p[1], CATNAP_BIAS_BALANCED, 50 * US);
 	/* Before that they have learned to sleep. */
 	for (int i = 0; i < 600; i++)
 		for (int k = 0; k < 2; k++)
