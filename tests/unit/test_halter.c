@@ -308,7 +308,7 @@ static void work_that_is_there_comes_before_the_deadline(void **state)
 
 static void wakes_are_told_by_where_they_found_the_owner(void **state)
 {
-	struct later l = {.bits = 2, .delay_ns = 20 * MS};
+	struct later l = {.bits = 2, .delay_ns = 60 * MS};
 	struct catnap_halt_stats s;
 	struct fixture f;
 
