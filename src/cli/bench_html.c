@@ -247,7 +247,7 @@ static void bar_of(struct svg_bar *bar, const struct bench_results *r, struct ce
 		bar->value = p50;
 		snprintf(bar->text, sizeof(bar->text), "%.0f KiB", p50 / 1024);
 	} else if (c->workload == BENCH_NEIGHBOUR) {
-		bar->value = cell_ratio(r->cells, r->n, c);
+		bar->value = cell_hog_ratio(r->cells, r->n, c);
 		if (bar->value <= 0)
 			bar->value = cell_progress(c);
 		snprintf(bar->text, sizeof(bar->text), "%.1f %%", 100 * bar->value);
@@ -279,8 +279,8 @@ static void bar_figure(FILE *out, const struct bench_results *r, struct cell *ce
 	if (cells[0].workload == BENCH_IDLE)
 		caption = "Of one processor; shorter is better";
 	else if (hog && has_baseline(r, cells, n))
-		caption = "The hog’s progress, of that beside user:off (the line); longer is "
-			  "better";
+		caption = "The hog’s processor time, of that beside user:off (the line); longer "
+			  "is better";
 	else if (hog)
 		caption = "The hog’s progress, of what it makes alone (the line); longer is better";
 	fputs("<figure>", out);
