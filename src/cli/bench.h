@@ -239,8 +239,10 @@ bool cell_has_net(const struct cell *c);
 bool cell_empty(const struct cell *c);
 /* neighbour: the hog's progress, of what it makes alone; 0: not known. */
 double cell_progress(const struct cell *c);
-/* neighbour: the hog's processor time, to that beside the baseline, as cell_ratio(); 0: none. */
+/* neighbour: the hog's processor time, to that beside the baseline, as cell_ratio(); 0: none, or
+ * another workload. And of one processor. */
 double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c);
+double cell_hog_percent(const struct cell *c);
 /* Of one processor. */
 double cell_cpu_percent(const struct cell *c);
 void host_cpu_model(char *model, size_t size);

@@ -99,6 +99,14 @@ static void add_number(struct row *r, const char *head, int decimals, double val
 	add_text(r, head, text);
 }
 
+static void add_ratio(struct row *r, const char *head, int decimals, double ratio)
+{
+	if (ratio > 0)
+		add_number(r, head, decimals, ratio);
+	else
+		add_text(r, head, "");
+}
+
 static void add_ns(struct row *r, const char *head, bool there, double ns)
 {
 	char text[32];
@@ -147,7 +155,7 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 		break;
 	case BENCH_NEIGHBOUR:
 		add_number(&row, "hog %", 1, 100 * cell_progress(c));
-		add_number(&row, "hog CPU %", 1, (double)series_median(&c->hog_cpu) / 1e7);
+		add_number(&row, "hog CPU %", 1, cell_hog_percent(c));
 		add_number(&row, "vCPUs %", 1, cell_cpu_percent(c));
 		add_number(&row, "events/s", 0,
 			   c->wall_ns ? (double)c->events * 1e9 / (double)c->wall_ns : 0);
@@ -166,17 +174,9 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 		add_latencies(&row, r, c);
 		break;
 	}
-	if (ratio > 0)
-		add_number(&row, "ratio", c->workload == BENCH_NEIGHBOUR ? 3 : 2, ratio);
-	else
-		add_text(&row, "ratio", "");
-	if (c->workload != BENCH_NEIGHBOUR)
-		return row;
-	ratio = cell_hog_ratio(r->cells, r->n, c);
-	if (ratio > 0)
-		add_number(&row, "CPU ratio", 3, ratio);
-	else
-		add_text(&row, "CPU ratio", "");
+	add_ratio(&row, "ratio", c->workload == BENCH_NEIGHBOUR ? 3 : 2, ratio);
+	if (c->workload == BENCH_NEIGHBOUR)
+		add_ratio(&row, "CPU ratio", 3, cell_hog_ratio(r->cells, r->n, c));
 	return row;
 }
 

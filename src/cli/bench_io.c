@@ -225,14 +225,6 @@ static int end(struct bench_run *run, struct io_guest *g, int ret)
 	return ret;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts = {0};
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Processor time of the guest and of all that serves it. */
 static uint64_t cpu_ns(const struct io_guest *g)
 {

@@ -15,8 +15,7 @@ static void add_neighbour(struct json_object *o, struct cell *c)
 	add_u64(o, "alone_per_s", series_median(&c->alone));
 	json_object_object_add(o, "progress_percent",
 			       json_object_new_double(100 * cell_progress(c)));
-	json_object_object_add(o, "hog_cpu_percent",
-			       json_object_new_double((double)series_median(&c->hog_cpu) / 1e7));
+	json_object_object_add(o, "hog_cpu_percent", json_object_new_double(cell_hog_percent(c)));
 	json_object_object_add(o, "cpu_percent", json_object_new_double(cell_cpu_percent(c)));
 	add_u64(o, "events", c->events);
 	add_u64(o, "missed", c->missed);
@@ -115,7 +114,7 @@ static struct json_object *run_json(struct cell *cells, size_t n, struct cell *c
 		json_object_object_add(
 			o, c->workload == BENCH_NEIGHBOUR ? "ratio_progress" : "ratio_p50",
 			json_object_new_double(r));
-	r = c->workload == BENCH_NEIGHBOUR ? cell_hog_ratio(cells, n, c) : 0;
+	r = cell_hog_ratio(cells, n, c);
 	if (r > 0)
 		json_object_object_add(o, "ratio_hog_cpu", json_object_new_double(r));
 	return o;

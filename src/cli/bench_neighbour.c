@@ -50,12 +50,9 @@ static uint64_t hog_count(const struct hog *h)
  * machine's own host and its clock's changes do not blur as they do the progress. */
 static uint64_t hog_cpu(const struct hog *h)
 {
-	struct timespec t = {0};
 	clockid_t clock;
 
-	if (pthread_getcpuclockid(h->thread, &clock) == 0)
-		clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return pthread_getcpuclockid(h->thread, &clock) == 0 ? clock_ns(clock) : 0;
 }
 
 static int hog_start(struct bench_run *run, struct hog *h, int32_t processor)

@@ -90,7 +90,7 @@ static void row(FILE *out, struct cell *cells, size_t n, struct cell *c)
 			(double)series_quantile(&c->latency, 1) / 1024);
 	} else if (c->workload == BENCH_NEIGHBOUR) {
 		number(out, true, 100 * cell_progress(c));
-		number(out, true, (double)series_median(&c->hog_cpu) / 1e7);
+		number(out, true, cell_hog_percent(c));
 		number(out, true, cell_cpu_percent(c));
 		number(out, true, (double)c->events * 1e9 / (double)c->wall_ns);
 		number(out, c->latency.n, (double)series_quantile(&c->latency, 0.5) / 1e3);
@@ -100,7 +100,7 @@ static void row(FILE *out, struct cell *cells, size_t n, struct cell *c)
 	}
 	if (r > 0)
 		fprintf(out, c->workload == BENCH_NEIGHBOUR ? " %8.3f" : " %8.2f", r);
-	r = c->workload == BENCH_NEIGHBOUR ? cell_hog_ratio(cells, n, c) : 0;
+	r = cell_hog_ratio(cells, n, c);
 	if (r > 0)
 		fprintf(out, " %9.3f", r);
 	fprintf(out, "\n");

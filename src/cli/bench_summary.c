@@ -91,6 +91,11 @@ static const struct series *per_round(const struct cell *c)
 	return c->workload == BENCH_NEIGHBOUR ? &c->progress : &c->round_p50;
 }
 
+static const struct series *hog_cpu(const struct cell *c)
+{
+	return &c->hog_cpu;
+}
+
 static const struct cell *baseline(const struct cell *cells, size_t n, const struct cell *of)
 {
 	for (size_t i = 0; i < n; i++)
@@ -122,22 +127,29 @@ static double median_ratio(const struct series *own, const struct series *other)
 	return rounds % 2 ? r[rounds / 2] : (r[rounds / 2 - 1] + r[rounds / 2]) / 2;
 }
 
-double cell_ratio(struct cell *cells, size_t n, const struct cell *c)
+static double ratio_of(const struct series *(*what)(const struct cell *c), const struct cell *cells,
+		       size_t n, const struct cell *c)
 {
 	const struct cell *base = baseline(cells, n, c);
 
 	if (!base || c->failed || base->failed)
 		return 0;
-	return median_ratio(per_round(c), per_round(base));
+	return median_ratio(what(c), what(base));
+}
+
+double cell_ratio(struct cell *cells, size_t n, const struct cell *c)
+{
+	return ratio_of(per_round, cells, n, c);
 }
 
 double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c)
 {
-	const struct cell *base = baseline(cells, n, c);
+	return ratio_of(hog_cpu, cells, n, c);
+}
 
-	if (!base || c->failed || base->failed)
-		return 0;
-	return median_ratio(&c->hog_cpu, &base->hog_cpu);
+double cell_hog_percent(const struct cell *c)
+{
+	return (double)series_median(&c->hog_cpu) / 1e7;
 }
 
 double cell_progress(const struct cell *c)
