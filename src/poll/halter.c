@@ -228,17 +228,22 @@ static int sleep_or_not(struct catnap_halter *h, uint64_t ns, int *cause, enum l
 	return ret;
 }
 
-/* Looks at the neighbours while the lead is spun, which has *@begun or begins now. */
-static bool wanted_by_others(struct catnap_halter *h, uint64_t now, bool *begun)
+/* Do others want this processor? */
+static bool contended(struct catnap_halter *h, uint64_t now)
 {
-	if (!*begun) {
-		*begun = true;
-		return !contention_may_poll(&h->contention, now);
-	}
 	if (!contention_look(&h->contention, &h->clock, now))
 		return false;
 	stat_add(&h->stats.contended, 1);
 	return true;
+}
+
+/* Looks at the neighbours while the lead is spun, which has *@begun or begins now. */
+static bool wanted_by_others(struct catnap_halter *h, uint64_t now, bool *begun)
+{
+	if (*begun)
+		return contended(h, now);
+	*begun = true;
+	return !contention_may_poll(&h->contention, now);
 }
 
 /*
@@ -327,11 +332,7 @@ static bool pressed(struct catnap_halter *h, uint64_t now)
 /* A look at the neighbours while polling. True: stop. */
 static bool disturbed(struct catnap_halter *h, uint64_t now)
 {
-	if (contention_look(&h->contention, &h->clock, now)) {
-		stat_add(&h->stats.contended, 1);
-		return true;
-	}
-	return pressed(h, now);
+	return contended(h, now) || pressed(h, now);
 }
 
 /* A halt under way. */
