@@ -52,12 +52,6 @@ took()
 	note "$1: $(awk "BEGIN { t = $(now) - $begin; printf \"%.1f s, %.1f MiB/s\", t, $2 / t }")"
 }
 
-resident() # MiB
-{
-	read -r child _ </proc/$pid/task/$pid/children
-	awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$child/status"
-}
-
 try_devices() # NAME
 {
 	name=$1
@@ -109,10 +103,11 @@ try_devices() # NAME
 	verdict "$name: its terminal is resized" [ $turns -gt 0 ]
 
 	ask big 120 'dd if=/dev/zero of=/dev/shm/big bs=1M count=160 2>/dev/null; rm /dev/shm/in' >/dev/null
-	full=$(resident)
+	read -r child _ </proc/$pid/task/$pid/children
+	full=$(resident "$child")
 	ask gone 60 'rm /dev/shm/big' >/dev/null
 	is "$name: a balloon of 256 MiB" "$(catnap balloon --wait 200s /tmp/b 256M 2>&1 >/dev/null; echo $?)" 0
-	note "resident: $full MiB, then $(resident) MiB"
-	between "$name: resident memory falls by 128 MiB from $full" "$(resident)" 1 $((full - 128))
+	note "resident: $full MiB, then $(resident "$child") MiB"
+	between "$name: resident memory falls by 128 MiB from $full" "$(resident "$child")" 1 $((full - 128))
 	is "$name: and none" "$(catnap balloon --wait 200s /tmp/b 0 2>&1 >/dev/null; echo $?)" 0
 }

@@ -115,6 +115,12 @@ now()
 	cut -d ' ' -f 1 /proc/uptime
 }
 
+# resident PID: MiB
+resident()
+{
+	awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"
+}
+
 # drive NUMBER: the device of this case's drive, from 0 on
 drive()
 {

@@ -8,11 +8,6 @@ needs_option --vsock --balloon
 dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
 sum=$(md5sum </tmp/data)
 
-rss()
-{
-	awk '/^VmRSS/ { print int($2 / 1024) }' /proc/$pid/status
-}
-
 for io in vcpu thread; do
 	guest_start 240 -k /guest/bzImage -i /guest/initramfs -m 512M -c "console=ttyS0 quiet run=report,shell" \
 		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M,socket=/tmp/b --io $io
@@ -46,13 +41,13 @@ for io in vcpu thread; do
 	# (of 64 MiB, 47 to 64 were seen to).
 	echo 'rm /tmp/in; dd if=/dev/zero of=/tmp/big bs=1M count=64 2>/dev/null; echo fi''lled' >&3
 	wait_for 60 filled
-	full=$(rss)
+	full=$(resident $pid)
 	echo 'rm /tmp/big; sleep 6; echo fr''eed' >&3
 	wait_for 60 freed
-	tries=60 left=$(rss)
+	tries=60 left=$(resident $pid)
 	while [ $tries -gt 0 ] && [ "$left" -gt $((full - 32)) ]; do
 		sleep 1
-		left=$(rss) tries=$((tries - 1))
+		left=$(resident $pid) tries=$((tries - 1))
 		[ $((tries % 10)) != 0 ] || note "resident: $left MiB"
 	done
 	note "resident: $full MiB, then $left MiB"
