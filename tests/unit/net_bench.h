@@ -14,8 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "devices/virtio/net_impl.h"
-#include "vdev.h"
+#include "net_home.h"
 
 #define PAIRS  2
 #define BIT(n) (UINT64_C(1) << (n))
@@ -46,7 +45,6 @@ static inline int set_up_limited(void **state, const struct rate_limits *limits)
 	struct bench *b = calloc(1, sizeof(*b));
 	struct net_config cfg = {
 		.pairs = PAIRS, .mac = {2, 0, 0, 0, 0, 9}, .mtu = 1400, .limits = *limits};
-	struct catnap_halter *homes[PAIRS];
 
 	b->v = vdev_make(1 << 20);
 	for (int i = 0; i < PAIRS; i++) {
@@ -56,21 +54,13 @@ static inline int set_up_limited(void **state, const struct rate_limits *limits)
 			return -1;
 		b->ours[i] = fds[0];
 		b->theirs[i] = fds[1];
-		homes[i] = &b->v->home;
 	}
 	cfg.fds = b->ours;
-	cfg.dma = &b->v->g.dma;
 	cfg.backend =
 		(struct net_backend){.set_offload = set_offload, .set_pairs = set_pairs, .ctx = b};
-	if (net_create(&cfg, &b->net) < 0)
-		return -1;
-	vdev_use(b->v, net_device(b->net));
-	net_attach(b->net, homes);
-	for (int i = 0; i < 2; i++)
-		if (throttle_attach(b->v->dev->throttles[i], &b->v->home) < 0)
-			return -1;
+	b->net = net_at_home(b->v, &cfg);
 	*state = b;
-	return 0;
+	return b->net ? 0 : -1;
 }
 
 static inline int set_up(void **state)

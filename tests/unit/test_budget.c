@@ -15,25 +15,36 @@
 #define SECOND UINT64_C(1000000000)
 #define STEP   200000 /* ns: an adversary's halts, each just longer than its window */
 
+/* What was spent in the last second, of @per_second steps, and the most that it has been. */
+struct sliding {
+	uint64_t sum, worst;
+};
+
+/* Step @t is over. */
+static void slide(struct sliding *s, const uint64_t *spent, uint64_t t, uint64_t per_second)
+{
+	s->sum += spent[t];
+	if (t >= per_second)
+		s->sum -= spent[t - per_second];
+	if (s->sum > s->worst)
+		s->worst = s->sum;
+}
+
 /* Polls of @window at each step, for ten seconds; none is of use. The most in any second. */
 static uint64_t worst_second(uint32_t rate, uint64_t window, uint64_t from)
 {
 	static uint64_t spent[10 * SECOND / STEP];
 	const size_t n = sizeof(spent) / sizeof(spent[0]), per_second = SECOND / STEP;
 	struct budget b = {0};
-	uint64_t sum = 0, worst = 0;
+	struct sliding s = {0};
 
 	for (size_t i = 0; i < n; i++) {
 		spent[i] = budget_take(&b, from + i * STEP, window, rate) ? window : 0;
 		if (spent[i])
 			budget_settle(&b, from + i * STEP + window, window, window, rate);
-		sum += spent[i];
-		if (i >= per_second)
-			sum -= spent[i - per_second];
-		if (sum > worst)
-			worst = sum;
+		slide(&s, spent, i, per_second);
 	}
-	return worst;
+	return s.worst;
 }
 
 static void holds_over_any_second(void **state)
@@ -152,7 +163,7 @@ static uint64_t worst_of_many(uint32_t n, uint32_t longest, uint32_t rate, uint6
 	static struct member members[MEMBERS];
 	const uint64_t per_second = SECOND / TICK;
 	struct budget b = {0};
-	uint64_t sum = 0, worst = 0;
+	struct sliding s = {0};
 
 	memset(spent, 0, sizeof(spent));
 	memset(members, 0, sizeof(members));
@@ -181,13 +192,9 @@ static uint64_t worst_of_many(uint32_t n, uint32_t longest, uint32_t rate, uint6
 			m->wasted = 0;
 			m->polling = budget_take(&b, now, m->window, rate);
 		}
-		sum += spent[t];
-		if (t >= per_second)
-			sum -= spent[t - per_second];
-		if (sum > worst)
-			worst = sum;
+		slide(&s, spent, t, per_second);
 	}
-	return worst;
+	return s.worst;
 }
 
 static void holds_for_many(void **state)

@@ -23,8 +23,7 @@
 #include <cmocka.h>
 
 #include "devices/tap.h"
-#include "devices/virtio/net_impl.h"
-#include "vdev.h"
+#include "net_home.h"
 
 #define BIT(n)	(UINT64_C(1) << (n))
 #define TCP_LEN 5000 /* a segment to be cut: 14 + 20 + 20 bytes of headers, and this */
@@ -125,24 +124,16 @@ static int set_up_with(void **state, const char *name, unsigned int pairs,
 	struct bench *b = calloc(1, sizeof(*b));
 	struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
 	struct net_config cfg = {.pairs = pairs, .fds = b->tap.fds, .limits = *limits};
-	struct catnap_halter *homes[NET_PAIRS_MAX];
 	char why[256];
 
 	b->v = vdev_make(2 << 20);
 	if (tap_open(&b->tap, name, pairs, why, sizeof(why)) < 0)
 		return -1;
-	cfg.dma = &b->v->g.dma;
 	cfg.backend = (struct net_backend){
 		.set_offload = tap_set_offload, .set_pairs = tap_set_pairs, .ctx = &b->tap};
-	for (unsigned int i = 0; i < pairs; i++)
-		homes[i] = &b->v->home;
-	if (net_create(&cfg, &b->net) < 0)
+	b->net = net_at_home(b->v, &cfg);
+	if (!b->net)
 		return -1;
-	vdev_use(b->v, net_device(b->net));
-	net_attach(b->net, homes);
-	for (int i = 0; i < 2; i++)
-		if (throttle_attach(b->v->dev->throttles[i], &b->v->home) < 0)
-			return -1;
 	b->packet = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(ETH_P_IP));
 	at.sll_ifindex = (int)if_nametoindex(name);
 	if (b->packet < 0 || bind(b->packet, (struct sockaddr *)&at, sizeof(at)) < 0 ||
