@@ -74,8 +74,6 @@ void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
 
 void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
 {
-	struct timespec ts;
-
 	s->vcpu = v->id;
 	s->halt.size = sizeof(s->halt);
 	halter_get_stats(&v->halter, &s->halt);
@@ -102,11 +100,5 @@ void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
 	s->timer_armed = atomic_load_explicit(&v->counters.timer_armed, memory_order_relaxed);
 	s->unclaimed = atomic_load_explicit(&v->counters.unclaimed, memory_order_relaxed);
 	s->tsc_offset = v->lapic.tsc_offset;
-	s->cpu_ns = atomic_load_explicit(&v->cpu_ns, memory_order_relaxed);
-	if (!s->cpu_ns && atomic_load_explicit(&v->has_thread, memory_order_acquire) &&
-	    clock_gettime(v->cpu_clock, &ts) == 0)
-		s->cpu_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-	/* If it has ended meanwhile, its clock is gone, or was read later than its last word. */
-	if (atomic_load_explicit(&v->cpu_ns, memory_order_relaxed))
-		s->cpu_ns = atomic_load_explicit(&v->cpu_ns, memory_order_relaxed);
+	s->cpu_ns = cpu_time_read(&v->cpu_time);
 }

@@ -307,11 +307,11 @@ static void run(struct vcpu *v)
 static void *thread(void *arg)
 {
 	struct vcpu *v = arg;
-	struct timespec ts;
 	char name[16];
 	sigset_t set;
 	int ret;
 
+	cpu_time_begin(&v->cpu_time);
 	snprintf(name, sizeof(name), "catnap-vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
 	/* A sleep with a deadline is to end at the deadline, not 50 us later. */
@@ -336,10 +336,7 @@ static void *thread(void *arg)
 	atomic_store_explicit(&v->tid, 0, memory_order_release);
 	vcpu_fini_timer(v);
 	current_vcpu = NULL;
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
-		atomic_store_explicit(&v->cpu_ns,
-				      (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
-				      memory_order_relaxed);
+	cpu_time_end(&v->cpu_time);
 	v->host->left(v->host->ctx, v);
 	return NULL;
 }
@@ -369,15 +366,14 @@ int vcpu_start(struct vcpu *v, int cpu)
 	pthread_attr_destroy(&attr);
 	if (ret)
 		return -ret;
-	pthread_getcpuclockid(v->thread, &v->cpu_clock);
-	atomic_store_explicit(&v->has_thread, true, memory_order_release);
+	v->has_thread = true;
 	return 0;
 }
 
 void vcpu_join(struct vcpu *v)
 {
-	if (!atomic_load_explicit(&v->has_thread, memory_order_acquire))
+	if (!v->has_thread)
 		return;
 	pthread_join(v->thread, NULL);
-	atomic_store_explicit(&v->has_thread, false, memory_order_release);
+	v->has_thread = false;
 }

@@ -19,6 +19,7 @@
 #include "devices/bus.h"
 #include "devices/lapic.h"
 #include "poll/halter.h"
+#include "vcpu/cpu_time.h"
 #include "vcpu/cpuid.h"
 #include "vcpu/kvm.h"
 
@@ -121,9 +122,8 @@ struct vcpu {
 	struct vcpu_counters counters;
 	pid_t pid;	 /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
-	_Atomic bool has_thread;
-	clockid_t cpu_clock;
-	_Atomic uint64_t cpu_ns; /* of the thread, once it has ended */
+	bool has_thread;
+	struct cpu_time cpu_time;
 	pthread_t thread;
 };
 

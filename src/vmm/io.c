@@ -54,9 +54,9 @@ static void run(struct io_thread *io)
 static void *thread(void *arg)
 {
 	struct io_thread *io = arg;
-	struct timespec ts;
 	int ret;
 
+	cpu_time_begin(&io->cpu_time);
 	pthread_setname_np(pthread_self(), "catnap-io");
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	halter_set_self(&io->halter);
@@ -66,10 +66,7 @@ static void *thread(void *arg)
 	else
 		run(io);
 	halter_set_self(NULL);
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0)
-		atomic_store_explicit(&io->cpu_ns,
-				      (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec,
-				      memory_order_relaxed);
+	cpu_time_end(&io->cpu_time);
 	vm_left(io->vm, 1);
 	return NULL;
 }
@@ -109,8 +106,7 @@ int io_start(struct io_thread *io)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (ret)
 		return -ret;
-	pthread_getcpuclockid(io->thread, &io->cpu_clock);
-	atomic_store_explicit(&io->has_thread, true, memory_order_release);
+	io->has_thread = true;
 	return 0;
 }
 
@@ -120,21 +116,9 @@ void io_fini(struct catnap_vm *vm)
 
 	if (!io)
 		return;
-	if (atomic_load_explicit(&io->has_thread, memory_order_acquire))
+	if (io->has_thread)
 		pthread_join(io->thread, NULL);
 	halter_fini(&io->halter);
 	free(io);
 	vm->io = NULL;
-}
-
-uint64_t io_cpu_ns(struct io_thread *io)
-{
-	uint64_t ended = atomic_load_explicit(&io->cpu_ns, memory_order_relaxed);
-	struct timespec ts;
-
-	if (ended || !atomic_load_explicit(&io->has_thread, memory_order_acquire))
-		return ended;
-	if (clock_gettime(io->cpu_clock, &ts) < 0)
-		return atomic_load_explicit(&io->cpu_ns, memory_order_relaxed);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }

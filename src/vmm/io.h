@@ -11,12 +11,11 @@
 #define VMM_IO_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "poll/halter.h"
+#include "vcpu/cpu_time.h"
 
 /* Work bits. */
 #define IO_WORK_PAUSE (UINT32_C(1) << 2)
@@ -28,9 +27,8 @@ struct io_thread {
 	struct catnap_halter halter; /* first: it is aligned to cache lines */
 	struct catnap_vm *vm;
 	pthread_t thread;
-	_Atomic bool has_thread;
-	clockid_t cpu_clock;
-	_Atomic uint64_t cpu_ns; /* once it has ended */
+	bool has_thread;
+	struct cpu_time cpu_time;
 };
 
 /* Makes vm->io, without a thread. 0 or -errno. */
@@ -39,6 +37,5 @@ int io_init(struct catnap_vm *vm);
 int io_start(struct io_thread *io);
 /* Joins the thread if there is one, and frees. */
 void io_fini(struct catnap_vm *vm);
-uint64_t io_cpu_ns(struct io_thread *io);
 
 #endif

@@ -336,7 +336,7 @@ int catnap_vm_get_io_stats(struct catnap_vm *vm, struct catnap_io_stats *stats)
 		return -ENOENT;
 	s.halt.size = sizeof(s.halt);
 	halter_get_stats(&vm->io->halter, &s.halt);
-	s.cpu_ns = io_cpu_ns(vm->io);
+	s.cpu_ns = cpu_time_read(&vm->io->cpu_time);
 	if (s.size > sizeof(s))
 		s.size = sizeof(s);
 	memcpy(stats, &s, s.size);
