@@ -227,6 +227,20 @@ static int status_of(const struct catnap_exit *e)
 	return CMD_ERROR;
 }
 
+static void our_signals(sigset_t *set)
+{
+	struct sigaction hangup;
+
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGQUIT);
+	sigaddset(set, SIGWINCH);
+	/* Blocked, it would come although nohup(1) has it ignored. */
+	if (sigaction(SIGHUP, NULL, &hangup) < 0 || hangup.sa_handler != SIG_IGN)
+		sigaddset(set, SIGHUP);
+}
+
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
 	struct loop l = {.vm = vm,
@@ -241,12 +255,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 
 	if (deadline < cfg->timeout_ns)
 		deadline = UINT64_MAX;
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	sigaddset(&set, SIGWINCH);
+	our_signals(&set);
 	signal(SIGPIPE, SIG_IGN); /* a reader of our output that went away is not the guest's end */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -107,9 +107,10 @@ class Bench(unittest.TestCase):
                                       stderr=subprocess.DEVNULL) as p:
                     try:
                         self.wait_for_disk(p, folder)
-                    finally:
                         p.send_signal(number)
-                    self.assertEqual(p.wait(30), -number)
+                        self.assertEqual(p.wait(30), -number)
+                    finally:
+                        p.kill()
                 left = [n for n in set(os.listdir(folder)) - before if n.startswith("catnap-bench")]
                 self.assertEqual(left, [], (workload, number))
 
@@ -295,4 +296,6 @@ class Bench(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    # Under nohup, too: a signal that is ignored would be ignored by what we start, one with a handler is not.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     unittest.main()

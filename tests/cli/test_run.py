@@ -369,6 +369,15 @@ class Ends(Run):
                     # What it had to say at the end, it said.
                     self.assertTrue(os.path.getsize(os.path.join(self.dir, "stats")) > 100)
 
+    def test_nohup(self):
+        p = self.start(["nohup", *end("spin")], bufsize=0)
+        self.until(p.stdout, b"spinning\n")
+        p.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        self.assertIsNone(p.poll())
+        p.send_signal(signal.SIGTERM)
+        self.ends(p, 128 + signal.SIGTERM)
+
     def test_timeout(self):
         for irqchip in ("user", "kernel"):
             begin = time.monotonic()
@@ -579,6 +588,8 @@ def main(module="__main__"):
     if len(sys.argv) < 3:
         sys.exit("arguments: CATNAP GUESTS [unittest options]")
     CATNAP, GUESTS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    # Under nohup, too: a signal that is ignored would be ignored by what we start, one with a handler is not.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     program = unittest.main(module, argv=[sys.argv[0], *sys.argv[3:]], exit=False)
     if not program.result.wasSuccessful():
         sys.exit(1)
