@@ -151,25 +151,43 @@ static uint64_t always_window(const struct catnap_policy *p)
 #define QUIET_HALTS	 8
 #define LATENCY_PRICE_NS 300000
 
+/*
+ * What is measured is how late a sleeper is. It costs processor time, too, half as much: the way
+ * into the sleep and back, and the waker's system call. That half, and being late counted twice,
+ * is what a sleep is worth; twice, because then nobody has to choose between this policy and the
+ * kernel's for the sake of latency. See docs/policy.md for both measurements.
+ */
+static uint64_t measured_price(uint64_t late_ns, uint32_t bias)
+{
+	if (bias == CATNAP_BIAS_LATENCY)
+		return 12 * late_ns + late_ns / 2;
+	if (bias == CATNAP_BIAS_POWER)
+		return late_ns * 3 / 8;
+	return 2 * late_ns + late_ns / 2;
+}
+
+static uint64_t given_price(uint64_t price_ns, uint32_t bias)
+{
+	if (bias == CATNAP_BIAS_LATENCY)
+		return 8 * price_ns;
+	if (bias == CATNAP_BIAS_POWER)
+		return price_ns / 4;
+	return price_ns;
+}
+
 static uint32_t adaptive_price(const struct catnap_policy *p, const struct policy_query *q)
 {
 	uint32_t given = param(&p->params.price_ns), bias = param(&p->params.bias);
-	uint64_t price = PRICE_GUESS_NS;
+	uint64_t price;
 
-	/* What is measured is how late a sleeper is. It costs processor time, too: the way into
-	 * the sleep and back, and the waker's system call, half as much again. */
-	if (given)
-		price = given;
-	else if (q->price_ns)
-		price = q->price_ns + q->price_ns / 2;
-
-	if (bias == CATNAP_BIAS_LATENCY) {
-		price *= 8;
-		if (price < LATENCY_PRICE_NS)
-			price = LATENCY_PRICE_NS;
-	} else if (bias == CATNAP_BIAS_POWER) {
-		price = price < 4 ? 1 : price / 4;
-	}
+	if (!given && q->price_ns)
+		price = measured_price(q->price_ns, bias);
+	else
+		price = given_price(given ? given : PRICE_GUESS_NS, bias);
+	if (bias == CATNAP_BIAS_LATENCY && price < LATENCY_PRICE_NS)
+		price = LATENCY_PRICE_NS;
+	if (price == 0)
+		price = 1;
 	return price < UINT32_MAX ? (uint32_t)price : UINT32_MAX;
 }
 
