@@ -61,14 +61,17 @@ enum catnap_policy_kind {
 
 /** What policy adaptive weighs higher: waking up early, or the processor's time. */
 enum catnap_bias {
-	CATNAP_BIAS_BALANCED = 0, /**< a sleep is worth what it costs: 1.5 times what is measured,
-				   * which is how late the sleeper is; or the price that is given */
-	CATNAP_BIAS_LATENCY = 1,  /**< 8 times that, and 300 us at least */
-	CATNAP_BIAS_POWER = 2,	  /**< a quarter of it */
+	/** A sleep is worth 2.5 times what is measured, which is how late the sleeper is: that
+	 * twice, and the processor time of the sleep; or the price that is given. */
+	CATNAP_BIAS_BALANCED = 0,
+	CATNAP_BIAS_LATENCY = 1, /**< 12.5 times; 8 times a given price; 300 us at least */
+	CATNAP_BIAS_POWER = 2,	 /**< 3/8; a quarter of a given price */
 };
 
 /** A good max_ns for policy adaptive: what it saves it from is not its own mistakes. */
 #define CATNAP_ADAPTIVE_MAX_NS UINT32_C(1000000)
+/** And for the others: what kvm.halt_poll_ns is if nobody has changed it. */
+#define CATNAP_KERNEL_MAX_NS UINT32_C(200000)
 
 /**
  * Parameters of a policy; names and meanings as Linux's kvm.halt_poll_ns and its companions.
@@ -106,8 +109,8 @@ struct catnap_halt_poll {
 };
 
 /**
- * Defaults: policy kernel, max 200 us, grow 2, grow_start 10 us, shrink 2, bias balanced, price
- * measured. For policy adaptive set max_ns, too: CATNAP_ADAPTIVE_MAX_NS. Any thread. The macro and
+ * Defaults: policy adaptive, max 1 ms, grow 2, grow_start 10 us, shrink 2, bias balanced, price
+ * measured. For another policy set max_ns, too: CATNAP_KERNEL_MAX_NS. Any thread. The macro and
  * _init_sized: see "Structs and their sizes" above.
  */
 CATNAP_API void catnap_halt_poll_init(struct catnap_halt_poll *params);

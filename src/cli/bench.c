@@ -58,6 +58,7 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 				"is not a mode: expected /vcpu or /thread behind the slash");
 	if (strncmp(how, "kernel:", 7) == 0) {
 		mode->irqchip = CATNAP_IRQCHIP_KERNEL;
+		mode->halt_poll.policy = CATNAP_POLICY_KERNEL;
 		value.text = how + 7;
 		return opt_value(o, &value, &time, &mode->halt_poll.max_ns);
 	}
@@ -66,16 +67,14 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 		if (strncmp(how, "user:", 5) != 0 || strcmp(how + 5, policies[i].name) != 0)
 			continue;
 		mode->halt_poll.policy = policies[i].policy;
-		if (policies[i].policy == CATNAP_POLICY_ADAPTIVE)
-			mode->halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
+		if (policies[i].policy != CATNAP_POLICY_ADAPTIVE)
+			mode->halt_poll.max_ns = CATNAP_KERNEL_MAX_NS;
 		return 0;
 	}
 	if (strncmp(how, "user:adaptive:", 14) == 0)
 		for (const struct opt_word *bias = biases; bias->name; bias++) {
 			if (strcmp(how + 14, bias->name) != 0)
 				continue;
-			mode->halt_poll.policy = CATNAP_POLICY_ADAPTIVE;
-			mode->halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
 			mode->halt_poll.bias = (uint32_t)bias->value;
 			return 0;
 		}

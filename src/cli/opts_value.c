@@ -325,10 +325,7 @@ static const uint64_t not_given = UINT64_MAX;
  */
 static uint32_t default_max(uint32_t policy)
 {
-	struct catnap_halt_poll params;
-
-	catnap_halt_poll_init(&params);
-	return policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : params.max_ns;
+	return policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : CATNAP_KERNEL_MAX_NS;
 }
 
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,

@@ -25,6 +25,14 @@ struct replay_cfg {
 	struct generate generate;
 };
 
+/* The kernel's rule is what traces are about: their format has its parameters. */
+static void init_policy(struct catnap_halt_poll *params)
+{
+	catnap_halt_poll_init(params);
+	params->policy = CATNAP_POLICY_KERNEL;
+	params->max_ns = CATNAP_KERNEL_MAX_NS;
+}
+
 static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *cfg)
 {
 	struct replay_cfg *c = cfg;
@@ -32,7 +40,7 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *cfg)
 
 	if (c->n_policies == MAX_POLICIES)
 		return opt_fail(o, arg, "is one too many: expected at most %d", MAX_POLICIES);
-	catnap_halt_poll_init(&params);
+	init_policy(&params);
 	if (opt_halt_poll(o, arg, &params))
 		return -EINVAL;
 	c->policies[c->n_policies].params = params;
@@ -451,7 +459,7 @@ int cmd_replay(int argc, char **argv)
 		status = generate(&cfg);
 	} else if (status < 0) {
 		if (cfg.n_policies == 0) {
-			catnap_halt_poll_init(&cfg.policies[0].params);
+			init_policy(&cfg.policies[0].params);
 			cfg.policies[0].label = "kernel";
 			cfg.n_policies = 1;
 		}

@@ -355,8 +355,8 @@ int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *
 void catnap_halt_poll_init_sized(struct catnap_halt_poll *params, size_t size)
 {
 	static const struct catnap_halt_poll defaults = {
-		.policy = CATNAP_POLICY_KERNEL,
-		.max_ns = 200000,
+		.policy = CATNAP_POLICY_ADAPTIVE,
+		.max_ns = CATNAP_ADAPTIVE_MAX_NS,
 		.grow = 2,
 		.grow_start_ns = 10000,
 		.shrink = 2,

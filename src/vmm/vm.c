@@ -216,17 +216,14 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 	return 0;
 }
 
-/* halt_poll_ns as KVM has it by default. */
-#define KVM_POLL_MAX_NS 200000
-
 static int set_kernel_halt_poll(struct catnap_vm *vm, const struct catnap_halt_poll *p)
 {
 	struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL};
 
 	cap.args[0] = p->policy == CATNAP_POLICY_OFF ? 0 : p->max_ns;
-	/* KVM has its own policy: what a better one may be trusted with is too much for it. */
-	if (p->policy == CATNAP_POLICY_ADAPTIVE && p->max_ns > KVM_POLL_MAX_NS)
-		cap.args[0] = KVM_POLL_MAX_NS;
+	/* KVM has its own policy: what a better one has by default is too much for it. */
+	if (p->policy == CATNAP_POLICY_ADAPTIVE && p->max_ns == CATNAP_ADAPTIVE_MAX_NS)
+		cap.args[0] = CATNAP_KERNEL_MAX_NS;
 	if (!vm->kvm.halt_poll)
 		return -ENOTSUP;
 	return ioctl(vm->kvm.vm_fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;

@@ -148,6 +148,8 @@ static struct catnap_halt_poll parameters(const struct conduct *c, uint32_t cpu_
 				   : CATNAP_ADAPTIVE_MAX_NS;
 	else if (c->group || c->changing)
 		p.max_ns = CARRIED_NS / 3 / OWNERS;
+	else
+		p.max_ns = CATNAP_KERNEL_MAX_NS;
 	return p;
 }
 

@@ -248,6 +248,7 @@ static uint64_t count(struct stress *s, uint32_t flags, uint64_t wakes, uint64_t
 
 	catnap_halt_poll_init(&p);
 	p.policy = CATNAP_POLICY_FIXED;
+	p.max_ns = CATNAP_KERNEL_MAX_NS;
 	p.group = 1;
 	make(s, flags, &p);
 	while (sent < wakes && clock_monotonic_ns() < until) {

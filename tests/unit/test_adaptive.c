@@ -262,8 +262,10 @@ static void price(void **state)
 
 	make(&p, CATNAP_BIAS_BALANCED, 0);
 	assert_int_equal(policy_begin(&p, &q), 50 * US); /* a guess */
+	q.price_ns = 10 * US;
+	assert_int_equal(policy_begin(&p, &q), 25 * US);
 	q.price_ns = 20 * US;
-	assert_int_equal(policy_begin(&p, &q), 30 * US); /* measured, and half of it */
+	assert_int_equal(policy_begin(&p, &q), 50 * US); /* twice what is measured, and half */
 	make(&p, CATNAP_BIAS_BALANCED, 70 * US);
 	assert_int_equal(policy_begin(&p, &q), 70 * US); /* given */
 	make(&p, CATNAP_BIAS_POWER, 0);
@@ -271,7 +273,7 @@ static void price(void **state)
 	make(&p, CATNAP_BIAS_LATENCY, 0);
 	assert_int_equal(policy_begin(&p, &q), 300 * US);
 	q.price_ns = 50 * US;
-	assert_int_equal(policy_begin(&p, &q), 600 * US);
+	assert_int_equal(policy_begin(&p, &q), 625 * US);
 	q.price_ns = UINT32_MAX;
 	assert_int_equal(policy_begin(&p, &q), MAX);
 	q.allowed = false;

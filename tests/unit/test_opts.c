@@ -363,8 +363,13 @@ static void halt_poll(void **state)
 	takes("--halt-poll|max=200us,policy=adaptive");
 	assert_int_equal(cfg.halt_poll.max_ns, 200000);
 	takes("--halt-poll|vcpu=0,bias=latency");
-	assert_int_equal(cfg.halt_poll.max_ns, 200000);
 	assert_int_equal(cfg.halt_poll.bias, CATNAP_BIAS_LATENCY);
+	assert_int_equal(cfg.halt_poll.policy, CATNAP_POLICY_ADAPTIVE);
+	assert_int_equal(cfg.halt_poll.max_ns, CATNAP_ADAPTIVE_MAX_NS);
+	takes("--halt-poll|fixed");
+	assert_int_equal(cfg.halt_poll.max_ns, CATNAP_KERNEL_MAX_NS);
+	takes("--halt-poll|kernel,max=3ms");
+	assert_int_equal(cfg.halt_poll.max_ns, 3000000);
 	assert_string_equal(opt_policy_name(CATNAP_POLICY_OFF), "off");
 	assert_null(opt_policy_name(99));
 }

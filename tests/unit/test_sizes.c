@@ -148,7 +148,8 @@ static void defaults_are_complete(void **state)
 	catnap_vm_config_init(&vm);
 	catnap_sandbox_config_init(&sandbox);
 	catnap_balloon_init(&balloon);
-	assert_int_equal(poll.max_ns, 200000);
+	assert_int_equal(poll.policy, CATNAP_POLICY_ADAPTIVE);
+	assert_int_equal(poll.max_ns, CATNAP_ADAPTIVE_MAX_NS);
 	assert_int_equal(poll.reserved[5], 0);
 	assert_memory_equal(&vm.halt_poll, &poll, sizeof(poll));
 	assert_int_equal(vm.halt_poll.size, sizeof(poll));

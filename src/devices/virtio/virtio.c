@@ -145,21 +145,22 @@ void virtio_log(struct virtio_device *dev, const char *format, ...)
 	dev->log(dev->log_ctx, text);
 }
 
+static void fault(struct virtio_device *dev)
+{
+	atomic_fetch_add_explicit(&dev->faults, 1, memory_order_relaxed);
+}
+
 void virtio_broken(struct virtio_device *dev, const char *what)
 {
 	uint8_t old = atomic_fetch_or(&dev->status, VIRTIO_STATUS_NEEDS_RESET);
 
-	atomic_fetch_add_explicit(&dev->faults, 1, memory_order_relaxed);
+	/* Once, however often it is looked at until the reset. */
 	if (old & VIRTIO_STATUS_NEEDS_RESET)
 		return;
+	fault(dev);
 	virtio_log(dev, "the guest's driver has to reset it: %s", what);
 	if (old & VIRTIO_STATUS_DRIVER_OK)
 		dev->transport_ops->interrupt_config(dev->transport);
-}
-
-static void fault(struct virtio_device *dev)
-{
-	atomic_fetch_add_explicit(&dev->faults, 1, memory_order_relaxed);
 }
 
 /* -- features --------------------------------------------------------------------------------- */
