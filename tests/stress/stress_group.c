@@ -29,6 +29,8 @@
 #define BIT_END	    UINT32_C(2)
 #define HOPELESS_NS UINT64_C(20000000000)
 #define MEASURE_MAX 200000
+/* Where four poll on fewer processors, each wake-up takes milliseconds. */
+#define MEASURE_WAKES 2000
 
 struct random {
 	uint64_t x;
@@ -355,7 +357,7 @@ static void measure(struct stress *s, const char *name, uint32_t policy, bool gr
 int main(int argc, char **argv)
 {
 	static struct stress s;
-	uint64_t wakes = 300000, seconds = 60, gap_us = 100, until, sent;
+	uint64_t wakes = 0, seconds = 60, gap_us = 100, until, sent;
 	bool measuring = false;
 
 	for (int i = 1; i < argc; i++) {
@@ -381,6 +383,8 @@ int main(int argc, char **argv)
 	if (measuring) {
 		uint32_t n = wakes < MEASURE_MAX ? (uint32_t)wakes : MEASURE_MAX;
 
+		if (!n)
+			n = MEASURE_WAKES;
 		for (int round = 0; round < 3; round++)
 			for (int group = 0; group < 2; group++) {
 				measure(&s, "always", CATNAP_POLICY_ALWAYS, group, n,
@@ -392,6 +396,8 @@ int main(int argc, char **argv)
 			}
 		return 0;
 	}
+	if (!wakes)
+		wakes = 300000;
 	/* Half of them on hosts with the futex in the ring, half as if there were none. */
 	until = clock_monotonic_ns() + seconds * 1000000000u;
 	sent = count(&s, 0, wakes / 2, clock_monotonic_ns() + seconds * 500000000u);
