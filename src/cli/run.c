@@ -283,7 +283,8 @@ static const struct opt_def options[] = {
 	 .help = "How long a halted vCPU polls before it sleeps. With vcpu=, for that one only. "
 		 "With "
 		 "irqchip=kernel, max is given to KVM (off: 0).",
-	 .def = "adaptive,max=1ms,bias=balanced; kernel,max=200us,grow=2,grow-start=10us,shrink=2",
+	 .def = "adaptive,max=1ms,bias=balanced; with another policy max=200us; kernel: "
+		"grow=2,grow-start=10us,shrink=2",
 	 .repeat = true},
 	{.f = {.name = "serial", .type = OPT_CALL, .set = run_set_serial},
 	 .form = "stdio|null|pty|file=PATH|socket=PATH",
