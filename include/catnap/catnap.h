@@ -447,7 +447,11 @@ CATNAP_API int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, co
 /** The same for the flattened device tree. No errors. */
 CATNAP_API int catnap_vm_get_device_tree(struct catnap_vm *vm, const void **data, size_t *len);
 
-/** Changes halt polling of one vCPU, or of all (@vcpu -1), while it runs. -EINVAL. */
+/**
+ * Changes halt polling of one vCPU, or of all (@vcpu -1), while it runs. -EINVAL. With irqchip
+ * kernel KVM has one setting for all: max_ns (policy off: 0; what adaptive has by default counts
+ * as CATNAP_KERNEL_MAX_NS). Then also -ENOTSUP, without KVM_CAP_HALT_POLL, and -errno of ioctl(2).
+ */
 CATNAP_API int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 				       const struct catnap_halt_poll *params);
 
