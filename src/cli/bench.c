@@ -46,7 +46,6 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 	size_t len = slash ? (size_t)(slash - name) : strlen(name);
 
 	*mode = (struct bench_mode){.name = name, .workloads = ALL_WORKLOADS};
-	catnap_halt_poll_init(&mode->halt_poll);
 	snprintf(how, sizeof(how), "%.*s", len < sizeof(how) ? (int)len : 0, name);
 	mode->io = strncmp(how, "kernel:", 7) == 0 ? CATNAP_IO_THREAD : CATNAP_IO_VCPU;
 	if (slash && strcmp(slash, "/vcpu") == 0)
@@ -58,7 +57,7 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 				"is not a mode: expected /vcpu or /thread behind the slash");
 	if (strncmp(how, "kernel:", 7) == 0) {
 		mode->irqchip = CATNAP_IRQCHIP_KERNEL;
-		mode->halt_poll.policy = CATNAP_POLICY_KERNEL;
+		opt_policy_init(&mode->halt_poll, CATNAP_POLICY_KERNEL);
 		value.text = how + 7;
 		return opt_value(o, &value, &time, &mode->halt_poll.max_ns);
 	}
@@ -66,15 +65,14 @@ static int parse_mode(struct opts *o, const struct opt_arg *arg, const char *nam
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
 		if (strncmp(how, "user:", 5) != 0 || strcmp(how + 5, policies[i].name) != 0)
 			continue;
-		mode->halt_poll.policy = policies[i].policy;
-		if (policies[i].policy != CATNAP_POLICY_ADAPTIVE)
-			mode->halt_poll.max_ns = CATNAP_KERNEL_MAX_NS;
+		opt_policy_init(&mode->halt_poll, policies[i].policy);
 		return 0;
 	}
 	if (strncmp(how, "user:adaptive:", 14) == 0)
 		for (const struct opt_word *bias = biases; bias->name; bias++) {
 			if (strcmp(how + 14, bias->name) != 0)
 				continue;
+			opt_policy_init(&mode->halt_poll, CATNAP_POLICY_ADAPTIVE);
 			mode->halt_poll.bias = (uint32_t)bias->value;
 			return 0;
 		}

@@ -169,6 +169,8 @@ int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_
  */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, int *vcpu);
+/** @policy with its defaults, max among them. */
+void opt_policy_init(struct catnap_halt_poll *params, uint32_t policy);
 /** "kernel" for CATNAP_POLICY_KERNEL and so on; NULL for none of them. */
 const char *opt_policy_name(uint32_t policy);
 

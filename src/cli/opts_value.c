@@ -328,6 +328,13 @@ static uint32_t default_max(uint32_t policy)
 	return policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : CATNAP_KERNEL_MAX_NS;
 }
 
+void opt_policy_init(struct catnap_halt_poll *params, uint32_t policy)
+{
+	catnap_halt_poll_init(params);
+	params->policy = policy;
+	params->max_ns = default_max(policy);
+}
+
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, int *vcpu)
 {

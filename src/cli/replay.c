@@ -25,13 +25,8 @@ struct replay_cfg {
 	struct generate generate;
 };
 
-/* The kernel's rule is what traces are about: their format has its parameters. */
-static void init_policy(struct catnap_halt_poll *params)
-{
-	catnap_halt_poll_init(params);
-	params->policy = CATNAP_POLICY_KERNEL;
-	params->max_ns = CATNAP_KERNEL_MAX_NS;
-}
+/* What traces are about: their format has its parameters. */
+#define DEFAULT_POLICY CATNAP_POLICY_KERNEL
 
 static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *cfg)
 {
@@ -40,7 +35,7 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *cfg)
 
 	if (c->n_policies == MAX_POLICIES)
 		return opt_fail(o, arg, "is one too many: expected at most %d", MAX_POLICIES);
-	init_policy(&params);
+	opt_policy_init(&params, DEFAULT_POLICY);
 	if (opt_halt_poll(o, arg, &params))
 		return -EINVAL;
 	c->policies[c->n_policies].params = params;
@@ -459,8 +454,8 @@ int cmd_replay(int argc, char **argv)
 		status = generate(&cfg);
 	} else if (status < 0) {
 		if (cfg.n_policies == 0) {
-			init_policy(&cfg.policies[0].params);
-			cfg.policies[0].label = "kernel";
+			opt_policy_init(&cfg.policies[0].params, DEFAULT_POLICY);
+			cfg.policies[0].label = opt_policy_name(DEFAULT_POLICY);
 			cfg.n_policies = 1;
 		}
 		status = replay(&cfg, o.args[0]);
