@@ -138,18 +138,16 @@ static bool enough_reads(const struct bench_run *run, const struct computing *c,
 	       load64(&c->reads[2 * (WARMUP + samples - 1) + 1]);
 }
 
-/* @sent: of the first WARMUP + @samples. */
 static int send_events(struct bench_run *run, struct computing *c, uint32_t samples, uint64_t *sent)
 {
-	uint64_t random = (UINT64_C(0x9e3779b97f4a7c15) ^ run->seed) | 1, unused;
-	const uint32_t first = WARMUP + samples;
+	uint64_t random = (UINT64_C(0x9e3779b97f4a7c15) ^ run->seed) | 1;
 	int ret = 0;
 
 	for (uint32_t n = 1; ret == 0 && n <= PROBE_EVENTS_MAX; n++) {
-		if (n > first && enough_reads(run, c, samples))
+		if (n > WARMUP + samples && enough_reads(run, c, samples))
 			break;
 		nap(bench_to_ns(run, gap_ticks(run, &random)));
-		ret = send_event(run, c, n, n <= WARMUP, n <= first ? &sent[n - 1] : &unused);
+		ret = send_event(run, c, n, n <= WARMUP, &sent[n - 1]);
 	}
 	return ret;
 }
@@ -187,7 +185,7 @@ static int samples(struct bench_run *run, struct computing *c, struct series *ro
 {
 	static const uint32_t most = PROBE_EVENTS_MAX - WARMUP - 1;
 	uint32_t n = run->cfg->samples < most ? run->cfg->samples : most;
-	uint64_t *sent = calloc(WARMUP + n, sizeof(*sent));
+	uint64_t *sent = calloc(PROBE_EVENTS_MAX, sizeof(*sent));
 	int ret;
 
 	if (!sent)
