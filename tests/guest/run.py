@@ -206,7 +206,7 @@ def blk():
             s = g.stats["devices"][0]
             g.expect(s["inflight"] == 0 and s["errors"] == 5 and s["faults"] == 7, "statistics")
             g.expect(("io" in g.stats) == (io == "thread"), "statistics of the I/O thread")
-            # An answer that goes into the ring itself makes that malformed; how often it is looked at before the reset
+            # An answer that goes into the ring itself makes that malformed; whether it is looked at before the reset
             # that follows is not fixed.
             g = Guest("blk.elf", *mmio, "--io", io, "--cpus", str(cpus), "--rng", "off", "-d", f"{d.path},id=a-disk",
                       cmdline=f"cpus={cpus} how={how} own_ring=1")

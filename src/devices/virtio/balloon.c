@@ -55,17 +55,12 @@ static struct balloon *to_balloon(struct virtio_device *dev)
 	return (struct balloon *)((char *)dev - offsetof(struct balloon, dev));
 }
 
-static void fault(struct balloon *b)
-{
-	atomic_fetch_add_explicit(&b->dev.faults, 1, memory_order_relaxed);
-}
-
 static void give(struct balloon *b, uint64_t gpa, uint64_t len, _Atomic uint64_t *counter)
 {
 	void *host = dma_at(b->dev.dma, gpa, len);
 
 	if (!host) {
-		fault(b);
+		virtio_fault(&b->dev);
 		return;
 	}
 	b->release(b->release_ctx, host, len);
@@ -111,7 +106,7 @@ static void report(struct balloon *b, const struct vq_chain *c)
 
 		/* Guest memory begins at a page's start, so what is aligned here is there, too. */
 		if (at % BALLOON_PAGE || len % BALLOON_PAGE) {
-			fault(b);
+			virtio_fault(&b->dev);
 			continue;
 		}
 		b->release(b->release_ctx, c->iov[i].iov_base, len);

@@ -145,7 +145,7 @@ void virtio_log(struct virtio_device *dev, const char *format, ...)
 	dev->log(dev->log_ctx, text);
 }
 
-static void fault(struct virtio_device *dev)
+void virtio_fault(struct virtio_device *dev)
 {
 	atomic_fetch_add_explicit(&dev->faults, 1, memory_order_relaxed);
 }
@@ -157,7 +157,7 @@ void virtio_broken(struct virtio_device *dev, const char *what)
 	/* Once, however often it is looked at until the reset. */
 	if (old & VIRTIO_STATUS_NEEDS_RESET)
 		return;
-	fault(dev);
+	virtio_fault(dev);
 	virtio_log(dev, "the guest's driver has to reset it: %s", what);
 	if (old & VIRTIO_STATUS_DRIVER_OK)
 		dev->transport_ops->interrupt_config(dev->transport);
@@ -177,7 +177,7 @@ void virtio_features_accept(struct virtio_device *dev, uint32_t select, uint32_t
 	pthread_mutex_lock(&dev->lock);
 	features = atomic_load_explicit(&dev->features, memory_order_relaxed);
 	if (virtio_status(dev) & VIRTIO_STATUS_FEATURES_OK) {
-		fault(dev);
+		virtio_fault(dev);
 	} else if (select < 2) {
 		features &= ~(UINT64_C(0xffffffff) << 32 * select);
 		features |= (uint64_t)bits << 32 * select;
@@ -342,14 +342,14 @@ void virtio_set_status(struct virtio_device *dev, uint8_t status)
 	old = virtio_status(dev);
 	added = (uint8_t)(status & STATUS_DRIVERS & ~old);
 	if (atomic_load(&dev->resetting) || (old & ~status & STATUS_DRIVERS))
-		fault(dev); /* bits are cleared by reset alone */
+		virtio_fault(dev); /* bits are cleared by reset alone */
 	if (atomic_load(&dev->resetting))
 		added = 0;
 	if ((added & VIRTIO_STATUS_FEATURES_OK) && !features_ok(dev))
 		added &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
 	if ((added & VIRTIO_STATUS_DRIVER_OK) && !((old | added) & VIRTIO_STATUS_FEATURES_OK)) {
 		added &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
-		fault(dev);
+		virtio_fault(dev);
 	}
 	atomic_fetch_or(&dev->status, added);
 	if (added & VIRTIO_STATUS_DRIVER_OK) {
@@ -423,7 +423,7 @@ static struct virtio_queue_state *setup_begin(struct virtio_device *dev, unsigne
 	if (q && !q->vq.enabled && !atomic_load(&dev->resetting) &&
 	    !(virtio_status(dev) & VIRTIO_STATUS_DRIVER_OK))
 		return q;
-	fault(dev);
+	virtio_fault(dev);
 	pthread_mutex_unlock(&dev->lock);
 	return NULL;
 }
@@ -482,7 +482,7 @@ void virtio_queue_disable(struct virtio_device *dev, unsigned int index)
 
 	pthread_mutex_lock(&dev->lock);
 	if (!q || atomic_load(&dev->resetting) || (virtio_status(dev) & VIRTIO_STATUS_DRIVER_OK)) {
-		fault(dev);
+		virtio_fault(dev);
 	} else {
 		pthread_mutex_lock(&q->vq.lock);
 		vq_reset(&q->vq);

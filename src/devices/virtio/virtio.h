@@ -200,7 +200,9 @@ void virtio_request_begin(struct virtio_device *dev);
 void virtio_request_end(struct virtio_device *dev);
 /* The configuration has changed; lock held. Raises the generation and interrupts. */
 void virtio_config_changed(struct virtio_device *dev);
-/* The driver has done what it must not: NEEDS_RESET, one message, an interrupt. Any thread, any
+/* The driver has done what it must not, and it is counted. Any thread, any lock. */
+void virtio_fault(struct virtio_device *dev);
+/* The same, and the device cannot go on: NEEDS_RESET, one message, an interrupt. Any thread, any
  * lock; within the time in which a reset would wait: a queue's lock held, or a request in flight.
  */
 void virtio_broken(struct virtio_device *dev, const char *what);

@@ -193,7 +193,7 @@ static void take_packet(struct vsock *vs, struct vq_chain *chain)
 	if (iov_read(iov, count, 0, &h, sizeof(h)) < sizeof(h) ||
 	    h.len > chain->out_len - sizeof(h) || (h.len && h.op != VSOCK_OP_RW) ||
 	    h.src_cid != vs->cid) {
-		atomic_fetch_add(&vs->dev.faults, 1);
+		virtio_fault(&vs->dev);
 		return;
 	}
 	if (h.dst_cid != VSOCK_CID_HOST)
