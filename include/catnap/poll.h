@@ -240,9 +240,10 @@ struct catnap_halt_stats {
 	uint64_t halt_successful_poll; /**< of those, the ones that did not sleep */
 	uint64_t halt_poll_invalid;
 	uint64_t halt_wakeup;	       /**< halts ended by a wake-up (not by the deadline) */
-	uint64_t halt_poll_success_ns; /**< time polled in halts that did not sleep */
-	/** Time polled in halts that then slept; without what lies in gaps of 20 us and more, in
-	 * which others had the processor. That is part of halt_wait_ns. */
+	/** Time polled in halts that did not sleep; without what lies in gaps of 20 us and more, in
+	 * which others had the processor. */
+	uint64_t halt_poll_success_ns;
+	/** The same in halts that then slept. The gaps are part of halt_wait_ns. */
 	uint64_t halt_poll_fail_ns;
 	uint64_t halt_wait_ns; /**< time slept */
 	uint64_t halt_poll_success_hist[CATNAP_HIST_BUCKETS];

@@ -123,7 +123,8 @@ struct cell {
 	/* What each vCPU's policy had learned at the end of the last round; contexts 0: nothing. */
 	struct catnap_policy_stats learned[BENCH_VCPUS];
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
-	uint64_t vain_ns;		  /* polled in halts that slept in the end */
+	uint64_t polled_ns;		  /* in all halts */
+	uint64_t vain_ns;		  /* of that, in halts that slept in the end */
 	uint64_t missed;		  /* neighbour: events that found the last one unhandled */
 	uint64_t kicks, futex_wakes;	  /* wakes that cost a system call */
 	bool has_cpu;
@@ -243,8 +244,9 @@ double cell_progress(const struct cell *c);
  * another workload. And of one processor. */
 double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c);
 double cell_hog_percent(const struct cell *c);
-/* Of one processor. */
+/* Of one processor: what the vCPUs took, and what of that they polled. */
 double cell_cpu_percent(const struct cell *c);
+double cell_polled_percent(const struct cell *c);
 void host_cpu_model(char *model, size_t size);
 
 /* bench_report.c */

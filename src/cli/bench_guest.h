@@ -25,7 +25,7 @@ struct guest {
 
 /* What a guest has used since it started, and when that was. */
 struct usage {
-	uint64_t cpu_ns, wall_ns, kicks, futex_wakes, vain_ns;
+	uint64_t cpu_ns, wall_ns, kicks, futex_wakes, polled_ns, vain_ns;
 };
 
 /* This thread's processors, to be given back. */

@@ -74,7 +74,7 @@ static void element(FILE *out, const char *tag, const char *class, const char *s
 
 /* -- tables ----------------------------------------------------------------------------------- */
 
-#define MAX_COLUMNS 9
+#define MAX_COLUMNS 10
 
 /* One mode's, with the columns' names: what there is depends on the workload. */
 struct row {
@@ -157,6 +157,7 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 		add_number(&row, "hog %", 1, 100 * cell_progress(c));
 		add_number(&row, "hog CPU %", 1, cell_hog_percent(c));
 		add_number(&row, "vCPUs %", 1, cell_cpu_percent(c));
+		add_number(&row, "polled %", 2, cell_polled_percent(c));
 		add_number(&row, "events/s", 0,
 			   c->wall_ns ? (double)c->events * 1e9 / (double)c->wall_ns : 0);
 		add_quantile(&row, "p50", c, 0.5);

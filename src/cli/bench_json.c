@@ -17,6 +17,7 @@ static void add_neighbour(struct json_object *o, struct cell *c)
 			       json_object_new_double(100 * cell_progress(c)));
 	json_object_object_add(o, "hog_cpu_percent", json_object_new_double(cell_hog_percent(c)));
 	json_object_object_add(o, "cpu_percent", json_object_new_double(cell_cpu_percent(c)));
+	json_object_object_add(o, "polled_percent", json_object_new_double(cell_polled_percent(c)));
 	add_u64(o, "events", c->events);
 	add_u64(o, "missed", c->missed);
 }

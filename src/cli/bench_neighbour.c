@@ -108,6 +108,7 @@ static void add_usage(struct usage *sum, const struct usage *u)
 	sum->cpu_ns += u->cpu_ns;
 	sum->kicks += u->kicks;
 	sum->futex_wakes += u->futex_wakes;
+	sum->polled_ns += u->polled_ns;
 	sum->vain_ns += u->vain_ns;
 }
 

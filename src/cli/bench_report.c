@@ -21,8 +21,8 @@ static void heading(FILE *out, const struct cell *c)
 		fprintf(out, NAME " %9s %9s %8s\n", "mode", "KiB", "max", "ratio");
 		break;
 	case BENCH_NEIGHBOUR:
-		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %8s %9s\n", "mode", "hog %",
-			"hog cpu %", "vCPUs %", "events/s", "p50 us", "p99", "ratio", "cpu ratio");
+		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %9s %8s %9s\n", "mode",
+			"hog %", "hog cpu %", "vCPUs %", "polled %", "events/s", "p50 us", "p99", "ratio", "cpu ratio");
 		break;
 	case BENCH_MIX:
 		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %8s\n", "mode", "p50 us", "p90", "p99",
@@ -92,6 +92,7 @@ static void row(FILE *out, struct cell *cells, size_t n, struct cell *c)
 		number(out, true, 100 * cell_progress(c));
 		number(out, true, cell_hog_percent(c));
 		number(out, true, cell_cpu_percent(c));
+		number(out, true, cell_polled_percent(c));
 		number(out, true, (double)c->events * 1e9 / (double)c->wall_ns);
 		number(out, c->latency.n, (double)series_quantile(&c->latency, 0.5) / 1e3);
 		number(out, c->latency.n, (double)series_quantile(&c->latency, 0.99) / 1e3);
@@ -133,8 +134,8 @@ void report_table(FILE *out, const struct bench_results *r)
 			"guest's handler to its doorbell\n");
 	if (among(r, BENCH_NEIGHBOUR))
 		fprintf(out,
-			"hog: its progress, of what it makes alone; hog cpu, vCPUs: of one "
-			"processor; neighbour's ratio: the\nhog's progress to that beside %s; "
+			"hog: its progress, of what it makes alone; hog cpu, vCPUs, polled: "
+			"of one processor; neighbour's ratio: the\nhog's progress to that beside %s; "
 			"cpu ratio: the same of its processor time\n",
 			baseline_name(BENCH_NEIGHBOUR));
 	if (among(r, BENCH_MIX))

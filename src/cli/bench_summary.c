@@ -198,6 +198,11 @@ double cell_cpu_percent(const struct cell *c)
 	return c->wall_ns ? 100.0 * (double)c->cpu_ns / (double)c->wall_ns : 0;
 }
 
+double cell_polled_percent(const struct cell *c)
+{
+	return c->wall_ns ? 100.0 * (double)c->polled_ns / (double)c->wall_ns : 0;
+}
+
 void host_cpu_model(char *model, size_t size)
 {
 	FILE *f = fopen("/proc/cpuinfo", "re");

@@ -104,6 +104,7 @@ struct usage guest_usage(const struct guest *g)
 
 		catnap_vm_get_stats(g->vm, i, &s);
 		u.cpu_ns += s.cpu_ns;
+		u.polled_ns += s.halt.halt_poll_success_ns + s.halt.halt_poll_fail_ns;
 		u.vain_ns += s.halt.halt_poll_fail_ns;
 		u.kicks += s.halt.kicks_sent;
 		u.futex_wakes += s.halt.futex_wakes;
@@ -116,6 +117,7 @@ void cell_account(struct cell *c, const struct usage *before, const struct usage
 {
 	c->cpu_ns += after->cpu_ns - before->cpu_ns;
 	c->wall_ns += after->wall_ns - before->wall_ns;
+	c->polled_ns += after->polled_ns - before->polled_ns;
 	c->vain_ns += after->vain_ns - before->vain_ns;
 	c->kicks += after->kicks - before->kicks;
 	c->futex_wakes += after->futex_wakes - before->futex_wakes;

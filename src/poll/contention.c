@@ -11,13 +11,16 @@
 #define OFFER_NS     4000000
 #define PAUSE_MIN_NS 1000000
 #define PAUSE_MAX_NS 1000000000
+#define PAUSE_GROWS  4
 /* Others may take so much at a time, and 1/16 of the time in the long run, before polls are put
  * off. The threads of the kernel that every host has stay far below that: they take some 50 us
  * each, some ten times a second. A task that computes takes its slice, which is longer. */
 #define TAKEN_MAX_NS 500000
 #define TAKEN_SHARE  16
-/* Polling for so many pauses without being cut short again: it is over. */
+/* Polling for so many pauses and offers without being cut short again: half of it is forgotten. (An
+ * offer is not always taken: who has had less than his share may be told to go on.) */
 #define CALM_PAUSES 4
+#define CALM_OFFERS 8
 
 static long involuntary_switches(void)
 {
@@ -39,12 +42,29 @@ void contention_init(struct contention *c, const struct clock *clock)
 
 void contention_pause(struct contention *c, uint64_t now)
 {
-	bool again = c->pause && now - c->resume < CALM_PAUSES * c->pause;
+	uint64_t calm = now > c->resume ? now - c->resume : 0;
 
-	c->pause = again ? c->pause * 2 : c->pause_min;
+	while (c->pause) {
+		uint64_t enough = CALM_PAUSES * c->pause;
+
+		if (enough < CALM_OFFERS * c->every)
+			enough = CALM_OFFERS * c->every;
+		if (calm < enough)
+			break;
+		calm -= enough;
+		c->pause = c->pause > c->pause_min ? c->pause / 2 : 0;
+	}
+	c->pause = c->pause ? c->pause * PAUSE_GROWS : c->pause_min;
 	if (c->pause > c->pause_max)
 		c->pause = c->pause_max;
 	c->resume = now + c->pause;
+	c->next_offer = c->resume; /* are they still there? */
+}
+
+void contention_hold(struct contention *c, uint64_t now)
+{
+	if (c->resume < now)
+		c->resume = now;
 }
 
 void contention_taken(struct contention *c, uint64_t now, uint64_t ticks)

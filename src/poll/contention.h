@@ -5,7 +5,8 @@
  * looks at the clock, if the kernel has counted an involuntary context switch of this thread since
  * the last such gap; and, once in a few milliseconds of polling, to offer the processor
  * (sched_yield) and see whether somebody takes it. Either ends the poll. If they have taken more
- * than a little, there are no others for a while: the pause doubles while that goes on.
+ * than a little, there are no others for a while: each
+ * pause is four times as long as the one before while that goes on, and a time without halves it.
  *
  * The owner's alone. Times are in ticks of its clock.
  */
@@ -41,6 +42,10 @@ static inline bool contention_may_poll(struct contention *c, uint64_t now)
 
 /* Somebody wanted it at @now: no polls for a while. */
 void contention_pause(struct contention *c, uint64_t now);
+
+/* There have been no polls until @now, for another reason: that nobody cut them short says nothing.
+ */
+void contention_hold(struct contention *c, uint64_t now);
 
 /* Others had it for so long, until @now. */
 void contention_taken(struct contention *c, uint64_t now, uint64_t ticks);

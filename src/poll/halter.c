@@ -326,6 +326,7 @@ static bool pressed(struct catnap_halter *h, uint64_t now)
 	if (__builtin_expect(sign == PRESSURE_NONE, 1))
 		return false;
 	stat_add(sign == PRESSURE_THROTTLED ? &h->stats.throttled : &h->stats.pressure, 1);
+	contention_hold(&h->contention, now);
 	return true;
 }
 
@@ -340,6 +341,7 @@ struct halt {
 	uint64_t deadline, start, end; /* ticks; end: of the window */
 	uint64_t polled, slept_from;   /* ticks; polled: without the gaps */
 	uint64_t gaps;		       /* ticks within the present poll in which others ran */
+	uint64_t others;	       /* the same within all polls that have ended */
 	uint64_t reserved_ns;	       /* of the budget, for the present poll */
 	uint32_t cpu_max;
 	bool watch; /* for others that want the processor */
@@ -423,6 +425,7 @@ static int sleep_now(struct catnap_halter *h, struct halt *halt)
 static void add_polled(struct halt *halt, uint64_t from, uint64_t now)
 {
 	halt->polled += now - from - halt->gaps;
+	halt->others += halt->gaps;
 }
 
 /*
@@ -552,8 +555,8 @@ static void learn(struct catnap_halter *h)
 /* The policy learns from the halt, or is going to, and it is counted. */
 static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 {
-	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
-		 arrival = ns;
+	uint64_t ticks = clock_now(&h->clock) - halt->start;
+	uint64_t ns = clock_ticks_to_ns(&h->clock, ticks), arrival = ns;
 	struct halt_record *r = &halt->r;
 	struct catnap_halt result = {
 		.halt_ns = ns, .waited = r->waited, .valid = r->valid, .allowed = allowed};
@@ -561,6 +564,7 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 	if (r->waited && !halt->woken_polling && *halt->cause != CATNAP_CAUSE_TIMER)
 		arrival = learn_price(h, halt->start,
 				      clock_ticks_to_ns(&h->clock, halt->slept_from), ns);
+	price_halted(&h->price, r->waited);
 	if (policy_is_adaptive(&h->policy)) {
 		h->lesson.halt = result;
 		h->lesson.arrival_ns = arrival;
@@ -572,7 +576,8 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 
 	r->cause = *halt->cause;
 	if (r->attempted)
-		r->poll_ns = r->waited ? clock_ticks_to_ns(&h->clock, halt->polled) : ns;
+		r->poll_ns = clock_ticks_to_ns(&h->clock,
+					       r->waited ? halt->polled : ticks - halt->others);
 	if (r->waited)
 		r->wait_ns = ns - r->poll_ns;
 	stats_count(&h->stats, r);
@@ -595,7 +600,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	}
 	learn(h);
 	query.inflight = h->ring.armed + h->ring.inflight;
-	query.price_ns = price_get(&h->price);
+	query.price_ns = price_believed(&h->price);
 	halt.start = now = clock_now(&h->clock);
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;

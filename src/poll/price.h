@@ -21,7 +21,11 @@ struct price {
 	_Atomic uint32_t ns; /* 0: not measured yet */
 	uint32_t seen;	     /* samples, up to a few */
 	bool by_timer;	     /* only timed sleeps have been seen so far */
+	uint32_t unslept;    /* halts in a row that have not slept, up to PRICE_DOUBT_HALTS */
 };
+
+/* After so many halts in a row without a sleep, half of the price is believed. */
+#define PRICE_DOUBT_HALTS 1024
 
 /* A wake-up took @ns. @timer: it was a timer's, whose own lateness is in that; such samples serve
  * only as long as there are no others. */
@@ -30,6 +34,27 @@ void price_add(struct price *p, uint64_t ns, bool timer);
 static inline uint32_t price_get(const struct price *p)
 {
 	return atomic_load_explicit(&p->ns, memory_order_relaxed);
+}
+
+/*
+ * What to decide by: the price, or less the longer nobody has slept, down to half of it. Who never
+ * sleeps never learns that it costs less than it did, and would go on polling for what is no
+ * longer worth it; so what is just worth it is now and then slept through. The owner's alone.
+ */
+static inline uint32_t price_believed(const struct price *p)
+{
+	uint64_t ns = price_get(p);
+
+	return (uint32_t)(ns - ns * p->unslept / (2 * PRICE_DOUBT_HALTS));
+}
+
+/* A halt has ended, and has slept or not. The owner's alone. */
+static inline void price_halted(struct price *p, bool slept)
+{
+	if (slept)
+		p->unslept = 0;
+	else if (p->unslept < PRICE_DOUBT_HALTS)
+		p->unslept++;
 }
 
 /*

@@ -222,7 +222,11 @@ class Bench(unittest.TestCase):
             self.assertTrue(0 < run["hog_cpu_percent"] < 101, run)
             self.assertGreater(run["events"], 0)
             self.assertEqual(run["samples"], run["events"])
+            self.assertLessEqual(run["polled_percent"], 101 * run["vcpus"])
+            if run["mode"] == "user:always":
+                self.assertGreater(run["polled_percent"], 0)
             if run["mode"] == "user:off":
+                self.assertEqual(run["polled_percent"], 0)
                 self.assertEqual(run["ratio_progress"], 1)
                 self.assertEqual(run["ratio_hog_cpu"], 1)
 

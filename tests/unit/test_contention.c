@@ -22,19 +22,59 @@ static void pauses(void **state)
 
 	contention_init(&c, &ns_clock);
 	assert_true(contention_may_poll(&c, now));
-	/* While it goes on they double. */
+	/* While it goes on each is four times as long. */
 	for (int i = 0; i < 20; i++) {
 		contention_pause(&c, now);
 		assert_false(contention_may_poll(&c, now));
 		assert_false(contention_may_poll(&c, now + pause - 1));
 		assert_true(contention_may_poll(&c, now + pause));
 		now += pause + pause / 2;
-		pause = pause * 2 < 1000 * MS ? pause * 2 : 1000 * MS;
+		pause = pause * 4 < 1000 * MS ? pause * 4 : 1000 * MS;
 	}
-	/* After a time without, they begin anew. */
-	now += 10000ull * MS;
+	/* Four of them without, or eight offers: one half is forgotten. */
+	contention_init(&c, &ns_clock);
+	for (int i = 0; i < 4; i++) {
+		contention_pause(&c, now);
+		now = c.resume;
+	}
+	assert_int_equal(c.pause, 64 * MS);
+	now += 4 * 64 * MS;
 	contention_pause(&c, now);
-	assert_true(contention_may_poll(&c, now + MS));
+	assert_int_equal(c.pause, 128 * MS);
+	contention_init(&c, &ns_clock);
+	contention_pause(&c, now);
+	contention_pause(&c, c.resume + 32 * MS - 1);
+	assert_int_equal(c.pause, 4 * MS);
+	contention_pause(&c, c.resume + 32 * MS);
+	assert_int_equal(c.pause, 8 * MS);
+	/* After a pause the processor is offered at once. */
+	assert_true(c.next_offer == c.resume);
+	/* After a longer time without, they begin anew. */
+	now = c.resume + 10000ull * MS;
+	contention_pause(&c, now);
+	assert_int_equal(c.pause, MS);
+}
+
+/* Where nobody could poll, for another reason, nothing is forgotten. */
+static void held(void **state)
+{
+	struct contention c;
+	uint64_t now = 77;
+
+	contention_init(&c, &ns_clock);
+	contention_hold(&c, now);
+	assert_true(contention_may_poll(&c, now));
+	for (int i = 0; i < 4; i++) {
+		contention_pause(&c, now);
+		contention_hold(&c, now); /* ends no pause */
+		assert_false(contention_may_poll(&c, now));
+		now = c.resume;
+	}
+	now += 10000ull * MS;
+	contention_hold(&c, now);
+	assert_true(contention_may_poll(&c, now));
+	contention_pause(&c, now + MS);
+	assert_int_equal(c.pause, 256 * MS);
 }
 
 /* What others take now and then is no reason to stop; what they take all the time is, and a slice
@@ -87,8 +127,8 @@ static void looks(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(taken),
-					   cmocka_unit_test(looks)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(held),
+					   cmocka_unit_test(taken), cmocka_unit_test(looks)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "poll/policy.h"
 #include "poll/price.h"
 
 static void follows(void **state)
@@ -70,6 +71,52 @@ static void arrivals(void **state)
 	assert_false(known);
 }
 
+/* Halts of @halt ns under policy adaptive, where a sleep costs @late ns. How many of them slept. */
+static int live(struct catnap_policy *policy, struct price *p, int halts, uint64_t halt,
+		uint64_t late)
+{
+	int slept = 0;
+
+	for (int i = 0; i < halts; i++) {
+		struct policy_query q = {
+			.allowed = true, .timer_ns = UINT64_MAX, .price_ns = price_believed(p)};
+		struct catnap_halt h = {.halt_ns = halt, .valid = true, .allowed = true};
+
+		h.waited = policy_begin(policy, &q) < halt;
+		if (h.waited) {
+			h.halt_ns += late;
+			price_add(p, late, false);
+		}
+		price_halted(p, h.waited);
+		policy_end(policy, &h, halt, false);
+		slept += h.waited;
+	}
+	return slept;
+}
+
+/* It is noticed that sleeps have become cheaper, also by who does not sleep any more. */
+static void doubted(void **state)
+{
+	struct catnap_halt_poll params;
+	struct catnap_policy *policy;
+	struct price p = {0};
+
+	catnap_halt_poll_init(&params);
+	assert_int_equal(catnap_policy_create(&params, &policy), 0);
+	/* For a while a sleep is worth 250 us, and then 100 us. */
+	assert_in_range(live(policy, &p, 1000, 200000, 100000), 0, 50);
+	live(policy, &p, 10000, 200000, 40000);
+	assert_in_range(price_get(&p), 38000, 42000);
+	assert_in_range(live(policy, &p, 1000, 200000, 40000), 990, 1000);
+	/* What is worth it is still polled for, and next to never tried otherwise. */
+	live(policy, &p, 1000, 45000, 40000);
+	assert_int_equal(live(policy, &p, 10000, 45000, 40000), 0);
+	live(policy, &p, 1000, 80000, 40000);
+	assert_in_range(live(policy, &p, 10000, 80000, 40000), 1, 50);
+	catnap_policy_destroy(&policy);
+	assert_null(policy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -77,6 +124,7 @@ int main(void)
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(timers),
 		cmocka_unit_test(arrivals),
+		cmocka_unit_test(doubted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
