@@ -196,13 +196,16 @@ struct catnap_policy_stats {
 	uint32_t policy;    /**< enum catnap_policy_kind */
 	uint64_t window_ns; /**< as in struct catnap_halt_stats */
 	uint32_t price_ns;  /**< the price of a sleep, C, as measured; 0: not yet, or no halter */
-	uint32_t worth_ns;  /**< what the policy takes a sleep to be worth: C, or price_ns of the
-			       parameters, and the bias; 0: not decided yet (adaptive) */
+	uint32_t worth_ns; /**< what the policy takes a sleep to be worth: C and cpu_ns, or price_ns
+			      of the parameters, and the bias; 0: not decided yet (adaptive) */
 	uint32_t relearned; /**< how often the halts have changed, and most was forgotten (adaptive)
 			     */
 	uint32_t contexts;  /**< entries that are filled: all of them with policy adaptive, else 0
 			     */
 	struct catnap_policy_context context[CATNAP_POLICY_CONTEXTS];
+	uint32_t cpu_ns; /**< the processor time that a sleep takes, the sleeper's and its waker's,
+			    as measured; 0: not yet, or no halter */
+	uint32_t reserved; /**< 0 */
 };
 
 /**
@@ -239,7 +242,7 @@ struct catnap_halt_stats {
 	uint64_t halt_attempted_poll;  /**< halts in which polling was on */
 	uint64_t halt_successful_poll; /**< of those, the ones that did not sleep */
 	uint64_t halt_poll_invalid;
-	uint64_t halt_wakeup;	       /**< halts ended by a wake-up (not by the deadline) */
+	uint64_t halt_wakeup; /**< halts ended by a wake-up (not by the deadline) */
 	/** Time polled in halts that did not sleep; without what lies in gaps of 20 us and more, in
 	 * which others had the processor. */
 	uint64_t halt_poll_success_ns;

@@ -394,9 +394,9 @@ static void one_run(struct bench *b, struct cell *c, uint32_t round)
 
 static void run_all(struct bench *b)
 {
-	/* Condition by condition; in each, rounds in which every mode has its turn, another one first
-	 * in each: what comes first in a process finds the host as it was left, and is not as the
-	 * others are. */
+	/* Condition by condition; in each, rounds in which every mode has its turn, another one
+	 * first in each: what comes first in a process finds the host as it was left, and is not as
+	 * the others are. */
 	for (size_t first = 0, last; first < b->n; first = last) {
 		for (last = first;
 		     last < b->n && cell_same_condition(&b->cells[first], &b->cells[last]);)

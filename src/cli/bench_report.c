@@ -21,8 +21,9 @@ static void heading(FILE *out, const struct cell *c)
 		fprintf(out, NAME " %9s %9s %8s\n", "mode", "KiB", "max", "ratio");
 		break;
 	case BENCH_NEIGHBOUR:
-		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %9s %8s %9s\n", "mode",
-			"hog %", "hog cpu %", "vCPUs %", "polled %", "events/s", "p50 us", "p99", "ratio", "cpu ratio");
+		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %9s %8s %9s\n", "mode", "hog %",
+			"hog cpu %", "vCPUs %", "polled %", "events/s", "p50 us", "p99", "ratio",
+			"cpu ratio");
 		break;
 	case BENCH_MIX:
 		fprintf(out, NAME " %9s %9s %9s %9s %9s %9s %8s\n", "mode", "p50 us", "p90", "p99",
@@ -135,7 +136,8 @@ void report_table(FILE *out, const struct bench_results *r)
 	if (among(r, BENCH_NEIGHBOUR))
 		fprintf(out,
 			"hog: its progress, of what it makes alone; hog cpu, vCPUs, polled: "
-			"of one processor; neighbour's ratio: the\nhog's progress to that beside %s; "
+			"of one processor; neighbour's ratio: the\nhog's progress to that beside "
+			"%s; "
 			"cpu ratio: the same of its processor time\n",
 			baseline_name(BENCH_NEIGHBOUR));
 	if (among(r, BENCH_MIX))

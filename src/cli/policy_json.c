@@ -17,6 +17,7 @@ struct json_object *policy_json(const struct catnap_policy_stats *s)
 
 	add_window(o, s->window_ns);
 	add_u64(o, "price_ns", s->price_ns);
+	add_u64(o, "cpu_ns", s->cpu_ns);
 	add_u64(o, "worth_ns", s->worth_ns);
 	add_u64(o, "relearned", s->relearned);
 	for (uint32_t i = 0; i < s->contexts; i++) {

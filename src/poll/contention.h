@@ -5,8 +5,8 @@
  * looks at the clock, if the kernel has counted an involuntary context switch of this thread since
  * the last such gap; and, once in a few milliseconds of polling, to offer the processor
  * (sched_yield) and see whether somebody takes it. Either ends the poll. If they have taken more
- * than a little, there are no others for a while: each
- * pause is four times as long as the one before while that goes on, and a time without halves it.
+ * than a little, there are no others for a while: each pause is four times as long as the one
+ * before while that goes on, and a time without halves it.
  *
  * The owner's alone. Times are in ticks of its clock.
  */

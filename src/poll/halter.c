@@ -53,11 +53,13 @@ static void futex_wake(_Atomic uint32_t *word)
 
 bool halter_wake_from(struct catnap_halter *h, uint32_t from)
 {
+	uint64_t sent;
 	int fd;
 
 	if (!atomic_compare_exchange_strong(&h->state, &from, HALTER_VMM))
 		return false;
-	atomic_store_explicit(&h->wake_sent, clock_now(&h->clock), memory_order_relaxed);
+	sent = clock_now(&h->clock);
+	atomic_store_explicit(&h->wake_sent, sent, memory_order_relaxed);
 	/* Of the sleep that was just ended: before the exchange it might be an earlier one's. If
 	 * the owner has moved on since, it is awake already. */
 	fd = atomic_load_explicit(&h->wake_fd, memory_order_relaxed);
@@ -70,6 +72,7 @@ bool halter_wake_from(struct catnap_halter *h, uint32_t from)
 	} else {
 		futex_wake(&h->state);
 	}
+	atomic_store_explicit(&h->wake_took, clock_now(&h->clock) - sent, memory_order_relaxed);
 	return true;
 }
 
@@ -157,9 +160,17 @@ static void learn_lead(struct catnap_halter *h, uint64_t late)
 		h->wake_lead = h->wake_lead < down ? 0 : h->wake_lead - down;
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec ts = {0};
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 /* One system call's worth of sleep, @ns at most (UINT64_MAX: no limit). @state was published.
  * 0 or -errno; -ETIMEDOUT: the time is over. */
-static int sleep_once(struct catnap_halter *h, uint32_t state, uint64_t ns)
+static int sleep_unmeasured(struct catnap_halter *h, uint32_t state, uint64_t ns)
 {
 	struct timespec ts, *deadline = NULL;
 
@@ -177,6 +188,21 @@ static int sleep_once(struct catnap_halter *h, uint32_t state, uint64_t ns)
 		deadline = &ts;
 	}
 	return futex_wait(&h->state, state, deadline) == 0 ? 0 : -errno;
+}
+
+/* The same, and now and then what it takes is measured. */
+static int sleep_once(struct catnap_halter *h, uint32_t state, uint64_t ns)
+{
+	uint64_t from;
+	int ret;
+
+	if (!price_samples(&h->price))
+		return sleep_unmeasured(h, state, ns);
+	from = thread_cpu_ns();
+	ret = sleep_unmeasured(h, state, ns);
+	if (ret == 0 || ret == -ETIMEDOUT)
+		price_add_sleeper(&h->price, thread_cpu_ns() - from);
+	return ret;
 }
 
 /* Publishes how it sleeps. */
@@ -306,6 +332,7 @@ static uint64_t learn_price(struct catnap_halter *h, uint64_t start, uint64_t po
 			    uint64_t halt_ns)
 {
 	uint64_t sent = atomic_load_explicit(&h->wake_sent, memory_order_relaxed), arrival;
+	uint64_t took = atomic_load_explicit(&h->wake_took, memory_order_relaxed);
 	bool known;
 
 	arrival = price_arrival(
@@ -313,6 +340,8 @@ static uint64_t learn_price(struct catnap_halter *h, uint64_t start, uint64_t po
 		sent > start ? (int64_t)clock_ticks_to_ns(&h->clock, sent - start) : -1, &known);
 	if (known)
 		price_add(&h->price, halt_ns - arrival, false);
+	if (known && took)
+		price_add_waker(&h->price, clock_ticks_to_ns(&h->clock, took));
 	return arrival;
 }
 
@@ -341,7 +370,6 @@ struct halt {
 	uint64_t deadline, start, end; /* ticks; end: of the window */
 	uint64_t polled, slept_from;   /* ticks; polled: without the gaps */
 	uint64_t gaps;		       /* ticks within the present poll in which others ran */
-	uint64_t others;	       /* the same within all polls that have ended */
 	uint64_t reserved_ns;	       /* of the budget, for the present poll */
 	uint32_t cpu_max;
 	bool watch; /* for others that want the processor */
@@ -388,15 +416,16 @@ static inline bool poll_window(struct catnap_halter *h, struct halt *halt,
 {
 	halt->gaps = 0;
 	for (;;) {
+		bool woken = look(h, halt->cause) == LOOK_WOKEN;
 		uint64_t last = *now;
 
-		if (look(h, halt->cause) == LOOK_WOKEN)
-			return true;
-		if (group)
+		if (group && !woken)
 			look_for_others(h);
 		*now = clock_now(&h->clock);
 		if (__builtin_expect(*now - last >= h->contention.gap, 0))
 			halt->gaps += *now - last;
+		if (woken)
+			return true;
 		if (*now >= halt->deadline) {
 			*halt->cause = CATNAP_CAUSE_TIMER;
 			return true;
@@ -425,7 +454,6 @@ static int sleep_now(struct catnap_halter *h, struct halt *halt)
 static void add_polled(struct halt *halt, uint64_t from, uint64_t now)
 {
 	halt->polled += now - from - halt->gaps;
-	halt->others += halt->gaps;
 }
 
 /*
@@ -555,8 +583,8 @@ static void learn(struct catnap_halter *h)
 /* The policy learns from the halt, or is going to, and it is counted. */
 static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 {
-	uint64_t ticks = clock_now(&h->clock) - halt->start;
-	uint64_t ns = clock_ticks_to_ns(&h->clock, ticks), arrival = ns;
+	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
+		 arrival = ns;
 	struct halt_record *r = &halt->r;
 	struct catnap_halt result = {
 		.halt_ns = ns, .waited = r->waited, .valid = r->valid, .allowed = allowed};
@@ -576,8 +604,7 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 
 	r->cause = *halt->cause;
 	if (r->attempted)
-		r->poll_ns = clock_ticks_to_ns(&h->clock,
-					       r->waited ? halt->polled : ticks - halt->others);
+		r->poll_ns = clock_ticks_to_ns(&h->clock, halt->polled);
 	if (r->waited)
 		r->wait_ns = ns - r->poll_ns;
 	stats_count(&h->stats, r);
@@ -601,6 +628,7 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	learn(h);
 	query.inflight = h->ring.armed + h->ring.inflight;
 	query.price_ns = price_believed(&h->price);
+	query.cpu_ns = price_cpu(&h->price);
 	halt.start = now = clock_now(&h->clock);
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;
@@ -802,5 +830,7 @@ int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats 
 
 	if (ret == 0)
 		stats->price_ns = price_get(&h->price);
+	if (ret == 0 && stats->size > offsetof(struct catnap_policy_stats, cpu_ns))
+		stats->cpu_ns = price_cpu(&h->price);
 	return ret;
 }

@@ -79,6 +79,8 @@ struct catnap_halter {
 	/* When the last wake that has ended a sleep was sent, in ticks; relaxed, a hint: the owner
 	 * believes it if it lies within the sleep. */
 	_Atomic uint64_t wake_sent;
+	/* How long a waker's system call took; of the last wake, or the one before. */
+	_Atomic uint64_t wake_took;
 
 	/* Constant after creation. */
 	_Alignas(64) struct clock clock;

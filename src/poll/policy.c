@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "poll/policy.h"
+#include "poll/price.h"
 #include "sized.h"
 
 _Static_assert(CATNAP_POLICY_CONTEXTS == ADAPTIVE_CONTEXTS, "one entry for each");
@@ -145,25 +146,23 @@ static uint64_t always_window(const struct catnap_policy *p)
 
 /* ---- adaptive: the learner is adaptive.c; here is what is known besides the past ---- */
 
-/* What a sleep costs until it has been measured. */
-#define PRICE_GUESS_NS 50000
 /* After so many halts that the timer has ended, nothing else is expected. */
 #define QUIET_HALTS	 8
 #define LATENCY_PRICE_NS 300000
 
 /*
- * What is measured is how late a sleeper is. It costs processor time, too, half as much: the way
- * into the sleep and back, and the waker's system call. That half, and being late counted twice,
- * is what a sleep is worth; twice, because then nobody has to choose between this policy and the
- * kernel's for the sake of latency. See docs/policy.md for both measurements.
+ * A sleeper is late, which counts a little more than twice (then nobody has to choose between this
+ * policy and the kernel's for the sake of latency), and it takes processor time: the way into the
+ * sleep and back, and the waker's system call. Until that has been measured it is taken to be half
+ * of the lateness. See docs/policy.md.
  */
-static uint64_t measured_price(uint64_t late_ns, uint32_t bias)
+static uint64_t measured_price(uint64_t late_ns, uint64_t cpu_ns, uint32_t bias)
 {
-	if (bias == CATNAP_BIAS_LATENCY)
-		return 12 * late_ns + late_ns / 2;
 	if (bias == CATNAP_BIAS_POWER)
 		return late_ns * 3 / 8;
-	return 2 * late_ns + late_ns / 2;
+	if (!cpu_ns)
+		cpu_ns = late_ns / 2;
+	return (bias == CATNAP_BIAS_LATENCY ? 12 * late_ns : late_ns * 9 / 4) + cpu_ns;
 }
 
 static uint64_t given_price(uint64_t price_ns, uint32_t bias)
@@ -181,7 +180,7 @@ static uint32_t adaptive_price(const struct catnap_policy *p, const struct polic
 	uint64_t price;
 
 	if (!given && q->price_ns)
-		price = measured_price(q->price_ns, bias);
+		price = measured_price(q->price_ns, q->cpu_ns, bias);
 	else
 		price = given_price(given ? given : PRICE_GUESS_NS, bias);
 	if (bias == CATNAP_BIAS_LATENCY && price < LATENCY_PRICE_NS)

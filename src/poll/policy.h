@@ -31,7 +31,8 @@ struct policy_query {
 	bool allowed;	   /* the guest has not switched host polling off */
 	uint64_t timer_ns; /* time to the vCPU's own timer; UINT64_MAX: none is armed */
 	uint32_t inflight; /* requests and event sources that may complete */
-	uint32_t price_ns; /* what a sleep has been measured to cost; 0: not known yet */
+	uint32_t price_ns; /* how late a sleeper has been measured to be; 0: not known yet */
+	uint32_t cpu_ns;   /* processor time that a sleep takes; 0: not known yet */
 };
 
 struct catnap_policy {

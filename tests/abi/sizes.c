@@ -45,6 +45,7 @@ int main(void)
 	FIELD(catnap_policy_stats, relearned);
 	FIELD(catnap_policy_stats, contexts);
 	FIELD(catnap_policy_stats, context);
+	FIELD(catnap_policy_stats, cpu_ns);
 	STRUCT(catnap_halt_stats);
 	FIELD(catnap_halt_stats, size);
 	FIELD(catnap_halt_stats, policy);

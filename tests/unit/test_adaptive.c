@@ -263,9 +263,11 @@ static void price(void **state)
 	make(&p, CATNAP_BIAS_BALANCED, 0);
 	assert_int_equal(policy_begin(&p, &q), 50 * US); /* a guess */
 	q.price_ns = 10 * US;
-	assert_int_equal(policy_begin(&p, &q), 25 * US);
+	assert_int_equal(policy_begin(&p, &q), 27500);
 	q.price_ns = 20 * US;
-	assert_int_equal(policy_begin(&p, &q), 50 * US); /* twice what is measured, and half */
+	assert_int_equal(policy_begin(&p, &q), 55 * US); /* late, and half of that in time */
+	q.cpu_ns = 7 * US;
+	assert_int_equal(policy_begin(&p, &q), 52 * US); /* the time is known, too */
 	make(&p, CATNAP_BIAS_BALANCED, 70 * US);
 	assert_int_equal(policy_begin(&p, &q), 70 * US); /* given */
 	make(&p, CATNAP_BIAS_POWER, 0);
@@ -273,7 +275,7 @@ static void price(void **state)
 	make(&p, CATNAP_BIAS_LATENCY, 0);
 	assert_int_equal(policy_begin(&p, &q), 300 * US);
 	q.price_ns = 50 * US;
-	assert_int_equal(policy_begin(&p, &q), 625 * US);
+	assert_int_equal(policy_begin(&p, &q), 607 * US);
 	q.price_ns = UINT32_MAX;
 	assert_int_equal(policy_begin(&p, &q), MAX);
 	q.allowed = false;

@@ -54,6 +54,29 @@ static void timers(void **state)
 	assert_int_equal(price_get(&p), 9000);
 }
 
+/* The processor time of both who take part. */
+static void processor_time(void **state)
+{
+	struct price p = {0};
+	int sampled = 0;
+
+	for (int i = 0; i < 10 * PRICE_SAMPLE; i++)
+		sampled += price_samples(&p);
+	assert_int_equal(sampled, 10);
+	assert_int_equal(price_cpu(&p), 0);
+	price_add(&p, 30000, false);
+	price_add_waker(&p, 9000); /* is not all */
+	assert_int_equal(price_cpu(&p), 0);
+	price_add_sleeper(&p, 20000);
+	assert_int_equal(price_cpu(&p), 29000);
+	for (int i = 0; i < 200; i++) {
+		price_add_sleeper(&p, i % 3 ? 10000 : PRICE_NONSENSE_NS + 1);
+		/* Preempted by the one who was woken. */
+		price_add_waker(&p, 80000000);
+	}
+	assert_in_range(price_cpu(&p), 39000, 42000);
+}
+
 static void arrivals(void **state)
 {
 	struct price p = {0};
@@ -103,28 +126,44 @@ static void doubted(void **state)
 
 	catnap_halt_poll_init(&params);
 	assert_int_equal(catnap_policy_create(&params, &policy), 0);
-	/* For a while a sleep is worth 250 us, and then 100 us. */
-	assert_in_range(live(policy, &p, 1000, 200000, 100000), 0, 50);
-	live(policy, &p, 10000, 200000, 40000);
+	/* For a while a sleep is worth a lot more than the halt, and then half of it. */
+	live(policy, &p, 100, 200000, 400000);
+	assert_in_range(live(policy, &p, 1000, 200000, 400000), 0, 5);
+	live(policy, &p, 20000, 200000, 40000);
 	assert_in_range(price_get(&p), 38000, 42000);
 	assert_in_range(live(policy, &p, 1000, 200000, 40000), 990, 1000);
 	/* What is worth it is still polled for, and next to never tried otherwise. */
 	live(policy, &p, 1000, 45000, 40000);
-	assert_int_equal(live(policy, &p, 10000, 45000, 40000), 0);
+	assert_in_range(live(policy, &p, 10000, 45000, 40000), 1, 5);
 	live(policy, &p, 1000, 80000, 40000);
 	assert_in_range(live(policy, &p, 10000, 80000, 40000), 1, 50);
 	catnap_policy_destroy(&policy);
 	assert_null(policy);
 }
 
+/* A first sample that was held up. */
+static void held_up(void **state)
+{
+	struct catnap_halt_poll params;
+	struct catnap_policy *policy;
+	struct price p = {0};
+
+	catnap_halt_poll_init(&params);
+	assert_int_equal(catnap_policy_create(&params, &policy), 0);
+	price_add(&p, 900000, false);
+	assert_int_equal(price_get(&p), 900000);
+	assert_in_range(live(policy, &p, 1000, 200000, 40000), 980, 1000);
+	assert_in_range(price_get(&p), 38000, 42000);
+	catnap_policy_destroy(&policy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(follows),
-		cmocka_unit_test(bounds),
-		cmocka_unit_test(timers),
-		cmocka_unit_test(arrivals),
-		cmocka_unit_test(doubted),
+		cmocka_unit_test(follows),  cmocka_unit_test(bounds),
+		cmocka_unit_test(timers),   cmocka_unit_test(processor_time),
+		cmocka_unit_test(arrivals), cmocka_unit_test(doubted),
+		cmocka_unit_test(held_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
