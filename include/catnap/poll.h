@@ -61,11 +61,13 @@ enum catnap_policy_kind {
 
 /** What policy adaptive weighs higher: waking up early, or the processor's time. */
 enum catnap_bias {
-	/** A sleep is worth 2.5 times what is measured, which is how late the sleeper is: that
-	 * twice, and the processor time of the sleep; or the price that is given. */
+	/** A sleep is worth 2 1/4 times what it makes the sleeper late, and its processor time,
+	 * both as measured; or the price that is given. */
 	CATNAP_BIAS_BALANCED = 0,
-	CATNAP_BIAS_LATENCY = 1, /**< 12.5 times; 8 times a given price; 300 us at least */
-	CATNAP_BIAS_POWER = 2,	 /**< 3/8; a quarter of a given price */
+	/** 12 times, and that time; 8 times a given price; 300 us at least. */
+	CATNAP_BIAS_LATENCY = 1,
+	/** 3/8 of what it makes the sleeper late; a quarter of a given price. */
+	CATNAP_BIAS_POWER = 2,
 };
 
 /** A good max_ns for policy adaptive: what it saves it from is not its own mistakes. */

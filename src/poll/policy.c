@@ -190,6 +190,22 @@ static uint32_t adaptive_price(const struct catnap_policy *p, const struct polic
 	return price < UINT32_MAX ? (uint32_t)price : UINT32_MAX;
 }
 
+/*
+ * A timer that is due within this is waited for. To sleep until shortly before it and spin the rest
+ * costs a sleep's processor time, some spinning and a little lateness: less than a sleep that
+ * anything may end, after which the wake-up is late in full.
+ */
+static uint32_t timer_price(const struct catnap_policy *p, const struct policy_query *q,
+			    uint32_t price)
+{
+	uint64_t timer = (uint64_t)q->price_ns + (q->cpu_ns ? q->cpu_ns : q->price_ns / 2);
+
+	if (param(&p->params.price_ns) || !q->price_ns ||
+	    param(&p->params.bias) != CATNAP_BIAS_BALANCED)
+		return price;
+	return timer < price ? (uint32_t)timer : price;
+}
+
 static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_query *q)
 {
 	uint32_t max = param(&p->params.max_ns), price = adaptive_price(p, q), window;
@@ -198,7 +214,7 @@ static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_q
 	p->timer_ns = q->timer_ns;
 	window = adaptive_begin(&p->adaptive, price, max);
 	window = trial_window(&p->trial, window, max);
-	if (q->timer_ns <= price) {
+	if (q->timer_ns <= timer_price(p, q, price)) {
 		/* To sleep would cost more than to wait for the timer, and make it late. */
 		if (window < q->timer_ns)
 			window = q->timer_ns < max ? (uint32_t)q->timer_ns : max;

@@ -373,6 +373,15 @@ static void timers(void **state)
 	/* Near timers are no news: nothing has come before them, and what of it? */
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(step(&p, q, 40 * US, 40 * US), 40 * US);
+	/* One for which a sleep would be less dear is not; it would be, for the sake of latency. */
+	q.cpu_ns = 20 * US;
+	q.timer_ns = 70 * US;
+	assert_int_equal(step(&p, q, 70 * US, 70 * US), 70 * US);
+	q.timer_ns = 71 * US;
+	assert_int_equal(step(&p, q, 71 * US, 71 * US), 0);
+	p.params.bias = CATNAP_BIAS_LATENCY;
+	assert_int_equal(step(&p, q, 71 * US, 71 * US), 71 * US);
+	p.params.bias = CATNAP_BIAS_BALANCED;
 	/* With timers in between, what comes from outside is learned all the same. */
 	q.timer_ns = 4000 * US;
 	for (int i = 0; i < 20; i++)
