@@ -193,14 +193,19 @@ bool cell_empty(const struct cell *c)
 	return c->failed || (c->workload == BENCH_NEIGHBOUR ? !c->progress.n : !c->latency.n);
 }
 
+static double percent_of_time(const struct cell *c, uint64_t ns)
+{
+	return c->wall_ns ? 100.0 * (double)ns / (double)c->wall_ns : 0;
+}
+
 double cell_cpu_percent(const struct cell *c)
 {
-	return c->wall_ns ? 100.0 * (double)c->cpu_ns / (double)c->wall_ns : 0;
+	return percent_of_time(c, c->cpu_ns);
 }
 
 double cell_polled_percent(const struct cell *c)
 {
-	return c->wall_ns ? 100.0 * (double)c->polled_ns / (double)c->wall_ns : 0;
+	return percent_of_time(c, c->polled_ns);
 }
 
 void host_cpu_model(char *model, size_t size)

@@ -21,12 +21,18 @@ struct clock {
 /* With the TSC's frequency as the hypervisor interface tells it (KVM_GET_TSC_KHZ); 0: find out. */
 void clock_init(struct clock *c, uint32_t tsc_khz);
 
-static inline uint64_t clock_monotonic_ns(void)
+/* One of those that cannot fail: of the system, or of the calling thread. */
+static inline uint64_t clock_read_ns(clockid_t id)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(id, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static inline uint64_t clock_monotonic_ns(void)
+{
+	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
 static inline uint64_t clock_now(const struct clock *c)

@@ -160,14 +160,6 @@ static void learn_lead(struct catnap_halter *h, uint64_t late)
 		h->wake_lead = h->wake_lead < down ? 0 : h->wake_lead - down;
 }
 
-static uint64_t thread_cpu_ns(void)
-{
-	struct timespec ts = {0};
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* One system call's worth of sleep, @ns at most (UINT64_MAX: no limit). @state was published.
  * 0 or -errno; -ETIMEDOUT: the time is over. */
 static int sleep_unmeasured(struct catnap_halter *h, uint32_t state, uint64_t ns)
@@ -198,10 +190,10 @@ static int sleep_once(struct catnap_halter *h, uint32_t state, uint64_t ns)
 
 	if (!price_samples(&h->price))
 		return sleep_unmeasured(h, state, ns);
-	from = thread_cpu_ns();
+	from = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 	ret = sleep_unmeasured(h, state, ns);
 	if (ret == 0 || ret == -ETIMEDOUT)
-		price_add_sleeper(&h->price, thread_cpu_ns() - from);
+		price_add_sleeper(&h->price, clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - from);
 	return ret;
 }
 
@@ -828,9 +820,10 @@ int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats 
 {
 	int ret = policy_get_stats(&h->policy, stats);
 
-	if (ret == 0)
-		stats->price_ns = price_get(&h->price);
-	if (ret == 0 && stats->size > offsetof(struct catnap_policy_stats, cpu_ns))
+	if (ret < 0)
+		return ret;
+	stats->price_ns = price_get(&h->price);
+	if (stats->size > offsetof(struct catnap_policy_stats, cpu_ns))
 		stats->cpu_ns = price_cpu(&h->price);
-	return ret;
+	return 0;
 }

@@ -150,19 +150,25 @@ static uint64_t always_window(const struct catnap_policy *p)
 #define QUIET_HALTS	 8
 #define LATENCY_PRICE_NS 300000
 
+/* The processor time of a sleep: the way into it and back, and the waker's system call. Until that
+ * has been measured it is taken to be half of the lateness. */
+static uint64_t sleep_cpu(const struct policy_query *q)
+{
+	return q->cpu_ns ? q->cpu_ns : q->price_ns / 2;
+}
+
 /*
  * A sleeper is late, which counts a little more than twice (then nobody has to choose between this
- * policy and the kernel's for the sake of latency), and it takes processor time: the way into the
- * sleep and back, and the waker's system call. Until that has been measured it is taken to be half
- * of the lateness. See docs/policy.md.
+ * policy and the kernel's for the sake of latency), and it takes processor time. See
+ * docs/policy.md.
  */
-static uint64_t measured_price(uint64_t late_ns, uint64_t cpu_ns, uint32_t bias)
+static uint64_t measured_price(const struct policy_query *q, uint32_t bias)
 {
+	uint64_t late = q->price_ns;
+
 	if (bias == CATNAP_BIAS_POWER)
-		return late_ns * 3 / 8;
-	if (!cpu_ns)
-		cpu_ns = late_ns / 2;
-	return (bias == CATNAP_BIAS_LATENCY ? 12 * late_ns : late_ns * 9 / 4) + cpu_ns;
+		return late * 3 / 8;
+	return (bias == CATNAP_BIAS_LATENCY ? 12 * late : late * 9 / 4) + sleep_cpu(q);
 }
 
 static uint64_t given_price(uint64_t price_ns, uint32_t bias)
@@ -180,7 +186,7 @@ static uint32_t adaptive_price(const struct catnap_policy *p, const struct polic
 	uint64_t price;
 
 	if (!given && q->price_ns)
-		price = measured_price(q->price_ns, q->cpu_ns, bias);
+		price = measured_price(q, bias);
 	else
 		price = given_price(given ? given : PRICE_GUESS_NS, bias);
 	if (bias == CATNAP_BIAS_LATENCY && price < LATENCY_PRICE_NS)
@@ -198,7 +204,7 @@ static uint32_t adaptive_price(const struct catnap_policy *p, const struct polic
 static uint32_t timer_price(const struct catnap_policy *p, const struct policy_query *q,
 			    uint32_t price)
 {
-	uint64_t timer = (uint64_t)q->price_ns + (q->cpu_ns ? q->cpu_ns : q->price_ns / 2);
+	uint64_t timer = q->price_ns + sleep_cpu(q);
 
 	if (param(&p->params.price_ns) || !q->price_ns ||
 	    param(&p->params.bias) != CATNAP_BIAS_BALANCED)

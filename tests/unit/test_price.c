@@ -94,6 +94,16 @@ static void arrivals(void **state)
 	assert_false(known);
 }
 
+static struct catnap_policy *adaptive(void)
+{
+	struct catnap_halt_poll params;
+	struct catnap_policy *policy = NULL;
+
+	catnap_halt_poll_init(&params);
+	assert_int_equal(catnap_policy_create(&params, &policy), 0);
+	return policy;
+}
+
 /* Halts of @halt ns under policy adaptive, where a sleep costs @late ns. How many of them slept. */
 static int live(struct catnap_policy *policy, struct price *p, int halts, uint64_t halt,
 		uint64_t late)
@@ -120,12 +130,9 @@ static int live(struct catnap_policy *policy, struct price *p, int halts, uint64
 /* It is noticed that sleeps have become cheaper, also by who does not sleep any more. */
 static void doubted(void **state)
 {
-	struct catnap_halt_poll params;
-	struct catnap_policy *policy;
+	struct catnap_policy *policy = adaptive();
 	struct price p = {0};
 
-	catnap_halt_poll_init(&params);
-	assert_int_equal(catnap_policy_create(&params, &policy), 0);
 	/* For a while a sleep is worth a lot more than the halt, and then half of it. */
 	live(policy, &p, 100, 200000, 400000);
 	assert_in_range(live(policy, &p, 1000, 200000, 400000), 0, 5);
@@ -144,12 +151,9 @@ static void doubted(void **state)
 /* A first sample that was held up. */
 static void held_up(void **state)
 {
-	struct catnap_halt_poll params;
-	struct catnap_policy *policy;
+	struct catnap_policy *policy = adaptive();
 	struct price p = {0};
 
-	catnap_halt_poll_init(&params);
-	assert_int_equal(catnap_policy_create(&params, &policy), 0);
 	price_add(&p, 900000, false);
 	assert_int_equal(price_get(&p), 900000);
 	assert_in_range(live(policy, &p, 1000, 200000, 40000), 980, 1000);
