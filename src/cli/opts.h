@@ -62,7 +62,7 @@ enum opt_type {
 	OPT_U64,    /* [uint64_t] the same */
 	OPT_REAL,   /* [double] decimal, min to max */
 	OPT_SIZE,   /* [uint64_t] bytes, min to max; K, M, G, T are powers of 1024 */
-	OPT_TIME,   /* [uint64_t] ns, min to max; ns, us, ms, s */
+	OPT_TIME,   /* [uint64_t] ns, min to max; ns, us, ms, s; only 0 needs no unit */
 	OPT_TIME32, /* [uint32_t] the same, for parameters that are u32 ns; max is at most
 		       UINT32_MAX */
 	OPT_SWITCH, /* [bool] on|off */

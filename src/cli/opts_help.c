@@ -94,6 +94,24 @@ static void one(FILE *out, char letter, const char *name, const char *value, con
 	fputc('\n', out);
 }
 
+/* What the words in capitals are, as far as @cmd has them: said once. */
+static void kinds(const struct opt_command *cmd, FILE *out)
+{
+	bool time = false, size = false;
+	const struct opt_def *d;
+
+	for (d = cmd->options; d->f.name; d++) {
+		time = time || (d->form && strstr(d->form, "TIME"));
+		size = size || (d->form && strstr(d->form, "SIZE"));
+	}
+	if (time || size)
+		fputc('\n', out);
+	if (time)
+		fputs("TIME: a number and its unit, ns, us, ms or s; 0 needs none.\n", out);
+	if (size)
+		fputs("SIZE: bytes; K, M, G, T behind the number are powers of 1024.\n", out);
+}
+
 void opts_help(const struct opt_command *cmd, FILE *out)
 {
 	const struct opt_def *d;
@@ -104,6 +122,7 @@ void opts_help(const struct opt_command *cmd, FILE *out)
 	for (d = cmd->options; d->f.name; d++)
 		one(out, d->letter, d->f.name, d->form, d->help, d->def);
 	one(out, 'h', "help", NULL, "Prints this and exits.", NULL);
+	kinds(cmd, out);
 	if (cmd->notes)
 		fprintf(out, "\n%s", cmd->notes);
 }

@@ -26,13 +26,14 @@ static const struct unit size_units[] = {
 	{NULL, 0},
 };
 
+/* No unit is none: 5 would be 5 ns to the program, and 5 s to whoever wrote it. */
 static const struct unit time_units[] = {
-	{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {"", 1}, {NULL, 0},
+	{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {NULL, 0},
 };
 
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
-enum parsed { PARSED, NOT_UNDERSTOOD, TOO_LARGE };
+enum parsed { PARSED, NOT_UNDERSTOOD, NO_UNIT, TOO_LARGE };
 
 static int digit(char c, unsigned base)
 {
@@ -77,6 +78,11 @@ static enum parsed parse_number(const char *text, const struct unit *units, uint
 		if (same_unit(text, units->name))
 			break;
 	}
+	if (!units->name && *text == '\0') {
+		/* Nothing is nothing in every unit. */
+		*out = 0;
+		return value || over ? NO_UNIT : PARSED;
+	}
 	/* First whether it is a number at all: of "99999999999999999999x" that is the matter. */
 	if (!units->name)
 		return NOT_UNDERSTOOD;
@@ -109,7 +115,11 @@ static const char *show(uint64_t value, const struct unit *units, char *buf, siz
 {
 	bool spaced;
 
-	while (units[1].name && (value == 0 ? units->name[0] != '\0' : value % units->factor != 0))
+	if (value == 0) {
+		snprintf(buf, size, "0");
+		return buf;
+	}
+	while (units[1].name && value % units->factor != 0)
 		units++;
 	/* "200us", but "4294967295 ns": many digits need the blank to be read. */
 	spaced = units->name[0] && value / units->factor >= 100000;
@@ -169,6 +179,10 @@ static int fail_number(struct opts *o, const struct opt_arg *arg, const struct o
 
 	if (why == TOO_LARGE)
 		return opt_fail(o, arg, "is out of range: expected %s", range);
+	if (why == NO_UNIT)
+		return opt_fail(o, arg,
+				"has no unit: expected ns, us, ms or s after the number, %s",
+				k->forms);
 	if (k->forms)
 		return opt_fail(o, arg, "is not %s: expected %s, %s", k->what, range, k->forms);
 	return opt_fail(o, arg, "is not %s: expected %s", k->what, range);

@@ -208,7 +208,7 @@ class Acceptance(unittest.TestCase):
 
     def test_never_above_max(self):
         for maximum in (0, 1, 700, 98 * US, 200 * US):
-            rows = catnap("replay", "--price", "200us", "--halt-poll", f"adaptive,max={maximum}", "-",
+            rows = catnap("replay", "--price", "200us", "--halt-poll", f"adaptive,max={maximum}ns", "-",
                           text=generated("poisson,mean=100us", 3000)).split()[1:]
             self.assertLessEqual(max(int(r.split(",")[1]) for r in rows), maximum)
 

@@ -128,12 +128,12 @@ class Options(Case):
         self.bad("--price", "-5", "-", error='--price: "-5" is not a time: expected 0 to 10s, as in '
                  "500ns, 200us, 5ms or 1s")
         self.bad("--price", "11s", "-", error='--price: "11s" is out of range: expected 0 to 10s')
-        self.bad("--price=1", "--price=2", "-", error="--price: given twice: expected once")
+        self.bad("--price=1us", "--price=2us", "-", error="--price: given twice: expected once")
         self.bad("--format", "xml", "-",
                  error='--format: "xml" is unknown: expected csv, json or table')
         self.bad("--seed", "4", "-", error="--seed: has no effect here: expected --generate as well")
         self.bad("--generate", "tick", "-", error="both --generate and FILE: expected one of them")
-        self.bad("--generate", "tick", "--price", "1",
+        self.bad("--generate", "tick", "--price", "1us",
                  error="--price: has no effect with --generate: expected a trace to read")
 
     def test_wrong_halt_poll(self):
@@ -141,13 +141,13 @@ class Options(Case):
                 ("adaptiv", 'policy: "adaptiv" is unknown: expected adaptive, kernel, fixed, always or '
                  "off"),
                 ("adaptive,bias=low", 'bias: "low" is unknown: expected latency, balanced or power'),
-                ("kernel,max=4294967296",
-                 'max: "4294967296" is out of range: expected 0 to 4294967295 ns'),
+                ("kernel,max=4294967296ns",
+                 'max: "4294967296ns" is out of range: expected 0 to 4294967295 ns'),
                 ("kernel,max=5s", 'max: "5s" is out of range: expected 0 to 4294967295 ns'),
                 ("kernel,grow=2x", 'grow: "2x" is not a number: expected 0 to 4294967295'),
                 ("kernel,price=1us", '"price" is an unknown key: expected policy, max, grow, '
                  "grow-start, shrink or bias"),
-                ("max=1,max=1", 'max: "1" is a second value: expected max once'),
+                ("max=1us,max=1us", 'max: "1us" is a second value: expected max once'),
                 ("max=", 'max: "" is empty: expected a value'),
                 ("", '"" is empty: expected policy=...')):
             self.bad("--halt-poll", value, "-", error="--halt-poll: " + error)
@@ -160,7 +160,7 @@ class Options(Case):
             self.refused("replay", "--generate", value)
 
     def test_values_may_be_joined(self):
-        self.assertEqual(catnap("replay", "--generate=constant,gap=5", "--halts=2")[1],
+        self.assertEqual(catnap("replay", "--generate=constant,gap=5ns", "--halts=2")[1],
                          "halt_ns\n5\n5\n")
 
 
@@ -223,7 +223,7 @@ class Replay(Case):
         self.assertEqual(rows[5], "150000,160000,150000,0,160000")
 
     def test_ends_with_the_window(self):
-        rows, _ = self.replayed("--halt-poll", "fixed,max=1000", text="halt_ns\n1000\n1001\n0\n")
+        rows, _ = self.replayed("--halt-poll", "fixed,max=1us", text="halt_ns\n1000\n1001\n0\n")
         self.assertEqual(rows, ["1000,1000,1000,0,1000", "1001,1000,1000,1,1000", "0,1000,0,0,1000"])
 
     def test_other_policies(self):

@@ -163,7 +163,7 @@ def make(rng, count, chance):
         sums["sleeps"] += slept
         sums["cost_ns"] += polled + (PRICE if slept else 0)
         sums["optimum_ns"] += min(halt, PRICE)
-    option = ("kernel,max={max},grow={grow},grow-start={grow_start},shrink={shrink}"
+    option = ("kernel,max={max}ns,grow={grow},grow-start={grow_start}ns,shrink={shrink}"
               .format(**start))
     return lines, rows, sums, option, model.taken
 

@@ -245,8 +245,11 @@ static void sizes_and_times(void **state)
 	assert_int_equal(cfg.timeout, 200000);
 	takes("--timeout|7ns");
 	assert_int_equal(cfg.timeout, 7);
-	takes("--timeout|7");
-	assert_int_equal(cfg.timeout, 7);
+	takes("--timeout|0");
+	assert_int_equal(cfg.timeout, 0);
+	refuses("--timeout|7",
+		"--timeout: \"7\" has no unit: expected ns, us, ms or s after the number, "
+		"as in 500ns, 200us, 5ms or 1s");
 	refuses("-m|4096", "--memory: \"4096\" is out of range: expected 1M to 1T");
 	refuses("-m|17592186044416M",
 		"--memory: \"17592186044416M\" is out of range: expected 1M to 1T");
@@ -325,11 +328,11 @@ static void halt_poll(void **state)
 	takes("--halt-poll|vcpu=3,policy=always");
 	assert_int_equal(cfg.halt_poll.policy, CATNAP_POLICY_ALWAYS);
 	assert_int_equal(cfg.vcpu, 3);
-	takes("--halt-poll|max=4294967295");
+	takes("--halt-poll|max=4294967295ns");
 	assert_true(cfg.halt_poll.max_ns == UINT32_MAX);
 	refuses("--halt-poll|vcpu=4", "--halt-poll: vcpu: \"4\" is out of range: expected 0 to 3");
-	refuses("--halt-poll|max=4294967296",
-		"--halt-poll: max: \"4294967296\" is out of range: expected 0 to 4294967295 ns");
+	refuses("--halt-poll|max=4294967296ns",
+		"--halt-poll: max: \"4294967296ns\" is out of range: expected 0 to 4294967295 ns");
 	refuses("--halt-poll|max=5s",
 		"--halt-poll: max: \"5s\" is out of range: expected 0 to 4294967295 ns");
 	refuses("--halt-poll|adaptiv", "--halt-poll: policy: \"adaptiv\" is unknown: expected "
