@@ -187,6 +187,8 @@ struct catnap_disk {
 	uint32_t direct;   /**< not 0: O_DIRECT, around the host's page cache */
 	/** Of bytes read, written and zeroed, and of all requests. */
 	struct catnap_rate_limit limit;
+	uint32_t no_lock; /**< not 0: the image is not locked; the caller knows who else uses it */
+	uint32_t reserved;
 };
 
 /** Defaults: no path, one queue for each vCPU, to be written to, through the page cache, no limit.
@@ -198,11 +200,12 @@ CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
 /**
  * Adds a virtio block device, between create and start; the order is that in which guests count
  * them. What @disk points to is copied. The image is locked until the VM is destroyed: no other
- * disk, of this VM or another, can be on it, unless all of them only read.
+ * disk, of this VM or another, can be on it, unless all of them only read. A child of fork(2) does
+ * not keep it locked.
  * Errors: -EINVAL (size, queues, id, a burst without its rate, a path that is none, an image that
  * is empty or not a multiple of 512 bytes, started already), -EISDIR, -EBUSY (locked), -ENOSPC (16
- * devices), -ENOMEM, and those of open(2). catnap_vm_last_error() has the sentence; the VM is as
- * before.
+ * devices), -ENOMEM, those of open(2), and those of fcntl(2)'s F_OFD_SETLK, such as -ENOLCK: then
+ * there is no_lock. catnap_vm_last_error() has the sentence; the VM is as before.
  */
 CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
 
@@ -369,7 +372,11 @@ CATNAP_API int catnap_vm_resume(struct catnap_vm *vm);
  * its own affair. -ENXIO: nobody in the guest listens to the button; -EINVAL: the VM does not run.
  */
 CATNAP_API int catnap_vm_power_button(struct catnap_vm *vm);
-/** Stops the VM if it runs, frees everything, sets *vm to NULL. Nothing if *vm is NULL. */
+/**
+ * Stops the VM if it runs, frees everything, sets *vm to NULL. Nothing if *vm is NULL. In a child
+ * of fork(2), whose copy has no threads, it frees that: the parent's VM goes on, its disks stay
+ * locked.
+ */
 CATNAP_API void catnap_vm_destroy(struct catnap_vm **vm);
 
 /**

@@ -226,10 +226,11 @@ static const struct opt_def options[] = {
 	 .def = "256M"},
 	{.f = {.name = "disk", .type = OPT_CALL, .set = run_set_disk},
 	 .letter = 'd',
-	 .form = "path=PATH[,readonly=on][,direct=on][,id=TEXT][,queues=N][,bw=SIZE][,ops=N]",
-	 .help = "A virtio block device on a file or a block device of the host; bw, ops: bytes "
-		 "and "
-		 "requests in a second at most, with bursts (bw-burst=SIZE, ops-burst=N).",
+	 .form = "path=PATH[,readonly=on][,direct=on][,lock=off][,id=TEXT][,queues=N][,bw=SIZE][,"
+		 "ops=N]",
+	 .help = "A virtio block device on a file or a block device of the host, which is locked "
+		 "unless lock=off; bw, ops: bytes and requests in a second at most, with bursts "
+		 "(bw-burst=SIZE, ops-burst=N).",
 	 .repeat = true},
 	{.f = {.name = "net", .type = OPT_CALL, .set = run_set_net},
 	 .letter = 'n',

@@ -38,7 +38,7 @@ struct guest_halt_poll {
 
 struct run_disk {
 	const char *path, *id;
-	bool readonly, direct;
+	bool readonly, direct, lock;
 	uint32_t queues; /* 0: one for each vCPU */
 	struct catnap_rate_limit limit;
 };

@@ -64,6 +64,7 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 		 .type = OPT_SWITCH,
 		 .offset = offsetof(struct run_disk, readonly)},
 		{.name = "direct", .type = OPT_SWITCH, .offset = offsetof(struct run_disk, direct)},
+		{.name = "lock", .type = OPT_SWITCH, .offset = offsetof(struct run_disk, lock)},
 		{.name = "id", .type = OPT_CALL, .set = check_id},
 		{.name = "queues",
 		 .type = OPT_U32,
@@ -74,7 +75,7 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 		{.name = NULL},
 	};
 	struct run_cfg *cfg = ptr;
-	struct run_disk disk = {.path = NULL};
+	struct run_disk disk = {.lock = true};
 
 	if (cfg->n_disks == RUN_MAX_DISKS)
 		return opt_fail(o, arg, "is one too many: expected at most %d", RUN_MAX_DISKS);
@@ -296,6 +297,7 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_
 		disk.id = d->id;
 		disk.readonly = d->readonly;
 		disk.direct = d->direct;
+		disk.no_lock = !d->lock;
 		disk.queues = d->queues;
 		disk.limit = d->limit;
 		status = added(vm, catnap_vm_add_disk(vm, &disk));

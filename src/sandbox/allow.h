@@ -159,6 +159,7 @@ static const struct allow allow[] = {
 	IOCTL(M, 0, FIONREAD),
 	{SCMP_SYS(clock_nanosleep), M, 0, {{0}}},
 	{SCMP_SYS(fcntl), M, 0, {ARG(1, F_GETFL)}},
+	{SCMP_SYS(fcntl), M, SANDBOX_FILES, {ARG(1, F_OFD_SETLK)}}, /* a disk's lock is given up */
 	{SCMP_SYS(lseek), M, 0, {{0}}},
 	{SCMP_SYS(fstat), M, 0, {{0}}},
 	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}}, /* fstat(2) by glibc */

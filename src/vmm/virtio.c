@@ -258,7 +258,8 @@ static int add_disk(struct catnap_vm *vm, const struct catnap_disk *given, struc
 	cfg = (struct blk_config){.path = disk->path,
 				  .id = disk->id,
 				  .readonly = disk->readonly,
-				  .direct = disk->direct};
+				  .direct = disk->direct,
+				  .no_lock = disk->no_lock};
 	ret = vm_rate_limits(&cfg.limits, "disk", &disk->limit, err);
 	if (ret < 0)
 		return ret;

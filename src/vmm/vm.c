@@ -518,6 +518,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	if (!vm)
 		return -ENOMEM;
 	vm->cfg = *cfg;
+	vm->pid = getpid();
 	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = vm->pressure.stall_fd = -1;
 	events_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
@@ -538,6 +539,15 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	return 0;
 }
 
+/* In a child of fork(2): they run in the parent, and go on. */
+static void forget_threads(struct catnap_vm *vm)
+{
+	for (uint32_t i = 0; i < vm->vcpu_count; i++)
+		vm->vcpus[i]->has_thread = false;
+	if (vm->io)
+		vm->io->has_thread = false;
+}
+
 void catnap_vm_destroy(struct catnap_vm **vmp)
 {
 	struct catnap_vm *vm = *vmp;
@@ -545,7 +555,9 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	if (!vm)
 		return;
 	*vmp = NULL;
-	if (vm->locks_made && vm->started)
+	if (vm->pid != getpid())
+		forget_threads(vm);
+	else if (vm->locks_made && vm->started)
 		catnap_vm_stop(vm);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		vcpu_join(vm->vcpus[i]);

@@ -83,6 +83,7 @@ struct catnap_vm {
 	struct vm_virtio *virtio[VM_VIRTIO_MAX];
 	unsigned int virtio_count;
 	int end_fd; /* eventfd: readable once the VM has ended */
+	pid_t pid;  /* a child of fork(2) has a copy without threads */
 	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
 	struct vm_event events[VM_EVENTS];
 	struct vm_doorbell doorbells[VM_DOORBELLS];

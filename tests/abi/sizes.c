@@ -163,6 +163,8 @@ int main(void)
 	FIELD(catnap_disk, readonly);
 	FIELD(catnap_disk, direct);
 	FIELD(catnap_disk, limit);
+	FIELD(catnap_disk, no_lock);
+	FIELD(catnap_disk, reserved);
 	STRUCT(catnap_net);
 	FIELD(catnap_net, size);
 	FIELD(catnap_net, queues);

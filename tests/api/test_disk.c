@@ -6,7 +6,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -287,6 +289,68 @@ static void a_limit_holds_nobody_up(void **state)
 	assert_true(now_ns() - begin < UINT64_C(10000000000));
 }
 
+/* Whose descriptors are the VM's, too; it lives until it is killed, or @destroys and ends. */
+static pid_t child(struct catnap_vm *vm, bool destroys)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	alarm(60);
+	if (destroys) {
+		catnap_vm_destroy(&vm);
+		_exit(0);
+	}
+	for (;;)
+		pause();
+}
+
+/* Another VM's: 0 if the disk can be had. */
+static int have_disk(struct fix *f)
+{
+	struct catnap_vm *vm = create(f, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU);
+	int ret = add(f, vm);
+
+	catnap_vm_destroy(&vm);
+	return ret;
+}
+
+static void forks(struct fix *f, uint32_t irqchip, uint32_t io, bool before_start)
+{
+	struct catnap_vm *vm = create(f, irqchip, io);
+	uint32_t inflight;
+	pid_t pid, other;
+	int status;
+
+	assert_int_equal(add(f, vm), 0);
+	if (!before_start) {
+		assert_int_equal(catnap_vm_start(vm), 0);
+		wait_for_requests(vm, 2);
+	}
+	pid = child(vm, false);
+	other = child(vm, true);
+	assert_int_equal(waitpid(other, &status, 0), other);
+	assert_int_equal(status, 0);
+	if (before_start)
+		assert_int_equal(catnap_vm_start(vm), 0);
+	wait_for_requests(vm, requests(vm, &inflight) + 2);
+	assert_int_equal(have_disk(f), -EBUSY);
+	catnap_vm_destroy(&vm);
+	assert_int_equal(have_disk(f), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+/* A child has a copy: it keeps no disk locked, and if it destroys its copy, the VM goes on. */
+static void a_child_takes_nothing(void **state)
+{
+	for (uint32_t irqchip = 0; irqchip < 2; irqchip++)
+		for (uint32_t io = 0; io < 2; io++)
+			for (int before = 0; before < 2; before++)
+				forks(*state, irqchip, io, before);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -298,6 +362,7 @@ int main(int argc, char **argv)
 		T(a_paused_disk_stands_still),
 		T(a_limited_disk_takes_its_time),
 		T(a_limit_holds_nobody_up),
+		T(a_child_takes_nothing),
 		T(one_with_an_io_thread_may_go_unused),
 	};
 

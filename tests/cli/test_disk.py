@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks on the command line: test_disk.py CATNAP IMAGES"""
 
+import errno
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
+
+from filtered import FCNTL, F_OFD_SETLK, Call, failing
 
 CATNAP, IMAGES = (os.path.abspath(p) for p in sys.argv[1:3])
 del sys.argv[1:3]
@@ -25,13 +28,13 @@ class Disk(unittest.TestCase):
             f.truncate(size)
         return path
 
-    def run_catnap(self, *args):
+    def run_catnap(self, *args, **how):
         return subprocess.run([CATNAP, "run", "-k", os.path.join(IMAGES, "end.elf"), "-m", "16M", "--debug-exit",
                                "0xf4", "-c", "how=byte value=0", *args], capture_output=True, text=True,
-                              check=False, stdin=subprocess.DEVNULL, timeout=60)
+                              check=False, stdin=subprocess.DEVNULL, timeout=60, **how)
 
-    def refused(self, status, *args, words):
-        p = self.run_catnap(*args)
+    def refused(self, status, *args, words, **how):
+        p = self.run_catnap(*args, **how)
         self.assertEqual((p.returncode, p.stdout), (status, ""), p.stderr)
         self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
         for word in ("--disk", *words):
@@ -90,6 +93,20 @@ class Disk(unittest.TestCase):
             p.kill()
             p.stdout.read()
         self.assertEqual(self.run_catnap("-d", path).returncode, 1)
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_no_lock_to_be_had(self):
+        """As on NFS without its lock manager: an error, unless it is said that nobody else is there."""
+        path = self.image()
+        for error in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO, errno.ENOSYS):
+            how = failing([Call(FCNTL, 1, F_OFD_SETLK)], error)
+            self.refused(1, "-d", path, words=[path, "cannot be locked", os.strerror(error), "lock=off"], preexec_fn=how)
+            self.refused(1, "-d", path + ",readonly=on,lock=on", words=["lock=off"], preexec_fn=how)
+            p = self.run_catnap("-d", path + ",lock=off", preexec_fn=how)
+            self.assertEqual((p.returncode, p.stderr), (1, ""))
+        p = self.run_catnap("-d", path + ",lock=off", "-d", path + ",lock=off")
+        self.assertEqual((p.returncode, p.stderr), (1, ""))
+        self.refused(2, "-d", path + ",lock=no", words=["lock", "on or off"])
 
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_options(self):

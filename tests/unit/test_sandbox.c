@@ -178,6 +178,7 @@ static const struct call calls[] = {
 	{"io_uring_enter", SYS_io_uring_enter, {BAD, 0, 0, 0}, V | IO, SANDBOX_RING},
 	{"fallocate", SYS_fallocate, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
 	{"fdatasync", SYS_fdatasync, {BAD}, V | IO, SANDBOX_FILES},
+	{"a file's lock", SYS_fcntl, {BAD, F_OFD_SETLK, 0}, M, SANDBOX_FILES},
 	{"unix socket", SYS_socket, {AF_UNIX, -1, 0}, ALL, SANDBOX_SOCKETS},
 	{"inet socket", SYS_socket, {AF_INET, SOCK_STREAM, 0}, 0, 0},
 	{"connect", SYS_connect, {BAD, 0, 0}, ALL, SANDBOX_SOCKETS},

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "devices/rate.h"
 #include "devices/virtio/virtio.h"
@@ -34,6 +35,7 @@ struct blk_config {
 	const char *path;
 	bool readonly;
 	bool direct;	 /* around the host's page cache */
+	bool no_lock;	 /* whoever asks knows that nobody else uses it */
 	const char *id;	 /* what the guest sees as its serial; NULL or "": none */
 	uint16_t queues; /* 1 to BLK_QUEUES_MAX */
 	/* Bytes: what is read, written or to be zeroed; operations: all requests. */
@@ -42,6 +44,7 @@ struct blk_config {
 
 struct blk_image {
 	int fd;
+	pid_t locked_by;     /* the process that has locked it; 0: nobody */
 	int unaligned_fd;    /* not direct, for requests that cannot be; fd itself if it is not */
 	uint64_t sectors;    /* of 512 bytes */
 	uint32_t mem_align;  /* of buffers, for fd */

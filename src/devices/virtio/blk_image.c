@@ -4,8 +4,9 @@
  *
  * The lock is that of an open file description (fcntl(2), F_OFD_SETLK), over the whole image:
  * shared by those who only read, and by nobody with one who writes; in this process as between
- * processes. A block device that is written to is opened exclusively as well: what is mounted is
- * not for guests.
+ * processes. It belongs to the description, which a child of fork(2) shares: so it is given up by
+ * name when the image is closed, but not by a child. A block device that is written to is opened
+ * exclusively as well: what is mounted is not for guests.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,14 +57,34 @@ static int open_one(const struct blk_config *cfg, bool block, bool direct)
 	return open(cfg->path, flags);
 }
 
-static int lock(int fd, bool readonly)
+static int set_lock(int fd, short type)
 {
-	struct flock l = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET};
+	int ret;
 
-	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
+	do
+		ret = fcntl(fd, F_OFD_SETLK, &l);
+	while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+/* A lock that cannot be had, for whatever reason, is one that another VM may believe to have. */
+static int lock(struct blk_image *img, const struct blk_config *cfg, const struct sentence *s)
+{
+	int ret;
+
+	if (cfg->no_lock)
 		return 0;
-	/* A file system without locks is no reason not to start. */
-	return errno == EAGAIN || errno == EACCES ? -EBUSY : 0;
+	ret = set_lock(img->fd, cfg->readonly ? F_RDLCK : F_WRLCK);
+	if (ret == -EAGAIN || ret == -EACCES)
+		return bad(s, -EBUSY, "is in use by another disk or VM%s",
+			   cfg->readonly ? " that writes to it" : ", which would destroy it");
+	if (ret < 0)
+		return bad(s, ret,
+			   "cannot be locked: %s: expected lock=off, if nobody else uses it",
+			   strerror(-ret));
+	img->locked_by = getpid();
+	return 0;
 }
 
 /* What O_DIRECT asks for, where the kernel tells (Linux 6.1). */
@@ -186,10 +207,7 @@ int blk_image_open(struct blk_image *img, const struct blk_config *cfg, char *wh
 				   strerror(-ret));
 		return bad(&s, ret, "%s", strerror(-ret));
 	}
-	ret = lock(img->fd, cfg->readonly);
-	if (ret < 0)
-		bad(&s, ret, "is in use by another disk or VM%s",
-		    cfg->readonly ? " that writes to it" : ", which would destroy it");
+	ret = lock(img, cfg, &s);
 	if (ret == 0)
 		ret = measure(img, cfg, &s);
 	if (ret == 0 && cfg->direct) {
@@ -210,7 +228,10 @@ void blk_image_close(struct blk_image *img)
 {
 	if (img->unaligned_fd >= 0 && img->unaligned_fd != img->fd)
 		close(img->unaligned_fd);
+	if (img->locked_by == getpid())
+		set_lock(img->fd, F_UNLCK);
 	if (img->fd >= 0)
 		close(img->fd);
+	img->locked_by = 0;
 	img->fd = img->unaligned_fd = -1;
 }
