@@ -151,8 +151,13 @@ static const struct allow allow[] = {
 	{SCMP_SYS(epoll_ctl), V | IO, SANDBOX_SOCKETS, {{0}}},
 
 	/* The main thread: the terminal, statistics, and taking the VM apart. */
-	IOCTL(M, 0, TCGETS),
+	IOCTL(M, 0, TCGETS), /* glibc before 2.42, and other libraries */
 	IOCTL(M, 0, TCSETS),
+	IOCTL(M, 0, TCSETSW),
+	IOCTL(M, 0, TCGETS2), /* glibc from 2.42 on */
+	IOCTL(M, 0, TCSETS2),
+	IOCTL(M, 0, TCSETSW2),
+	IOCTL(M, 0, TIOCGPGRP), /* tcgetpgrp(3): in the foreground? */
 	IOCTL(M, 0, TIOCGWINSZ),
 	/* Has the reader of a pty read all? Its other end is opened by Landlock's leave. */
 	IOCTL(M, 0, TIOCGPTPEER),

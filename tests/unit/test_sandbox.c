@@ -192,7 +192,14 @@ static const struct call calls[] = {
 	{"memory slot", SYS_ioctl, {BAD, KVM_SET_USER_MEMORY_REGION, 0}, 0, 0},
 	{"TUNSETOFFLOAD", SYS_ioctl, {BAD, TUNSETOFFLOAD, 0}, V | IO, SANDBOX_TAP},
 	{"TUNSETIFF", SYS_ioctl, {BAD, TUNSETIFF, 0}, 0, 0},
+	/* As glibc up to 2.41 and from 2.42 on calls them. */
+	{"TCGETS", SYS_ioctl, {BAD, TCGETS, 0}, M, 0},
 	{"TCSETS", SYS_ioctl, {BAD, TCSETS, 0}, M, 0},
+	{"TCSETSW", SYS_ioctl, {BAD, TCSETSW, 0}, M, 0},
+	{"TCGETS2", SYS_ioctl, {BAD, 0x802c542a, 0}, M, 0},
+	{"TCSETS2", SYS_ioctl, {BAD, 0x402c542b, 0}, M, 0},
+	{"TCSETSW2", SYS_ioctl, {BAD, 0x402c542c, 0}, M, 0},
+	{"TIOCGPGRP", SYS_ioctl, {BAD, TIOCGPGRP, 0}, M, 0},
 	{"TIOCSTI", SYS_ioctl, {BAD, TIOCSTI, 0}, 0, 0},
 	/* The other ways into the kernel: x32's numbers. */
 	{"x32 read", 0x40000000 + SYS_read, {BAD}, 0, 0},
