@@ -208,7 +208,8 @@ static const struct opt_def options[] = {
 	 .help = "mix: an arrival process, as catnap replay --generate takes it. May be given "
 		 "several times.",
 	 .def = "constant, poisson, bursty, bimodal, pareto,max=100ms, tick",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "pin", .type = OPT_WORD, .offset = AT(pin), .words = pins},
 	 .form = "on|off|one",
 	 .help = "Ties the sender and the vCPUs to processors of their own (event, timer, ipi, "

@@ -188,52 +188,99 @@ static char *keep(struct opts *o, const char *text)
 	return c->text;
 }
 
-/*
- * Where the value begins in "key=value", NULL if this is a value alone. A path may hold a '=', so
- * what stands before it counts as a key only if it looks like one.
- */
-static char *after_key(char *item)
+/* A path may hold a '=', so what stands before one is a key only if it looks like one. */
+static bool is_key(const char *text, const char *end)
 {
-	size_t len =
-		strspn(item, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+	return text + strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789-_") ==
+	       end;
+}
 
-	return item[len] == '=' ? item + len + 1 : NULL;
+/*
+ * Takes the quotes out of @text, in place, up to its end or to a @stop that is in none. In quotes
+ * everything is text, and "" is one quote. *@value is where the value begins in key=value, NULL if
+ * there is no key, whose name and '=' are never in quotes. Returns what follows @stop, NULL if
+ * there is none.
+ */
+static char *unquote(char *text, char stop, char **value)
+{
+	bool quoted = false, any = false;
+	char *to = text, *from = text;
+
+	*value = NULL;
+	for (; *from && (quoted || *from != stop); from++) {
+		if (*from == '"' && !(quoted && from[1] == '"')) {
+			quoted = !quoted;
+			any = true;
+			continue;
+		}
+		if (*from == '"')
+			from++;
+		if (*from == '=' && !any && !*value && is_key(text, to))
+			*value = to + 1;
+		*to++ = *from;
+	}
+	from = *from ? from + 1 : NULL;
+	*to = '\0';
+	return from;
+}
+
+const char *opt_first(struct opts *o, const struct opt_arg *arg, const char *key)
+{
+	char *copy = keep(o, arg->text), *value;
+
+	if (!copy)
+		return NULL;
+	unquote(copy, ',', &value);
+	if (value && strlen(key) == (size_t)(value - copy) - 1 &&
+	    memcmp(copy, key, strlen(key)) == 0)
+		return value;
+	return copy;
+}
+
+/* One key and its value; @item has no quotes any more. Its place in @keys, or NULL after an error.
+ */
+static const struct opt_field *find_key(struct opts *o, const struct opt_arg *arg,
+					const struct opt_field *keys, char *item, char *value,
+					bool first)
+{
+	struct opt_arg part = {.option = arg->option, .text = item};
+	const struct opt_field *k = keys;
+
+	if (value) {
+		value[-1] = '\0';
+		while (k->name && strcmp(k->name, item) != 0)
+			k++;
+		if (!k->name)
+			fail_unknown_key(o, arg, item, keys);
+	} else if (!first) {
+		opt_fail(o, &part, "is not key=value: expected a key such as %s=",
+			 keys[1].name ? keys[1].name : keys->name);
+		return NULL;
+	}
+	return k->name ? k : NULL;
 }
 
 int opt_keys(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys, void *dst)
 {
 	const struct opt_field *k;
+	char *item, *next, *value;
 	uint64_t seen = 0;
-	char *item, *next;
-	bool first = true;
 
 	if (arg->text[0] == '\0')
 		return opt_fail(o, arg, "is empty: expected %s=...", keys->name);
 	item = keep(o, arg->text);
 	if (!item)
 		return -EINVAL;
-	for (; item; item = next, first = false) {
+	for (; item; item = next) {
 		struct opt_arg part = {.option = arg->option};
-		char *value;
 
-		next = strchr(item, ',');
-		if (next)
-			*next++ = '\0';
-		value = after_key(item);
-		if (item[0] == '\0')
+		if (*item == '\0' || *item == ',')
 			return opt_fail(o, arg, "has an empty item: expected key=value,key=value");
-		k = keys;
-		if (value) {
-			value[-1] = '\0';
-			while (k->name && strcmp(k->name, item) != 0)
-				k++;
-			if (!k->name)
-				return fail_unknown_key(o, arg, item, keys);
-		} else if (!first) {
-			part.text = item;
-			return opt_fail(o, &part, "is not key=value: expected a key such as %s=",
-					keys[1].name ? keys[1].name : keys->name);
-		}
+		next = unquote(item, ',', &value);
+		k = find_key(o, arg, keys, item, value, !seen);
+		if (!k)
+			return -EINVAL;
 		part.key = k->name;
 		part.text = value ? value : item;
 		if (seen & (UINT64_C(1) << (k - keys)))
@@ -282,10 +329,35 @@ static bool is_long_option(const struct opts *o, const char *text)
 	return strcmp(text, "help") == 0 || find_long(o, text, strcspn(text, "="));
 }
 
-static int set_option(struct opts *o, const struct opt_def *d, const char *value, void *cfg)
+/* Each quote has another one: those that are doubled, too. */
+static bool closed(const char *text)
 {
-	struct opt_arg arg = {.option = d->f.name, .text = value ? value : "-"};
+	bool odd = false;
 
+	for (; *text; text++)
+		odd ^= *text == '"';
+	return !odd;
+}
+
+static int set_option(struct opts *o, const struct opt_def *d, const char *given, void *cfg)
+{
+	struct opt_arg arg = {.option = d->f.name, .text = given ? given : "-"};
+	bool quotes = d->f.type != OPT_TEXT && strchr(arg.text, '"');
+	char *copy, *value;
+
+	if (quotes && !closed(arg.text))
+		return opt_fail(
+			o, &arg,
+			"has a double quote that is not closed: expected a pair, and \"\" in "
+			"it for one that is meant");
+	/* In what is no list, commas are text anyway. */
+	if (quotes && !d->list) {
+		copy = keep(o, arg.text);
+		if (!copy)
+			return -EINVAL;
+		unquote(copy, '\0', &value);
+		arg.text = copy;
+	}
 	return opt_value(o, &arg, &d->f, d->f.type == OPT_CALL ? cfg : (char *)cfg + d->f.offset);
 }
 

@@ -27,11 +27,16 @@
  *	}
  *	static const struct opt_def run_options[] = {
  *		{.f = {.name = "disk", .type = OPT_CALL, .set = set_disk}, .letter = 'd',
- *		 .form = "path=P[,readonly=on]", .help = "A virtio-blk disk.", .repeat = true},
+ *		 .form = "path=P[,readonly=on]", .help = "A virtio-blk disk.", .repeat = true,
+ *		 .list = true},
  *		{.f = {.name = "timeout", .type = OPT_TIME, .offset = offsetof(struct run_cfg,
  *timeout_ns), .min = 1, .max = UINT64_MAX}, .form = "TIME", .help = "Ends the VM.", .def = "none"},
  *		{{0}},
  *	};
+ *
+ * A value in double quotes may hold commas and anything else, "" being one quote: the quotes are
+ * taken out before .set() sees the value, or by opt_keys() from each item of a list. OPT_TEXT is
+ * taken as it is.
  *
  * On the command line: --name VALUE, --name=VALUE, -n VALUE, -nVALUE; options and other arguments
  *may be mixed; `--` ends the options; `-` is an argument. -h and --help exist in every command.
@@ -57,7 +62,7 @@ struct opt_arg;
 enum opt_type {
 	OPT_FLAG,   /* [bool] an option without a value; becomes true (not for keys) */
 	OPT_STRING, /* [const char *] any text but an empty one */
-	OPT_TEXT,   /* [const char *] any text */
+	OPT_TEXT,   /* [const char *] any text, quotes and all */
 	OPT_U32,    /* [uint32_t] min to max, decimal or 0x hexadecimal */
 	OPT_U64,    /* [uint64_t] the same */
 	OPT_REAL,   /* [double] decimal, min to max */
@@ -94,6 +99,7 @@ struct opt_def {
 	const char *help; /* sentences, for --help */
 	const char *def;  /* the default, for --help; NULL: none */
 	bool repeat;	  /* may be given several times */
+	bool list;	  /* OPT_CALL: .set() calls opt_keys(), which takes the quotes out */
 };
 
 struct opt_command {
@@ -145,8 +151,14 @@ int opts_set(struct opts *o, const char *name, const char *value, void *cfg);
 /** Prints the help text. */
 void opts_help(const struct opt_command *cmd, FILE *out);
 
-/** For .set(): parses "key=value,...", where the first key's name may be left out, into @dst. */
+/**
+ * For .set() of an option that is a .list: parses "key=value,...", where the first key's name may
+ * be left out, into @dst.
+ */
 int opt_keys(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys, void *dst);
+/** For .set() of a .list: its first item alone, without quotes and without @key=. NULL: an error.
+ */
+const char *opt_first(struct opts *o, const struct opt_arg *arg, const char *key);
 /** For .set(): parses the whole value as @field says; of @field the name and offset do not matter.
  */
 int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field *field, void *dst);

@@ -97,19 +97,24 @@ static void one(FILE *out, char letter, const char *name, const char *value, con
 /* What the words in capitals are, as far as @cmd has them: said once. */
 static void kinds(const struct opt_command *cmd, FILE *out)
 {
-	bool time = false, size = false;
+	bool time = false, size = false, list = false;
 	const struct opt_def *d;
 
 	for (d = cmd->options; d->f.name; d++) {
 		time = time || (d->form && strstr(d->form, "TIME"));
 		size = size || (d->form && strstr(d->form, "SIZE"));
+		list = list || d->list;
 	}
-	if (time || size)
+	if (time || size || list)
 		fputc('\n', out);
 	if (time)
 		fputs("TIME: a number and its unit, ns, us, ms or s; 0 needs none.\n", out);
 	if (size)
 		fputs("SIZE: bytes; K, M, G, T behind the number are powers of 1024.\n", out);
+	if (list)
+		fputs("A value with commas stands in double quotes: path=\"a,b\"; \"\" in them is "
+		      "one.\n",
+		      out);
 }
 
 void opts_help(const struct opt_command *cmd, FILE *out)

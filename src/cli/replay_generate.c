@@ -197,17 +197,11 @@ int generate_parse(struct opts *o, const struct opt_arg *arg, struct generate *g
 {
 	static const struct opt_field kind_only = KIND;
 	struct opt_arg kind = {.option = arg->option, .key = "kind"};
-	const char *text = arg->text;
-	char name[32];
-	size_t len;
 
 	/* The kind comes first, since it decides which keys there are. */
-	if (strncmp(text, "kind=", 5) == 0)
-		text += 5;
-	len = strcspn(text, ",");
-	snprintf(name, sizeof(name), "%.*s", (int)(len < sizeof(name) ? len : sizeof(name) - 1),
-		 text);
-	kind.text = name;
+	kind.text = opt_first(o, arg, "kind");
+	if (!kind.text)
+		return -EINVAL;
 	*g = (struct generate){
 		.gap_ns = 100000,
 		.mean_ns = 100000,

@@ -218,7 +218,8 @@ static const struct opt_def options[] = {
 	 .help = "How many vCPUs, 1 to 64; their threads are tied to the processors of a list such "
 		 "as "
 		 "0-1 or 0:2, one each, round and round.",
-	 .def = "1"},
+	 .def = "1",
+	 .list = true},
 	{.f = {.name = "memory", .type = OPT_CALL, .set = set_memory},
 	 .letter = 'm',
 	 .form = "SIZE",
@@ -231,22 +232,26 @@ static const struct opt_def options[] = {
 	 .help = "A virtio block device on a file or a block device of the host, which is locked "
 		 "unless lock=off; bw, ops: bytes and requests in a second at most, with bursts "
 		 "(bw-burst=SIZE, ops-burst=N).",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "net", .type = OPT_CALL, .set = run_set_net},
 	 .letter = 'n',
 	 .form = "tap=NAME[,mac=ADDRESS][,queues=N][,mtu=N][,bw=SIZE][,ops=N]",
 	 .help = "A virtio network device on a TAP interface of the host; bw, ops: bytes and "
 		 "packets in a second at most, each way, with bursts (as for --disk).",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "vsock", .type = OPT_CALL, .set = run_set_vsock},
 	 .form = "cid=N,socket=PATH",
 	 .help = "Sockets between guest and host: the Unix socket PATH leads to the guest's ports, "
-		 "and the host's port P is the Unix socket PATH_P."},
+		 "and the host's port P is the Unix socket PATH_P.",
+	 .list = true},
 	{.f = {.name = "balloon", .type = OPT_CALL, .set = run_set_balloon},
 	 .form = "size=SIZE[,deflate-on-oom=on|off][,socket=PATH]",
 	 .help = "A virtio balloon: the guest gives so much of its memory back to the host, and "
 		 "reports what is free. socket: a Unix socket by which catnap balloon changes the "
-		 "size while the VM runs."},
+		 "size while the VM runs.",
+	 .list = true},
 	{.f = {.name = "rng", .type = OPT_SWITCH, .offset = AT(rng)},
 	 .form = "on|off",
 	 .help = "A virtio entropy device.",
@@ -277,7 +282,8 @@ static const struct opt_def options[] = {
 		 "realtime, by telling it that each vCPU has a processor of its own. "
 		 "host=break-even: once the guest has given up, the host polls on, for as long as "
 		 "one sleep is worth.",
-	 .def = "force"},
+	 .def = "force",
+	 .list = true},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=adaptive|kernel|fixed|always|off,max=TIME,grow=N,grow-start=TIME,shrink=N,"
 		 "bias=latency|balanced|power,cpu-max=N%,group=on|off[,vcpu=N]",
@@ -286,7 +292,8 @@ static const struct opt_def options[] = {
 		 "irqchip=kernel, max is given to KVM (off: 0).",
 	 .def = "adaptive,max=1ms,bias=balanced; with another policy max=200us; kernel: "
 		"grow=2,grow-start=10us,shrink=2",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "serial", .type = OPT_CALL, .set = run_set_serial},
 	 .form = "stdio|null|pty|file=PATH|socket=PATH",
 	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps. pty: "

@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of all commands, found by their own --help: what holds for each value of a kind.
 
-    test_options.py CATNAP [unittest options]
+    test_options.py CATNAP GUESTS [unittest options]
 """
 
+import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
-CATNAP = ""
+CATNAP = GUESTS = ""
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 def catnap(*args):
@@ -86,6 +90,63 @@ class Times(Case):
                 self.refused("run", "--timeout", value, "kernel", says="is not a time: expected")
 
 
+def quoted(text):
+    return '"' + text.replace('"', '""') + '"'
+
+
+class Quotes(Case):
+    """In double quotes everything is a value."""
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_paths(self):
+        """Every path of a run, with all that could be mistaken for something else in it."""
+        with tempfile.TemporaryDirectory() as folder:
+            odd = os.path.join(folder, 'a,readonly=on "b" c=d')
+            os.symlink(os.path.join(GUESTS, "end.elf"), odd + ".elf")
+            for name in ("disk", "initramfs"):
+                with open(f"{odd}.{name}", "wb") as f:
+                    f.truncate(65536)
+            args = []
+            for option, before, name, after in (
+                    ("--kernel", "", "elf", ""), ("--initramfs", "", "initramfs", ""),
+                    ("--disk", "", "disk", ""), ("--disk", "path=", "disk2", ",id=\"x,y\""),
+                    ("--serial", "file=", "serial", ""), ("--console", "file=", "console", ""),
+                    ("--vsock", "cid=3,socket=", "vsock", ""), ("--balloon", "0,socket=", "balloon", ""),
+                    ("--stats", "", "stats", ""), ("--stats-socket", "", "ask", ""),
+                    ("--halt-trace", "", "trace", ""), ("--log-file", "", "log", ""),
+                    ("--dump-acpi", "", "acpi", ""), ("--dump-dtb", "", "dtb", "")):
+                args += [option, before + quoted(f"{odd}.{name}") + after]
+            with open(odd + ".disk2", "wb") as f:
+                f.truncate(65536)
+            p = catnap("run", "-m", "16M", "--debug-exit", "0xf4", "-c", "how=byte value=5", "--timeout", "20s", *args)
+            self.assertEqual((p.returncode, p.stderr), (11, ""))
+            with open(odd + ".stats", encoding="ascii") as f:
+                names = [d["name"] for d in json.load(f)["devices"]]
+            self.assertIn("disk", " ".join(names))
+            made = {n[len(os.path.basename(odd)) + 1:] for n in os.listdir(folder)}
+            self.assertLessEqual({"serial", "console", "stats", "trace", "log", "acpi", "dtb"}, made)
+            self.assertTrue(all(n.startswith(os.path.basename(odd)) for n in os.listdir(folder)))
+
+    def test_not_closed(self):
+        for command in ("run", "bench", "balloon", "replay", "stat"):
+            for option, form in forms(command):
+                if option == "--cmdline":
+                    continue
+                for value in ('"', '"a', 'a"', 'a"b,c', '"a","b'):
+                    with self.subTest(command=command, option=option, value=value):
+                        self.refused(command, option, value,
+                                     says=f'{option}: "{value}" has a double quote that is not closed: expected a pair')
+
+    def test_every_value(self):
+        """Quotes around what needs none change nothing."""
+        self.refused("bench", "--mode", '"user:kernel"', "--samples", '"10"', "--process", '"tick","period"=1ms',
+                     says='"period=1ms" is not key=value')
+        p = catnap("replay", "--generate", '"bursty",burst="5"', "--halts", '"3"', "--seed", '"7"')
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertEqual(p.stdout, catnap("replay", "--generate", "bursty,burst=5", "--halts=3", "--seed=7").stdout)
+
+
 if __name__ == "__main__":
-    CATNAP = sys.argv.pop(1)
+    CATNAP, GUESTS = (os.path.abspath(p) for p in sys.argv[1:3])
+    del sys.argv[1:3]
     unittest.main(verbosity=2)

@@ -2,7 +2,7 @@
 /*
  * Any command line: the input is cut at its NULs into arguments. What is refused must be refused in
  * one printable line that begins with the command's name; what is taken must be within the stated
- * range.
+ * range. And any text, put in quotes, is a value that arrives as it was.
  */
 
 #include "fuzz.h"
@@ -25,6 +25,7 @@ struct cfg {
 	unsigned disks;
 	struct catnap_halt_poll halt_poll;
 	int vcpu;
+	const char *path; /* of the last disk */
 };
 
 static const struct opt_field disk_keys[] = {
@@ -48,10 +49,12 @@ static int set_disk(struct opts *o, const struct opt_arg *arg, void *cfg)
 	int ret = opt_keys(o, arg, disk_keys, &d);
 
 	if (ret == 0) {
-		check(d.path && d.path[0] != '\0' && !strchr(d.path, ','));
+		check(d.path && d.path[0] != '\0');
+		check(!strchr(d.path, ',') || strchr(arg->text, '"'));
 		check(d.queues >= 1 && d.queues <= 64);
 		check(d.size >= 512);
 		((struct cfg *)cfg)->disks++;
+		((struct cfg *)cfg)->path = d.path;
 	}
 	return ret;
 }
@@ -111,11 +114,13 @@ static const struct opt_def options[] = {
 	{.f = {.name = "disk", .type = OPT_CALL, .set = set_disk},
 	 .letter = 'd',
 	 .form = "path=P",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .letter = 'p',
 	 .form = "policy=...",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = NULL}},
 };
 
@@ -152,6 +157,40 @@ static void check_taken(const struct opts *o, const struct cfg *c)
 	}
 }
 
+/* @text in quotes, behind @before, at @to. */
+static void quote(char *to, const char *before, const char *text)
+{
+	to = stpcpy(to, before);
+	*to++ = '"';
+	for (; *text; text++) {
+		if (*text == '"')
+			*to++ = '"';
+		*to++ = *text;
+	}
+	memcpy(to, "\"", 2);
+}
+
+static void check_quoted(const char *text)
+{
+	char *value = malloc(2 * strlen(text) + 64), *args = malloc(2 * strlen(text) + 64);
+	char *argv[] = {(char *)"test", (char *)"-d", value, args};
+	struct cfg cfg = {0};
+	struct opts o;
+
+	check(value && args);
+	quote(value, "queues=2,path=", text);
+	quote(args, "--kernel=", text);
+	if (opts_parse(&o, &command, 4, argv, &cfg)) {
+		check_error(o.error);
+		check(*text == '\0');
+	} else {
+		check(strcmp(cfg.path, text) == 0 && strcmp(cfg.kernel, text) == 0);
+	}
+	opts_free(&o);
+	free(value);
+	free(args);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char name[] = "test", *argv[18] = {name}, *copy = malloc(size + 1), *at = copy;
@@ -172,6 +211,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		check_taken(&o, &cfg);
 	opts_free(&o);
+	check_quoted(copy); /* @copy is not changed by parsing */
 	free(copy);
 	return 0;
 }

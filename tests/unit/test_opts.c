@@ -110,10 +110,12 @@ static const struct opt_def options[] = {
 	 .letter = 'd',
 	 .form = "path=P[,readonly=on][,queues=N]",
 	 .help = "A disk.",
-	 .repeat = true},
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},
 	 .form = "policy=...",
-	 .help = "Halt polling."},
+	 .help = "Halt polling.",
+	 .list = true},
 	{.f = {.name = NULL}},
 };
 
@@ -316,6 +318,94 @@ static void keys(void **state)
 	refuses("--disk=", "--disk: \"\" is empty: expected path=...");
 }
 
+/* What double quotes are for, in a list. */
+static void quotes_in_lists(void **state)
+{
+	static const struct {
+		const char *value, *path;
+		uint32_t queues;
+	} taken[] = {
+		{"\"a,b\"", "a,b", 1},
+		{"path=\"a,b\"", "a,b", 1},
+		{"path=\"a,b\",queues=2", "a,b", 2},
+		{"queues=2,path=\"a,b\"", "a,b", 2},
+		{"\"a,queues=3\",queues=2", "a,queues=3", 2},
+		{"queues=\"2\",path=a", "a", 2},
+		/* Any part of a value; the rest of it may follow. */
+		{"path=/x/\"a,b\"/c", "/x/a,b/c", 1},
+		{"path=\"a,\"\",b\"", "a,\",b", 1},
+		/* One that is meant. */
+		{"path=\"a\"\"b\"", "a\"b", 1},
+		{"path=\"\"\"\"", "\"", 1},
+		{"path=\"\"\"a\"\"\"", "\"a\"", 1},
+		{"path=a\"\"b", "ab", 1},
+		/* What is quoted is no key. */
+		{"\"path=x\"", "path=x", 1},
+		{"\"path\"=x", "path=x", 1},
+		{"\"a=b,c\"", "a=b,c", 1},
+		{"path=\" [a] \\ 'b' \",queues=1", " [a] \\ 'b' ", 1},
+	};
+	static const struct {
+		const char *value, *error;
+	} refused[] = {
+		{"path=\"a", "--disk: \"path=\"a\" has a double quote"},
+		{"path=a\"", "--disk: \"path=a\"\" has a double quote"},
+		{"\"", "--disk: \"\"\" has a double quote"},
+		{"\"\"\"", "--disk: \"\"\"\"\" has a double quote"},
+		{"path=\"a,queues=2", "--disk: \"path=\"a,queues=2\" has a double quote"},
+		{"a,queues=\"2", "--disk: \"a,queues=\"2\" has a double quote"},
+		{"\"a\",cache=1,queues=\"", "has a double quote"},
+		{"path=\"\"", "--disk: path: \"\" is empty"},
+		{"\"\"", "--disk: path: \"\" is empty"},
+		{"\"a\",\"queues=2\"", "--disk: \"queues=2\" is not key=value"},
+		{"\"a\",", "--disk: \"\"a\",\" has an empty item"},
+		{"\"a\",,queues=2", "--disk: \"\"a\",,queues=2\" has an empty item"},
+		{"a,queues=\"2,3\"", "--disk: queues: \"2,3\" is not a number"},
+	};
+	char line[128];
+
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+		snprintf(line, sizeof(line), "-d|%s", taken[i].value);
+		takes(line);
+		assert_string_equal(cfg.disks[0].path, taken[i].path);
+		assert_int_equal(cfg.disks[0].queues, taken[i].queues);
+	}
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		snprintf(line, sizeof(line), "-d|%s", refused[i].value);
+		assert_int_not_equal(parse(line), 0);
+		if (!strstr(opts.error, refused[i].error))
+			fail_msg("%s: %s", line, opts.error);
+	}
+	takes("--halt-poll|\"kernel\",max=\"50us\"");
+	assert_int_equal(cfg.halt_poll.policy, CATNAP_POLICY_KERNEL);
+	assert_int_equal(cfg.halt_poll.max_ns, 50000);
+}
+
+/* And elsewhere: the same, but for a text that is somebody else's. */
+static void quotes_elsewhere(void **state)
+{
+	takes("--kernel|\"a,b\"");
+	assert_string_equal(cfg.kernel, "a,b");
+	takes("--kernel=a,b");
+	assert_string_equal(cfg.kernel, "a,b");
+	takes("-k/x/\"a\"\"b,c\"");
+	assert_string_equal(cfg.kernel, "/x/a\"b,c");
+	takes("--cpus|\"3\"|-m\"2M\"|--rng|\"on\"|--color|\"red\"|--timeout|\"5s\"");
+	assert_int_equal(cfg.cpus, 3);
+	assert_int_equal(cfg.memory, 2 << 20);
+	assert_true(cfg.timeout == UINT64_C(5000000000));
+	takes("--cmdline|a=\"b c\" d=\"e");
+	assert_string_equal(cfg.cmdline, "a=\"b c\" d=\"e");
+	takes("a\"b");
+	assert_string_equal(opts.args[0], "a\"b");
+	refuses("--kernel|\"\"", "--kernel: \"\" is empty: expected a value");
+	refuses("--kernel|a\"b",
+		"--kernel: \"a\"b\" has a double quote that is not closed: expected a "
+		"pair, and \"\" in it for one that is meant");
+	assert_int_equal(opts_set(&opts, "kernel", "\"x,y\"", &cfg), 0);
+	assert_string_equal(cfg.kernel, "x,y");
+}
+
 static void halt_poll(void **state)
 {
 	takes("--halt-poll|kernel,max=50us,grow=3,grow-start=1us,shrink=0");
@@ -427,6 +517,8 @@ int main(void)
 		cmocka_unit_test(words_and_switches),
 		cmocka_unit_test(wrong_options),
 		cmocka_unit_test(keys),
+		cmocka_unit_test(quotes_in_lists),
+		cmocka_unit_test(quotes_elsewhere),
 		cmocka_unit_test(halt_poll),
 		cmocka_unit_test(from_a_file),
 		cmocka_unit_test(help),
