@@ -177,6 +177,12 @@ struct catnap_rate_limit {
 
 #define CATNAP_MAX_DISK_QUEUES 16
 
+/** How an image is taken: always as a raw one, whose bytes are the disk's. */
+enum catnap_disk_format {
+	CATNAP_DISK_GUARDED, /**< refused if it looks like qcow2, VMDK, VHDX, VDI or such */
+	CATNAP_DISK_RAW,     /**< never refused for what is in it */
+};
+
 /** A disk; catnap_disk_init() first, so that what a later version adds has its default. */
 struct catnap_disk {
 	uint32_t size;	   /**< set by catnap_disk_init() */
@@ -188,11 +194,11 @@ struct catnap_disk {
 	/** Of bytes read, written and zeroed, and of all requests. */
 	struct catnap_rate_limit limit;
 	uint32_t no_lock; /**< not 0: the image is not locked; the caller knows who else uses it */
-	uint32_t reserved;
+	uint32_t format;  /**< enum catnap_disk_format */
 };
 
-/** Defaults: no path, one queue for each vCPU, to be written to, through the page cache, no limit.
- */
+/** Defaults: no path, one queue for each vCPU, to be written to, through the page cache, locked,
+ * guarded, no limit. */
 CATNAP_API void catnap_disk_init(struct catnap_disk *disk);
 CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
 #define catnap_disk_init(disk) catnap_disk_init_sized((disk), sizeof(struct catnap_disk))
@@ -202,10 +208,13 @@ CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
  * them. What @disk points to is copied. The image is locked until the VM is destroyed: no other
  * disk, of this VM or another, can be on it, unless all of them only read. A child of fork(2) does
  * not keep it locked.
- * Errors: -EINVAL (size, queues, id, a burst without its rate, a path that is none, an image that
- * is empty or not a multiple of 512 bytes, started already), -EISDIR, -EBUSY (locked), -ENOSPC (16
- * devices), -ENOMEM, those of open(2), and those of fcntl(2)'s F_OFD_SETLK, such as -ENOLCK: then
- * there is no_lock. catnap_vm_last_error() has the sentence; the VM is as before.
+ * A guest that may write to a raw image may write another format's first bytes on it: give such
+ * images with CATNAP_DISK_RAW, or the next start is refused. Formats are never looked into.
+ * Errors: -EINVAL (size, queues, id, format, a burst without its rate, a path that is none, an
+ * image that is empty, in a format of its own, or not a multiple of 512 bytes, started already),
+ * -EISDIR, -EBUSY (locked), -ENOSPC (16 devices), -ENOMEM, those of open(2), and those of
+ * fcntl(2)'s F_OFD_SETLK, such as -ENOLCK: then there is no_lock. catnap_vm_last_error() has the
+ * sentence; the VM is as before.
  */
 CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
 

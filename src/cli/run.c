@@ -227,10 +227,11 @@ static const struct opt_def options[] = {
 	 .def = "256M"},
 	{.f = {.name = "disk", .type = OPT_CALL, .set = run_set_disk},
 	 .letter = 'd',
-	 .form = "path=PATH[,readonly=on][,direct=on][,lock=off][,id=TEXT][,queues=N][,bw=SIZE][,"
-		 "ops=N]",
-	 .help = "A virtio block device on a file or a block device of the host, which is locked "
-		 "unless lock=off; bw, ops: bytes and requests in a second at most, with bursts "
+	 .form = "path=PATH[,format=raw][,readonly=on][,direct=on][,lock=off][,id=TEXT]"
+		 "[,queues=N][,bw=SIZE][,ops=N]",
+	 .help = "A virtio block device on a raw image, a file or a block device of the host, "
+		 "which is locked unless lock=off; one that looks like qcow2 and such is refused "
+		 "unless format=raw. bw, ops: bytes and requests in a second at most, with bursts "
 		 "(bw-burst=SIZE, ops-burst=N).",
 	 .repeat = true,
 	 .list = true},

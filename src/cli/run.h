@@ -39,6 +39,7 @@ struct guest_halt_poll {
 struct run_disk {
 	const char *path, *id;
 	bool readonly, direct, lock;
+	int format;	 /* enum catnap_disk_format */
 	uint32_t queues; /* 0: one for each vCPU */
 	struct catnap_rate_limit limit;
 };

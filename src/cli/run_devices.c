@@ -55,6 +55,7 @@ static int check_limit(struct opts *o, const struct opt_arg *arg, const struct c
 
 int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
+	static const struct opt_word formats[] = {{"raw", CATNAP_DISK_RAW}, {NULL, 0}};
 	static const struct opt_field keys[] = {
 		{.name = "path",
 		 .type = OPT_STRING,
@@ -65,6 +66,10 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 		 .offset = offsetof(struct run_disk, readonly)},
 		{.name = "direct", .type = OPT_SWITCH, .offset = offsetof(struct run_disk, direct)},
 		{.name = "lock", .type = OPT_SWITCH, .offset = offsetof(struct run_disk, lock)},
+		{.name = "format",
+		 .type = OPT_WORD,
+		 .offset = offsetof(struct run_disk, format),
+		 .words = formats},
 		{.name = "id", .type = OPT_CALL, .set = check_id},
 		{.name = "queues",
 		 .type = OPT_U32,
@@ -298,6 +303,7 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_
 		disk.readonly = d->readonly;
 		disk.direct = d->direct;
 		disk.no_lock = !d->lock;
+		disk.format = (uint32_t)d->format;
 		disk.queues = d->queues;
 		disk.limit = d->limit;
 		status = added(vm, catnap_vm_add_disk(vm, &disk));

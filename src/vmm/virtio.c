@@ -259,12 +259,17 @@ static int add_disk(struct catnap_vm *vm, const struct catnap_disk *given, struc
 				  .id = disk->id,
 				  .readonly = disk->readonly,
 				  .direct = disk->direct,
-				  .no_lock = disk->no_lock};
+				  .no_lock = disk->no_lock,
+				  .raw = disk->format == CATNAP_DISK_RAW};
 	ret = vm_rate_limits(&cfg.limits, "disk", &disk->limit, err);
 	if (ret < 0)
 		return ret;
 	if (!disk->path) {
 		snprintf(err->text, sizeof(err->text), "disk: no path");
+		return -EINVAL;
+	}
+	if (disk->format > CATNAP_DISK_RAW) {
+		snprintf(err->text, sizeof(err->text), "disk: format: %u is none", disk->format);
 		return -EINVAL;
 	}
 	/* Too many are for blk_create() to refuse. */

@@ -164,7 +164,7 @@ int main(void)
 	FIELD(catnap_disk, direct);
 	FIELD(catnap_disk, limit);
 	FIELD(catnap_disk, no_lock);
-	FIELD(catnap_disk, reserved);
+	FIELD(catnap_disk, format);
 	STRUCT(catnap_net);
 	FIELD(catnap_net, size);
 	FIELD(catnap_net, queues);

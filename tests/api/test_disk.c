@@ -3,6 +3,7 @@
  * (tests/guest/blk.c).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,6 +85,32 @@ static void refused(struct catnap_vm *vm, const struct catnap_disk *disk, int re
 	assert_int_equal(catnap_vm_get_device_stats(vm, 0, &s), -ENOENT);
 }
 
+static void overwrite(struct fix *f, const void *data, size_t len)
+{
+	int fd = open(f->path, O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, data, len, 0), (ssize_t)len);
+	close(fd);
+}
+
+/* A disk whose guest has written another format's beginning on it. */
+static void what_is_said_to_be_raw_is_taken(void **state)
+{
+	struct fix *f = *state;
+	struct catnap_vm *vm = create(f, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU);
+	struct catnap_disk disk;
+
+	overwrite(f, "QFI\xfb\0\0\0\2", 8);
+	assert_int_equal(add(f, vm), -EINVAL);
+	assert_non_null(strstr(catnap_vm_last_error(vm), "format=raw"));
+	catnap_disk_init(&disk);
+	disk.path = f->path;
+	disk.format = CATNAP_DISK_RAW;
+	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	catnap_vm_destroy(&vm);
+}
+
 static void what_is_no_disk_is_refused(void **state)
 {
 	struct fix *f = *state;
@@ -110,10 +137,19 @@ static void what_is_no_disk_is_refused(void **state)
 	refused(vm, &disk, -EINVAL, "bw-burst");
 	disk.limit = (struct catnap_rate_limit){.bw = 1, .bw_burst = 1, .ops_burst = 1};
 	refused(vm, &disk, -EINVAL, "ops-burst");
+	disk.limit.ops_burst = 0;
+	disk.format = CATNAP_DISK_RAW + 1;
+	refused(vm, &disk, -EINVAL, "format");
+	disk.format = CATNAP_DISK_GUARDED;
+	overwrite(f, "QFI\xfb\0\0\0\2", 8);
+	refused(vm, &disk, -EINVAL, "qcow2");
+	disk.limit.ops_burst = 1;
 	/* A caller who was built before there were limits has none. */
 	catnap_disk_init_sized(&disk, offsetof(struct catnap_disk, limit));
 	assert_int_equal(disk.limit.ops_burst, 1);
 	disk.path = f->path;
+	refused(vm, &disk, -EINVAL, "qcow2");
+	overwrite(f, "\0\0\0\0\0\0\0\0", 8);
 	assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
 	assert_int_equal(catnap_vm_add_disk(vm, &disk), -EBUSY);
 	assert_non_null(strstr(catnap_vm_last_error(vm), f->path));
@@ -357,6 +393,7 @@ int main(int argc, char **argv)
 {
 	struct CMUnitTest tests[] = {
 		T(what_is_no_disk_is_refused),
+		T(what_is_said_to_be_raw_is_taken),
 		T(there_is_an_end_to_devices),
 		T(statistics_tell),
 		T(a_paused_disk_stands_still),

@@ -74,6 +74,43 @@ class Disk(unittest.TestCase):
         self.refused(1, "-d", path, "-d", path + ",readonly=on", words=[path, "in use"])
         self.assertEqual(self.run_catnap(*["-d", path + ",readonly=on"] * 2).returncode, 1)
 
+    # What begins so, with zeroes behind it, and its name. The rest of them: tests/unit/test_format.c.
+    FORMATS = (("qcow2", b"QFI\xfb\0\0\0\3"), ("VMDK", b"KDMV\1\0\0\0"), ("VMDK", b"# Disk DescriptorFile\nversion=1\n"),
+               ("VHDX", b"vhdxfile"), ("VDI", b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64, b"\0") + b"\x7f\x10\xda\xbe"))
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_formats(self):
+        """An image that is no raw one is refused by its name, unless it is said to be one: whatever its size, in every way
+        to open it."""
+        self.refused(2, "-d", "a,format=qcow2", words=["format", "raw"])
+        for name, head in self.FORMATS:
+            for size in (65536, 1000):
+                path = self.image("disk", size)
+                with open(path, "r+b") as f:
+                    f.write(head)
+                for more in ("", ",readonly=on", ",direct=on", ",lock=off"):
+                    with self.subTest(name, more=more, size=size):
+                        self.refused(1, "-d", path + more, words=[path + ": is ", name, "format=raw"])
+                        p = self.run_catnap("-d", path + ",format=raw" + more)
+                        self.assertEqual(p.returncode, 1)
+                        # The guest ends with 1; a disk that is none is said to be none.
+                        self.assertEqual("expected a multiple of 512" in p.stderr, size % 512 != 0, p.stderr)
+                        self.assertEqual(p.stderr.count("\n"), int(size % 512 != 0), p.stderr)
+                with open(path, "rb") as f:
+                    self.assertEqual(f.read(), head.ljust(size, b"\0"))
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_raw(self):
+        """What is on a raw disk is the guest's: tables, file systems, archives, nothing known."""
+        for at, head in ((510, b"\x55\xaa"), (512, b"EFI PART"), (1080, b"\x53\xef"), (0, b"hsqs"), (0, b"\x1f\x8b\x08"),
+                         (257, b"ustar"), (0, b"\x7fELF"), (0, b"070701"), (4096, b"QFI\xfb"), (0, b"some text\n")):
+            path = self.image()
+            with open(path, "r+b") as f:
+                f.seek(at)
+                f.write(head)
+            p = self.run_catnap("-d", path)
+            self.assertEqual((p.returncode, p.stderr), (1, ""))
+
     @unittest.skipUnless(KVM and os.geteuid() != 0, "root may do anything")
     def test_permission(self):
         path = self.image()

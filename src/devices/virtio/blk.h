@@ -35,6 +35,7 @@ struct blk_config {
 	const char *path;
 	bool readonly;
 	bool direct;	 /* around the host's page cache */
+	bool raw;	 /* whatever it looks like: else a known other format is refused */
 	bool no_lock;	 /* whoever asks knows that nobody else uses it */
 	const char *id;	 /* what the guest sees as its serial; NULL or "": none */
 	uint16_t queues; /* 1 to BLK_QUEUES_MAX */

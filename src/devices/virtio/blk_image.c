@@ -20,6 +20,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "devices/format.h"
 #include "devices/virtio/blk.h"
 
 #define PAGE 4096u
@@ -156,10 +157,29 @@ static void device_properties(struct blk_image *img, bool readonly)
 	img->discard = !readonly;
 }
 
+/*
+ * What is in a format of its own is not read as such, and its bytes are no disk to a guest, so it
+ * is refused by its name. Nobody is asked what it might be instead: a guest that owns a raw disk
+ * could write another format's header on it, and that may name any file of the host.
+ */
+static int check_format(const struct blk_image *img, uint64_t bytes, const struct sentence *s)
+{
+	struct format f;
+
+	/* What cannot be read will be an error to the guest, where it reads it. */
+	if (format_tell_fd(img->unaligned_fd, bytes, &f) < 0 || f.kind != FORMAT_DISK_IMAGE)
+		return 0;
+	return bad(s, -EINVAL,
+		   "is %s: expected a raw image, or format=raw if its bytes are to be the disk as "
+		   "they are",
+		   f.name);
+}
+
 static int measure(struct blk_image *img, const struct blk_config *cfg, const struct sentence *s)
 {
 	uint64_t bytes;
 	struct stat st;
+	int ret;
 
 	if (fstat(img->fd, &st) < 0)
 		return bad(s, -errno, "%s", strerror(errno));
@@ -173,6 +193,9 @@ static int measure(struct blk_image *img, const struct blk_config *cfg, const st
 	} else {
 		return bad(s, -EINVAL, "is neither a file nor a block device");
 	}
+	ret = cfg->raw ? 0 : check_format(img, bytes, s);
+	if (ret < 0)
+		return ret;
 	if (!bytes)
 		return bad(s, -EINVAL, "is empty: expected at least one sector of 512 bytes");
 	if (bytes % BLK_SECTOR)
@@ -208,8 +231,6 @@ int blk_image_open(struct blk_image *img, const struct blk_config *cfg, char *wh
 		return bad(&s, ret, "%s", strerror(-ret));
 	}
 	ret = lock(img, cfg, &s);
-	if (ret == 0)
-		ret = measure(img, cfg, &s);
 	if (ret == 0 && cfg->direct) {
 		direct_alignment(img);
 		/* A second description has no lock, and takes none away when it is closed. */
@@ -219,6 +240,8 @@ int blk_image_open(struct blk_image *img, const struct blk_config *cfg, char *wh
 	} else if (ret == 0) {
 		img->unaligned_fd = img->fd;
 	}
+	if (ret == 0)
+		ret = measure(img, cfg, &s);
 	if (ret < 0)
 		blk_image_close(img);
 	return ret;
