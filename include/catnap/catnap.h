@@ -14,6 +14,17 @@
  * used by several threads at once unless a function says otherwise; destroy is the last call. Any
  * number of VMs may live in one process. Since: everything here is in version 0.1.
  *
+ * Callbacks (serial_output, log, a console's output) are called on threads of the VM, with no lock
+ * held. From each of them every function may be called that says "Any thread", and those of
+ * statistics and settings: catnap_vm_serial_input(), _console_input(), _console_resize(),
+ * _signal_msi(), _set_halt_poll(), _set_link(), _set_balloon_target(), _power_button(),
+ * _add/_del_interrupt_event(), _add/_del_doorbell(), all that begin with _get_, _resume(), and
+ * catnap_vm_request_stop(). What would wait for the calling thread returns -EDEADLK, with a
+ * sentence: catnap_vm_stop(), _pause(), _wait() with a time, _destroy(). A callback may block; the
+ * vCPU on whose thread it is stands still meanwhile, a pause waits for it, and so do
+ * catnap_vm_stop() and destroy, which have no limit. So one that waits for something waits for
+ * catnap_vm_get_stopping_fd(), too, and comes back once that is readable.
+ *
  * Structures begin with their own size, set by their _init function (a macro, which passes on how
  * large they are where the caller was built), and may grow at the end: see "Structs and their
  * sizes" in catnap/poll.h.
@@ -106,11 +117,14 @@ struct catnap_vm_config {
 	/** Processors for the vCPU threads: vcpu_affinity[i] is that of vCPU i, -1 for any. NULL:
 	 * any. */
 	const int32_t *vcpu_affinity;
-	/** What the guest writes to its serial port; one call at a time, on a vCPU's thread. NULL:
-	 * lost. */
+	/** What the guest writes to its serial port; one call at a time, in order, on the thread of
+	 * the vCPU that wrote, which goes on when it returns. See "Callbacks" above. NULL: lost. */
 	void (*serial_output)(void *ctx, const void *data, size_t len);
 	void *serial_ctx;
-	/** Messages; any thread, one line without newline. NULL: none. */
+	/** Messages; any thread, one line without newline. What a guest can cause comes once a
+	 * second from each of its devices at most; the next says how many were left out. The text
+	 * may have parts that a guest or a file's name has chosen. See "Callbacks" above. NULL:
+	 * none. */
 	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
 	void *log_ctx;
 	/** The initramfs: a file, or initramfs_size bytes at initramfs_data, as for the kernel.
@@ -277,8 +291,8 @@ CATNAP_API int catnap_vm_set_vsock(struct catnap_vm *vm, const struct catnap_vso
 struct catnap_console {
 	uint32_t size;	     /**< set by catnap_console_init() */
 	uint16_t cols, rows; /**< 0: not known */
-	/** What the guest writes; one call at a time, on the thread that runs the device. @data may
-	 * change while it is looked at: it is guest memory. NULL: lost. */
+	/** What the guest writes, in pieces; one call at a time, on a thread that runs the device.
+	 * See "Callbacks" above. NULL: lost. */
 	void (*output)(void *ctx, const void *data, size_t len);
 	void *ctx;
 };
@@ -364,15 +378,32 @@ struct catnap_exit {
 };
 
 /**
- * Waits until the VM has ended: at most @timeout_ns (UINT64_MAX: for ever, 0: just looks). Fills
- * @exit, if not NULL. Errors: -ETIMEDOUT, -EINVAL (size).
+ * Waits until the VM has ended and its threads have left: at most @timeout_ns (UINT64_MAX: for
+ * ever, 0: just looks). Fills @exit, if not NULL; also with -ETIMEDOUT, when reason is
+ * CATNAP_EXIT_NONE, or why it is to end while threads have not left yet. Errors: -ETIMEDOUT,
+ * -EINVAL (size), -EDEADLK (by a callback, with a time).
  */
 CATNAP_API int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit *exit);
-/** A file descriptor that is readable once the VM has ended; it stays the VM's. */
+/** A file descriptor that is readable once the VM has ended; it stays the VM's. Any thread. */
 CATNAP_API int catnap_vm_get_fd(struct catnap_vm *vm);
-/** Ends the VM as by pulling the plug, and waits until its vCPUs have left the guest. */
+/**
+ * A file descriptor that is readable as soon as the VM is to end, whoever says so, while its
+ * threads are on their way: for callbacks that wait for something else. It stays the VM's, who
+ * alone reads it. Any thread.
+ */
+CATNAP_API int catnap_vm_get_stopping_fd(struct catnap_vm *vm);
+/**
+ * Ends the VM as by pulling the plug, and does not wait; catnap_vm_wait() does. Of several causes
+ * of an end the first counts. Any thread, any callback. No errors.
+ */
+CATNAP_API int catnap_vm_request_stop(struct catnap_vm *vm);
+/**
+ * The same, and waits until its vCPUs have left the guest, which takes as long as a callback does
+ * not return, or the host holds a request up. -EDEADLK: called by a callback.
+ */
 CATNAP_API int catnap_vm_stop(struct catnap_vm *vm);
-/** Stops all vCPUs, and waits until they stand still; resume lets them go on. -EINVAL: not running.
+/** Stops all vCPUs, and waits until they stand still; resume lets them go on. -EINVAL: not running;
+ * -EDEADLK: called by a callback.
  */
 CATNAP_API int catnap_vm_pause(struct catnap_vm *vm);
 CATNAP_API int catnap_vm_resume(struct catnap_vm *vm);
@@ -384,9 +415,9 @@ CATNAP_API int catnap_vm_power_button(struct catnap_vm *vm);
 /**
  * Stops the VM if it runs, frees everything, sets *vm to NULL. Nothing if *vm is NULL. In a child
  * of fork(2), whose copy has no threads, it frees that: the parent's VM goes on, its disks stay
- * locked.
+ * locked. -EDEADLK: called by a callback; then nothing was done.
  */
-CATNAP_API void catnap_vm_destroy(struct catnap_vm **vm);
+CATNAP_API int catnap_vm_destroy(struct catnap_vm **vm);
 
 /**
  * The sentence that belongs to the last error of @vm, or with NULL of this thread's last failed
@@ -394,7 +425,8 @@ CATNAP_API void catnap_vm_destroy(struct catnap_vm **vm);
  */
 CATNAP_API const char *catnap_vm_last_error(const struct catnap_vm *vm);
 
-/** Gives input to the guest's serial port. Returns how many bytes it took, as a FIFO takes them. */
+/** Gives input to the guest's serial port. Returns how many bytes it took, as a FIFO takes them.
+ * Any thread, also while output is under way. */
 CATNAP_API size_t catnap_vm_serial_input(struct catnap_vm *vm, const void *data, size_t len);
 
 /**

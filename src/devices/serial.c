@@ -30,15 +30,24 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 
 int serial_init(struct serial *s)
 {
+	int ret;
+
 	memset(s, 0, sizeof(*s));
 	s->dll = 1; /* 115200 baud, as firmware leaves it */
 	s->lcr = 0x03;
-	return -pthread_mutex_init(&s->lock, NULL);
+	ret = outlet_init(&s->outlet);
+	if (ret < 0)
+		return ret;
+	ret = -pthread_mutex_init(&s->lock, NULL);
+	if (ret < 0)
+		outlet_fini(&s->outlet);
+	return ret;
 }
 
 void serial_destroy(struct serial *s)
 {
 	pthread_mutex_destroy(&s->lock);
+	outlet_fini(&s->outlet);
 }
 
 static uint8_t interrupt_id(const struct serial *s)
@@ -85,15 +94,26 @@ static uint8_t pop(struct serial *s)
 	return byte;
 }
 
+/* Lock held. False: the bytes are to leave, without the lock. */
+static bool loop_back(struct serial *s, const uint8_t *data, size_t len)
+{
+	if (!(s->mcr & MCR_LOOP))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		push(s, data[i]);
+	s->thr_empty_pending = true;
+	update_irq(s);
+	return true;
+}
+
+/* Lock not held. */
 static void transmit(struct serial *s, const uint8_t *data, size_t len)
 {
-	if (s->mcr & MCR_LOOP) {
-		for (size_t i = 0; i < len; i++)
-			push(s, data[i]);
-	} else if (s->output) {
-		s->output(s->output_ctx, data, len);
-	}
+	outlet_put(&s->outlet, data, len);
+	pthread_mutex_lock(&s->lock);
 	s->thr_empty_pending = true;
+	update_irq(s);
+	pthread_mutex_unlock(&s->lock);
 }
 
 static uint8_t modem_status(const struct serial *s)
@@ -143,14 +163,14 @@ static uint8_t read_register(struct serial *s, unsigned int reg)
 	return value;
 }
 
-static void write_register(struct serial *s, unsigned int reg, uint8_t value)
+/* Lock held. True: the byte is to be transmitted, without the lock. */
+static bool write_register(struct serial *s, unsigned int reg, uint8_t value)
 {
 	switch (reg) {
 	case REG_DATA:
-		if (s->lcr & LCR_DLAB)
-			s->dll = value;
-		else
-			transmit(s, &value, 1);
+		if (!(s->lcr & LCR_DLAB))
+			return !loop_back(s, &value, 1);
+		s->dll = value;
 		break;
 	case REG_IER:
 		if (s->lcr & LCR_DLAB) {
@@ -182,6 +202,7 @@ static void write_register(struct serial *s, unsigned int reg, uint8_t value)
 		break;
 	}
 	update_irq(s);
+	return false;
 }
 
 static void serial_read(void *dev, uint64_t offset, void *data, unsigned int len)
@@ -200,25 +221,29 @@ static void serial_write(void *dev, uint64_t offset, const void *data, unsigned 
 	struct serial *s = dev;
 	const uint8_t *bytes = data;
 
-	pthread_mutex_lock(&s->lock);
-	for (unsigned int i = 0; i < len; i++)
-		write_register(s, (unsigned int)offset + i, bytes[i]);
-	pthread_mutex_unlock(&s->lock);
+	for (unsigned int i = 0; i < len; i++) {
+		bool leaves;
+
+		pthread_mutex_lock(&s->lock);
+		leaves = write_register(s, (unsigned int)offset + i, bytes[i]);
+		pthread_mutex_unlock(&s->lock);
+		if (leaves)
+			transmit(s, bytes + i, 1);
+	}
 }
 
 const struct bus_ops serial_ops = {.read = serial_read, .write = serial_write};
 
 bool serial_write_many(struct serial *s, const void *data, size_t len)
 {
-	bool plain;
+	bool plain, looped;
 
 	pthread_mutex_lock(&s->lock);
 	plain = !(s->lcr & LCR_DLAB);
-	if (plain) {
-		transmit(s, data, len);
-		update_irq(s);
-	}
+	looped = plain && loop_back(s, data, len);
 	pthread_mutex_unlock(&s->lock);
+	if (plain && !looped)
+		transmit(s, data, len);
 	return plain;
 }
 

@@ -2,7 +2,8 @@
 /*
  * The serial port: a 16550A (National Semiconductor PC16550D data sheet), 8 registers. Output
  * leaves at once, so the transmitter is always empty; input waits in a FIFO. Any thread: a mutex
- * protects the state and is held during output(), so that output is in order.
+ * protects the state. It is not held while output leaves, which may take its time: input is taken
+ * and registers are read meanwhile.
  */
 #ifndef DEVICES_SERIAL_H
 #define DEVICES_SERIAL_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #include "devices/bus.h"
+#include "devices/outlet.h"
 
 #define SERIAL_COM1_PORT 0x3f8
 #define SERIAL_COM1_IRQ	 4
@@ -21,9 +23,8 @@
 	64 /* more than the 16 of the chip: drivers read until the line status says empty */
 
 struct serial {
+	struct outlet outlet;
 	pthread_mutex_t lock;
-	void (*output)(void *ctx, const void *data, size_t len); /* may be NULL */
-	void *output_ctx;
 	void (*irq)(void *ctx, bool level); /* called with the lock held, only on changes */
 	void *irq_ctx;
 	bool irq_level;

@@ -218,6 +218,8 @@ static void take_work(struct vcpu *v, uint32_t work)
 		atomic_fetch_or(&v->halter.pending, HALTER_WORK_SOURCES);
 		check_ring(v, halter_reap(&v->halter));
 	}
+	if (work & VCPU_WORK_LOG)
+		v->host->deliver(v->host->ctx);
 	/* Last: requests that the rest has begun end before it stands still. */
 	if (work & VCPU_WORK_PAUSE) {
 		check_ring(v, halter_drain(&v->halter));

@@ -31,6 +31,7 @@ struct vcpu;
 #define VCPU_WORK_IRQ	(UINT32_C(1) << 1) /* the inbox of the local APIC, from a device or MSI */
 #define VCPU_WORK_PAUSE (UINT32_C(1) << 2) /* look at vcpu_host.paused */
 #define VCPU_WORK_STOP	(UINT32_C(1) << 3)
+#define VCPU_WORK_LOG	(UINT32_C(1) << 4) /* call vcpu_host.deliver */
 
 /* What the vCPUs of a VM share: the VM fills it before they start; then constant, but for the
  * atomics. */
@@ -55,6 +56,8 @@ struct vcpu_host {
 	/* The vCPU's thread is about to end. */
 	void (*left)(void *ctx, struct vcpu *v);
 	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
+	/* A thread found VCPU_WORK_LOG: hands over what was said with locks held. */
+	void (*deliver)(void *ctx);
 	void *ctx;
 };
 

@@ -41,12 +41,12 @@ static void panicked(void *ctx, uint8_t events)
 {
 	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_PANIC};
 	struct catnap_vm *vm = ctx;
+	char text[128] = "the guest panicked, and goes on with its crash kernel";
 
 	if (events & PVPANIC_PANICKED)
 		vm_end(vm, &e);
-	else
-		vm->host.log(vm, CATNAP_LOG_WARN,
-			     "the guest panicked, and goes on with its crash kernel");
+	else if (log_limit_pass(&vm->panic_limit, text, sizeof(text)))
+		vm_log(vm, CATNAP_LOG_WARN, text);
 }
 
 int hardware_add(struct catnap_vm *vm, struct kvm_error *err)

@@ -34,6 +34,8 @@ static void run(struct io_thread *io)
 			atomic_fetch_or(&h->pending, HALTER_WORK_SOURCES);
 		if (ret >= 0)
 			ret = halter_reap(h);
+		if (work & IO_WORK_LOG)
+			vm_log_hand_over(io->vm);
 		if ((work & IO_WORK_PAUSE) && ret >= 0) {
 			ret = halter_drain(h);
 			vm_stand(io->vm);
@@ -67,6 +69,7 @@ static void *thread(void *arg)
 		run(io);
 	halter_set_self(NULL);
 	cpu_time_end(&io->cpu_time);
+	vm_log_hand_over(io->vm);
 	vm_left(io->vm, 1);
 	return NULL;
 }

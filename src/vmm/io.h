@@ -16,10 +16,12 @@
 
 #include "poll/halter.h"
 #include "vcpu/cpu_time.h"
+#include "vcpu/vcpu.h"
 
 /* Work bits. */
 #define IO_WORK_PAUSE (UINT32_C(1) << 2)
 #define IO_WORK_STOP  (UINT32_C(1) << 3)
+#define IO_WORK_LOG   VCPU_WORK_LOG
 
 struct catnap_vm;
 

@@ -8,15 +8,18 @@
 
 #include "vmm/vm.h"
 
+static void tell(int eventfd)
+{
+	ssize_t n = write(eventfd, &(uint64_t){1}, sizeof(uint64_t));
+
+	(void)n;
+}
+
 void vm_tell_rest(struct catnap_vm *vm)
 {
-	ssize_t n;
-
 	/* Not before: whoever finds it readable finds the VM at rest. */
-	if (!vm->ended || vm->running)
-		return;
-	n = write(vm->end_fd, &(uint64_t){1}, sizeof(uint64_t));
-	(void)n;
+	if (vm->ended && !vm->running)
+		tell(vm->end_fd);
 }
 
 /* Under the lock: the I/O thread is the last to go. */
@@ -24,6 +27,26 @@ static void stop_io(struct catnap_vm *vm)
 {
 	if (vm->ended && vm->io_runs && vm->running == 1)
 		halter_wake(&vm->io->halter, IO_WORK_STOP);
+}
+
+bool vm_owns(struct catnap_vm *vm, const struct catnap_halter *h)
+{
+	for (uint32_t i = 0; i < vm->vcpu_count; i++)
+		if (&vm->vcpus[i]->halter == h)
+			return true;
+	return vm->io && &vm->io->halter == h;
+}
+
+bool vm_from_inside(struct catnap_vm *vm, const char *what)
+{
+	const struct catnap_halter *self = halter_self();
+
+	if (!self || !vm_owns(vm, self))
+		return false;
+	snprintf(vm->error.text, sizeof(vm->error.text),
+		 "%s: would wait for the thread that calls it: one of the VM's own, in a callback",
+		 what);
+	return true;
 }
 
 void vm_left(struct catnap_vm *vm, uint32_t count)
@@ -56,6 +79,7 @@ void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit)
 	if (first) {
 		vm->exit = *exit;
 		vm->ended = true;
+		tell(vm->stopping_fd);
 		vm_tell_rest(vm); /* one that was never started */
 		stop_io(vm);
 		pthread_cond_broadcast(&vm->changed);
@@ -119,6 +143,7 @@ int catnap_vm_start(struct catnap_vm *vm)
 	vm->running = vm->vcpu_count + vm->io_runs; /* before any of them can leave */
 	pthread_mutex_unlock(&vm->lock);
 
+	atomic_store(&vm->log.deferred, true);
 	make_filters(vm);
 	if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user)
 		halt_trace_begin(vm->cfg.halt_trace_fd);
@@ -209,6 +234,28 @@ static int wait_at_rest(struct catnap_vm *vm, const struct timespec *deadline)
 	return -ret;
 }
 
+/* Under the lock: the sentence of a wait that was in vain. */
+static void say_who_stays(struct catnap_vm *vm)
+{
+	struct kvm_error *err = &vm->error;
+	size_t used;
+
+	if (!vm->ended) {
+		snprintf(err->text, sizeof(err->text), "wait: the VM runs");
+		return;
+	}
+	snprintf(err->text, sizeof(err->text),
+		 "wait: the VM is to end, but the host holds up or a callback has not returned to");
+	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+		used = strlen(err->text);
+		if (atomic_load_explicit(&vm->vcpus[i]->tid, memory_order_relaxed))
+			snprintf(err->text + used, sizeof(err->text) - used, " vCPU %u", i);
+	}
+	used = strlen(err->text);
+	if (vm->io_runs && vm->running)
+		snprintf(err->text + used, sizeof(err->text) - used, " the I/O thread");
+}
+
 int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit *exit)
 {
 	struct timespec deadline = after(timeout_ns);
@@ -216,14 +263,19 @@ int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit
 
 	if (exit && exit->size < offsetof(struct catnap_exit, report))
 		return -EINVAL;
+	if (timeout_ns && vm_from_inside(vm, "wait"))
+		return -EDEADLK;
 	pthread_mutex_lock(&vm->lock);
 	ret = wait_at_rest(vm, timeout_ns == UINT64_MAX ? NULL : &deadline);
-	if (ret == 0 && exit) {
+	/* All zeroes, which is CATNAP_EXIT_NONE, until it is known. */
+	if (exit && (ret == 0 || ret == -ETIMEDOUT)) {
 		uint32_t size = exit->size < sizeof(*exit) ? exit->size : sizeof(*exit);
 
 		memcpy(exit, &vm->exit, size);
 		exit->size = size;
 	}
+	if (ret == -ETIMEDOUT)
+		say_who_stays(vm);
 	pthread_mutex_unlock(&vm->lock);
 	return ret;
 }
@@ -233,12 +285,26 @@ int catnap_vm_get_fd(struct catnap_vm *vm)
 	return vm->end_fd;
 }
 
-int catnap_vm_stop(struct catnap_vm *vm)
+int catnap_vm_get_stopping_fd(struct catnap_vm *vm)
+{
+	return vm->stopping_fd;
+}
+
+int catnap_vm_request_stop(struct catnap_vm *vm)
 {
 	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_STOPPED};
-	int ret;
 
 	vm_end(vm, &e);
+	return 0;
+}
+
+int catnap_vm_stop(struct catnap_vm *vm)
+{
+	int ret;
+
+	if (vm_from_inside(vm, "stop"))
+		return -EDEADLK;
+	catnap_vm_request_stop(vm);
 	pthread_mutex_lock(&vm->lock);
 	ret = wait_at_rest(vm, NULL);
 	pthread_mutex_unlock(&vm->lock);
@@ -249,6 +315,8 @@ int catnap_vm_pause(struct catnap_vm *vm)
 {
 	int ret = 0;
 
+	if (vm_from_inside(vm, "pause"))
+		return -EDEADLK;
 	pthread_mutex_lock(&vm->lock);
 	if (!vm->started || vm->ended)
 		ret = -EINVAL;

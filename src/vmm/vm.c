@@ -114,14 +114,17 @@ static void host_end(void *ctx, const struct catnap_exit *exit)
 
 static void host_log(void *ctx, enum catnap_log_level level, const char *message)
 {
-	struct catnap_vm *vm = ctx;
+	vm_log(ctx, level, message);
+}
 
-	if (vm->cfg.log)
-		vm->cfg.log(vm->cfg.log_ctx, level, message);
+static void host_deliver(void *ctx)
+{
+	vm_log_hand_over(ctx);
 }
 
 static void host_paused(void *ctx, struct vcpu *v)
 {
+	vm_log_hand_over(ctx);
 	vm_stand(ctx);
 }
 
@@ -134,6 +137,7 @@ static int host_confine(void *ctx, struct vcpu *v)
 
 static void host_left(void *ctx, struct vcpu *v)
 {
+	vm_log_hand_over(ctx);
 	vm_left(ctx, 1);
 }
 
@@ -186,8 +190,8 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 	if (ret < 0)
 		return ret;
 	vm->com1_made = true;
-	vm->com1.output = vm->cfg.serial_output;
-	vm->com1.output_ctx = vm->cfg.serial_ctx;
+	vm->com1.outlet.output = vm->cfg.serial_output;
+	vm->com1.outlet.ctx = vm->cfg.serial_ctx;
 	vm->com1.irq = com1_irq;
 	vm->com1.irq_ctx = vm;
 	bus_add(&vm->pio, SERIAL_COM1_PORT, SERIAL_PORTS, &serial_ops, &vm->com1);
@@ -382,6 +386,7 @@ static void fill_host(struct catnap_vm *vm)
 		.confine = host_confine,
 		.left = host_left,
 		.log = host_log,
+		.deliver = host_deliver,
 		.ctx = vm,
 	};
 	vm->host.cpuid = (struct cpuid_policy){
@@ -445,7 +450,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 	if (ret < 0)
 		return ret;
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->end_fd < 0)
+	vm->stopping_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->end_fd < 0 || vm->stopping_fd < 0)
 		return -errno;
 	ret = kvm_open(&vm->kvm, err);
 	if (ret == 0)
@@ -519,8 +525,10 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 		return -ENOMEM;
 	vm->cfg = *cfg;
 	vm->pid = getpid();
-	vm->kvm.fd = vm->kvm.vm_fd = vm->end_fd = vm->pressure.stall_fd = -1;
+	vm->kvm.fd = vm->kvm.vm_fd = vm->pressure.stall_fd = -1;
+	vm->end_fd = vm->stopping_fd = -1;
 	events_init(vm);
+	vm_log_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		vm->affinity[i] = cfg->vcpu_affinity && i < cfg->vcpus ? cfg->vcpu_affinity[i] : -1;
 	ret = make(vm, err);
@@ -548,17 +556,21 @@ static void forget_threads(struct catnap_vm *vm)
 		vm->io->has_thread = false;
 }
 
-void catnap_vm_destroy(struct catnap_vm **vmp)
+int catnap_vm_destroy(struct catnap_vm **vmp)
 {
 	struct catnap_vm *vm = *vmp;
 
 	if (!vm)
-		return;
+		return 0;
+	if (vm_from_inside(vm, "destroy"))
+		return -EDEADLK;
 	*vmp = NULL;
 	if (vm->pid != getpid())
 		forget_threads(vm);
 	else if (vm->locks_made && vm->started)
 		catnap_vm_stop(vm);
+	if (vm->pid == getpid())
+		vm_log_hand_over(vm);
 	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
 		vcpu_join(vm->vcpus[i]);
 		vcpu_fini(vm->vcpus[i]);
@@ -579,11 +591,15 @@ void catnap_vm_destroy(struct catnap_vm **vmp)
 	memory_fini(&vm->memory);
 	if (vm->end_fd >= 0)
 		close(vm->end_fd);
+	if (vm->stopping_fd >= 0)
+		close(vm->stopping_fd);
+	vm_log_fini(vm);
 	if (vm->locks_made) {
 		pthread_cond_destroy(&vm->changed);
 		pthread_mutex_destroy(&vm->lock);
 	}
 	free(vm);
+	return 0;
 }
 
 int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,

@@ -11,6 +11,7 @@
 #include "devices/bus.h"
 #include "devices/control.h"
 #include "devices/ioapic.h"
+#include "devices/log_limit.h"
 #include "devices/pci/bus.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
@@ -22,6 +23,7 @@
 #include "vmm/acpi.h"
 #include "vmm/image.h"
 #include "vmm/io.h"
+#include "vmm/log.h"
 #include "vmm/memory.h"
 
 /* On virtio-mmio: as many windows as there are pins. */
@@ -82,8 +84,9 @@ struct catnap_vm {
 	struct io_thread *io; /* NULL: vCPUs run the devices */
 	struct vm_virtio *virtio[VM_VIRTIO_MAX];
 	unsigned int virtio_count;
-	int end_fd; /* eventfd: readable once the VM has ended */
-	pid_t pid;  /* a child of fork(2) has a copy without threads */
+	int end_fd;	 /* eventfd: readable once the VM has ended */
+	int stopping_fd; /* eventfd: readable once it is to end */
+	pid_t pid;	 /* a child of fork(2) has a copy without threads */
 	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
 	struct vm_event events[VM_EVENTS];
 	struct vm_doorbell doorbells[VM_DOORBELLS];
@@ -97,6 +100,8 @@ struct catnap_vm {
 	struct control control;
 	struct power power;
 	struct pvpanic pvpanic;
+	struct log_limit panic_limit;
+	struct vm_log log;
 	struct pci_bus pci; /* if pci_made */
 	struct virtio_pci *pci_devices[PCI_SLOTS];
 	unsigned int pci_device_count;
@@ -163,6 +168,10 @@ struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id);
 /* The end of such a call: @err becomes the VM's last error if @ret is one. Returns @ret. */
 int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err);
 
+/* Is @h, a thread's own halter, that of one of the VM's threads? */
+bool vm_owns(struct catnap_vm *vm, const struct catnap_halter *h);
+/* Is this one of the VM's threads, which @what would wait for? Then with a sentence. */
+bool vm_from_inside(struct catnap_vm *vm, const char *what);
 /* A thread of the VM found that it is to pause: blocks until it may go on. Nothing of it is in
  * flight. */
 void vm_stand(struct catnap_vm *vm);

@@ -121,9 +121,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(&p, 0, sizeof(p));
 	check(serial_init(&p.s) == 0);
-	p.s.output = on_output;
+	p.s.outlet.output = on_output;
 	p.s.irq = on_irq;
-	p.s.output_ctx = p.s.irq_ctx = &p;
+	p.s.outlet.ctx = p.s.irq_ctx = &p;
 	check(bus_add(&p.bus, SERIAL_COM1_PORT, SERIAL_PORTS, &serial_ops, &p.s) == 0);
 	while (size >= 2) {
 		uint8_t op = data[0], value = data[1];

@@ -274,6 +274,62 @@ static void output_is_one_at_a_time(void **state)
 	assert_int_equal(b->len, 6);
 }
 
+static void call_the_device(struct bench *b)
+{
+	uint16_t size[2];
+
+	console_resize(b->c, 132, 50);
+	virtio_config_read(b->v->dev, 0, size, 4);
+	assert_int_equal(size[0], 132);
+	assert_int_equal(console_input(b->c, "x", 1), 1);
+	virtio_kick(b->v->dev, TX); /* finds that somebody is at it */
+}
+
+/* Output may take its time: nothing of the device is locked meanwhile. */
+static void output_holds_nothing(void **state)
+{
+	struct bench *b = *state;
+
+	vdev_start(b->v, 1u << 2, 2, 16);
+	b->during = call_the_device;
+	virtio_config_write(b->v->dev, 8, "!\0\0\0", 4);
+	b->during = call_the_device;
+	vdev_offer1(b->v, TX, vdev_alloc(b->v, 5), 5, false);
+	virtio_kick(b->v->dev, TX);
+	assert_int_equal(used(b, TX), 0);
+	assert_int_equal(b->len, 6);
+}
+
+static void start_again(struct bench *b)
+{
+	vdev_start(b->v, 0, 2, 16);
+}
+
+/* The driver goes, and another comes, in the middle of a long output: what belongs to the old one
+ * is not given to the new one. */
+static void reset_during_output(void **state)
+{
+	struct bench *b = *state;
+	uint64_t at;
+
+	vdev_start(b->v, 0, 2, 16);
+	vdev_offer1(b->v, TX, vdev_alloc(b->v, 20000), 20000, false);
+	b->during = start_again;
+	virtio_kick(b->v->dev, TX);
+	for (int i = 0; i < 5; i++)
+		vdev_turn(b->v);
+	assert_true(b->len < 20000);
+	assert_int_equal(used(b, TX), -1);
+	b->len = 0;
+	at = vdev_alloc(b->v, 3);
+	memcpy(guest_ptr(&b->v->g, at), "new", 3);
+	vdev_offer1(b->v, TX, at, 3, false);
+	virtio_kick(b->v->dev, TX);
+	assert_int_equal(used(b, TX), 0);
+	assert_int_equal(b->len, 3);
+	assert_memory_equal(b->out, "new", 3);
+}
+
 static void malformed_queues_need_a_reset(void **state)
 {
 	struct bench *b = *state;
@@ -300,6 +356,8 @@ int main(void)
 		T(a_last_word),
 		T(small_buffers_are_filled),
 		T(output_is_one_at_a_time),
+		T(output_holds_nothing),
+		T(reset_during_output),
 		T(malformed_queues_need_a_reset),
 	};
 

@@ -45,9 +45,9 @@ static void setup(struct port *p)
 {
 	memset(p, 0, sizeof(*p));
 	assert_int_equal(serial_init(&p->s), 0);
-	p->s.output = on_output;
+	p->s.outlet.output = on_output;
 	p->s.irq = on_irq;
-	p->s.output_ctx = p->s.irq_ctx = p;
+	p->s.outlet.ctx = p->s.irq_ctx = p;
 }
 
 static void out(struct port *p, unsigned int reg, uint8_t value)
@@ -380,6 +380,36 @@ static void test_unconnected(void **state)
 	serial_destroy(&s);
 }
 
+/* While a byte leaves, which may take long: input comes, registers are read, interrupts go. */
+static void during_output(void *ctx, const void *data, size_t len)
+{
+	struct port *p = ctx;
+
+	on_output(ctx, data, len);
+	assert_int_equal(serial_input(&p->s, "ab", 2), 2);
+	assert_int_equal(in(p, LSR) & 0x01, 0x01);
+	assert_int_equal(in(p, DATA), 'a');
+	assert_int_equal(in(p, DATA), 'b');
+	out(p, SCR, 0x77);
+}
+
+static void test_output_under_way(void **state)
+{
+	struct port p;
+
+	setup(&p);
+	p.s.outlet.output = during_output;
+	enable(&p, 0x03);
+	out(&p, DATA, 'x');
+	assert_int_equal(p.out_len, 1);
+	assert_int_equal(in(&p, SCR), 0x77);
+	assert_true(p.level); /* the transmitter is empty */
+	assert_true(serial_write_many(&p.s, "yz", 2));
+	assert_int_equal(p.out_len, 3);
+	assert_memory_equal(p.out, "xyz", 3);
+	serial_destroy(&p.s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_loopback),
 		cmocka_unit_test(test_wide),
 		cmocka_unit_test(test_unconnected),
+		cmocka_unit_test(test_output_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

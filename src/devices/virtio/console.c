@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See console.h. Lock order: the device's, or a queue's, and then that of the input. */
+/*
+ * See console.h. Lock order: the device's, or a queue's, and then that of the input. None of them
+ * is held while output leaves: it is copied first, so that what a reset gives back to the driver is
+ * not looked at any more.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/outlet.h"
 #include "devices/virtio/console.h"
 
 #define F_SIZE		0
 #define F_EMERGENCY	2
 #define CONSOLE_BUFFERS VQ_SIZE_MAX /* in one chain */
 #define OUTPUT_TURN	(64u << 10) /* bytes before others on the thread have their turn */
+#define OUTPUT_PIECE	4096u	    /* that leave in one call */
 #define INPUT_BATCH	VQ_SIZE_MAX
 
 enum { CONSOLE_RX, CONSOLE_TX, CONSOLE_QUEUES };
@@ -26,15 +32,15 @@ _Static_assert(sizeof(struct config_space) == 12 && offsetof(struct config_space
 struct console {
 	struct virtio_device dev;
 	struct config_space config; /* under the device's lock */
-	void (*output)(void *ctx, const void *data, size_t len);
-	void *output_ctx;
+	struct outlet outlet;
 	struct halter_task rx_task, tx_task;
 
-	/* Under the transmit queue's lock: the chain in hand, and how much of it has been output.
-	 */
+	/* Under the transmit queue's lock: the chain in hand, and how much of it has been output;
+	 * whether a thread is at it, with the lock left, and how often this was all forgotten. */
 	struct vq_chain chain;
-	bool in_hand;
+	bool in_hand, leaving;
 	uint32_t done;
+	uint64_t resets;
 	struct iovec iov[CONSOLE_BUFFERS];
 
 	pthread_mutex_t input_lock;
@@ -57,12 +63,12 @@ static bool usable(struct console *c, unsigned int index)
 
 /* -- output ----------------------------------------------------------------------------------- */
 
-/* Puts out the chain in hand, at most @max bytes of it. How many. */
-static uint32_t put_out(struct console *c, uint32_t max)
+/* Copies at most @max bytes of the chain in hand that have not been output. How many. */
+static uint32_t copy_out(const struct console *c, uint8_t *to, uint32_t max)
 {
-	uint32_t skip = c->done, put = 0;
+	uint32_t skip = c->done, copied = 0;
 
-	for (unsigned int i = 0; i < c->chain.out && put < max; i++) {
+	for (unsigned int i = 0; i < c->chain.out && copied < max; i++) {
 		size_t n = c->iov[i].iov_len;
 
 		if (skip >= n) {
@@ -70,49 +76,79 @@ static uint32_t put_out(struct console *c, uint32_t max)
 			continue;
 		}
 		n -= skip;
-		if (n > max - put)
-			n = max - put;
-		if (c->output)
-			c->output(c->output_ctx, (char *)c->iov[i].iov_base + skip, n);
+		if (n > max - copied)
+			n = max - copied;
+		memcpy(to + copied, (const char *)c->iov[i].iov_base + skip, n);
 		skip = 0;
-		put += (uint32_t)n;
+		copied += (uint32_t)n;
 	}
-	c->done += put;
-	return put;
+	return copied;
 }
 
+/* Lock held, but not while output leaves. Puts out at most @max bytes of the chain in hand, and
+ * gives the chain back if that was all of it. How many. */
+static uint32_t put_out(struct console *c, struct virtqueue *vq, uint32_t max)
+{
+	uint8_t piece[OUTPUT_PIECE];
+	uint32_t n = copy_out(c, piece, max < sizeof(piece) ? max : (uint32_t)sizeof(piece));
+	uint64_t resets = c->resets;
+
+	c->leaving = true;
+	pthread_mutex_unlock(&vq->lock);
+	outlet_put(&c->outlet, piece, n);
+	pthread_mutex_lock(&vq->lock);
+	c->leaving = false;
+	if (resets != c->resets)
+		return n; /* of a driver that has gone */
+	c->done += n;
+	if (c->done < c->chain.out_len)
+		return n;
+	virtio_count(&c->dev.counters.requests, 1);
+	virtio_count(&c->dev.counters.written_bytes, c->done);
+	vq_push(vq, c->chain.head, 0);
+	c->in_hand = false;
+	return n;
+}
+
+/* Lock held. As vq_pop(): 1 if there is a chain in hand. */
+static int take_in_hand(struct console *c, struct virtqueue *vq)
+{
+	int ret = 1;
+
+	if (c->in_hand)
+		return ret;
+	do {
+		c->chain = (struct vq_chain){.iov = c->iov, .max = CONSOLE_BUFFERS};
+		ret = vq_pop(vq, &c->chain);
+	} while (ret == 0 && vq_kicks(vq, true));
+	c->in_hand = ret > 0;
+	c->done = 0;
+	return ret;
+}
+
+/* One thread at a time: what others kick for meanwhile it finds, too. */
 static void transmit(struct console *c)
 {
 	struct virtqueue *vq = &c->dev.queues[CONSOLE_TX].vq;
 	uint32_t left = OUTPUT_TURN;
 	unsigned int batch = 0;
-	int ret = 0;
+	int ret = 1;
 
 	pthread_mutex_lock(&vq->lock);
-	while (usable(c, CONSOLE_TX) && left && batch < VQ_SIZE_MAX) {
-		if (!c->in_hand) {
-			c->chain = (struct vq_chain){.iov = c->iov, .max = CONSOLE_BUFFERS};
-			ret = vq_pop(vq, &c->chain);
-			if (ret == 0 && vq_kicks(vq, true))
-				continue;
-			if (ret <= 0)
-				break;
-			c->in_hand = true;
-			c->done = 0;
-			batch++;
-		}
-		left -= put_out(c, left);
-		if (c->done < c->chain.out_len)
+	if (c->leaving) {
+		pthread_mutex_unlock(&vq->lock);
+		return;
+	}
+	while (usable(c, CONSOLE_TX) && left && batch++ < VQ_SIZE_MAX) {
+		ret = take_in_hand(c, vq);
+		if (ret <= 0)
 			break;
-		virtio_count(&c->dev.counters.requests, 1);
-		virtio_count(&c->dev.counters.written_bytes, c->done);
-		vq_push(vq, c->chain.head, 0);
-		c->in_hand = false;
+		left -= put_out(c, vq, left);
 	}
 	virtio_publish(&c->dev, CONSOLE_TX);
 	if (ret < 0)
 		virtio_broken(&c->dev, vq->fault);
-	else if (c->in_hand || batch == VQ_SIZE_MAX || !left)
+	else if (ret > 0 && usable(c, CONSOLE_TX))
 		halter_post(c->dev.home, &c->tx_task);
 	pthread_mutex_unlock(&vq->lock);
 }
@@ -216,18 +252,12 @@ size_t console_input(struct console *c, const void *data, size_t len)
 
 /* -- the device ------------------------------------------------------------------------------- */
 
-static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
+/* 5.3.5.1: at any time, also of a driver that has not begun. */
+static void config_written(struct virtio_device *dev, uint32_t offset, const void *data,
+			   uint32_t len)
 {
-	struct console *c = to_console(dev);
-
-	/* 5.3.5.1: at any time, also of a driver that has not begun. */
-	if (offset != offsetof(struct config_space, emergency))
-		return;
-	/* One call at a time: another vCPU may have a chain in hand. */
-	pthread_mutex_lock(&dev->queues[CONSOLE_TX].vq.lock);
-	if (c->output)
-		c->output(c->output_ctx, data, 1);
-	pthread_mutex_unlock(&dev->queues[CONSOLE_TX].vq.lock);
+	if (offset == offsetof(struct config_space, emergency))
+		outlet_put(&to_console(dev)->outlet, data, 1);
 }
 
 static void kick(struct virtio_device *dev, unsigned int index)
@@ -248,10 +278,30 @@ static void reset(struct virtio_device *dev)
 	pthread_mutex_unlock(&c->input_lock);
 	pthread_mutex_lock(&dev->queues[CONSOLE_TX].vq.lock);
 	c->in_hand = false;
+	c->resets++;
 	pthread_mutex_unlock(&dev->queues[CONSOLE_TX].vq.lock);
 }
 
-static const struct virtio_ops ops = {.config_write = config_write, .kick = kick, .reset = reset};
+static const struct virtio_ops ops = {
+	.config_written = config_written, .kick = kick, .reset = reset};
+
+static int make_locks(struct console *c)
+{
+	int ret = outlet_init(&c->outlet);
+
+	if (ret < 0)
+		return ret;
+	ret = -pthread_mutex_init(&c->input_lock, NULL);
+	if (ret < 0)
+		outlet_fini(&c->outlet);
+	return ret;
+}
+
+static void fini_locks(struct console *c)
+{
+	pthread_mutex_destroy(&c->input_lock);
+	outlet_fini(&c->outlet);
+}
 
 int console_create(const struct console_config *cfg, struct console **out)
 {
@@ -260,8 +310,6 @@ int console_create(const struct console_config *cfg, struct console **out)
 
 	if (!c)
 		return -ENOMEM;
-	c->output = cfg->output;
-	c->output_ctx = cfg->output_ctx;
 	c->config.cols = cfg->cols;
 	c->config.rows = cfg->rows;
 	c->config.max_ports = 1;
@@ -277,13 +325,16 @@ int console_create(const struct console_config *cfg, struct console **out)
 	c->dev.dma = cfg->dma;
 	c->dev.log = cfg->log;
 	c->dev.log_ctx = cfg->log_ctx;
-	ret = -pthread_mutex_init(&c->input_lock, NULL);
-	if (ret == 0) {
-		ret = virtio_init(&c->dev, VQ_SIZE_MAX);
-		if (ret < 0)
-			pthread_mutex_destroy(&c->input_lock);
-	}
+	ret = make_locks(c);
 	if (ret < 0) {
+		free(c);
+		return ret;
+	}
+	c->outlet.output = cfg->output;
+	c->outlet.ctx = cfg->output_ctx;
+	ret = virtio_init(&c->dev, VQ_SIZE_MAX);
+	if (ret < 0) {
+		fini_locks(c);
 		free(c);
 		return ret;
 	}
@@ -299,7 +350,7 @@ void console_destroy(struct console **cp)
 		return;
 	*cp = NULL;
 	virtio_fini(&c->dev);
-	pthread_mutex_destroy(&c->input_lock);
+	fini_locks(c);
 	free(c);
 }
 

@@ -15,8 +15,8 @@
 #define CONSOLE_INPUT 4096 /* bytes of input that wait for the guest */
 
 struct console_config {
-	/* What the guest writes; one call at a time, on the thread that serves the kick. @data is
-	 * guest memory, which the guest may change meanwhile. */
+	/* What the guest writes, in pieces; one call at a time, on a thread that serves a kick,
+	 * with no lock held. */
 	void (*output)(void *ctx, const void *data, size_t len);
 	void *output_ctx;
 	uint16_t cols, rows; /* 0, 0: not known */

@@ -26,7 +26,6 @@
 	(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK | \
 	 VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED)
 
-#define LOG_EVERY_NS	UINT64_C(1000000000)
 #define RESET_LOOK_NS	1000000 /* how often a waiting reset looks at its own ring */
 #define RESET_REMIND_NS UINT64_C(10000000000)
 
@@ -128,13 +127,11 @@ static uint64_t now_ns(void)
 
 void virtio_log(struct virtio_device *dev, const char *format, ...)
 {
-	uint64_t now = now_ns(), next = atomic_load_explicit(&dev->log_next, memory_order_relaxed);
-	char text[256];
+	char text[320];
 	va_list args;
 	int n;
 
-	if (!dev->log || now < next ||
-	    !atomic_compare_exchange_strong(&dev->log_next, &next, now + LOG_EVERY_NS))
+	if (!dev->log)
 		return;
 	n = snprintf(text, sizeof(text), "%s: ", dev->name ? dev->name : "virtio");
 	if (n < 0 || (size_t)n >= sizeof(text))
@@ -142,7 +139,8 @@ void virtio_log(struct virtio_device *dev, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text + n, sizeof(text) - (size_t)n, format, args);
 	va_end(args);
-	dev->log(dev->log_ctx, text);
+	if (log_limit_pass(&dev->log_limit, text, sizeof(text)))
+		dev->log(dev->log_ctx, text);
 }
 
 void virtio_fault(struct virtio_device *dev)
@@ -393,11 +391,15 @@ void virtio_config_write(struct virtio_device *dev, uint32_t offset, const void 
 {
 	uint32_t n = clip(dev, offset, len);
 
-	if (!n || !dev->ops->config_write)
+	if (!n)
 		return;
-	pthread_mutex_lock(&dev->lock);
-	dev->ops->config_write(dev, offset, data, n);
-	pthread_mutex_unlock(&dev->lock);
+	if (dev->ops->config_write) {
+		pthread_mutex_lock(&dev->lock);
+		dev->ops->config_write(dev, offset, data, n);
+		pthread_mutex_unlock(&dev->lock);
+	}
+	if (dev->ops->config_written)
+		dev->ops->config_written(dev, offset, data, n);
 }
 
 void virtio_config_changed(struct virtio_device *dev)

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "devices/dma.h"
+#include "devices/log_limit.h"
 #include "devices/virtio/queue.h"
 #include "devices/virtio/throttle.h"
 #include "poll/halter.h"
@@ -54,6 +55,9 @@ struct virtio_ops {
 	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len);
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data,
 			     uint32_t len);
+	/* The same write, with no lock held any more: for what may take its time. NULL: nothing. */
+	void (*config_written)(struct virtio_device *dev, uint32_t offset, const void *data,
+			       uint32_t len);
 	/* DRIVER_OK: features are agreed on, the enabled queues may be used from now on. Lock held.
 	 * The device does not run yet; when it does, each queue is kicked once, so that what the
 	 * driver has added before is found. NULL: nothing to do. */
@@ -130,8 +134,8 @@ struct virtio_device {
 	_Atomic bool resetting;	   /* a reset is under way; written under the lock */
 	_Atomic uint32_t inflight; /* requests that use guest memory; any thread */
 	struct virtio_counters counters;
-	_Atomic uint64_t faults;   /* what the driver did wrong, for statistics */
-	_Atomic uint64_t log_next; /* no message before this time, ns */
+	_Atomic uint64_t faults; /* what the driver did wrong, for statistics */
+	struct log_limit log_limit;
 
 	pthread_mutex_t idle_lock; /* of idle alone; the last to be taken */
 	pthread_cond_t idle;	   /* inflight has become 0, or a reset is complete */
@@ -206,7 +210,8 @@ void virtio_fault(struct virtio_device *dev);
  * lock; within the time in which a reset would wait: a queue's lock held, or a request in flight.
  */
 void virtio_broken(struct virtio_device *dev, const char *what);
-/* A message with the device's name before it; one a second, the rest is lost. Any thread. */
+/* A message with the device's name before it; one a second, the rest is counted. Any thread, any
+ * lock: the VM hands it over later. */
 void virtio_log(struct virtio_device *dev, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
