@@ -57,7 +57,7 @@ enum catnap_irqchip {
 		1, /**< KVM: HLT stays in the kernel, halt polling is the kernel's */
 };
 
-/** What a kernel image is; CATNAP_IMAGE_AUTO looks at its contents. */
+/** What a kernel image is; CATNAP_IMAGE_AUTO looks at its contents, and takes none for flat. */
 enum catnap_image_kind {
 	CATNAP_IMAGE_AUTO = 0,
 	CATNAP_IMAGE_PVH = 1,	    /**< ELF with a PVH note: 32-bit entry, hvm_start_info in EBX */

@@ -201,7 +201,7 @@ static const struct opt_def options[] = {
 	       .words = image_kinds},
 	 .form = "auto|bzimage|linux|pvh|multiboot|flat",
 	 .help = "How to start the image; linux: a vmlinux by its 64-bit entry. A flat one is "
-		 "loaded at 0x7c00 and started there in real mode.",
+		 "loaded at 0x7c00 and started there in real mode, if it is asked for.",
 	 .def = "auto"},
 	{.f = {.name = "initramfs", .type = OPT_STRING, .offset = AT(initramfs)},
 	 .letter = 'i',

@@ -40,17 +40,10 @@ struct magic {
 #define MAGIC_MAX 32u
 
 static const struct magic magics[] = {
-	/* kernels; those of other machines may begin as a program for EFI does */
-	{MAGIC(0x202, "HdrS"), FORMAT_BZIMAGE, "a Linux bzImage"},
+	/* kernels with a magic number of their own */
 	{MAGIC(0, "\x7f"
 		  "ELF"),
 	 FORMAT_ELF, "an ELF file"},
-	{MAGIC(56, "ARM\x64"), FORMAT_KERNEL, "a Linux kernel for arm64"},
-	{MAGIC(56, "RSC\x05"), FORMAT_KERNEL, "a Linux kernel for RISC-V"},
-	{MAGIC(48, "RISCV\0\0\0"), FORMAT_KERNEL, "a Linux kernel for RISC-V"},
-	{MAGIC(56, "\xcd\x23\x82\x81"), FORMAT_KERNEL, "a Linux kernel for LoongArch"},
-	{MAGIC(0x24, "\x18\x28\x6f\x01"), FORMAT_KERNEL, "a Linux zImage for 32-bit ARM"},
-	{MAGIC(4, "zimg"), FORMAT_KERNEL, "a compressed Linux kernel for EFI (EFI zboot)"},
 	{MAGIC(0, "\x27\x05\x19\x56"), FORMAT_KERNEL, "a U-Boot image (uImage)"},
 	{MAGIC(0, "ANDROID!"), FORMAT_KERNEL, "an Android boot image"},
 	{MAGIC(0, "VNDRBOOT"), FORMAT_KERNEL, "an Android boot image"},
@@ -86,7 +79,6 @@ static const struct magic magics[] = {
 	{MAGIC(0, "070701"), FORMAT_CPIO, "a cpio archive"},
 	{MAGIC(0, "070702"), FORMAT_CPIO, "a cpio archive"},
 	{MAGIC(0, "070707"), FORMAT_CPIO, "a cpio archive"},
-	{MAGIC(0, "\xc7\x71"), FORMAT_CPIO, "a cpio archive"},
 	{MAGIC(0, "!<arch>\ndebian"), FORMAT_ARCHIVE, "a Debian package"},
 	{MAGIC(0, "!<arch>\n"), FORMAT_ARCHIVE, "an ar archive"},
 	{MAGIC(0, "!<thin>\n"), FORMAT_ARCHIVE, "an ar archive"},
@@ -98,6 +90,14 @@ static const struct magic magics[] = {
 	{MAGIC(0, "Rar!\x1a\x07"), FORMAT_ARCHIVE, "a RAR archive"},
 	{MAGIC(0, "xar!"), FORMAT_ARCHIVE, "a xar archive"},
 	{MAGIC(0, "MSWIM\0\0\0"), FORMAT_ARCHIVE, "a Windows image (WIM)"},
+	/* kernels within something else's beginning: code, or a program for EFI */
+	{MAGIC(0x202, "HdrS"), FORMAT_BZIMAGE, "a Linux bzImage"},
+	{MAGIC(56, "ARM\x64"), FORMAT_KERNEL, "a Linux kernel for arm64"},
+	{MAGIC(56, "RSC\x05"), FORMAT_KERNEL, "a Linux kernel for RISC-V"},
+	{MAGIC(48, "RISCV\0\0\0"), FORMAT_KERNEL, "a Linux kernel for RISC-V"},
+	{MAGIC(56, "\xcd\x23\x82\x81"), FORMAT_KERNEL, "a Linux kernel for LoongArch"},
+	{MAGIC(0x24, "\x18\x28\x6f\x01"), FORMAT_KERNEL, "a Linux zImage for 32-bit ARM"},
+	{MAGIC(4, "zimg"), FORMAT_KERNEL, "a compressed Linux kernel for EFI (EFI zboot)"},
 	/* file systems; some leave room for a boot sector, so these come before partitions */
 	{MAGIC(0, "hsqs"), FORMAT_FILESYSTEM, "a squashfs file system"},
 	{MAGIC(0, "sqsh"), FORMAT_FILESYSTEM, "a squashfs file system"},
@@ -121,6 +121,7 @@ static const struct magic magics[] = {
 	{MAGIC(512, "EFI PART"), FORMAT_PARTITIONS, "a disk with a partition table (GPT)"},
 	{MAGIC(4096, "EFI PART"), FORMAT_PARTITIONS, "a disk with a partition table (GPT)"},
 	/* the rest */
+	{MAGIC(0, "\xc7\x71"), FORMAT_CPIO, "a cpio archive"},
 	{MAGIC(0, "\xca\xfe\xba\xbe"), FORMAT_PROGRAM, "a Mach-O or Java program"},
 	{MAGIC(0, "\xcf\xfa\xed\xfe"), FORMAT_PROGRAM, "a Mach-O program"},
 	{MAGIC(0, "\xce\xfa\xed\xfe"), FORMAT_PROGRAM, "a Mach-O program"},

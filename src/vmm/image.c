@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/format.h"
 #include "devices/pci/bus.h"
 #include "vmm/image.h"
 
@@ -145,60 +146,79 @@ unsigned int load_memory_map(const struct memory *m, struct load_range *r)
 	return n;
 }
 
-/* What people give by mistake, by its first bytes. NULL: none of those. */
-static const char *known_other(const struct image_head *h)
+/* What a file is that cannot be loaded, and what to do about it. */
+static int refuse(const struct image *img, const struct image_head *head, const struct format *f,
+		  struct kvm_error *err)
 {
-	static const struct {
-		const char *bytes;
-		unsigned int len;
-		const char *what;
-	} known[] = {
-		{"\x1f\x8b", 2, "a gzip file"},
-		{"\xfd"
-		 "7zXZ",
-		 5, "an xz file"},
-		{"\x28\xb5\x2f\xfd", 4, "a zstd file"},
-		{"BZh", 3, "a bzip2 file"},
-		{"PK\x03\x04", 4, "a zip file"},
-		{"070701", 6, "a cpio archive"},
-		{"QFI\xfb", 4, "a qcow2 disk image"},
-		{"#!", 2, "a script"},
-		{"MZ", 2, "an EFI or MS-DOS program without Linux's boot header"},
-		{"!<arch>", 7, "an ar archive or package"},
-		{"\xd0\x0d\xfe\xed", 4, "a device tree"},
-	};
-	uint64_t text = 0;
+	const char *advice = "";
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (h->len >= known[i].len && memcmp(h->bytes, known[i].bytes, known[i].len) == 0)
-			return known[i].what;
-	while (text < h->len &&
-	       ((h->bytes[text] >= 0x20 && h->bytes[text] < 0x7f) || h->bytes[text] == '\n' ||
-		h->bytes[text] == '\r' || h->bytes[text] == '\t'))
-		text++;
-	return text == h->len ? "a text file" : NULL;
+	if (f->kind == FORMAT_COMPRESSED)
+		advice = ": if there is a kernel in it, unpack it first";
+	else if (f->kind == FORMAT_CPIO)
+		advice = ": it may be the initramfs";
+	else if (f->kind == FORMAT_DISK_IMAGE || f->kind == FORMAT_PARTITIONS ||
+		 f->kind == FORMAT_FILESYSTEM)
+		advice = ": the kernel has to be taken out of it";
+	else if (memcmp(head->bytes, "MZ", 2) == 0 && f->kind == FORMAT_PROGRAM)
+		advice = ", without Linux's boot header";
+	if (f->name)
+		return image_bad(img, err, "this is %s, not a kernel image%s", f->name, advice);
+	return image_bad(img, err,
+			 "not a bzImage, an ELF file or a Multiboot image: what is to be started "
+			 "at 0x7c00 in real mode needs --kernel-format flat");
 }
 
-int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err)
+/* It was asked for as something that it is not. */
+static int refuse_as(const struct image *img, const char *what, const struct format *f,
+		     struct kvm_error *err)
 {
-	const struct image *img = req->image;
-	const struct multiboot_header *mb;
-	struct image_head head;
-	const char *other;
-	uint32_t offset;
+	return image_bad(img, err, "not %s%s%s", what, f->name ? ", but " : "",
+			 f->name ? f->name : "");
+}
+
+static int read_image(const void *ctx, uint64_t offset, void *buf, uint64_t len)
+{
+	return image_read(ctx, offset, buf, len);
+}
+
+int image_format(const struct image *img, struct format *f)
+{
+	const struct format_source src = {img->size, read_image, img};
+
+	return format_tell(&src, f);
+}
+
+static int read_head(const struct image *img, struct image_head *head, struct format *f,
+		     struct kvm_error *err)
+{
 	int ret;
 
 	if (!img->size)
 		return image_bad(img, err, "the file is empty");
-	memset(&head, 0, sizeof(head));
-	head.len = img->size < sizeof(head.bytes) ? img->size : sizeof(head.bytes);
-	ret = image_read(img, 0, head.bytes, head.len);
-	if (ret < 0) {
+	memset(head, 0, sizeof(*head));
+	head->len = img->size < sizeof(head->bytes) ? img->size : sizeof(head->bytes);
+	ret = image_read(img, 0, head->bytes, head->len);
+	if (ret == 0)
+		ret = image_format(img, f);
+	if (ret < 0)
 		image_bad(img, err, "%s", strerror(-ret));
+	return ret;
+}
+
+int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err)
+{
+	const struct multiboot_header *mb;
+	struct image_head head;
+	struct format format;
+	uint32_t offset;
+	int ret = read_head(req->image, &head, &format, err);
+
+	if (ret < 0)
 		return ret;
-	}
 	if (req->kind == CATNAP_IMAGE_FLAT)
 		return load_flat(req, entry, err);
+	if (req->kind == CATNAP_IMAGE_BZIMAGE && !bzimage_is(&head))
+		return refuse_as(req->image, "a bzImage", &format, err);
 	if (req->kind == CATNAP_IMAGE_BZIMAGE ||
 	    (req->kind == CATNAP_IMAGE_AUTO && bzimage_is(&head)))
 		return load_bzimage(req, &head, entry, err);
@@ -211,9 +231,8 @@ int image_load(const struct load_request *req, struct vcpu_entry *entry, struct 
 	if (mb && (mb->flags & MULTIBOOT_HAS_ADDRESSES))
 		return load_multiboot_kludge(req, &head, entry, err);
 	if (req->kind != CATNAP_IMAGE_AUTO)
-		return image_bad(img, err, "not an ELF file");
-	other = known_other(&head);
-	if (other)
-		return image_bad(img, err, "this is %s, not a kernel image", other);
-	return load_flat(req, entry, err);
+		return refuse_as(req->image, "an ELF file", &format, err);
+	if (format.kind == FORMAT_UNKNOWN && multiboot2_is(&head))
+		format.name = "a Multiboot 2 image";
+	return refuse(req->image, &head, &format, err);
 }

@@ -59,6 +59,10 @@ int image_read(const struct image *img, uint64_t offset, void *buf, uint64_t len
 __attribute__((format(printf, 3, 4))) int image_bad(const struct image *img, struct kvm_error *err,
 						    const char *fmt, ...);
 
+/* What the file is, whether or not it can be loaded: 0 or -errno. */
+struct format;
+int image_format(const struct image *img, struct format *f);
+
 /* Finds out what the image is, loads it, and says how the first vCPU starts. */
 int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err);
 
@@ -105,6 +109,11 @@ uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint
 void load_gdt(void *page, bool code64);
 
 /* load_parts.c: what goes along with an image. */
+/*
+ * What Linux would not take for an initramfs, or an old-style initrd, is none. Kernels that are not
+ * Linux may be given anything. 0, or an error with a sentence.
+ */
+int load_check_initramfs(const struct load_request *req, struct kvm_error *err);
 /* The command line for Linux, in memory that the caller frees; NULL: no memory. */
 char *load_linux_cmdline(const struct load_request *req);
 /* The initramfs as high as it can be below @limit and below the hole; a length of 0 if there is
@@ -128,6 +137,8 @@ struct multiboot_header {
 };
 _Static_assert(sizeof(struct multiboot_header) == 32, "Multiboot 1, section 3.1.1");
 const struct multiboot_header *multiboot_find(const struct image_head *head, uint32_t *offset);
+/* Is there a header of the second version, in what was read? For a message. */
+bool multiboot2_is(const struct image_head *head);
 #define MULTIBOOT_HAS_ADDRESSES 0x00010000u
 int multiboot_check(const struct load_request *req, const struct multiboot_header *mb,
 		    struct kvm_error *err);

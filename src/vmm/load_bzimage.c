@@ -173,8 +173,9 @@ int load_bzimage(const struct load_request *req, const struct image_head *head,
 	char *cmdline;
 	int ret;
 
-	if (!bzimage_is(head))
-		return image_bad(req->image, err, "not a bzImage");
+	ret = load_check_initramfs(req, err);
+	if (ret < 0)
+		return ret;
 	cmdline = load_linux_cmdline(req);
 	if (!cmdline)
 		return -ENOMEM;

@@ -12,7 +12,11 @@
 #include "vmm/image.h"
 
 #define PVH_NOTE_TYPE 18
-#define NOTES_MAX     65536
+/* Of notes, in all segments together, this much is looked at: a kernel has a few hundred bytes. */
+#define NOTES_MAX 65536
+/* Segments may share a page of the file with their neighbours, but not much more: what is loaded is
+ * no more work than the file is long. */
+#define SHARED 4096
 /* Where 64-bit Linux is mapped (Documentation/arch/x86/x86_64/mm.rst): nothing else lies there. */
 #define LINUX_TEXT UINT64_C(0xffffffff80000000)
 
@@ -28,28 +32,62 @@ struct segment {
 	uint64_t offset, vaddr, paddr, filesz, memsz;
 };
 
+static const char *machine_name(uint16_t machine)
+{
+	static const struct {
+		uint16_t machine;
+		const char *name;
+	} names[] = {
+		{EM_AARCH64, "arm64"}, {EM_ARM, "32-bit ARM"},
+		{EM_RISCV, "RISC-V"},  {EM_PPC64, "64-bit PowerPC"},
+		{EM_PPC, "PowerPC"},   {EM_S390, "s390"},
+		{EM_MIPS, "MIPS"},     {EM_SPARCV9, "SPARC"},
+		{EM_IA_64, "Itanium"}, {258, "LoongArch"},
+		{EM_BPF, "BPF"},
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].machine == machine)
+			return names[i].name;
+	return "not one of x86";
+}
+
+/* What kind of ELF file it is. */
+static int check_header(const struct load_request *req, uint16_t machine, uint16_t type,
+			struct kvm_error *err)
+{
+	if (machine != EM_X86_64 && machine != EM_386)
+		return image_bad(req->image, err,
+				 "an ELF file for another machine (e_machine %u: %s)", machine,
+				 machine_name(machine));
+	if (type != ET_EXEC && type != ET_DYN)
+		return image_bad(req->image, err, "an ELF file, but not an executable (%s)",
+				 type == ET_REL	   ? "an object file or a kernel module"
+				 : type == ET_CORE ? "a core dump"
+						   : "its e_type is none that is known");
+	return 0;
+}
+
 static int read_header(const struct load_request *req, const struct image_head *h, struct elf *e,
 		       struct kvm_error *err)
 {
 	const Elf64_Ehdr *e64 = (const void *)h->bytes;
 	const Elf32_Ehdr *e32 = (const void *)h->bytes;
-	uint16_t machine, phentsize, type;
+	uint16_t phentsize;
+	int ret;
 
+	if (h->len >= EI_NIDENT && e32->e_ident[EI_DATA] == ELFDATA2MSB)
+		return image_bad(req->image, err, "an ELF file for another machine (big-endian)");
 	if (h->len < sizeof(*e32) || e32->e_ident[EI_DATA] != ELFDATA2LSB ||
 	    (e32->e_ident[EI_CLASS] != ELFCLASS32 && e32->e_ident[EI_CLASS] != ELFCLASS64))
-		return image_bad(req->image, err,
-				 "a truncated ELF file, or one for another machine");
+		return image_bad(req->image, err, "a truncated or damaged ELF file");
 	e->is64 = e32->e_ident[EI_CLASS] == ELFCLASS64;
 	if (e->is64 && h->len < sizeof(*e64))
 		return image_bad(req->image, err, "a truncated ELF file");
-	machine = e32->e_machine; /* at the same place in both */
-	type = e32->e_type;
-	if (machine != EM_X86_64 && machine != EM_386)
-		return image_bad(req->image, err, "an ELF file for another machine (e_machine %u)",
-				 machine);
-	if (type != ET_EXEC && type != ET_DYN)
-		return image_bad(req->image, err, "an ELF file, but not an executable (e_type %u)",
-				 type);
+	/* At the same place in both. */
+	ret = check_header(req, e32->e_machine, e32->e_type, err);
+	if (ret < 0)
+		return ret;
 	e->entry = e->is64 ? e64->e_entry : e32->e_entry;
 	e->phoff = e->is64 ? e64->e_phoff : e32->e_phoff;
 	e->phnum = e->is64 ? e64->e_phnum : e32->e_phnum;
@@ -120,42 +158,67 @@ static int load_segment(const struct load_request *req, const struct segment *s,
 	return 0;
 }
 
-/* Looks for the PVH note in a PT_NOTE segment. 1: found, *entry set. */
-static int find_pvh(const struct load_request *req, const struct segment *s, uint64_t *entry)
+/* Looks for the PVH note in @len bytes of notes. true: found, *entry set. */
+static bool find_note(const uint8_t *notes, uint64_t len, uint64_t *entry)
 {
-	uint8_t buf[512];
-	uint64_t at = 0, len = s->filesz < NOTES_MAX ? s->filesz : NOTES_MAX;
+	uint64_t at = 0;
 
 	while (len >= sizeof(Elf32_Nhdr) && at <= len - sizeof(Elf32_Nhdr)) {
 		Elf32_Nhdr n; /* the same in both classes */
-		uint64_t name, desc, next;
+		uint64_t name = at + sizeof(n), desc, next;
 
-		if (image_read(req->image, s->offset + at, &n, sizeof(n)) < 0)
-			return 0;
-		name = at + sizeof(n);
+		memcpy(&n, notes + at, sizeof(n));
 		desc = name + (((uint64_t)n.n_namesz + 3) & ~UINT64_C(3));
 		next = desc + (((uint64_t)n.n_descsz + 3) & ~UINT64_C(3));
 		if (next > len)
-			return 0;
+			return false;
 		if (n.n_type == PVH_NOTE_TYPE && n.n_namesz == 4 &&
-		    (n.n_descsz == 4 || n.n_descsz == 8) &&
-		    image_read(req->image, s->offset + name, buf, 4) == 0 &&
-		    memcmp(buf, "Xen", 4) == 0) {
+		    (n.n_descsz == 4 || n.n_descsz == 8) && memcmp(notes + name, "Xen", 4) == 0) {
 			*entry = 0;
-			return image_read(req->image, s->offset + desc, entry, n.n_descsz) == 0;
+			memcpy(entry, notes + desc, n.n_descsz);
+			return true;
 		}
 		at = next;
 	}
-	return 0;
+	return false;
 }
 
 /* What was found on the way through the segments. */
 struct found {
 	struct load_map map;
 	bool has_pvh, is_linux;
+	bool is_program; /* asks for an operating system's loader */
 	uint64_t pvh;
-	uint64_t entry; /* physical */
+	uint64_t entry;	 /* physical */
+	uint64_t loaded; /* bytes of the file */
+	uint32_t notes;	 /* how much of notes was looked at */
 };
+
+/* A PT_NOTE segment. What lies outside the file, or is too much, has no note for us. */
+static int find_pvh(const struct load_request *req, const struct segment *s, struct found *f,
+		    struct kvm_error *err)
+{
+	uint64_t len = s->filesz < NOTES_MAX - f->notes ? s->filesz : NOTES_MAX - f->notes;
+	uint64_t there = s->offset < req->image->size ? req->image->size - s->offset : 0;
+	uint8_t *notes;
+	int ret;
+
+	if (len > there)
+		len = there;
+	if (f->has_pvh || !len)
+		return 0;
+	notes = malloc(len);
+	if (!notes)
+		return -ENOMEM;
+	ret = image_read(req->image, s->offset, notes, len);
+	if (ret < 0)
+		image_bad(req->image, err, "%s", strerror(-ret));
+	else
+		f->has_pvh = find_note(notes, len, &f->pvh);
+	f->notes += (uint32_t)len;
+	free(notes);
+	return ret;
+}
 
 /* The entry is a virtual address where it starts with paging off; Linux's is a physical one. */
 static void find_entry(const struct elf *e, const struct segment *s, struct found *f)
@@ -169,22 +232,40 @@ static void find_entry(const struct elf *e, const struct segment *s, struct foun
 	}
 }
 
+static int take_segment(const struct load_request *req, const struct elf *e, uint16_t i,
+			struct found *f, struct kvm_error *err)
+{
+	struct segment s = {0};
+	int ret = read_segment(req, e, i, &s, err);
+
+	if (ret < 0)
+		return ret;
+	if (s.type == PT_INTERP)
+		f->is_program = true;
+	if (s.type == PT_NOTE)
+		return find_pvh(req, &s, f, err);
+	if (s.type != PT_LOAD)
+		return 0;
+	/* Before it is read. More than the file is for load_segment() to refuse. */
+	f->loaded += s.filesz < req->image->size ? s.filesz : req->image->size;
+	if (f->loaded > req->image->size + (uint64_t)LOAD_EXTENTS * SHARED)
+		return image_bad(req->image, err,
+				 "a damaged ELF file: its segments are larger than it is");
+	ret = load_segment(req, &s, i, &f->map, err);
+	if (ret == 0)
+		find_entry(e, &s, f);
+	return ret;
+}
+
 static int load_segments(const struct load_request *req, const struct elf *e, struct found *f,
 			 struct kvm_error *err)
 {
 	f->entry = e->entry;
 	for (uint16_t i = 0; i < e->phnum; i++) {
-		struct segment s = {0};
-		int ret = read_segment(req, e, i, &s, err);
+		int ret = take_segment(req, e, i, f, err);
 
-		if (ret == 0 && s.type == PT_LOAD)
-			ret = load_segment(req, &s, i, &f->map, err);
 		if (ret < 0)
 			return ret;
-		if (s.type == PT_NOTE && !f->has_pvh)
-			f->has_pvh = find_pvh(req, &s, &f->pvh);
-		if (s.type == PT_LOAD)
-			find_entry(e, &s, f);
 	}
 	if (!f->map.count)
 		return image_bad(req->image, err, "an ELF file with nothing to load");
@@ -230,7 +311,13 @@ static int start(const struct load_request *req, const struct image_head *head, 
 	}
 	if (req->kind == CATNAP_IMAGE_AUTO && f->is_linux)
 		return start_linux(req, e, f, entry, err);
-	return image_bad(req->image, err, "an ELF file without a PVH entry or a Multiboot header");
+	return image_bad(req->image, err, "%s without a PVH entry or a Multiboot header%s",
+			 f->is_program ? "a program for an operating system, an ELF file"
+			 : e->is64     ? "an ELF file"
+				       : "a 32-bit ELF file",
+			 multiboot2_is(head) ? ", but with one of Multiboot 2, which is not known "
+					       "here"
+					     : "");
 }
 
 int load_elf(const struct load_request *req, const struct image_head *head,
@@ -247,6 +334,9 @@ int load_elf(const struct load_request *req, const struct image_head *head,
 	if (ret < 0)
 		return ret;
 	if (f.is_linux || req->kind == CATNAP_IMAGE_LINUX64) {
+		ret = load_check_initramfs(req, err);
+		if (ret < 0)
+			return ret;
 		cmdline = load_linux_cmdline(req);
 		if (!cmdline)
 			return -ENOMEM;

@@ -8,6 +8,7 @@
 #include "vmm/image.h"
 
 #define HEADER_MAGIC	0x1badb002u
+#define HEADER2_MAGIC	0xe85250d6u
 #define HEADER_SHORT	12u /* without addresses */
 #define LOADER_MAGIC	0x2badb002u
 #define FLAGS_MANDATORY 0x0000ffffu
@@ -64,6 +65,19 @@ const struct multiboot_header *multiboot_find(const struct image_head *head, uin
 		}
 	}
 	return NULL;
+}
+
+bool multiboot2_is(const struct image_head *head)
+{
+	/* 3.1.1: magic number, architecture, length, and what makes their sum 0; 64-bit aligned. */
+	for (uint32_t at = 0; at + 16 <= head->len; at += 8) {
+		uint32_t h[4];
+
+		memcpy(h, head->bytes + at, sizeof(h));
+		if (h[0] == HEADER2_MAGIC && h[0] + h[1] + h[2] + h[3] == 0)
+			return true;
+	}
+	return false;
 }
 
 int multiboot_check(const struct load_request *req, const struct multiboot_header *mb,

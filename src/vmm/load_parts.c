@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/format.h"
 #include "vmm/acpi.h"
 #include "vmm/image.h"
 #include "vmm/mptable.h"
@@ -23,6 +24,46 @@ char *load_linux_cmdline(const struct load_request *req)
 		snprintf(all, size, "%s%s%s", req->cmdline, *req->cmdline && *more ? " " : "",
 			 more);
 	return all;
+}
+
+int load_check_initramfs(const struct load_request *req, struct kvm_error *err)
+{
+	const struct image *img = req->initramfs;
+	struct format f;
+	int ret = img && img->size ? image_format(img, &f) : 0;
+
+	if (ret < 0) {
+		image_bad(img, err, "%s", strerror(-ret));
+		return ret;
+	}
+	if (!img || !img->size)
+		return 0; /* for load_initramfs() */
+	switch (f.kind) {
+	case FORMAT_UNKNOWN:
+	case FORMAT_EMPTY:
+	case FORMAT_CPIO:
+	case FORMAT_COMPRESSED:
+	case FORMAT_FILESYSTEM:
+		return 0;
+	case FORMAT_BZIMAGE:
+	case FORMAT_ELF:
+	case FORMAT_KERNEL:
+		return image_bad(img, err,
+				 "this is %s, not an initramfs: are kernel and initramfs "
+				 "exchanged?",
+				 f.name);
+	case FORMAT_PROGRAM:
+	case FORMAT_ARCHIVE:
+	case FORMAT_PARTITIONS:
+	case FORMAT_DISK_IMAGE:
+	case FORMAT_DATA:
+	case FORMAT_TEXT:
+		break;
+	}
+	return image_bad(img, err,
+			 "this is %s, not an initramfs: expected a cpio archive, or a compressed "
+			 "one",
+			 f.name);
 }
 
 /* The highest place of @len bytes, page-aligned, that ends at or below @end and is free; 0: none.

@@ -7,8 +7,10 @@
 GUESTS is the folder of the test guests. What needs /dev/kvm is skipped without it.
 """
 
+import bz2
 import fcntl
 import gzip
+import lzma
 import os
 import pty
 import select
@@ -47,6 +49,20 @@ def elf64(machine=62, data=1, paddr=0x100000, memsz=4096, phentsize=56, kind=2):
     head = b"\x7fELF" + bytes([2, data, 1]) + bytes(9)
     head += struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, 0x100000, 64, 0, 0, 64, phentsize, 1, 0, 0, 0)
     return head + struct.pack("<IIQQQQQQ", 1, 5, 120, paddr, paddr, 16, memsz, 4096) + b"\xf4" * 16
+
+
+def bzimage():
+    """A Linux kernel as far as its header tells."""
+    head = bytearray(1024)
+    head[0x1f1] = 1
+    struct.pack_into("<IH", head, 0x1f4, 128, 0)
+    struct.pack_into("<HHIH", head, 0x1fe, 0xaa55, 0x6aeb, 0x53726448, 0x020f)
+    head[0x211] = 1
+    struct.pack_into("<I", head, 0x22c, 0x7fffffff)
+    struct.pack_into("<IBBHI", head, 0x230, 0x200000, 1, 0, 1, 2047)
+    struct.pack_into("<Q", head, 0x258, 16 << 20)
+    struct.pack_into("<I", head, 0x260, 1 << 20)
+    return bytes(head) + b"\xf4" * 2048
 
 
 class Case(unittest.TestCase):
@@ -184,7 +200,34 @@ class Kernel(Case):
         self.bad("/dev/null", "regular")
         os.mkfifo(os.path.join(self.dir, "fifo"))
         self.bad(os.path.join(self.dir, "fifo"), "regular")
-        self.bad(self.file("large", b"\xf4" * (17 << 20)), "does not fit")
+        self.refused(vmm(self.file("large", b"\xf4" * (17 << 20)), "-m", "16M", "--kernel-format", "flat"),
+                     1, "large", "does not fit")
+
+    def test_auto_is_never_flat(self):
+        """What nobody knows is refused, with the option that would run it; what has a name, by that."""
+        for name, content, words in (
+                ("random", b"\xf4" + bytes(range(128, 256)) * 32, ["--kernel-format flat"]),
+                ("zeros", bytes(400000), ["--kernel-format flat"]),
+                ("byte", b"\xf4", ["--kernel-format flat"]),
+                ("arm64", bytes(56) + b"ARM\x64" + bytes(400000), ["arm64"]),
+                ("riscv", bytes(56) + b"RSC\x05" + bytes(400000), ["RISC-V"]),
+                ("iso", bytes(32769) + b"CD001" + bytes(400000), ["ISO 9660"]),
+                ("mbr", b"\xfa" + bytes(509) + b"\x55\xaa" + bytes(400000), ["MBR"]),
+                ("ext4", bytes(1080) + b"\x53\xef" + bytes(400000), ["ext4"]),
+                ("lzma", lzma.compress(bytes(5000), lzma.FORMAT_ALONE), ["lzma", "unpack"]),
+                ("xz", lzma.compress(bytes(5000)), ["an xz file", "unpack"]),
+                ("bz2", bz2.compress(bytes(5000)), ["bzip2", "unpack"]),
+                ("vmdk", b"KDMV\1\0\0\0" + bytes(400000), ["VMDK"]),
+                ("initramfs", b"0707010000" + bytes(5000), ["cpio", "initramfs"])):
+            with self.subTest(name):
+                self.bad(self.file(name, content), *words)
+        self.refused(vmm(self.file("flat", b"\xf4"), "-m", "16M", "--kernel-format", "flat", "--timeout", "100ms"), 124)
+
+    def test_initramfs(self):
+        """A kernel or a script is none, for Linux."""
+        kernel = self.file("bzimage", bzimage())
+        self.refused(vmm(kernel, "-m", "64M", "-i", kernel), 1, "initramfs", "a Linux bzImage", "exchanged")
+        self.refused(vmm(kernel, "-m", "64M", "-i", self.file("sh", b"#!/bin/sh\n")), 1, "initramfs", "a script")
 
     def test_elf(self):
         self.bad(self.file("arm", elf64(machine=183)), "another machine")

@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <errno.h>
 
+#include "devices/format.h"
 #include "fuzz.h"
 #include "vmm/image.h"
 
@@ -86,10 +87,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct load_request req = {&img, &m, "command", kinds[data[size] & 3]};
 
 		ret = image_load(&req, &entry, &err);
+		if (ret < 0) {
+			struct format f;
+
+			/* The sentence has the name of what it is, where that is the reason. */
+			check(image_format(&img, &f) == 0);
+			check(!f.name == (f.kind == FORMAT_UNKNOWN));
+		}
 	}
 	free(image);
 	if (ret == 0) {
 		check_entry(&m, &entry);
+		/* Nothing is flat that was not asked to be. */
+		check((entry.mode == VCPU_ENTRY_REAL) ==
+		      (kinds[data[size] & 3] == CATNAP_IMAGE_FLAT));
 	} else {
 		check(ret == -ENOEXEC);
 		check(err.text[0] && !strchr(err.text, '\n'));

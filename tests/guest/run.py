@@ -128,7 +128,6 @@ def boot():
         g.has(r"^map 00100000 00000000 %08x 00000000 00000001$" % (15 << 20))
     Guest("multiboot.elf", cmdline="").has("^cmdline [^ ]*multiboot.elf$")
 
-    Guest("flat.bin")
     Guest("flat.bin", "--kernel-format", "flat")
 
 

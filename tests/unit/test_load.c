@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -457,7 +458,7 @@ static void test_flat(void **state)
 
 	memset(bytes, 0xf4, sizeof(bytes));
 	setup(&m);
-	assert_int_equal(load_into(&m, bytes, sizeof(bytes), CATNAP_IMAGE_AUTO, "x"), 0);
+	assert_int_equal(load_into(&m, bytes, sizeof(bytes), CATNAP_IMAGE_FLAT, "x"), 0);
 	assert_int_equal(m.entry.mode, VCPU_ENTRY_REAL);
 	assert_int_equal(m.entry.rip, 0x7c00);
 	assert_int_equal(m.entry.cs_selector, 0);
@@ -465,6 +466,9 @@ static void test_flat(void **state)
 	assert_int_equal(word(&m, 0x7c00 - 1, 1), 0);
 	assert_int_equal(word(&m, 0x7c00 + sizeof(bytes), 1), 0);
 	teardown(&m);
+	/* Nothing is flat that was not asked to be. */
+	refused(bytes, sizeof(bytes), CATNAP_IMAGE_AUTO, "needs --kernel-format flat");
+	refused(bytes, 1, CATNAP_IMAGE_AUTO, "needs --kernel-format flat");
 	/* Asked for, anything is flat. */
 	setup(&m);
 	assert_int_equal(load_into(&m,
@@ -564,7 +568,7 @@ static void test_elf_header(void **state)
 
 		elf_image(&e, is64);
 		e.machine = EM_AARCH64;
-		elf_refused(&e, "another machine (e_machine 183)");
+		elf_refused(&e, "another machine (e_machine 183: arm64)");
 		elf_image(&e, is64);
 		e.data_encoding = ELFDATA2MSB;
 		elf_refused(&e, "another machine");
@@ -834,14 +838,117 @@ static void test_other_files(void **state)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		refused(files[i].bytes, files[i].len, CATNAP_IMAGE_AUTO, files[i].why);
 	refused("x\xf4", 2, CATNAP_IMAGE_PVH, "not an ELF file");
+	refused("x\xf4", 2, CATNAP_IMAGE_BZIMAGE, "not a bzImage");
+	/* Whatever was asked for: what it is. */
+	refused("070701\x00", 7, CATNAP_IMAGE_PVH, "not an ELF file, but a cpio archive");
+	refused("hsqs\x00", 5, CATNAP_IMAGE_BZIMAGE, "not a bzImage, but a squashfs");
 	memcpy(bzimage + 0x202, "HdrS", 4);
 	refused(bzimage, sizeof(bzimage), CATNAP_IMAGE_AUTO, "bzImage");
 	/* Larger than memory. */
 	big = calloc(1, LOW);
 	assert_non_null(big);
 	memset(big, 0xf4, LOW);
-	refused(big, LOW - 0x7c00 + 1, CATNAP_IMAGE_AUTO, "does not fit in");
+	refused(big, LOW - 0x7c00 + 1, CATNAP_IMAGE_FLAT, "does not fit in");
 	free(big);
+}
+
+/* By names that lie behind the beginning of the file, and by that of Multiboot 2. */
+static void test_other_images(void **state)
+{
+	static const struct {
+		uint32_t offset;
+		const char *bytes;
+		const char *why;
+	} files[] = {
+		{56, "ARM\x64", "a Linux kernel for arm64, not a kernel image"},
+		{56, "RSC\x05", "a Linux kernel for RISC-V"},
+		{510, "\x55\xaa", "MBR"},
+		{512, "EFI PART", "GPT"},
+		{1080, "\x53\xef", "ext4"},
+		{32769, "CD001", "ISO 9660"},
+		{65600, "_BHRfS_M", "btrfs"},
+	};
+	static const uint32_t header[4] = {0xe85250d6, 0, 16, -(0xe85250d6u + 16)};
+	static uint8_t file[70000];
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		memset(file, 0, sizeof(file));
+		memcpy(file + files[i].offset, files[i].bytes, strlen(files[i].bytes));
+		refused(file, sizeof(file), CATNAP_IMAGE_AUTO, files[i].why);
+	}
+	memset(file, 0, sizeof(file));
+	memcpy(file + 0x100, header, sizeof(header));
+	refused(file, sizeof(file), CATNAP_IMAGE_AUTO, "a Multiboot 2 image");
+	memcpy(file + 0x104, header, sizeof(header)); /* not at a multiple of 8 */
+	refused(file, sizeof(file), CATNAP_IMAGE_AUTO, "needs --kernel-format flat");
+}
+
+/* An ELF file that is a program, and one that has the other Multiboot's header. */
+static void test_other_elf(void **state)
+{
+	static const uint32_t header[4] = {0xe85250d6, 0, 16, -(0xe85250d6u + 16)};
+	struct elf_image e;
+
+	elf_image(&e, true);
+	e.ph[2].type = PT_INTERP;
+	elf_refused(&e, "a program for an operating system");
+	elf_image(&e, false);
+	e.ph[2].type = PT_NULL;
+	elf_refused(&e, "a 32-bit ELF file without a PVH entry");
+	elf_image(&e, true);
+	e.ph[2].type = PT_NULL;
+	build(&e);
+	memcpy(e.bytes + e.ph[0].offset + 16, header, sizeof(header));
+	refused(e.bytes, e.len, CATNAP_IMAGE_AUTO, "Multiboot 2");
+}
+
+/* Processor time of a load that is refused, in ms. */
+static long refused_within(const uint8_t *bytes, size_t len, const char *why)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+	refused(bytes, len, CATNAP_IMAGE_AUTO, why);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+	return (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
+}
+
+/*
+ * The work of loading is bounded by the file's length, not by what it says of itself. What was
+ * quadratic took minutes; the limit is one that a busy machine with sanitizers keeps.
+ */
+static void test_work(void **state)
+{
+	const size_t headers = 65534, len = 64 + headers * 56 + 65536;
+	uint8_t *file = calloc(1, len);
+	struct elf_image e;
+
+	assert_non_null(file);
+	elf_image(&e, true);
+	build(&e);
+	memcpy(file, e.bytes, 64);
+	((Elf64_Ehdr *)(void *)file)->e_phoff = 64;
+	((Elf64_Ehdr *)(void *)file)->e_phnum = (uint16_t)headers;
+	for (size_t i = 0; i < headers; i++) {
+		Elf64_Phdr p = {.p_type = PT_NOTE, .p_offset = len - 65536, .p_filesz = 65536};
+
+		memcpy(file + 64 + i * 56, &p, sizeof(p));
+	}
+	assert_true(refused_within(file, len, "with nothing to load") < 3000);
+	free(file);
+	/* The same bytes of the file in many segments. */
+	elf_image(&e, true);
+	e.phnum = LOADS;
+	for (unsigned int i = 0; i < LOADS; i++) {
+		e.ph[i].type = PT_LOAD;
+		e.ph[i].offset = 0;
+		e.ph[i].vaddr = e.ph[i].paddr = 0x100000 + i * 0x4000;
+		e.ph[i].filesz = e.ph[i].memsz = e.len;
+	}
+	e.len = sizeof(e.bytes);
+	for (unsigned int i = 0; i < LOADS; i++)
+		e.ph[i].filesz = e.ph[i].memsz = e.len;
+	elf_refused(&e, "its segments are larger than it is");
 }
 
 int main(void)
@@ -862,6 +969,9 @@ int main(void)
 		cmocka_unit_test(test_entry),
 		cmocka_unit_test(test_bad_kludge),
 		cmocka_unit_test(test_other_files),
+		cmocka_unit_test(test_other_images),
+		cmocka_unit_test(test_other_elf),
+		cmocka_unit_test(test_work),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -368,6 +368,56 @@ static void test_initramfs(void **state)
 	teardown(&m);
 }
 
+/* What Linux could not unpack: a kernel, above all, where the two were exchanged. */
+static void test_no_initramfs(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+		const char *why; /* NULL: taken */
+	} files[] = {
+		{"\177ELF\2\1\1", 7, "this is an ELF file, not an initramfs: are kernel and"},
+		{"#!/bin/sh\n", 10, "this is a script, not an initramfs"},
+		{"init\n", 5, "this is a text file"},
+		{"PK\3\4", 4, "this is a zip archive"},
+		{"QFI\373\0\0\0\3", 8, "this is a qcow2 disk image"},
+		{"070701", 6, NULL},
+		{"\37\213\10\0", 4, NULL},
+		{"\50\265\57\375", 4, NULL},
+		{"hsqs\0", 5, NULL},
+		{"\0\1\2\3", 4, NULL},
+	};
+	struct bzimage b, other;
+	struct vmlinux v;
+	struct machine m;
+
+	make_bzimage(&b);
+	make_bzimage(&other);
+	for (int pvh = 0; pvh < 2; pvh++) {
+		make_vmlinux(&v, pvh);
+		for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+			setup(&m);
+			m.initramfs = files[i].bytes;
+			m.initramfs_len = files[i].len;
+			if (files[i].why) {
+				expect(&m, &b, sizeof(b), files[i].why);
+				expect(&m, &v, sizeof(v), files[i].why);
+			} else {
+				assert_int_equal(load(&m, &b, sizeof(b)), 0);
+				assert_int_equal(load(&m, &v, sizeof(v)), 0);
+			}
+			teardown(&m);
+		}
+	}
+	setup(&m);
+	m.initramfs = &other;
+	m.initramfs_len = sizeof(other);
+	expect(&m, &b, sizeof(b), "this is a Linux bzImage, not an initramfs");
+	/* And the reverse. */
+	expect(&m, "070701", 6, "this is a cpio archive, not a kernel image: it may be the init");
+	teardown(&m);
+}
+
 static void test_large_initramfs(void **state)
 {
 	uint8_t *data = calloc(1, LOW + 1);
@@ -393,6 +443,7 @@ static void test_large_initramfs(void **state)
 	m.initramfs_len = 0;
 	expect(&m, &b, sizeof(b), "initramfs the-initramfs: the file is empty");
 	m.initramfs_len = 1;
+	m.kind = CATNAP_IMAGE_FLAT;
 	expect(&m, "\xf4\xf4", 2, "initramfs the-initramfs: a flat image takes none");
 	teardown(&m);
 	free(data);
@@ -636,13 +687,13 @@ static void test_other(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bzimage),	       cmocka_unit_test(test_alignment),
-		cmocka_unit_test(test_last_paragraph), cmocka_unit_test(test_vmlinux),
-		cmocka_unit_test(test_initramfs),      cmocka_unit_test(test_large_initramfs),
-		cmocka_unit_test(test_tables),	       cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_fields),	       cmocka_unit_test(test_flipped_bits),
-		cmocka_unit_test(test_command_line),   cmocka_unit_test(test_again),
-		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_bzimage),		cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_last_paragraph),	cmocka_unit_test(test_vmlinux),
+		cmocka_unit_test(test_initramfs),	cmocka_unit_test(test_no_initramfs),
+		cmocka_unit_test(test_large_initramfs), cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_truncated),	cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_flipped_bits),	cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_again),		cmocka_unit_test(test_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ for irqchip in user kernel; do
 	set -- --irqchip $irqchip
 	tiny "PVH" pvh.elf "hello=world" "$@"
 	tiny "Multiboot" multiboot.elf "one two=3" "$@"
-	tiny "flat" flat.bin "" "$@"
+	tiny "flat" flat.bin "" --kernel-format flat "$@"
 	tiny "string I/O" stringio.elf "" "$@"
 	tiny "unclaimed ports and memory" unclaimed.elf "memory_end=16777216" "$@"
 	tiny "timer, x2APIC" timer.elf apic=x2apic "$@"
