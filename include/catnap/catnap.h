@@ -280,8 +280,11 @@ CATNAP_API void catnap_vsock_init_sized(struct catnap_vsock *vsock, size_t size)
 /**
  * Adds the virtio socket device, between create and start, once. A program on the host reaches port
  * P of the guest by connecting to the socket at path and writing "CONNECT P\n"; "OK N\n" comes back
- * first. The guest reaches port P of CID 2 where a program listens at path_P. The socket is removed
- * when the VM is destroyed.
+ * first. The guest reaches port P of CID 2 where a program listens at path_P. The socket has mode
+ * 0600, and is removed when the VM is destroyed, if it is still this one. Connections take no more
+ * descriptors than leave the process 64, or a quarter, of its limit at this call (RLIMIT_NOFILE).
+ * What guests have sent by the end and programs on the host are about to read reaches them:
+ * catnap_vm_destroy() waits for that, 250 ms at most.
  * Errors: -EINVAL (size, cid, started already), -EEXIST (there is one), -ENAMETOOLONG, -EADDRINUSE
  * (something is at path), -ENOSPC (16 devices), -ENOMEM, and those of bind(2).
  */

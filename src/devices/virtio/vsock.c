@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The socket device: its queues, its events, its life. Connections are in vsock_conn.c. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/virtio/vsock_impl.h"
@@ -19,6 +22,7 @@
 #define RX_BATCH 256 /* packets, likewise */
 
 #define ACCEPT_AGAIN_MS 50
+#define TICK_MS		1000
 
 static struct vsock *to_vsock(struct virtio_device *dev)
 {
@@ -254,23 +258,47 @@ static void serve(struct vsock *vs)
 
 /* -- events ----------------------------------------------------------------------------------- */
 
+uint64_t vsock_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* No error that it could have. */
+static void set_timer(struct vsock *vs, unsigned int ms)
+{
+	const struct itimerspec spec = {
+		.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}};
+
+	(void)timerfd_settime(vs->timer_fd, 0, &spec, NULL);
+}
+
+void vsock_watch_time(struct vsock *vs)
+{
+	/* Who waits to be accepted has a shorter one already. */
+	if (!vs->accept_waits)
+		set_timer(vs, TICK_MS);
+}
+
 /*
  * The listening socket is armed by edge, so who is not accepted is not told of again. If that was
  * for want of a descriptor or of memory, there may be one in a while, whoever gives it back.
  */
 static void accept_later(struct vsock *vs, int err)
 {
-	const struct itimerspec spec = {.it_value.tv_nsec = ACCEPT_AGAIN_MS * 1000000L};
-
 	vs->counters.accept_waits++;
+	vs->accept_waits = true;
 	virtio_log(&vs->dev, "connections have to wait: %s", strerror(err));
-	(void)timerfd_settime(vs->timer_fd, 0, &spec, NULL); /* no error that it could have */
+	set_timer(vs, ACCEPT_AGAIN_MS);
 }
 
 static void accept_all(struct vsock *vs)
 {
 	int fd;
 
+	vs->accept_waits = false;
 	for (;;) {
 		fd = accept4(vs->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
@@ -282,9 +310,20 @@ static void accept_all(struct vsock *vs)
 		accept_later(vs, errno);
 }
 
+static void tick(struct vsock *vs)
+{
+	if (vs->accept_waits)
+		accept_all(vs);
+	if (vs->timed || vs->flush_waits)
+		vsock_conn_tick(vs, vsock_now());
+	if (vs->timed || vs->flush_waits)
+		vsock_watch_time(vs);
+}
+
 static void look(struct vsock *vs)
 {
 	struct epoll_event ev[EVENTS];
+	bool timer = false;
 	int n = EVENTS;
 
 	pthread_mutex_lock(&vs->lock);
@@ -292,12 +331,16 @@ static void look(struct vsock *vs)
 		n = epoll_wait(vs->epoll_fd, ev, EVENTS, 0);
 		for (int i = 0; i < n; i++) {
 			/* One descriptor, one event: none that a former one has freed. */
-			if (ev[i].data.ptr)
-				vsock_conn_event(vs, ev[i].data.ptr, ev[i].events);
-			else /* the socket, or the timer, which is set anew if need be */
+			if (!ev[i].data.ptr)
 				accept_all(vs);
+			else if (ev[i].data.ptr == &vs->timer_fd)
+				timer = true;
+			else
+				vsock_conn_event(vs, ev[i].data.ptr, ev[i].events);
 		}
 	}
+	if (timer) /* last: it frees connections */
+		tick(vs);
 	pthread_mutex_unlock(&vs->lock);
 	if (n == EVENTS)
 		halter_post(vs->dev.home, &vs->task);
@@ -327,7 +370,7 @@ static void reset(struct virtio_device *dev)
 	struct vsock *vs = to_vsock(dev);
 
 	pthread_mutex_lock(&vs->lock);
-	vsock_conn_close_all(vs);
+	vsock_conn_reset(vs);
 	vs->rst_count = 0;
 	pthread_mutex_unlock(&vs->lock);
 }
@@ -349,16 +392,39 @@ static bool stale(const struct sockaddr_un *at)
 	return is;
 }
 
+/* Not what somebody else has put there meanwhile. */
+static void remove_socket(const struct vsock *vs)
+{
+	struct stat st;
+
+	if (lstat(vs->path, &st) == 0 && st.st_dev == vs->socket_dev && st.st_ino == vs->socket_ino)
+		unlink(vs->path);
+}
+
+static int watch_all(struct vsock *vs)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET}, timer = ev;
+
+	timer.data.ptr = &vs->timer_fd;
+	return epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->listen_fd, &ev) < 0 ||
+			       epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->timer_fd, &timer) < 0
+		       ? -1
+		       : 0;
+}
+
 static int open_socket(struct vsock *vs, char *why, size_t len)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	struct stat st;
 	int ret;
 
 	vs->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	vs->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	vs->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (vs->epoll_fd < 0 || vs->timer_fd < 0 || vs->listen_fd < 0)
+		goto fail;
+	/* Linux makes the file with the mode that the socket itself has: never open to others. */
+	if (fchmod(vs->listen_fd, 0600) < 0)
 		goto fail;
 	memcpy(at.sun_path, vs->path, strlen(vs->path) + 1);
 	ret = bind(vs->listen_fd, (struct sockaddr *)&at, sizeof(at));
@@ -370,18 +436,34 @@ static int open_socket(struct vsock *vs, char *why, size_t len)
 	}
 	if (ret < 0)
 		goto fail;
-	if (listen(vs->listen_fd, 128) == 0 &&
-	    epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->listen_fd, &ev) == 0 &&
-	    epoll_ctl(vs->epoll_fd, EPOLL_CTL_ADD, vs->timer_fd, &ev) == 0)
+	if (lstat(vs->path, &st) < 0)
+		goto fail;
+	vs->socket_dev = st.st_dev;
+	vs->socket_ino = st.st_ino;
+	if (listen(vs->listen_fd, 128) == 0 && watch_all(vs) == 0)
 		return 0;
 	ret = -errno;
-	unlink(vs->path);
+	remove_socket(vs);
 	errno = -ret;
 fail:
 	ret = -errno;
 	snprintf(why, len, "%s: %s", vs->path,
 		 ret == -EADDRINUSE ? "there is such a file already" : strerror(-ret));
 	return ret;
+}
+
+/* The first descriptor that is none for a connection: what the process opens besides, now or later,
+ * its sockets of control among it, is not to be had by a guest. The kernel gives the lowest number
+ * that is free, so one from there on says how many are in use. */
+static int first_spared(void)
+{
+	struct rlimit limit;
+	rlim_t spared;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	spared = limit.rlim_cur / 4 < VSOCK_FDS_SPARED ? limit.rlim_cur / 4 : VSOCK_FDS_SPARED;
+	return (int)(limit.rlim_cur - spared);
 }
 
 static void free_vsock(struct vsock *vs)
@@ -417,6 +499,7 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	if (!vs)
 		return -ENOMEM;
 	vs->epoll_fd = vs->timer_fd = vs->listen_fd = -1;
+	vs->fd_limit = first_spared();
 	vs->cid = cfg->cid;
 	memcpy(vs->path, cfg->path, n);
 	pthread_mutex_init(&vs->lock, NULL);
@@ -458,7 +541,7 @@ void vsock_destroy(struct vsock **vsp)
 		return;
 	*vsp = NULL;
 	vsock_conn_close_all(vs);
-	unlink(vs->path);
+	remove_socket(vs);
 	virtio_fini(&vs->dev);
 	free_vsock(vs);
 }

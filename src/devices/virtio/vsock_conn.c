@@ -7,8 +7,20 @@
  *
  * What the host does not take at once is kept, and what the guest cannot take is left in the Unix
  * socket, whose other end then waits.
+ *
+ * An end comes after all that was sent before it, in both directions. So a connection that the
+ * guest has done with (it has reset it, or the device) parts from the guest if there is something
+ * kept: it leaves the table, and with it the guest's ports, and stays until the host has taken all,
+ * has gone, or has taken nothing for VSOCK_PATIENCE_S. It counts as a connection meanwhile.
+ *
+ * The end itself: a guest that has shut its sending down, and only such a one, gives the host an
+ * end of file. Otherwise the socket is closed with what the guest has not taken still in it, and
+ * the host's next read behind the data, or write, fails: ECONNRESET, or EPIPE. A Unix socket has
+ * no other way to say so; a host that has sent nothing that the guest did not take sees the same
+ * end of file in both cases.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,24 +67,85 @@ static void remove_from(struct vsock_conn **list, struct vsock_conn *c)
 		*list = c->next;
 }
 
-static void destroy(struct vsock *vs, struct vsock_conn *c)
+/* From the time of day at which it will be given up: from now on, or no more. */
+static void set_patience(struct vsock *vs, struct vsock_conn *c, bool on)
+{
+	vs->timed -= c->give_up_ns != 0;
+	vs->timed += on;
+	c->give_up_ns = on ? vsock_now() + VSOCK_PATIENCE_S * UINT64_C(1000000000) : 0;
+	if (on)
+		vsock_watch_time(vs);
+}
+
+/* Takes it off whatever list has it. */
+static void leave(struct vsock *vs, struct vsock_conn *c)
 {
 	if (c->state == CONN_HANDSHAKE)
 		remove_from(&vs->handshakes, c);
+	else if (c->state == CONN_PARTED)
+		remove_from(&vs->parted, c);
 	else
 		remove_from(bucket(vs, c->guest_port, c->host_port), c);
 	vsock_unlist(vs, c);
-	close(c->fd); /* which takes it out of the epoll set */
+}
+
+static void destroy(struct vsock *vs, struct vsock_conn *c)
+{
+	leave(vs, c);
+	set_patience(vs, c, false);
+	if (c->fd >= 0)
+		close(c->fd); /* which takes it out of the epoll set */
 	free(c->buffer);
 	free(c);
 	vs->conn_count--;
 }
 
-void vsock_conn_close_all(struct vsock *vs)
+/*
+ * The guest has sent all, the host has been given all, and the guest takes no more: an end of file
+ * for the host, also if it has sent something in vain. (That would make a reset of it.)
+ */
+static void end_cleanly(struct vsock_conn *c)
+{
+	char scrap[4096];
+
+	if (c->fd < 0)
+		return;
+	shutdown(c->fd, SHUT_RDWR); /* from here on nothing comes into it */
+	while (recv(c->fd, scrap, sizeof(scrap), MSG_DONTWAIT) > 0)
+		;
+	close(c->fd);
+	c->fd = -1;
+}
+
+/* With all delivered, or given up. */
+static void end(struct vsock *vs, struct vsock_conn *c)
+{
+	if (c->shut & VSOCK_SHUT_SEND && !c->torn && !c->buffer)
+		end_cleanly(c);
+	destroy(vs, c);
+}
+
+/* The guest has done with it, or is to have: see above. @c may be gone afterwards. */
+static void part(struct vsock *vs, struct vsock_conn *c)
+{
+	if (!c->buffer) {
+		end(vs, c);
+		return;
+	}
+	leave(vs, c);
+	c->state = CONN_PARTED;
+	c->want = 0;
+	c->next = vs->parted;
+	vs->parted = c;
+	shutdown(c->fd, SHUT_RD); /* nobody takes what the host sends */
+	set_patience(vs, c, true);
+}
+
+void vsock_conn_reset(struct vsock *vs)
 {
 	for (unsigned int i = 0; i < VSOCK_HASH; i++)
 		while (vs->table[i])
-			destroy(vs, vs->table[i]);
+			part(vs, vs->table[i]);
 	while (vs->handshakes)
 		destroy(vs, vs->handshakes);
 }
@@ -83,7 +156,7 @@ static struct vsock_conn *make(struct vsock *vs, int fd, enum conn_state state)
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
 	struct vsock_conn *c = NULL;
 
-	if (vs->conn_count < VSOCK_CONNS_MAX)
+	if (vs->conn_count < VSOCK_CONNS_MAX && fd < vs->fd_limit)
 		c = calloc(1, sizeof(*c));
 	if (c) {
 		c->fd = fd;
@@ -107,15 +180,21 @@ static void want(struct vsock *vs, struct vsock_conn *c, uint32_t what)
 	vsock_list(vs, c);
 }
 
-static void refuse(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
+static void answer_rst(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
 {
 	unsigned int i = (vs->rst_first + vs->rst_count) % VSOCK_RST_MAX;
 
-	/* There is room: packets are taken only while there is. */
+	/* For answers there is room: packets are taken only while there is. Who is given up
+	 * without one is told with the next packet. */
 	if (vs->rst_count == VSOCK_RST_MAX)
 		return;
 	vs->rst[i] = (struct vsock_rst){guest_port, host_port};
 	vs->rst_count++;
+}
+
+static void refuse(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
+{
+	answer_rst(vs, guest_port, host_port);
 	vs->counters.refused++;
 	virtio_count(&vs->dev.counters.errors, 1);
 }
@@ -158,36 +237,73 @@ static void told(struct vsock *vs, struct vsock_conn *c)
 		want(vs, c, WANT_CREDIT_UPDATE);
 }
 
-/* Both directions are shut and all is delivered: the end (5.10.6.4). */
+/* All is delivered: has the guest shut anything down (5.10.6.4)? */
 static void end_if_done(struct vsock *vs, struct vsock_conn *c)
 {
-	if (c->came != c->taken)
+	if (c->came != c->taken) {
+		if (c->shut == VSOCK_SHUT_BOTH && !c->give_up_ns)
+			set_patience(vs, c, true);
 		return;
-	if (c->shut == VSOCK_SHUT_BOTH)
+	}
+	if (c->shut == VSOCK_SHUT_BOTH) {
+		set_patience(vs, c, false);
+		/* The host need not wait until the guest takes its answer. */
+		if (!c->torn)
+			end_cleanly(c);
 		want(vs, c, WANT_RST);
-	else if (c->shut & VSOCK_SHUT_SEND && !c->deaf)
+	} else if (c->shut & VSOCK_SHUT_SEND && !c->deaf) {
 		shutdown(c->fd, SHUT_WR);
+	}
 }
 
-static void flush_buffer(struct vsock *vs, struct vsock_conn *c)
+/* The kernel was short of memory, and will not say when it is no more. */
+static void flush_later(struct vsock *vs)
+{
+	vs->flush_waits = true;
+	vsock_watch_time(vs);
+}
+
+/* As much of the buffer as the host takes now. False: it takes no more at all. */
+static bool push_out(struct vsock_conn *c, bool *later)
 {
 	while (c->buffer) {
 		uint32_t at = c->taken % VSOCK_BUFFER, left = c->came - c->taken;
 		uint32_t n = left < VSOCK_BUFFER - at ? left : VSOCK_BUFFER - at;
 		ssize_t done = send(c->fd, c->buffer + at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (done < 0 && errno == EAGAIN)
-			break;
-		if (done < 0) {
-			host_is_deaf(vs, c);
-			break;
-		}
+		if (done < 0 && errno == EINTR)
+			continue;
+		*later = done < 0 && (errno == ENOBUFS || errno == ENOMEM);
+		if (done < 0)
+			return errno == EAGAIN || *later;
 		c->taken += (uint32_t)done;
 		if (c->taken == c->came) {
 			free(c->buffer);
 			c->buffer = NULL;
 		}
 	}
+	return true;
+}
+
+/* @c may be gone afterwards if it has parted. */
+static void flush_buffer(struct vsock *vs, struct vsock_conn *c)
+{
+	uint32_t before = c->taken;
+	bool later = false, takes = push_out(c, &later);
+
+	if (later)
+		flush_later(vs);
+	if (c->give_up_ns && c->taken != before)
+		set_patience(vs, c, true);
+	if (c->state == CONN_PARTED) {
+		if (!takes)
+			destroy(vs, c);
+		else if (!c->buffer)
+			end(vs, c);
+		return;
+	}
+	if (!takes)
+		host_is_deaf(vs, c);
 	told(vs, c);
 	if (!c->buffer)
 		end_if_done(vs, c);
@@ -236,46 +352,56 @@ static void take_data(struct vsock *vs, struct vsock_conn *c, struct iovec *iov,
 	}
 	if (!c->buffer) {
 		done = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (done < 0 && errno != EAGAIN) {
+		if (done < 0 && (errno == EPIPE || errno == ECONNRESET)) {
 			c->came += len;
 			host_is_deaf(vs, c);
 			return;
 		}
+		if (done < 0 && errno != EAGAIN && errno != EINTR)
+			flush_later(vs);
 		if (done < 0)
 			done = 0;
 		c->came += (uint32_t)done;
 		c->taken += (uint32_t)done;
 	}
 	if (len > (uint32_t)done && keep(c, iov, count, (size_t)done, len - (uint32_t)done) < 0) {
+		c->torn = true;
 		want(vs, c, WANT_RST);
 		return;
 	}
 	told(vs, c);
 }
 
-static void connect_to_host(struct vsock *vs, const struct vsock_hdr *h)
+void vsock_conn_connected(struct vsock *vs, int fd, uint32_t guest_port, uint32_t host_port,
+			  uint32_t buf_alloc, uint32_t fwd_cnt)
 {
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	struct vsock_conn *c = NULL;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct vsock_conn *c = fd >= 0 ? make(vs, fd, CONN_OPEN) : NULL;
 
-	snprintf(to.sun_path, sizeof(to.sun_path), "%s_%u", vs->path, h->dst_port);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
-		c = make(vs, fd, CONN_OPEN);
-	else if (fd >= 0)
-		close(fd);
 	if (!c) {
-		refuse(vs, h->src_port, h->dst_port);
+		refuse(vs, guest_port, host_port);
 		return;
 	}
-	c->guest_port = h->src_port;
-	c->host_port = h->dst_port;
-	c->peer_alloc = h->buf_alloc;
-	c->peer_taken = h->fwd_cnt;
+	c->guest_port = guest_port;
+	c->host_port = host_port;
+	c->peer_alloc = buf_alloc;
+	c->peer_taken = fwd_cnt;
 	insert(vs, c);
 	vs->counters.connections++;
 	virtio_count(&vs->dev.counters.requests, 1);
 	want(vs, c, WANT_RESPONSE);
+}
+
+static void connect_to_host(struct vsock *vs, const struct vsock_hdr *h)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s_%u", vs->path, h->dst_port);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	vsock_conn_connected(vs, fd, h->src_port, h->dst_port, h->buf_alloc, h->fwd_cnt);
 }
 
 static void accepted(struct vsock *vs, struct vsock_conn *c)
@@ -284,17 +410,20 @@ static void accepted(struct vsock *vs, struct vsock_conn *c)
 	int n = snprintf(line, sizeof(line), "OK %u\n", c->host_port);
 
 	c->state = CONN_OPEN;
+	set_patience(vs, c, false);
 	vs->counters.connections++;
 	virtio_count(&vs->dev.counters.requests, 1);
-	/* The socket has not been written to: this fits, or the host has gone. */
+	/* The socket has not been written to: this fits, or the host reads no more. What it has
+	 * sent is the guest's all the same. */
 	if (send(c->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
-		want(vs, c, WANT_RST);
+		host_is_deaf(vs, c);
 }
 
 static void shut(struct vsock *vs, struct vsock_conn *c, uint32_t flags)
 {
 	c->shut |= flags & VSOCK_SHUT_BOTH;
-	if (c->shut & VSOCK_SHUT_RECEIVE && !(c->shut & VSOCK_SHUT_SEND))
+	/* Also while the host has not taken all: it is to see now that nobody reads. */
+	if (c->shut & VSOCK_SHUT_RECEIVE)
 		shutdown(c->fd, SHUT_RD);
 	end_if_done(vs, c);
 }
@@ -310,7 +439,7 @@ void vsock_conn_packet(struct vsock *vs, const struct vsock_hdr *h, struct iovec
 	}
 	if (h->op == VSOCK_OP_RST) {
 		if (c)
-			destroy(vs, c);
+			part(vs, c);
 		return;
 	}
 	if (!c) {
@@ -427,7 +556,7 @@ bool vsock_conn_next(struct vsock *vs, struct vsock_conn *c, struct vsock_hdr *h
 		return false;
 	h->fwd_cnt = c->taken_told = c->taken;
 	if (h->op == VSOCK_OP_RST)
-		destroy(vs, c);
+		part(vs, c);
 	return true;
 }
 
@@ -498,21 +627,107 @@ static void handshake(struct vsock *vs, struct vsock_conn *c)
 	want(vs, c, WANT_REQUEST);
 }
 
+/* The host has closed its end, or all was shut down. */
+static void host_is_gone(struct vsock *vs, struct vsock_conn *c)
+{
+	c->hung_up = true;
+	/* What it has sent before is the guest's, if that answers in time. */
+	if (c->state == CONN_REQUESTED && !c->give_up_ns)
+		set_patience(vs, c, true);
+	/* If the end of what it sent was told, it was as a half. */
+	if (c->eof && !(c->shut_told & VSOCK_SHUT_RECEIVE))
+		host_is_deaf(vs, c);
+}
+
 void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events)
 {
-	if (events & (EPOLLHUP | EPOLLERR))
-		c->hung_up = true;
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		c->readable = true;
+	if (c->state == CONN_PARTED) {
+		flush_buffer(vs, c);
+		return;
+	}
+	if (events & (EPOLLHUP | EPOLLERR))
+		host_is_gone(vs, c);
 	if (c->state == CONN_HANDSHAKE) {
 		handshake(vs, c);
 		return;
 	}
-	if (c->state == CONN_REQUESTED && c->hung_up) {
-		want(vs, c, WANT_RST);
-		return;
-	}
-	if (events & EPOLLOUT && c->buffer)
+	if (c->buffer && events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		flush_buffer(vs, c);
 	vsock_list(vs, c);
+}
+
+/* -- time ------------------------------------------------------------------------------------- */
+
+/* The host has not taken anything for too long; or the guest has not answered, and the host gone.
+ */
+static void give_up(struct vsock *vs, struct vsock_conn *c)
+{
+	if (c->buffer) {
+		virtio_log(&vs->dev,
+			   "%u bytes from the guest's port %u are lost: the host takes none",
+			   c->came - c->taken, c->guest_port);
+		c->torn = true;
+	}
+	if (c->state == CONN_OPEN || c->state == CONN_REQUESTED)
+		answer_rst(vs, c->guest_port, c->host_port);
+	end(vs, c);
+}
+
+static void tick_list(struct vsock *vs, struct vsock_conn *list, uint64_t now, bool flush)
+{
+	struct vsock_conn *next;
+
+	for (struct vsock_conn *c = list; c; c = next) {
+		next = c->next;
+		if (c->give_up_ns && now >= c->give_up_ns)
+			give_up(vs, c);
+		else if (flush && c->buffer)
+			flush_buffer(vs, c);
+	}
+}
+
+void vsock_conn_tick(struct vsock *vs, uint64_t now)
+{
+	bool flush = vs->flush_waits;
+
+	vs->flush_waits = false;
+	tick_list(vs, vs->parted, now, flush);
+	for (unsigned int i = 0; i < VSOCK_HASH; i++)
+		tick_list(vs, vs->table[i], now, flush);
+}
+
+/* Whether any of @list has something left that its host may still take. */
+static bool flush_list(struct vsock_conn *list)
+{
+	bool left = false, later;
+
+	for (struct vsock_conn *c = list; c; c = c->next)
+		left = (push_out(c, &later) && c->buffer) || left;
+	return left;
+}
+
+static bool flush_all(struct vsock *vs)
+{
+	bool left = flush_list(vs->parted);
+
+	for (unsigned int i = 0; i < VSOCK_HASH; i++)
+		left = flush_list(vs->table[i]) || left;
+	return left;
+}
+
+void vsock_conn_close_all(struct vsock *vs)
+{
+	uint64_t until = vsock_now() + VSOCK_END_MS * UINT64_C(1000000);
+
+	while (flush_all(vs) && vsock_now() < until)
+		poll(NULL, 0, 1);
+	while (vs->parted)
+		give_up(vs, vs->parted);
+	for (unsigned int i = 0; i < VSOCK_HASH; i++)
+		while (vs->table[i])
+			give_up(vs, vs->table[i]);
+	while (vs->handshakes)
+		destroy(vs, vs->handshakes);
 }

@@ -50,10 +50,19 @@ enum vsock_op {
 #define VSOCK_IOV	 VQ_SIZE_MAX
 #define VSOCK_HOST_PORTS (UINT32_C(1) << 30) /* ours are above */
 
+/* How long a host that takes nothing more is waited for, once the guest has done with a connection
+ * or does not answer; and by the end of the VM, all of them together. */
+#define VSOCK_PATIENCE_S 120u
+#define VSOCK_END_MS	 250u
+/* Descriptors of the process that are not for connections: a quarter of its limit, at most these.
+ */
+#define VSOCK_FDS_SPARED 64u
+
 enum conn_state {
 	CONN_HANDSHAKE, /* from the host: its line is awaited; not in the table yet */
 	CONN_REQUESTED, /* from the host: the guest has not answered */
 	CONN_OPEN,
+	CONN_PARTED, /* the guest has done with it, and the host not taken all; not in the table */
 };
 
 /* Packets that are to be sent to the guest, beside data; in the order in which they go. */
@@ -72,12 +81,14 @@ struct vsock_conn {
 	bool listed;
 	enum conn_state state;
 	uint32_t guest_port, host_port;
-	int fd;
+	int fd; /* -1: the host has seen the end, and only the guest is still to be told */
 	uint32_t want;
+	uint64_t give_up_ns; /* on CLOCK_MONOTONIC: when it is waited for no longer; 0: for ever */
 	/* The descriptor: what epoll has said, edge by edge. */
 	bool readable, hung_up;
 	bool eof;      /* all of it was read */
 	bool deaf;     /* the host does not take any more */
+	bool torn;     /* bytes of the guest's were lost: no clean end */
 	uint32_t shut; /* what the guest has shut down, VSOCK_SHUT_* */
 	uint32_t shut_told;
 	/* To the guest: what it can hold, has taken, and was sent. */
@@ -97,15 +108,21 @@ struct vsock {
 	uint64_t cid; /* the configuration space */
 	char *name;
 	char path[VSOCK_PATH_MAX + 1];
+	dev_t socket_dev; /* of the file that was made there */
+	ino_t socket_ino;
+	int fd_limit; /* a descriptor from here on is one that is spared */
 	struct ring_watch watch;
 	struct halter_task task;
 
 	pthread_mutex_t lock;
 	int epoll_fd, listen_fd;
-	int timer_fd; /* in the epoll set, too: when to accept again */
+	int timer_fd; /* in the epoll set, too: when to accept again, whom to give up */
+	bool accept_waits, flush_waits; /* until the timer fires */
 	struct vsock_conn *table[VSOCK_HASH];
-	struct vsock_conn *handshakes; /* linked by next */
-	unsigned int conn_count;
+	struct vsock_conn *handshakes; /* linked by next, like: */
+	struct vsock_conn *parted;
+	unsigned int conn_count; /* all of them */
+	unsigned int timed;	 /* those with give_up_ns */
 	uint32_t next_port;
 	struct vsock_conn *first, *last; /* those with something for the guest */
 	/* Answers to packets that belong to no connection; a full list holds transmission up. */
@@ -129,7 +146,22 @@ bool vsock_conn_next(struct vsock *vs, struct vsock_conn *c, struct vsock_hdr *h
 void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events);
 /* A host's program has connected; takes @fd. */
 void vsock_conn_accept(struct vsock *vs, int fd);
+/*
+ * A connection to the host for a guest's request with these ports and credit: @fd, which it takes;
+ * -1: there is none to be had, and the guest is told.
+ */
+void vsock_conn_connected(struct vsock *vs, int fd, uint32_t guest_port, uint32_t host_port,
+			  uint32_t buf_alloc, uint32_t fwd_cnt);
+/* The device is reset: the guest has none of them any more. */
+void vsock_conn_reset(struct vsock *vs);
+/* The device is destroyed: what the host takes within VSOCK_END_MS it gets, then all are closed. */
 void vsock_conn_close_all(struct vsock *vs);
+/* Gives up those whose time is over at @now_ns. */
+void vsock_conn_tick(struct vsock *vs, uint64_t now_ns);
+/* vsock.c: CLOCK_MONOTONIC. */
+uint64_t vsock_now(void);
+/* vsock.c: some connection is waited for from now on. */
+void vsock_watch_time(struct vsock *vs);
 /* vsock.c: puts @c on the list of those who have something for the guest, if it has. */
 void vsock_list(struct vsock *vs, struct vsock_conn *c);
 void vsock_unlist(struct vsock *vs, struct vsock_conn *c);
