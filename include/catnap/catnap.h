@@ -132,8 +132,9 @@ struct catnap_vm_config {
 	const char *initramfs_path;
 	const void *initramfs_data;
 	size_t initramfs_size;
-	const char *linux_cmdline; /**< added to cmdline if the image is Linux; NULL: nothing */
-	uint32_t hw;		   /**< enum catnap_hw */
+	/** Added to cmdline if the image is Linux, before a "--"; NULL: nothing. */
+	const char *linux_cmdline;
+	uint32_t hw; /**< enum catnap_hw */
 	/**
 	 * Not 0: the guest is told that its vCPUs have processors of their own
 	 * (KVM_HINTS_REALTIME). Linux then loads its halt polling driver, and does without

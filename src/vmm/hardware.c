@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/cmdline.h"
 #include "vmm/devtree.h"
 #include "vmm/vm.h"
 
@@ -83,7 +84,7 @@ static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 			unsigned int n)
 {
 	const char *given = vm->linux_given;
-	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], *all = NULL;
+	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], *ours, *all;
 
 	if (vm->cfg.hw == CATNAP_HW_ACPI)
 		return strdup(given);
@@ -92,8 +93,10 @@ static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
 	 */
 	device_args(devices, places, vm->cfg.hw == CATNAP_HW_MPTABLE ? n : 0);
-	if (asprintf(&all, "%s%s%s%s", given, *given ? " " : "", NO_ACPI, devices) < 0)
+	if (asprintf(&ours, "%s%s", NO_ACPI, devices) < 0)
 		return NULL;
+	all = cmdline_add(given, ours);
+	free(ours);
 	return all;
 }
 
@@ -123,14 +126,21 @@ static int make_cmdline(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 }
 
 /* What the loader has put into guest memory, anew. */
-static int write_again(struct catnap_vm *vm)
+static int write_again(struct catnap_vm *vm, struct kvm_error *err)
 {
 	const struct load_places *p = &vm->places;
 
 	if (p->acpi)
 		memcpy(memory_at(&vm->memory, ACPI_BASE, ACPI_SIZE), vm->acpi.bytes, vm->acpi.len);
+	if (p->cmdline && load_linux_again(&vm->memory, p, vm->bootargs) < 0) {
+		snprintf(err->text, sizeof(err->text),
+			 "the command line has %zu bytes with the devices that are added; this "
+			 "kernel takes %u",
+			 strlen(vm->bootargs), p->cmdline_room - 1);
+		return -ENOSPC;
+	}
 	if (p->cmdline)
-		return load_linux_again(&vm->memory, p, vm->bootargs);
+		return 0;
 	return p->dtb ? load_linux_dtb(&vm->memory, p, vm->dtb, vm->dtb_len) : 0;
 }
 
@@ -166,11 +176,11 @@ int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 		vm->acpi = acpi;
 		vm->dtb = dtb;
 		vm->dtb_len = dtb_len;
-		ret = write_again(vm);
+		ret = write_again(vm, err);
 	} else {
 		acpi_free(&acpi);
 	}
-	if (ret == -ENOSPC)
+	if (ret == -ENOSPC && !err->text[0])
 		snprintf(err->text, sizeof(err->text),
 			 "the description of %u vCPUs and %u devices does not fit in its place",
 			 vm->cfg.vcpus, windows);

@@ -114,6 +114,8 @@ void load_gdt(void *page, bool code64);
  * Linux may be given anything. 0, or an error with a sentence.
  */
 int load_check_initramfs(const struct load_request *req, struct kvm_error *err);
+/* COMMAND_LINE_SIZE of a vmlinux, which does not tell. */
+#define LINUX_CMDLINE_MAX 2047u
 /* The command line for Linux, in memory that the caller frees; NULL: no memory. */
 char *load_linux_cmdline(const struct load_request *req);
 /* The initramfs as high as it can be below @limit and below the hole; a length of 0 if there is

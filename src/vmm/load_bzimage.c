@@ -132,7 +132,9 @@ static int check_memory(const struct load_request *req, struct plan *p, struct k
 				 ull(p->start + p->all), ull((p->start + p->all + 0xfffff) >> 20),
 				 ull(low >> 20));
 	if (strlen(req->cmdline) > p->h.cmdline_size)
-		return image_bad(img, err, "the command line has %zu bytes; this kernel takes %u",
+		return image_bad(img, err,
+				 "the command line has %zu bytes; this kernel takes %u, with what "
+				 "is added",
 				 strlen(req->cmdline), p->h.cmdline_size);
 	return 0;
 }

@@ -320,6 +320,24 @@ static int start(const struct load_request *req, const struct image_head *head, 
 					     : "");
 }
 
+/* What Linux takes along, by whichever entry. */
+static int linux_cmdline(const struct load_request *req, char **cmdline, struct kvm_error *err)
+{
+	int ret = load_check_initramfs(req, err);
+
+	if (ret < 0)
+		return ret;
+	*cmdline = load_linux_cmdline(req);
+	if (!*cmdline)
+		return -ENOMEM;
+	if (strlen(*cmdline) > LINUX_CMDLINE_MAX)
+		return image_bad(req->image, err,
+				 "the command line has %zu bytes; Linux takes %u, with what is "
+				 "added",
+				 strlen(*cmdline), LINUX_CMDLINE_MAX);
+	return 0;
+}
+
 int load_elf(const struct load_request *req, const struct image_head *head,
 	     struct vcpu_entry *entry, struct kvm_error *err)
 {
@@ -334,15 +352,11 @@ int load_elf(const struct load_request *req, const struct image_head *head,
 	if (ret < 0)
 		return ret;
 	if (f.is_linux || req->kind == CATNAP_IMAGE_LINUX64) {
-		ret = load_check_initramfs(req, err);
-		if (ret < 0)
-			return ret;
-		cmdline = load_linux_cmdline(req);
-		if (!cmdline)
-			return -ENOMEM;
+		ret = linux_cmdline(req, &cmdline, err);
 		r.cmdline = cmdline;
 	}
-	ret = start(&r, head, &e, &f, entry, err);
+	if (ret == 0)
+		ret = start(&r, head, &e, &f, entry, err);
 	free(cmdline);
 	return ret;
 }

@@ -17,7 +17,6 @@
 #define HEADER_VERSION 0x020f
 #define LOADER_OTHER   0xff /* no number assigned */
 #define VIDEO_NORMAL   0xffff
-#define CMDLINE_MAX    2047u	   /* COMMAND_LINE_SIZE of a vmlinux, which does not tell */
 #define INITRD_MAX     0x7fffffffu /* its initrd_addr_max */
 #define KERNEL_ALIGN   0x1000000u
 
@@ -73,7 +72,7 @@ static void make_header(struct setup_header *h)
 	h->version = HEADER_VERSION;
 	h->loadflags = LOADED_HIGH;
 	h->kernel_alignment = KERNEL_ALIGN;
-	h->cmdline_size = CMDLINE_MAX;
+	h->cmdline_size = LINUX_CMDLINE_MAX;
 	h->initrd_addr_max = INITRD_MAX;
 }
 
@@ -92,13 +91,10 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 		dtb = (req->dtb_len + req->dtb_more + 7) & ~(size_t)7;
 	/* As much as the kernel takes. */
 	room = cmdline + req->cmdline_more;
-	if (room > (header ? header->cmdline_size : CMDLINE_MAX) + (size_t)1)
-		room = (header ? header->cmdline_size : CMDLINE_MAX) + (size_t)1;
+	if (room > (header ? header->cmdline_size : LINUX_CMDLINE_MAX) + (size_t)1)
+		room = (header ? header->cmdline_size : LINUX_CMDLINE_MAX) + (size_t)1;
 	size = sizeof(struct linux_page) + dtb + room;
 
-	if (!header && cmdline - 1 > CMDLINE_MAX)
-		return image_bad(req->image, err, "the command line has %zu bytes; Linux takes %u",
-				 cmdline - 1, CMDLINE_MAX);
 	ret = load_initramfs(req, map, (header ? header->initrd_addr_max : INITRD_MAX) + 1ull,
 			     &initrd, err);
 	if (ret < 0)

@@ -91,11 +91,29 @@ int multiboot_check(const struct load_request *req, const struct multiboot_heade
 	return 0;
 }
 
+/*
+ * As boot loaders do, the image's name is the first word. Where it lies on the host is nothing for
+ * the guest to know.
+ */
+static const char *guest_name(const struct image *img)
+{
+	const char *slash = strrchr(img->name, '/');
+
+	return slash ? slash + 1 : img->name;
+}
+
+static void one_word(char *p, size_t len)
+{
+	for (; len; p++, len--)
+		if (*p > 0 && *p <= ' ')
+			*p = '_';
+}
+
 int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 		   struct vcpu_entry *entry, struct kvm_error *err)
 {
-	/* As boot loaders do: the image's name is the first word. */
-	size_t cmdline = strlen(req->image->name) + 1 + strlen(req->cmdline) + 1;
+	const char *name = guest_name(req->image);
+	size_t cmdline = strlen(name) + 1 + strlen(req->cmdline) + 1;
 	size_t size = sizeof(struct multiboot_page) + cmdline;
 	uint64_t at, upper = req->memory->regions[0].size;
 	struct load_range ranges[LOAD_RANGES], module;
@@ -142,8 +160,8 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 		p->module.string = p->info.cmdline + (uint32_t)cmdline - 1;
 	}
 	snprintf(p->loader, sizeof(p->loader), "catnap");
-	snprintf(p->cmdline, cmdline, "%s%s%s", req->image->name, *req->cmdline ? " " : "",
-		 req->cmdline);
+	snprintf(p->cmdline, cmdline, "%s%s%s", name, *req->cmdline ? " " : "", req->cmdline);
+	one_word(p->cmdline, strlen(name));
 	*entry = (struct vcpu_entry){
 		.mode = VCPU_ENTRY_PROTECTED,
 		.rip = rip,

@@ -8,6 +8,7 @@
 
 #include "devices/format.h"
 #include "vmm/acpi.h"
+#include "vmm/cmdline.h"
 #include "vmm/image.h"
 #include "vmm/mptable.h"
 
@@ -16,14 +17,7 @@
 
 char *load_linux_cmdline(const struct load_request *req)
 {
-	const char *more = req->linux_cmdline ? req->linux_cmdline : "";
-	size_t size = strlen(req->cmdline) + 1 + strlen(more) + 1;
-	char *all = malloc(size);
-
-	if (all)
-		snprintf(all, size, "%s%s%s", req->cmdline, *req->cmdline && *more ? " " : "",
-			 more);
-	return all;
+	return cmdline_add(req->cmdline, req->linux_cmdline ? req->linux_cmdline : "");
 }
 
 int load_check_initramfs(const struct load_request *req, struct kvm_error *err)

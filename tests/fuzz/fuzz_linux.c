@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The input is a bzImage or vmlinux with an initramfs, in a machine of 32 MiB; its last four bytes
- * choose the format that is asked for, what goes along, and its sizes. Loading may refuse it or
- * succeed; then the zero page, the page tables, the command line and the initramfs are where they
- * should be, and nothing lies on anything else. The sanitizers see what is written outside guest
- * memory.
+ * choose the format that is asked for, what goes along, and its sizes. Its end is a command line,
+ * too. Loading may refuse it or succeed; then the zero page, the page tables, the command line and
+ * the initramfs are where they should be, and nothing lies on anything else. The sanitizers see
+ * what is written outside guest memory.
  */
 #include <asm/bootparam.h>
 #include <errno.h>
 
+#include "../unit/cmdline_rules.h"
 #include "fuzz.h"
+#include "vmm/cmdline.h"
 #include "vmm/image.h"
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
@@ -57,6 +59,26 @@ static void check_long(const struct memory *m, const struct vcpu_entry *e, uint6
 		check(memory_at(m, h->setup_data, sizeof(struct setup_data) + 8));
 }
 
+/* The end of the input as a command line: what is added to it is a parameter, and nothing is lost.
+ */
+static void check_cmdline(const uint8_t *data, size_t size)
+{
+	size_t len = size < 96 ? size : 96;
+	char line[97], *all;
+	const char *ours;
+
+	memcpy(line, data + size - len, len);
+	line[len] = '\0';
+	all = cmdline_add(line, "\1ours");
+	check(all);
+	ours = strstr(all, "\1ours");
+	check(ours && has_parameter(all, "\1ours"));
+	check(memcmp(all, line, (size_t)(ours - all)) == 0 || ours[-1] == ' ');
+	check(strlen(all) <= strlen(line) + strlen("\1ours") + 1);
+	check(strlen(all) >= strlen(line) + strlen("\1ours"));
+	free(all);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const enum catnap_image_kind kinds[4] = {CATNAP_IMAGE_AUTO, CATNAP_IMAGE_BZIMAGE,
@@ -80,6 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memset(initrd, 0x5a, lengths[7]);
 	}
 	m.regions[0] = (struct memory_region){0, LOW, low};
+	check_cmdline(data, size);
 	size -= TAIL;
 	how = data[size + 1];
 	image = malloc(size ? size : 1);

@@ -599,10 +599,11 @@ static void test_command_line(void **state)
 		setup(&m);
 		text[len] = '\0';
 		m.cmdline = text;
-		for (int elf = 0; elf < 2; elf++) {
+		for (int elf = 0; elf < 3; elf++) {
 			const void *image = elf ? (void *)&v : (void *)&b;
 			size_t size = elf ? sizeof(v) : sizeof(b);
 
+			make_vmlinux(&v, elf == 2);
 			if (len <= 2047)
 				assert_int_equal(load(&m, image, size), 0);
 			else
@@ -613,6 +614,34 @@ static void test_command_line(void **state)
 		if (len == 2046)
 			expect(&m, &b, sizeof(b), "command line has 2048 bytes");
 		text[len] = 'x';
+		teardown(&m);
+	}
+}
+
+/* What is added is a parameter: before init's words, whatever the image. */
+static void test_parameters(void **state)
+{
+	struct bzimage b;
+	struct vmlinux v;
+	struct machine m;
+	const char *text;
+
+	make_bzimage(&b);
+	for (int kind = 0; kind < 3; kind++) {
+		make_vmlinux(&v, kind == 2);
+		setup(&m);
+		m.cmdline = "console=ttyS0 a=\"b -- c\" -- one two";
+		m.more = "cpuidle_haltpoll.force=Y";
+		assert_int_equal(kind ? load(&m, &v, sizeof(v)) : load(&m, &b, sizeof(b)), 0);
+		if (kind == 2)
+			text = at(&m, *(uint64_t *)at(&m, m.entry.rbx + 24, 8), 80);
+		else
+			text = at(
+				&m,
+				((struct boot_params *)at(&m, m.entry.rsi, 4096))->hdr.cmd_line_ptr,
+				80);
+		assert_string_equal(text, "console=ttyS0 a=\"b -- c\" cpuidle_haltpoll.force=Y -- "
+					  "one two");
 		teardown(&m);
 	}
 }
@@ -693,7 +722,8 @@ int main(void)
 		cmocka_unit_test(test_large_initramfs), cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_truncated),	cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_flipped_bits),	cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_again),		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_parameters),	cmocka_unit_test(test_again),
+		cmocka_unit_test(test_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
