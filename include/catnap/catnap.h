@@ -83,7 +83,11 @@ enum catnap_transport {
 	CATNAP_TRANSPORT_MMIO = 1, /**< virtio-mmio; there is no PCI bus */
 };
 
-/** Who runs the devices. */
+/**
+ * Who runs the devices. Where there is no io_uring for each vCPU when the first device is added
+ * that needs one, a thread does in any case, and CATNAP_LOG_WARN says so: without any io_uring by
+ * poll(2) and plain reads and writes.
+ */
 enum catnap_io {
 	CATNAP_IO_VCPU = 0, /**< the vCPU that kicks them, on its own ring */
 	CATNAP_IO_THREAD =
@@ -181,7 +185,7 @@ CATNAP_API int catnap_vm_create(const struct catnap_vm_config *cfg, struct catna
  * How much a device may do in a second. 0: no limit, or the default. While there is nothing left of
  * a burst, requests wait in the guest's queue and hold nobody up; one that is longer than what is
  * left goes through, and those after it wait the longer. A guest's reset of the device gives
- * nothing back. A limit needs io_uring, where its timer is waited for.
+ * nothing back.
  */
 struct catnap_rate_limit {
 	uint64_t bw;	    /**< bytes a second */

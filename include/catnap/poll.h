@@ -4,8 +4,9 @@
  *
  * A halter is a place where one thread, its owner, waits for work that other threads, a deadline,
  * or eventfds bring. It first polls a few memory words (no system call), for as long as its policy
- * says, and then sleeps on a futex, or in its io_uring while eventfds are armed there. It serves a
- * virtual CPU that executed HLT, and any other event loop just as well: nothing here knows of KVM.
+ * says, and then sleeps on a futex, or in its io_uring while eventfds are armed there (in poll(2)
+ * where there is none). It serves a virtual CPU that executed HLT, and any other event loop just as
+ * well: nothing here knows of KVM.
  *
  * Units: every time is in nanoseconds; an absolute time is on CLOCK_MONOTONIC.
  * Errors: functions that can fail return 0 or a negative errno value. Nothing here prints, exits,
@@ -303,6 +304,14 @@ struct catnap_halter_config {
 /** Do not use IORING_OP_FUTEX_WAIT even where it works: sleep on an eventfd in the ring. */
 #define CATNAP_HALTER_NO_RING_FUTEX (UINT32_C(1) << 0)
 
+/**
+ * Do not use io_uring at all: eventfds are waited for by epoll(7) and poll(2). So it is by itself
+ * where io_uring is not to be had (kernel.io_uring_disabled, a container's seccomp filter, no
+ * memory to be locked); a poll then makes a system call for each look as long as there are
+ * eventfds.
+ */
+#define CATNAP_HALTER_NO_RING (UINT32_C(1) << 1)
+
 /** Opaque. Thread-safe where a function says so. */
 struct catnap_halter;
 
@@ -335,7 +344,8 @@ CATNAP_API uint32_t catnap_halter_take(struct catnap_halter *halter);
  * CLOCK_MONOTONIC has passed (CATNAP_NO_DEADLINE: never). Never returns early: a signal does not
  * end it.
  * @cause, if not NULL, is set to the enum catnap_wake_cause. Errors: those of io_uring_enter(2), if
- * eventfds are armed.
+ * eventfds are armed; where there is no io_uring, those of epoll_create1(2) and eventfd(2) with the
+ * first of them, such as -EMFILE.
  */
 CATNAP_API int catnap_halter_halt(struct catnap_halter *halter, uint64_t deadline_ns, int *cause);
 

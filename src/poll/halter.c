@@ -771,7 +771,8 @@ int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 	if (ret < 0)
 		return ret;
 	memset(h, 0, sizeof(*h));
-	ret = ring_init(&h->ring, cfg->flags & CATNAP_HALTER_NO_RING_FUTEX);
+	ret = ring_init(&h->ring, cfg->flags & CATNAP_HALTER_NO_RING_FUTEX,
+			cfg->flags & CATNAP_HALTER_NO_RING);
 	if (ret < 0)
 		return ret;
 	h->clock = *clock;

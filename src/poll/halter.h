@@ -194,7 +194,7 @@ int halter_sync(struct catnap_halter *h);
  * Returns how many sources fired and requests were done, or -errno. */
 int halter_reap(struct catnap_halter *h);
 /* Owner: is there anything for halter_reap() to do with requests and completions? */
-static inline bool halter_reapable(const struct catnap_halter *h)
+static inline bool halter_reapable(struct catnap_halter *h)
 {
 	return ring_unflushed(&h->ring) || ring_ready(&h->ring);
 }

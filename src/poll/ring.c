@@ -33,25 +33,45 @@ static uint64_t tag(enum ring_tag what, uint32_t serial, uint32_t index)
 	return (uint64_t)what << 56 | (uint64_t)(serial & 0xffffffu) << 32 | index;
 }
 
-int ring_init(struct ring *r, bool no_futex)
+int ring_init(struct ring *r, bool no_futex, bool no_uring)
 {
 	memset(r, 0, sizeof(*r));
 	r->no_futex = no_futex;
-	r->wake_fd = -1;
+	r->no_uring = no_uring;
+	r->wake_fd = r->epoll_fd = -1;
 	for (int i = 0; i < RING_SOURCES; i++)
 		r->sources[i].fd = -1;
 	return -pthread_mutex_init(&r->lock, NULL);
 }
 
-void ring_fini(struct ring *r)
+void ring_unprepare(struct ring *r)
 {
+	if (r->plain) {
+		ring_plain_fini(r);
+		return;
+	}
 	if (r->made)
 		io_uring_queue_exit(&r->uring);
 	if (r->wake_fd >= 0)
 		close(r->wake_fd);
-	pthread_mutex_destroy(&r->lock);
 	r->made = false;
 	r->wake_fd = -1;
+}
+
+void ring_move(struct ring *r, struct ring *from)
+{
+	r->uring = from->uring;
+	r->made = from->made;
+	r->futex_ok = from->futex_ok;
+	r->wake_fd = from->wake_fd;
+	from->made = false;
+	from->wake_fd = -1;
+}
+
+void ring_fini(struct ring *r)
+{
+	ring_unprepare(r);
+	pthread_mutex_destroy(&r->lock);
 }
 
 static struct ring_source *find_wanted(struct ring *r, int fd, const struct ring_watch *watch)
@@ -116,28 +136,49 @@ int ring_del(struct ring *r, int fd)
 	return ring_del_watch(r, fd, NULL);
 }
 
-static int make(struct ring *r)
+/* @threads: the process has several, or will when the owner first sleeps. */
+static int make_uring(struct ring *r, bool threads)
 {
 	struct io_uring_probe *probe;
 	int ret = ring_open(&r->uring, RING_ENTRIES, RING_CQ_ENTRIES, &probe);
 
 	if (ret < 0)
 		return ret;
-	r->made = true;
 	/*
 	 * In Linux 6.16 and later (seen up to 6.18) a futex request that was armed while the
 	 * process had one thread is not found by wakes once it has two: the first pthread_create()
 	 * gives the process its own futex hash, and what waits in the common one stays there.
 	 */
-	r->futex_ok = !r->no_futex && !__libc_single_threaded &&
-		      io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
+	r->futex_ok =
+		!r->no_futex && threads && io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
 	io_uring_free_probe(probe);
 	if (!r->futex_ok) {
 		r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (r->wake_fd < 0)
-			return -errno;
+		if (r->wake_fd < 0) {
+			ret = -errno;
+			io_uring_queue_exit(&r->uring);
+			return ret;
+		}
 	}
+	r->made = true;
 	return 0;
+}
+
+static int make(struct ring *r)
+{
+	if (!r->no_uring) {
+		r->why = make_uring(r, !__libc_single_threaded);
+		if (r->why == 0)
+			return 0;
+	}
+	return ring_plain_make(r);
+}
+
+int ring_prepare(struct ring *r, bool plain)
+{
+	if (r->made)
+		return 0;
+	return plain || r->no_uring ? ring_plain_make(r) : make_uring(r, true);
 }
 
 /* What comes to an end by itself, once completions have been consumed. */
@@ -230,6 +271,10 @@ int ring_sync(struct ring *r)
 		if (ret < 0)
 			return ret;
 	}
+	if (r->plain) {
+		ring_plain_sync(r);
+		return 0;
+	}
 	sync_sources(r);
 	return submit(r);
 }
@@ -242,6 +287,10 @@ struct io_uring_sqe *ring_get(struct ring *r, int *err)
 		*err = make(r);
 		if (*err < 0)
 			return NULL;
+	}
+	if (r->plain) {
+		*err = r->why ? r->why : -EOPNOTSUPP;
+		return NULL;
 	}
 	sqe = get_sqe(r);
 	if (!sqe)
@@ -330,6 +379,8 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 
 	if (!r->made)
 		return 0;
+	if (r->plain)
+		return ring_plain_reap(r, fired, ctx);
 	/* No more than that: what handlers do may bring completions about without end, and the
 	 * owner has other work to look at. What is left is there for the next look. */
 	for (unsigned int n = 0; n < RING_CQ_ENTRIES; n++) {
@@ -384,7 +435,7 @@ int ring_prepare_sleep(struct ring *r)
 {
 	int ret;
 
-	if (r->futex_ok || r->wake_armed)
+	if (r->futex_ok || r->wake_armed || r->plain)
 		return 0;
 	ret = arm_poll(r, r->wake_fd, POLLIN, tag(TAG_WAKE, 0, 0));
 	if (ret < 0)
@@ -394,12 +445,35 @@ int ring_prepare_sleep(struct ring *r)
 	return submit(r);
 }
 
+static struct __kernel_timespec *timespec_of(uint64_t ns, struct __kernel_timespec *ts)
+{
+	if (ns == UINT64_MAX)
+		return NULL;
+	if (ns > INT64_MAX)
+		ns = INT64_MAX;
+	ts->tv_sec = (long long)(ns / 1000000000u);
+	ts->tv_nsec = (long long)(ns % 1000000000u);
+	return ts;
+}
+
+static int sleep_plain(struct ring *r, const struct __kernel_timespec *ts)
+{
+	struct timespec t;
+
+	if (!ts)
+		return ring_plain_sleep(r, NULL);
+	t = (struct timespec){.tv_sec = ts->tv_sec, .tv_nsec = ts->tv_nsec};
+	return ring_plain_sleep(r, &t);
+}
+
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
-	struct __kernel_timespec ts, *tsp = NULL;
+	struct __kernel_timespec ts, *tsp = timespec_of(timeout_ns, &ts);
 	struct io_uring_cqe *cqe;
 	int ret;
 
+	if (r->plain)
+		return sleep_plain(r, tsp);
 	if (!r->futex_ok && !r->wake_armed)
 		return -EAGAIN;
 	if (r->futex_ok && !r->futex_armed) {
@@ -415,13 +489,6 @@ int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t 
 		sqe->addr3 = RING_FUTEX_MATCH_ANY;
 		sqe->user_data = tag(TAG_FUTEX, 0, 0);
 		r->futex_armed = true;
-	}
-	if (timeout_ns != UINT64_MAX) {
-		if (timeout_ns > INT64_MAX)
-			timeout_ns = INT64_MAX;
-		ts.tv_sec = (long long)(timeout_ns / 1000000000u);
-		ts.tv_nsec = (long long)(timeout_ns % 1000000000u);
-		tsp = &ts;
 	}
 	/* Returns at once if anything has completed; what has is consumed by ring_reap(). */
 	ret = io_uring_submit_and_wait_timeout(&r->uring, &cqe, 1, tsp, NULL);

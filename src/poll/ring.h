@@ -9,6 +9,9 @@
  * and any kernel may be short of memory (-EAGAIN). Both pass: what could not be submitted stays
  * queued, the owner reaps, and with that it is tried again.
  *
+ * Where io_uring is not to be had, the same functions do without (ring_plain.c): sources and sleep
+ * are epoll(7) and poll(2), and there are no requests.
+ *
  * Owner only, except ring_add() and ring_del(), which change the list of wanted sources under the
  * lock; the owner brings the ring in line with it in ring_sync().
  */
@@ -20,8 +23,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <liburing.h>
+#include <sys/epoll.h>
 
-#define RING_SOURCES 64
+#define RING_SOURCES	  64
+#define RING_PLAIN_EVENTS 16
 
 /*
  * Who deals with a file descriptor that has become ready, in place of the halter's on_eventfd; part
@@ -42,6 +47,8 @@ struct ring_source {
 	bool armed;		  /* a poll request is in the ring; the owner writes it */
 	bool stale;		  /* the request in the ring is that of a source deleted since */
 	uint32_t serial;	  /* owner: which arming; stale completions are told apart by it */
+	int armed_fd;		  /* plain, owner: fd may be that of a new source already */
+	uint64_t registration;	  /* plain, owner: which one */
 };
 
 /*
@@ -68,13 +75,31 @@ struct ring {
 	uint32_t armed;	    /* sources armed */
 	uint32_t inflight;  /* requests submitted, or queued to be, and not done */
 	uint64_t completed; /* requests done since the ring was made */
+	bool plain;	    /* made, and no io_uring */
+	bool no_uring;	    /* to be made so; constant */
+	int why;	    /* plain: -errno of io_uring_setup(), 0 if it was not asked */
+
+	/* ring_plain.c's. */
+	int epoll_fd;
+	uint64_t serial;
+	uint32_t event_at, event_count; /* those that were told and not reaped */
+	struct epoll_event events[RING_PLAIN_EVENTS];
 };
 
 /* Linux 6.7; newer than the headers this builds with. */
 #define RING_OP_FUTEX_WAIT 51
 
-int ring_init(struct ring *r, bool no_futex);
+int ring_init(struct ring *r, bool no_futex, bool no_uring);
 void ring_fini(struct ring *r);
+/*
+ * Any thread, before the owner begins: makes the ring for a process that will have several threads.
+ * @plain: the one without io_uring; else there is none if io_uring is not to be had. 0, as well if
+ * there is one already, or -errno. Without this it is made when it is needed, whichever can be had.
+ */
+int ring_prepare(struct ring *r, bool plain);
+/* Any thread, as before: there is none; or what @from has is @r's, both without sources so far. */
+void ring_unprepare(struct ring *r);
+void ring_move(struct ring *r, struct ring *from);
 /* Any thread; 0, -EEXIST, -ENOSPC, -EBADF / -ENOENT. The owner must then be told to ring_sync(). */
 int ring_add(struct ring *r, int fd);
 int ring_del(struct ring *r, int fd);
@@ -92,7 +117,7 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
 /*
  * Owner: an entry for a request. Fill it with an io_uring_prep_*() function, and then give it to
  * ring_queue(), before anything else is done with the ring. NULL if there is no ring to be had
- * (@err: -errno of io_uring_setup) or no room (-EBUSY, which passes).
+ * (@err: -errno of io_uring_setup, or -EOPNOTSUPP) or no room (-EBUSY, which passes).
  */
 struct io_uring_sqe *ring_get(struct ring *r, int *err);
 /* Owner: @req is that entry's. It is submitted by the next ring_flush(), or before. */
@@ -110,12 +135,17 @@ static inline bool ring_active(const struct ring *r)
 /* Owner: is there something to flush? */
 static inline bool ring_unflushed(const struct ring *r)
 {
-	return ring_active(r) && io_uring_sq_ready(&r->uring) != 0;
+	return ring_active(r) && !r->plain && io_uring_sq_ready(&r->uring) != 0;
 }
-/* Owner: has anything completed? Reads memory only. */
-static inline bool ring_ready(const struct ring *r)
+bool ring_plain_ready(struct ring *r);
+/* Owner: has anything completed? Reads memory only, but for the plain one's system call. */
+static inline bool ring_ready(struct ring *r)
 {
-	return ring_active(r) && io_uring_cq_ready(&r->uring) != 0;
+	if (!ring_active(r))
+		return false;
+	if (__builtin_expect(r->plain, 0))
+		return ring_plain_ready(r);
+	return io_uring_cq_ready(&r->uring) != 0;
 }
 /*
  * Owner: sleeps until a completion, a FUTEX_WAKE on @word, or the timeout (ns from now; UINT64_MAX:
@@ -129,6 +159,12 @@ int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t 
  * @cq_entries. @probe is the caller's, for io_uring_free_probe(). -errno. */
 int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entries,
 	      struct io_uring_probe **probe);
+/* ring_plain.c: the same without io_uring, for ring.c. */
+int ring_plain_make(struct ring *r);
+void ring_plain_fini(struct ring *r);
+void ring_plain_sync(struct ring *r);
+int ring_plain_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx);
+int ring_plain_sleep(struct ring *r, const struct timespec *timeout);
 /* What to do about a ring that could not be made: " (see ...)", to be put behind the text of the
  * error @ret; "" if there is nothing to say. */
 const char *ring_advice(int ret);

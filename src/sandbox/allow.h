@@ -128,6 +128,9 @@ static const struct allow allow[] = {
 
 	/* Devices. */
 	{SCMP_SYS(io_uring_enter), V | IO, SANDBOX_RING, {{0}}},
+	{SCMP_SYS(ppoll), IO, SANDBOX_POLL, {{0}}},
+	{SCMP_SYS(epoll_wait), IO, SANDBOX_POLL, {{0}}},
+	{SCMP_SYS(epoll_ctl), IO, SANDBOX_POLL, {{0}}},
 	{SCMP_SYS(preadv), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(pwritev), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(preadv2), V | IO, SANDBOX_FILES, {{0}}},

@@ -94,13 +94,16 @@ static void check_uring(struct list *l)
 	struct io_uring ring;
 	struct io_uring_probe *probe;
 	int ret = io_uring_queue_init(4, &ring, 0);
+	char advice[256];
 	bool futex;
 
 	if (ret < 0) {
-		add(l, "io_uring", CATNAP_CHECK_DEGRADED, strerror(-ret),
-		    "Eventfds cannot be waited for. See kernel.io_uring_disabled, and the limits "
-		    "of a "
-		    "container.");
+		snprintf(
+			advice, sizeof(advice),
+			"One thread runs all devices, by poll(2) and plain reads and writes, which "
+			"is slower%s.",
+			ring_advice(ret));
+		add(l, "io_uring", CATNAP_CHECK_DEGRADED, strerror(-ret), advice);
 		return;
 	}
 	probe = io_uring_get_probe_ring(&ring);

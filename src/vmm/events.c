@@ -140,9 +140,17 @@ static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t 
 	}
 	if (ret < 0)
 		place(e, -1, 0, 0);
-	else if (vm->host.irqchip_user)
-		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_RING);
 	return ret;
+}
+
+static bool has_started(struct catnap_vm *vm)
+{
+	bool started;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	return started;
 }
 
 int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address, uint32_t data)
@@ -152,6 +160,12 @@ int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address
 
 	if ((address & ~UINT64_C(0xfffff)) != MSI_BASE)
 		return fail(vm, -EINVAL, "an interrupt's address is 0xfee00000 and what follows");
+	if (vm->host.irqchip_user && !has_started(vm)) {
+		ret = vm_prepare_rings(vm);
+		if (ret < 0)
+			return fail(vm, ret, what);
+		ret = -ENOSPC;
+	}
 	pthread_mutex_lock(&vm->lock);
 	for (int i = VM_EVENTS - 1; i >= 0; i--) {
 		if (vm->events[i].fd < 0)

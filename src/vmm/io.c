@@ -62,7 +62,7 @@ static void *thread(void *arg)
 	pthread_setname_np(pthread_self(), "catnap-io");
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	halter_set_self(&io->halter);
-	ret = vm_confine(io->vm, &io->halter, &io->vm->io_filter);
+	ret = vm_confine(io->vm, &io->vm->io_filter);
 	if (ret < 0)
 		failed(io, "sandbox", ret);
 	else

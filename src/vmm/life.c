@@ -102,25 +102,9 @@ static void make_filters(struct catnap_vm *vm)
 				    getpid());
 }
 
-int vm_confine(struct catnap_vm *vm, struct catnap_halter *h, const struct sandbox_filter *f)
+int vm_confine(struct catnap_vm *vm, const struct sandbox_filter *f)
 {
-	int ret = 0;
-
-	if (vm->cfg.sandbox == CATNAP_SANDBOX_OFF)
-		return 0;
-	/* One that is made later would be one without limits: the filter allows none. */
-	if (vm->sandbox_features & SANDBOX_BIT(SANDBOX_RING))
-		ret = ring_sync(&h->ring);
-	if (ret < 0) {
-		struct catnap_exit e = {
-			.size = sizeof(e), .reason = CATNAP_EXIT_HOST_ERROR, .code = ret};
-
-		snprintf(e.report, sizeof(e.report),
-			 "io_uring, which the devices need inside the sandbox: %s%s\n",
-			 strerror(-ret), ring_advice(ret));
-		vm_end(vm, &e);
-	}
-	return ret < 0 ? ret : sandbox_filter_install(f);
+	return vm->cfg.sandbox == CATNAP_SANDBOX_OFF ? 0 : sandbox_filter_install(f);
 }
 
 int catnap_vm_start(struct catnap_vm *vm)

@@ -136,6 +136,7 @@ static int attach_limits(struct virtio_device *dev)
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err)
 {
+	uint32_t features = sandbox_features(dev->id);
 	struct vm_virtio *v;
 	int ret;
 
@@ -143,6 +144,12 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		snprintf(err->text, sizeof(err->text),
 			 "%s: there are %d devices, which is the most", dev->name, VM_VIRTIO_MAX);
 		return -ENOSPC;
+	}
+	if (features & SANDBOX_BIT(SANDBOX_RING)) {
+		ret = vm_prepare_rings(vm);
+		if (ret < 0)
+			return ret;
+		features &= ~SANDBOX_BIT(SANDBOX_RING); /* it says so by itself, or another */
 	}
 	v = calloc(1, sizeof(*v));
 	if (!v)
@@ -170,7 +177,7 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		detach_limits(dev);
 		free(v);
 	} else {
-		vm->sandbox_features |= sandbox_features(dev->id);
+		vm->sandbox_features |= features;
 		if (is_limited(dev))
 			vm->sandbox_features |= SANDBOX_BIT(SANDBOX_TIMER);
 	}

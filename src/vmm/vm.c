@@ -132,7 +132,7 @@ static int host_confine(void *ctx, struct vcpu *v)
 {
 	struct catnap_vm *vm = ctx;
 
-	return vm_confine(vm, &v->halter, &vm->vcpu_filter);
+	return vm_confine(vm, &vm->vcpu_filter);
 }
 
 static void host_left(void *ctx, struct vcpu *v)

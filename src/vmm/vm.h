@@ -142,6 +142,13 @@ void pci_send_message(void *vm, uint64_t address, uint32_t data);
 void events_init(struct catnap_vm *vm);
 void events_fini(struct catnap_vm *vm);
 
+/*
+ * rings.c: before start, when something is added that needs a ring: makes them, or what there is
+ * instead, which may be an I/O thread; homes are asked for after that. Says so to the log, so no
+ * lock is held. 0 or -errno.
+ */
+int vm_prepare_rings(struct catnap_vm *vm);
+
 /* virtio.c */
 /* Where input is waited for: in the ring of this vCPU, or of the I/O thread if there is one. */
 struct catnap_halter *vm_home(struct catnap_vm *vm, uint32_t vcpu);
@@ -179,9 +186,8 @@ void vm_stand(struct catnap_vm *vm);
 void vm_left(struct catnap_vm *vm, uint32_t count);
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
-/* A thread that runs guest or devices, before it does: its ring if it may need one, and its filter.
- */
-int vm_confine(struct catnap_vm *vm, struct catnap_halter *h, const struct sandbox_filter *f);
+/* A thread that runs guest or devices, before it does: its filter. */
+int vm_confine(struct catnap_vm *vm, const struct sandbox_filter *f);
 /* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */
 void vm_tell_rest(struct catnap_vm *vm);
 

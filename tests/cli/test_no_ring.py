@@ -2,36 +2,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts on which io_uring is not to be had: test_no_ring.py CATNAP IMAGES
 
-As with kernel.io_uring_disabled, or in a container: a seccomp filter of the test's own lets io_uring_setup() fail.
+As with kernel.io_uring_disabled or in a container, by a seccomp filter, or with little memory to be locked: everything
+works, in the sandbox and without, and it is said once, with what to do.
 """
 
 import ctypes
 import errno
 import os
-import struct
+import resource
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+
+from filtered import IO_URING, failing
 
 CATNAP, IMAGES = (os.path.abspath(p) for p in sys.argv[1:3])
 del sys.argv[1:3]
-LIBC = ctypes.CDLL(None, use_errno=True)
-SYS_IO_URING_SETUP = 425
-NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
 PASSED = 67
+CAPBSET_DROP, CAP_IPC_LOCK = 24, 14
 
 
-def without_ring(error):
-    """For preexec_fn."""
-    def install():
-        code = [(0x20, 0, 0, 0), (0x15, 0, 1, SYS_IO_URING_SETUP), (6, 0, 0, 0x50000 | error),
-                (6, 0, 0, 0x7fff0000)]
-        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *c) for c in code))
-        prog = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", len(code), ctypes.addressof(program)))
-        if LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) or LIBC.prctl(SET_SECCOMP, FILTER, prog):
-            os._exit(99)
-    return install
+def little_memory(size):
+    """For preexec_fn: root has no limit, unless it lacks that one capability."""
+    def before():
+        ctypes.CDLL(None).prctl(CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (size, size))
+    return before
 
 
 @unittest.skipUnless(os.access("/dev/kvm", os.R_OK | os.W_OK), "no /dev/kvm")
@@ -39,55 +38,94 @@ class NoRing(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.disk = os.path.join(folder.name, "disk")
+        # Not on a file system that is memory: there nothing would need a ring.
+        big = tempfile.NamedTemporaryFile(dir="/var/tmp")
+        self.addCleanup(big.close)
+        big.truncate(1 << 20)
+        self.disk = big.name
         self.socket = os.path.join(folder.name, "socket")
-        with open(self.disk, "wb") as f:
-            f.truncate(1 << 20)
 
-    def run_it(self, image, cmdline, *args, error=errno.EPERM):
+    def run_it(self, image, cmdline, *args, how):
         # pylint: disable=subprocess-popen-preexec-fn
         return subprocess.run([CATNAP, "run", os.path.join(IMAGES, image), "--debug-exit", "0xf4", "-m", "16M",
-                               "--timeout", "20s", "--rng", "off", "--transport", "mmio", "-c", cmdline, *args],
-                              capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
-                              env={**os.environ, "LC_ALL": "C"}, preexec_fn=without_ring(error))
+                               "--timeout", "60s", "--rng", "off", "--transport", "mmio", "-c", cmdline, *args],
+                              capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
+                              env={**os.environ, "LC_ALL": "C"}, preexec_fn=how)
 
-    def fails(self, p, *words):
-        self.assertEqual(p.returncode, 1, p.stderr)
-        self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
-        for word in ("io_uring", *words):
+    def passes(self, p, *words):
+        self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+        self.assertEqual(p.stderr.count("\n"), 1 if words else 0, p.stderr)
+        for word in words:
             self.assertIn(word, p.stderr)
 
-    def devices(self):
-        return (("-d", self.disk), ("--vsock", f"cid=3,socket={self.socket}"), ("-d", f"{self.disk},bw=1M"))
+    def test_a_disk(self):
+        how = failing(IO_URING, errno.EPERM)
+        words = "without io_uring", "Operation not permitted", "kernel.io_uring_disabled", "I/O thread"
+        for args, extra in ((("--io", "vcpu", "--sandbox", "on"), ""), (("--io", "thread", "--sandbox", "on"), ",direct=on"),
+                            (("--irqchip", "kernel", "--sandbox", "on"), ",bw=64M,ops=20000"),
+                            (("--halt-poll", "always", "--sandbox", "off"), ""),
+                            (("--halt-poll", "off", "--sandbox", "off"), ",direct=on"),
+                            (("--halt-poll", "kernel", "--cpus", "2"), ",bw=64M,ops=20000")):
+            with self.subTest(args=args, extra=extra):
+                p = self.run_it("blk.elf", "how=hlt only_transfer=1", *args, "-d", self.disk + extra, how=how)
+                self.passes(p, *words)
 
-    def test_inside_the_sandbox(self):
-        for io in ("vcpu", "thread"):
-            for device in self.devices():
-                with self.subTest(io=io, device=device):
-                    p = self.run_it("end.elf", "how=hlt", "--io", io, "--sandbox", "on", *device)
-                    self.fails(p, "Operation not permitted", "kernel.io_uring_disabled")
-        p = self.run_it("end.elf", "how=hlt", "--sandbox", "on", "-d", self.disk, error=errno.ENOSYS)
-        self.fails(p, "Function not implemented", "CONFIG_IO_URING")
+    def test_a_kernel_without(self):
+        p = self.run_it("blk.elf", "how=spin only_transfer=1", "-d", self.disk, how=failing(IO_URING, errno.ENOSYS))
+        self.passes(p, "Function not implemented", "CONFIG_IO_URING")
 
-    def test_what_waits_in_the_ring(self):
-        """A socket, or a limit's timer: there is no other way, with or without a sandbox."""
-        for io in ("vcpu", "thread"):
-            for device in self.devices()[1:]:
-                with self.subTest(io=io, device=device):
-                    p = self.run_it("end.elf", "how=hlt", "--io", io, "--sandbox", "off", *device)
-                    self.fails(p, "Operation not permitted", "kernel.io_uring_disabled")
+    def test_little_memory_to_be_locked(self):
+        for size, cpus, words in ((0, "1", ("without io_uring", "ulimit -l")),
+                                  (65536, "16", ("no io_uring for each vCPU", "ulimit -l", "I/O thread"))):
+            with self.subTest(size=size):
+                p = self.run_it("blk.elf", "how=hlt only_transfer=1", "--cpus", cpus, "-d", self.disk,
+                                how=little_memory(size))
+                self.passes(p, *words)
 
-    def test_disks_do_without(self):
-        for io in ("vcpu", "thread"):
-            with self.subTest(io=io):
-                p = self.run_it("blk.elf", "how=spin only_transfer=1", "--io", io, "--sandbox", "off", "-d", self.disk)
-                self.assertEqual(p.returncode, PASSED, p.stderr)
-                self.assertIn("without io_uring", p.stderr)
-                self.assertIn("kernel.io_uring_disabled", p.stderr)
+    def test_the_rest_of_the_user_may_have_it(self):
+        """Capabilities go when the process closes itself in, and with them the right to lock memory: not before."""
+        if os.geteuid():
+            self.skipTest("not root")
+        p = self.run_it("blk.elf", "how=hlt only_transfer=1", "--sandbox", "on", "-d", self.disk,
+                        how=lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0)))
+        self.passes(p)
 
-    def test_nothing_is_needed_without_devices(self):
-        p = self.run_it("end.elf", "how=byte value=33", "--sandbox", "on")
-        self.assertEqual(p.returncode, 67, p.stderr)
+    def test_vsock(self):
+        """The host's side is served, by poll(2)."""
+        for sandbox in ("on", "off"):
+            with self.subTest(sandbox=sandbox):
+                # pylint: disable=subprocess-popen-preexec-fn
+                with subprocess.Popen([CATNAP, "run", os.path.join(IMAGES, "end.elf"), "-m", "16M", "-c", "how=halt",
+                                       "--sandbox", sandbox, "--vsock", f"cid=3,socket={self.socket}", "--timeout", "60s"],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                      preexec_fn=failing(IO_URING, errno.EPERM)) as p:
+                    end = time.monotonic() + 30
+                    with socket.socket(socket.AF_UNIX) as s:
+                        while s.connect_ex(self.socket) and time.monotonic() < end:
+                            time.sleep(0.01)
+                        s.settimeout(30)
+                        # Nonsense is answered by the I/O thread, which closes.
+                        s.sendall(b"HELLO\n")
+                        try:
+                            self.assertEqual(s.recv(1), b"")
+                        except ConnectionResetError:
+                            pass
+                    p.terminate()
+                    err = p.communicate()[1]
+                self.assertIn("without io_uring", err)
+                self.assertEqual(err.count("io_uring"), 2, err)  # and the sysctl
+
+    def test_nothing_is_said_without_devices(self):
+        for how in (failing(IO_URING, errno.EPERM), little_memory(0)):
+            self.passes(self.run_it("end.elf", "how=byte value=33", "--sandbox", "on", how=how))
+
+    def test_check_says_it(self):
+        for error, word in ((errno.EPERM, "kernel.io_uring_disabled"), (errno.ENOSYS, "CONFIG_IO_URING")):
+            # pylint: disable=subprocess-popen-preexec-fn
+            p = subprocess.run([CATNAP, "check"], capture_output=True, text=True, check=False,
+                               preexec_fn=failing(IO_URING, error))
+            self.assertRegex(p.stdout, r"(?m)^less +io_uring ")
+            self.assertIn(word, p.stdout)
 
 
 if __name__ == "__main__":

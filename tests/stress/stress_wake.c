@@ -40,9 +40,10 @@
 #define ROUND_NS     UINT64_C(2000000)	/* what a round is to last */
 #define ROUND_MAX_NS UINT64_C(10000000) /* on a busy machine: then no new burst is begun */
 
-enum mode { PLAIN, RING_FUTEX, RING_EVENTFD, MODES };
+enum mode { PLAIN, RING_FUTEX, RING_EVENTFD, NO_RING, MODES };
 
-static const char *const mode_names[] = {"plain futex", "futex in the ring", "eventfd in the ring"};
+static const char *const mode_names[] = {"plain futex", "futex in the ring", "eventfd in the ring",
+					 "no ring"};
 static const char *const state_names[] = {"VMM", "GUEST", "KICKED", "POLLING", "SLEEPING"};
 
 struct random {
@@ -534,7 +535,10 @@ static void start(struct stress *s, enum mode mode, uint64_t seed)
 	cfg.kick = kick;
 	cfg.on_eventfd = on_eventfd;
 	cfg.ctx = s;
-	cfg.flags = mode == RING_EVENTFD ? CATNAP_HALTER_NO_RING_FUTEX : 0;
+	if (mode == RING_EVENTFD)
+		cfg.flags = CATNAP_HALTER_NO_RING_FUTEX;
+	if (mode == NO_RING)
+		cfg.flags = CATNAP_HALTER_NO_RING;
 	must(halter_init(&s->h, &cfg, &s->clock), "halter_init");
 	s->churn_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	pthread_barrier_init(&s->begin, NULL, WAKERS + 2);

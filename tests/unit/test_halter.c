@@ -26,7 +26,7 @@
 #define LOOK_MAX 20001
 
 /* The ways to wait that a test is repeated for. */
-enum way { PLAIN, RING, RING_NO_FUTEX, WAYS };
+enum way { PLAIN, RING, RING_NO_FUTEX, NO_RING, WAYS };
 
 static const enum catnap_policy_kind kinds[] = {CATNAP_POLICY_OFF, CATNAP_POLICY_KERNEL,
 						CATNAP_POLICY_FIXED, CATNAP_POLICY_ALWAYS,
@@ -93,7 +93,10 @@ static void make(struct fixture *f, enum catnap_policy_kind kind, enum way way)
 	cfg.kick = kick;
 	cfg.on_eventfd = on_eventfd;
 	cfg.ctx = f;
-	cfg.flags = way == RING_NO_FUTEX ? CATNAP_HALTER_NO_RING_FUTEX : 0;
+	if (way == RING_NO_FUTEX)
+		cfg.flags = CATNAP_HALTER_NO_RING_FUTEX;
+	if (way == NO_RING)
+		cfg.flags = CATNAP_HALTER_NO_RING;
 	f->owner = pthread_self();
 	f->idle_fd = -1;
 	assert_int_equal(catnap_halter_create(&cfg, &f->h), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways. */
+/* The owner's io_uring: sources come, fire, and go; sleeping in it, by both of its ways; and what
+ * there is where there is none. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,6 +22,7 @@
 
 #include "poll/clock.h"
 #include "poll/ring.h"
+#include "uring.h"
 
 /* What fired, by file descriptor. */
 static int fired[1024];
@@ -36,7 +38,13 @@ static struct ring ring;
 static int set_up(void **state)
 {
 	memset(fired, 0, sizeof(fired));
-	return ring_init(&ring, false);
+	return ring_init(&ring, false, false);
+}
+
+static int set_up_plain(void **state)
+{
+	memset(fired, 0, sizeof(fired));
+	return ring_init(&ring, false, true);
 }
 
 static int tear_down(void **state)
@@ -76,6 +84,7 @@ static void it_takes_only_what_is_used(void **state)
 	uint64_t value = 7;
 	int fd = event();
 
+	NEED_URING();
 	assert_int_equal(ring_sync(&ring), 0);
 	for (size_t i = 0; i < sizeof(never); i++) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring.uring);
@@ -192,6 +201,7 @@ static void it_is_armed_again_after_an_overflow(void **state)
 	int fd = event();
 	uint64_t n;
 
+	NEED_URING();
 	assert_int_equal(ring_add(&ring, fd), 0);
 	assert_int_equal(ring_sync(&ring), 0);
 	for (int round = 0; round < 3; round++) {
@@ -403,7 +413,7 @@ static void sleeps_on_a_futex_in_the_ring(void **state)
 	later(&l, fd); /* one thread is enough for a process to have had two */
 	pthread_join(l.thread, NULL);
 	close(fd);
-	assert_int_equal(ring_init(&probe, false), 0);
+	assert_int_equal(ring_init(&probe, false, false), 0);
 	assert_int_equal(ring_sync(&probe), 0);
 	if (!probe.futex_ok) {
 		ring_fini(&probe);
@@ -422,6 +432,17 @@ static void sleeps_on_a_futex_in_the_ring(void **state)
 static void sleeps_on_an_eventfd_in_the_ring(void **state)
 {
 	sleeps(true);
+}
+
+static void has_no_requests_without_a_ring(void **state)
+{
+	int err = 0;
+
+	assert_null(ring_get(&ring, &err));
+	assert_int_equal(err, -EOPNOTSUPP);
+	assert_int_equal(ring_flush(&ring), 0);
+	assert_false(ring_ready(&ring));
+	assert_false(ring_active(&ring));
 }
 
 /* -- requests of the owner's own -------------------------------------------------------------- */
@@ -459,6 +480,7 @@ static void a_request_is_done_once(void **state)
 {
 	struct request q = {0};
 
+	NEED_URING();
 	assert_false(ring_active(&ring));
 	request_nop(&q);
 	assert_true(ring_active(&ring));
@@ -478,6 +500,7 @@ static void more_requests_than_the_queues_hold_are_all_done(void **state)
 {
 	static struct request q[1000];
 
+	NEED_URING();
 	memset(q, 0, sizeof(q));
 	for (int i = 0; i < 1000; i++)
 		request_nop(&q[i]);
@@ -496,6 +519,7 @@ static void a_request_that_done_begins_is_submitted(void **state)
 {
 	struct request b = {0}, a = {.then = &b};
 
+	NEED_URING();
 	request_nop(&a);
 	assert_int_equal(ring_flush(&ring), 0);
 	while (ring.inflight)
@@ -512,6 +536,7 @@ static void requests_and_sources_do_not_disturb_each_other(void **state)
 	struct io_uring_sqe *sqe;
 	uint64_t value = 0;
 
+	NEED_URING();
 	assert_int_equal(fcntl(slow, F_SETFL, 0), 0); /* blocking: the read waits in the kernel */
 	assert_int_equal(ring_add(&ring, fd), 0);
 	assert_int_equal(ring_sync(&ring), 0);
@@ -602,6 +627,10 @@ static void a_watch_has_a_handler_of_its_own(void **state)
 int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define PLAIN_TEST(f)                                                    \
+	{                                                                \
+#f " without io_uring", f, set_up_plain, tear_down, NULL \
+	}
 	const struct CMUnitTest tests[] = {
 		RING_TEST(it_takes_only_what_is_used),
 		RING_TEST(the_list_of_sources_is_kept),
@@ -620,6 +649,17 @@ int main(void)
 		RING_TEST(a_request_that_done_begins_is_submitted),
 		RING_TEST(a_watch_has_a_handler_of_its_own),
 		RING_TEST(requests_and_sources_do_not_disturb_each_other),
+		PLAIN_TEST(the_list_of_sources_is_kept),
+		PLAIN_TEST(there_is_room_for_64_and_deleting_makes_room),
+		PLAIN_TEST(a_source_fires_each_time),
+		PLAIN_TEST(one_that_was_signalled_before_fires_when_armed),
+		PLAIN_TEST(a_handler_that_brings_more_has_its_turn),
+		PLAIN_TEST(a_deleted_one_fires_no_more),
+		PLAIN_TEST(a_number_that_is_used_again_is_another_source),
+		PLAIN_TEST(a_closed_one_harms_nobody),
+		PLAIN_TEST(sleeps_on_an_eventfd_in_the_ring),
+		PLAIN_TEST(a_watch_has_a_handler_of_its_own),
+		PLAIN_TEST(has_no_requests_without_a_ring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

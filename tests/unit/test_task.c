@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "poll/halter.h"
+#include "uring.h"
 
 #define POSTERS 3
 #define POSTS	100000
@@ -159,6 +160,7 @@ static void a_request_ends_a_halt(void **state)
 {
 	static const uint32_t policies[] = {CATNAP_POLICY_OFF, CATNAP_POLICY_ALWAYS};
 
+	NEED_URING();
 	for (int i = 0; i < 2; i++) {
 		struct catnap_halter *h = make(policies[i]);
 		int fd = eventfd(0, EFD_CLOEXEC), cause = -1;
@@ -188,6 +190,7 @@ static void what_is_queued_is_submitted_when_a_halt_begins(void **state)
 	int fd = eventfd(3, EFD_CLOEXEC), cause = -1;
 	struct reading r;
 
+	NEED_URING();
 	begin(h, &r, fd);
 	assert_int_equal(halter_halt(h, UINT64_MAX, &cause), 0);
 	assert_int_equal(cause, CATNAP_CAUSE_IO);
@@ -203,6 +206,7 @@ static void drain_waits_for_all(void **state)
 	struct reading r;
 	pthread_t thread;
 
+	NEED_URING();
 	assert_int_equal(halter_drain(h), 0); /* nothing: no ring is made */
 	begin(h, &r, fd);
 	assert_int_equal(pthread_create(&thread, NULL, write_later, &fd), 0);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "uring.h"
 #include "virtio_fixture.h"
 
 #define SIZE	  8
@@ -373,6 +374,7 @@ static void test_kick(void **state)
 	struct virtio_device *dev = &f->m.dev;
 	uint32_t id, len;
 
+	NEED_URING();
 	virtio_kick(dev, 0);
 	assert_true(driver_negotiate(dev, V1));
 	driver_enable(dev, 0, &f->d[0]);
@@ -403,6 +405,7 @@ static void test_broken(void **state)
 	struct fix *f = *state;
 	struct virtio_device *dev = &f->m.dev;
 
+	NEED_URING();
 	up(f, V1);
 	read_one(f, 1, 0);
 	virtio_kick(dev, 1);
@@ -442,6 +445,7 @@ static void test_reset_own(void **state)
 	struct fix *f = *state;
 	pthread_t t;
 
+	NEED_URING();
 	for (int round = 0; round < 10; round++) {
 		unsigned int before = f->m.done;
 
@@ -507,6 +511,7 @@ static void test_reset_other(void **state)
 	struct worker w;
 	pthread_t t;
 
+	NEED_URING();
 	worker_start(&w);
 	f->m.dev.io = w.h;
 	for (int round = 0; round < 20; round++) {
@@ -535,6 +540,7 @@ static void test_home(void **state)
 	struct fix *f = *state;
 	struct worker w;
 
+	NEED_URING();
 	worker_start(&w);
 	f->m.dev.home = w.h;
 	halter_set_self(NULL);
@@ -580,6 +586,7 @@ static void test_reset_crossed(void **state)
 	pthread_barrier_t barrier;
 	pthread_t threads[2], releasers[2];
 
+	NEED_URING();
 	setup(&second);
 	g = second;
 	for (int round = 0; round < 20; round++) {
@@ -641,6 +648,7 @@ static void test_reset_storm(void **state)
 	struct fix *f = *state;
 	pthread_t threads[3];
 
+	NEED_URING();
 	/* Everything that is begun can end at once. */
 	for (int i = 0; i < 4096; i++)
 		assert_int_equal(write(f->m.pipe[1], "s", 1), 1);

@@ -142,7 +142,6 @@ struct blk {
 	struct config config; /* but for writeback, as long as the driver has not set it */
 	bool writeback_set;   /* under the device's lock, as is config */
 	_Atomic bool write_through;
-	_Atomic bool told_ringless;
 	_Atomic unsigned int bounces; /* buffers of requests in flight */
 	struct throttle throttle;
 	struct blk_queue queues[BLK_QUEUES_MAX];
@@ -277,15 +276,10 @@ static void plan(struct request *r, struct blk_op *op)
 static bool queue_op(struct request *r, const struct blk_op *op)
 {
 	struct catnap_halter *self = halter_self();
-	int ret;
 
 	if (!self || r->retries > RING_TRIES)
 		return false;
-	ret = blk_op_queue(op, &self->ring, &r->req);
-	if (ret < 0 && ret != -EBUSY && !atomic_exchange(&r->blk->told_ringless, true))
-		virtio_log(&r->blk->dev, "without io_uring, which is slow: %s%s", strerror(-ret),
-			   ring_advice(ret));
-	return ret == 0;
+	return blk_op_queue(op, &self->ring, &r->req) == 0;
 }
 
 /* -- the sequence of them --------------------------------------------------------------------- */
