@@ -360,7 +360,9 @@ struct catnap_balloon_stats {
 CATNAP_API int catnap_vm_get_balloon_stats(struct catnap_vm *vm,
 					   struct catnap_balloon_stats *stats);
 
-/** Starts the vCPU threads. Once. Errors: -EALREADY, -EAGAIN (no thread), -EINVAL (kick signal). */
+/** Starts the vCPU threads. Once. If the calling thread is in SCHED_FIFO or SCHED_RR they are in
+ * SCHED_RR, one below its priority, or at 1: no guest keeps a processor from what ends it. Errors:
+ * -EALREADY, -EAGAIN (no thread), -EINVAL (kick signal). */
 CATNAP_API int catnap_vm_start(struct catnap_vm *vm);
 
 /** Why a VM ended. */

@@ -563,6 +563,21 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->log_ctx = logger;
 }
 
+/* In a real-time class the VM's threads come one below this one; below the lowest there is none.
+ * Where more is not permitted they take turns. Early: later there are no privileges. */
+static void stay_above_the_vcpus(void)
+{
+	struct sched_param param;
+	int policy = sched_getscheduler(0);
+
+	if ((policy != SCHED_FIFO && policy != SCHED_RR) || sched_getparam(0, &param) < 0 ||
+	    param.sched_priority != 1)
+		return;
+	param.sched_priority = 2;
+	if (sched_setscheduler(0, policy, &param) < 0)
+		errno = 0;
+}
+
 static int run(const struct run_cfg *cfg)
 {
 	struct run_io io = {.stop_fd = -1, .trace_fd = -1};
@@ -573,6 +588,7 @@ static int run(const struct run_cfg *cfg)
 	char log_buffer[1024]; /* made by stdio it would cost system calls, on any thread */
 	int status = CMD_OK, ret;
 
+	stay_above_the_vcpus();
 	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
 	port_init(&io.console, "console", cfg->console, cfg->console_path);
 	answer_socket_init(&io.stats_socket, "stats-socket", cfg->stats_socket, false);

@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "vcpu/realtime.h"
 #include "vcpu/vcpu.h"
 
 /*
@@ -347,6 +348,7 @@ int vcpu_start(struct vcpu *v, int cpu)
 {
 	pthread_attr_t attr;
 	sigset_t all, old;
+	bool left = false;
 	int ret;
 
 	ret = pthread_attr_init(&attr);
@@ -357,17 +359,19 @@ int vcpu_start(struct vcpu *v, int cpu)
 
 		CPU_ZERO(&set);
 		CPU_SET((size_t)cpu, &set);
-		ret = pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+		ret = -pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
 	}
 	/* The caller's signals are the caller's: a vCPU thread takes the kick only. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (!ret)
-		ret = pthread_create(&v->thread, &attr, thread, v);
+		ret = realtime_create(&v->thread, &attr, thread, v, &left);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (ret)
-		return -ret;
+		return ret;
+	if (left && v->id == 0)
+		v->host->log(v->host->ctx, CATNAP_LOG_WARN, REALTIME_LEFT);
 	v->has_thread = true;
 	return 0;
 }

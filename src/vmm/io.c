@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "vcpu/realtime.h"
 #include "vmm/vm.h"
 
 static void failed(struct io_thread *io, const char *what, int ret)
@@ -100,15 +101,21 @@ int io_init(struct catnap_vm *vm)
 
 int io_start(struct io_thread *io)
 {
+	pthread_attr_t attr;
 	sigset_t all, old;
+	bool left;
 	int ret;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&io->thread, NULL, thread, io);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ret = pthread_attr_init(&attr);
 	if (ret)
 		return -ret;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = realtime_create(&io->thread, &attr, thread, io, &left);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (ret < 0)
+		return ret;
 	io->has_thread = true;
 	return 0;
 }

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where a VM's threads stand in a real-time class; see realtime.h. */
+#include <errno.h>
+#include <sched.h>
+
+#include "vcpu/realtime.h"
+
+static void set(pthread_attr_t *attr, int policy, int priority)
+{
+	struct sched_param param = {.sched_priority = priority};
+
+	/* These fail for values that do not exist only. */
+	pthread_attr_setinheritsched(attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(attr, policy);
+	pthread_attr_setschedparam(attr, &param);
+}
+
+/* False: nothing is to be set, the caller's class will do. */
+static bool below(pthread_attr_t *attr)
+{
+	struct sched_param param;
+	/* Not pthread_getschedparam(3), which keeps what it was told once. */
+	int policy = sched_getscheduler(0), priority;
+
+	if (policy < 0 || sched_getparam(0, &param) < 0)
+		return false;
+	policy &= ~SCHED_RESET_ON_FORK;
+	if (policy != SCHED_FIFO && policy != SCHED_RR)
+		return false;
+	priority = param.sched_priority;
+	set(attr, SCHED_RR, priority > 1 ? priority - 1 : priority);
+	return true;
+}
+
+int realtime_create(pthread_t *thread, pthread_attr_t *attr, void *(*run)(void *), void *arg,
+		    bool *left)
+{
+	bool placed = below(attr);
+	int ret = pthread_create(thread, attr, run, arg);
+
+	*left = false;
+	if (ret == EPERM && placed) {
+		set(attr, SCHED_OTHER, 0); /* that one always may */
+		ret = pthread_create(thread, attr, run, arg);
+		*left = ret == 0;
+	}
+	return -ret;
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""catnap run in a real-time class, all of it on one processor: it ends when it is told to.
+
+    test_realtime.py CATNAP PROBE GUESTS [unittest options]
+
+The lowest priority, where there is none below, and one above it. This program is in the ordinary class;
+what it starts is killed after a while. Skipped where real-time classes are not permitted.
+"""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+CATNAP = PROBE = GUESTS = ""
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+POLICIES = ("kernel", "fixed", "adaptive", "always", "off")
+CLASSES = ((os.SCHED_FIFO, 1), (os.SCHED_FIFO, 2), (os.SCHED_RR, 1), (os.SCHED_RR, 30))
+CPU = max(os.sched_getaffinity(0))
+PATIENT = 60
+RLIMIT_RTTIME = 15  # us that a thread of a real-time class may run without a sleep
+
+
+def permitted():
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@unittest.skipUnless(KVM, "no /dev/kvm")
+@unittest.skipUnless(permitted(), "no real-time class permitted")
+class RealTime(unittest.TestCase):
+    def start(self, cls, policy, *guest):
+        def confine():
+            os.sched_setaffinity(0, {CPU})
+            # Should it never end: the kernel ends it, lest it keeps the processor from all others.
+            resource.setrlimit(RLIMIT_RTTIME, (20000000, 20000000))
+            os.sched_setscheduler(0, cls[0], os.sched_param(cls[1]))
+        process = subprocess.Popen([CATNAP, "run", *guest, "-m", "16M", "--serial", "null", "--halt-poll", policy],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, preexec_fn=confine)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def ends(self, process, status):
+        try:
+            process.wait(PATIENT)
+        except subprocess.TimeoutExpired:
+            self.fail("it has not ended")
+        self.assertEqual(process.returncode, status, process.stderr.read())
+
+    # Halts 4000 times a second.
+    TICK = ("-c", "workload=idle tick_hz=4000 tsc_khz=2000000")
+
+    def test_timeout(self):
+        for cls in CLASSES:
+            for policy in POLICIES:
+                with self.subTest(cls=cls, policy=policy):
+                    self.ends(self.start(cls, policy, PROBE, *self.TICK, "--timeout", "300ms"), 124)
+
+    def test_computing_guest(self):
+        spin = (os.path.join(GUESTS, "end.elf"), "-c", "how=spin")
+        for cls in CLASSES:
+            for more in (("--cpus", "1"), ("--cpus", "2", "--io", "thread")):
+                with self.subTest(cls=cls, more=more):
+                    self.ends(self.start(cls, "always", *spin, *more, "--timeout", "300ms"), 124)
+
+    def test_sigterm(self):
+        for cls in CLASSES:
+            for policy in POLICIES:
+                with self.subTest(cls=cls, policy=policy):
+                    process = self.start(cls, policy, PROBE, *self.TICK)
+                    time.sleep(0.3)
+                    process.send_signal(signal.SIGTERM)
+                    # The first one presses the power button, where the guest listens.
+                    try:
+                        process.wait(2)
+                    except subprocess.TimeoutExpired:
+                        process.send_signal(signal.SIGTERM)
+                    self.ends(process, 128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    CATNAP, PROBE, GUESTS = sys.argv[1:4]
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)
