@@ -51,12 +51,15 @@ extern "C" {
 /** No deadline: wait for work alone. */
 #define CATNAP_NO_DEADLINE UINT64_MAX
 
-/** How the length of a poll is chosen. */
+/**
+ * How the length of a poll is chosen. All but ALWAYS give way: a poll ends when others want the
+ * processor, and in a real-time class none is begun.
+ */
 enum catnap_policy_kind {
 	CATNAP_POLICY_OFF = 0,	    /**< never poll: sleep at once */
 	CATNAP_POLICY_KERNEL = 1,   /**< the rule of Linux's kvm_vcpu_halt(), to the letter */
 	CATNAP_POLICY_FIXED = 2,    /**< poll for max_ns in every halt */
-	CATNAP_POLICY_ALWAYS = 3,   /**< never sleep */
+	CATNAP_POLICY_ALWAYS = 3,   /**< never sleep, and give way to nobody */
 	CATNAP_POLICY_ADAPTIVE = 4, /**< learns when to expect a wake-up, weighs it with a sleep */
 };
 
@@ -137,7 +140,8 @@ struct catnap_halt {
 	uint64_t halt_ns; /**< the whole halt: poll and sleep */
 	bool waited;	  /**< it really slept */
 	bool valid;	  /**< false: the poll was disturbed, or nothing useful woke it */
-	bool allowed; /**< polling was not switched off from outside (the guest's poll control) */
+	bool allowed;  /**< polling was not switched off from outside (the guest's poll control) */
+	bool gave_way; /**< the poll was ended early, since others wanted the processor */
 };
 
 /** The poll lasts until a wake-up comes. */
@@ -264,10 +268,9 @@ struct catnap_halt_stats {
 	uint32_t reserved;
 	/* Added later. */
 	uint64_t price_ns; /**< the measured price of a sleep: from wake to running; 0: not yet */
-	uint64_t
-		halt_poll_contended; /**< polls cut short: others wanted the processor (adaptive) */
+	uint64_t halt_poll_contended; /**< polls cut short: others wanted the processor */
 	/** Halts without a poll, or with one cut short, as the process' control group was being
-	 * throttled, or its tasks waited for processors (vCPUs with policy adaptive). */
+	 * throttled, or its tasks waited for processors (vCPUs). */
 	uint64_t halt_poll_throttled;
 	uint64_t halt_poll_pressure;
 	uint64_t group_watched; /**< halts in which it slept while another polled for it (group) */

@@ -21,18 +21,23 @@ struct trace_change {
 	uint32_t value;
 };
 
+#define REPLAY_COLUMNS 8
+
 /* One line. */
 struct trace_halt {
 	uint64_t halt_ns;
 	bool valid, allowed;
+	uint64_t
+		gave_way_ns; /* from then on others were to have the processor; UINT64_MAX: never */
 	struct trace_change max_ns, grow, grow_start_ns, shrink;
 };
 
 struct trace {
 	FILE *file;
-	const char *name; /* for messages */
-	uint64_t line;	  /* the number of the last line read */
-	unsigned columns; /* how many the header names */
+	const char *name;		 /* for messages */
+	uint64_t line;			 /* the number of the last line read */
+	unsigned columns;		 /* how many the header names */
+	unsigned column[REPLAY_COLUMNS]; /* which they are: indices of the list in replay_trace.c */
 	char text[1024];
 	char error[OPTS_ERROR_SIZE]; /* "trace.csv:17: ..." */
 };

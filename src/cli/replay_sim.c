@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One policy over a trace. A halt of h ns is seen by polling if the poll lasts that long, exactly
- * as long included; else the thread slept and was woken. What that cost is the time polled, and the
- * price for a sleep; who knew h in advance would have paid the smaller of h and the price.
+ * as long included; else the thread slept and was woken. A poll that gives way to others ends
+ * there. What that cost is the time polled, and the price for a sleep; who knew h in advance would
+ * have paid the smaller of h and the price.
  */
 #include "cli/replay.h"
 
@@ -44,11 +45,23 @@ static void change_params(struct sim *s, const struct trace_halt *h)
 	(void)catnap_policy_set(s->policy, &s->now);
 }
 
+/* Others were to have the processor: the poll ends then, or is not begun. Policy always goes on. */
+static uint64_t give_way(const struct sim *s, const struct trace_halt *h, uint64_t poll, bool *cut)
+{
+	*cut = false;
+	if (s->now.policy == CATNAP_POLICY_ALWAYS || h->gave_way_ns >= poll ||
+	    h->gave_way_ns >= h->halt_ns)
+		return poll;
+	*cut = h->gave_way_ns > 0;
+	return h->gave_way_ns;
+}
+
 void sim_halt(struct sim *s, const struct trace_halt *h, struct sim_row *row)
 {
 	uint64_t poll = catnap_policy_begin(s->policy, h->allowed);
 	struct catnap_halt halt = {.halt_ns = h->halt_ns, .valid = h->valid, .allowed = h->allowed};
 
+	poll = give_way(s, h, poll, &halt.gave_way);
 	row->window_before = catnap_policy_window(s->policy);
 	row->waited = halt.waited = h->halt_ns > poll;
 	row->poll_ns = row->waited ? poll : h->halt_ns;

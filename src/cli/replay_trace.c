@@ -2,8 +2,8 @@
 /*
  * Reads a trace of halts: CSV without quoting. The header names the columns, which are always the
  * first few of those below and in this order, so that a file whose columns mean something else is
- * refused instead of misread. Nothing but the present line is kept: traces may be longer than
- * memory.
+ * refused instead of misread. gave_way_ns may be left out: older traces have none. Nothing but the
+ * present line is kept: traces may be longer than memory.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -11,12 +11,18 @@
 
 #include "cli/replay.h"
 
-static const char *const column_names[] = {
-	"halt_ns",	    "valid",	    "allowed", "max_after", "grow_after",
-	"grow_start_after", "shrink_after",
-};
+enum column { HALT, VALID, ALLOWED, GAVE_WAY, MAX, GROW, GROW_START, SHRINK };
 
-#define N_COLUMNS (sizeof(column_names) / sizeof(column_names[0]))
+static const char *const column_names[REPLAY_COLUMNS] = {
+	[HALT] = "halt_ns",
+	[VALID] = "valid",
+	[ALLOWED] = "allowed",
+	[GAVE_WAY] = "gave_way_ns",
+	[MAX] = "max_after",
+	[GROW] = "grow_after",
+	[GROW_START] = "grow_start_after",
+	[SHRINK] = "shrink_after",
+};
 
 static int fail(struct trace *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -91,6 +97,7 @@ static char *next_field(char **rest)
 static int read_header(struct trace *t)
 {
 	char *rest = t->text, *field;
+	unsigned next = HALT;
 	int ret = next_line(t);
 
 	if (ret < 0)
@@ -102,14 +109,17 @@ static int read_header(struct trace *t)
 		rest += 3;
 	for (; rest; t->columns++) {
 		field = next_field(&rest);
-		if (t->columns == N_COLUMNS)
-			return fail(t, "too many columns: expected at most %zu", N_COLUMNS);
-		if (strcmp(field, column_names[t->columns]) != 0)
+		if (next == REPLAY_COLUMNS)
+			return fail(t, "too many columns: expected at most %d", REPLAY_COLUMNS);
+		if (next == GAVE_WAY && strcmp(field, column_names[GAVE_WAY]) != 0)
+			next++;
+		if (strcmp(field, column_names[next]) != 0)
 			return fail_field(t, "header", field,
-					  t->columns == 0 ? "is not the name of a first column: "
-							    "expected halt_ns"
-							  : "is not the next column: see "
-							    "catnap replay --help");
+					  next == HALT ? "is not the name of a first column: "
+							 "expected halt_ns"
+						       : "is not the next column: see "
+							 "catnap replay --help");
+		t->column[t->columns] = next++;
 	}
 	return 0;
 }
@@ -191,17 +201,19 @@ static int parse_column(struct trace *t, unsigned column, const char *text, stru
 	const char *name = column_names[column];
 
 	switch (column) {
-	case 0:
+	case HALT:
 		return parse(t, name, text, UINT64_MAX, &h->halt_ns);
-	case 1:
+	case VALID:
 		return parse_bool(t, name, text, &h->valid);
-	case 2:
+	case ALLOWED:
 		return parse_bool(t, name, text, &h->allowed);
-	case 3:
+	case GAVE_WAY:
+		return text[0] ? parse(t, name, text, UINT64_MAX - 1, &h->gave_way_ns) : 0;
+	case MAX:
 		return parse_change(t, name, text, &h->max_ns);
-	case 4:
+	case GROW:
 		return parse_change(t, name, text, &h->grow);
-	case 5:
+	case GROW_START:
 		return parse_change(t, name, text, &h->grow_start_ns);
 	default:
 		return parse_change(t, name, text, &h->shrink);
@@ -220,14 +232,14 @@ int trace_next(struct trace *t, struct trace_halt *h)
 			return ret;
 	} while (t->text[0] == '\0');
 
-	*h = (struct trace_halt){.valid = true, .allowed = true};
+	*h = (struct trace_halt){.valid = true, .allowed = true, .gave_way_ns = UINT64_MAX};
 	rest = t->text;
 	for (column = 0; rest; column++) {
 		char *field = next_field(&rest);
 
 		if (column == t->columns)
 			return fail(t, "too many columns: the header names %u", t->columns);
-		if (parse_column(t, column, field, h) < 0)
+		if (parse_column(t, t->column[column], field, h) < 0)
 			return -1;
 	}
 	return 1;

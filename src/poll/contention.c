@@ -21,12 +21,25 @@
  * offer is not always taken: who has had less than his share may be told to go on.) */
 #define CALM_PAUSES 4
 #define CALM_OFFERS 8
+/* So often a thread of a real-time class asks whether it is still in it: a system call. */
+#define REALTIME_EVERY_NS 100000000
 
 static long involuntary_switches(void)
 {
 	struct rusage usage;
 
 	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+/* Before whom those in the ordinary class wait in vain. */
+static bool realtime(void)
+{
+	int class = sched_getscheduler(0);
+
+	if (class < 0)
+		return false;
+	class &= ~SCHED_RESET_ON_FORK;
+	return class == SCHED_FIFO || class == SCHED_RR || class == SCHED_DEADLINE;
 }
 
 void contention_init(struct contention *c, const struct clock *clock)
@@ -38,6 +51,7 @@ void contention_init(struct contention *c, const struct clock *clock)
 	c->pause_min = clock_ns_to_ticks(clock, PAUSE_MIN_NS);
 	c->pause_max = clock_ns_to_ticks(clock, PAUSE_MAX_NS);
 	c->taken_max = clock_ns_to_ticks(clock, TAKEN_MAX_NS);
+	c->realtime_every = clock_ns_to_ticks(clock, REALTIME_EVERY_NS);
 }
 
 void contention_pause(struct contention *c, uint64_t now)
@@ -86,6 +100,12 @@ bool contention_closer(struct contention *c, const struct clock *clock, uint64_t
 	 * outer hypervisor) is not enough, and neither is a switch alone. */
 	bool taken = gap >= c->gap && c->switches >= 0 && switches != c->switches;
 
+	if (now >= c->next_offer && realtime()) {
+		contention_hold(c, now + c->realtime_every);
+		c->next_offer = c->resume;
+		c->switches = switches;
+		return true;
+	}
 	if (!taken && now >= c->next_offer) {
 		uint64_t before = clock_now(clock);
 		long then = switches;

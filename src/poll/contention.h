@@ -8,6 +8,10 @@
  * than a little, there are no others for a while: each pause is four times as long as the one
  * before while that goes on, and a time without halves it.
  *
+ * In a real-time class neither works: whoever is in a lower class never preempts us and is offered
+ * nothing by sched_yield. So a thread of such a class does not poll. Linux's own rule stops for any
+ * runnable task, whatever its class.
+ *
  * The owner's alone. Times are in ticks of its clock.
  */
 #ifndef POLL_CONTENTION_H
@@ -26,6 +30,8 @@ struct contention {
 	uint64_t resume; /* no polls before this */
 	uint64_t pause;	 /* how long the last pause was; 0: none yet */
 	uint64_t pause_min, pause_max;
+	uint64_t realtime_every; /* so often a thread of a real-time class looks whether it still is
+				  */
 	uint64_t taken; /* by others while we polled, less what they may take; as of taken_at */
 	uint64_t taken_at, taken_max;
 	long switches; /* involuntary ones, as last counted; -1: not yet */
@@ -38,6 +44,12 @@ static inline bool contention_may_poll(struct contention *c, uint64_t now)
 {
 	c->last = now;
 	return now >= c->resume;
+}
+
+/* The same, without a look: for who spins for another reason. */
+static inline bool contention_paused(const struct contention *c, uint64_t now)
+{
+	return now < c->resume;
 }
 
 /* Somebody wanted it at @now: no polls for a while. */

@@ -264,6 +264,16 @@ static bool wanted_by_others(struct catnap_halter *h, uint64_t now, bool *begun)
 	return !contention_may_poll(&h->contention, now);
 }
 
+/* By how much a sleep until @deadline ends early: not at all if the rest would not be spun. */
+static uint64_t lead_before(const struct catnap_halter *h, uint64_t deadline, bool watch)
+{
+	if (deadline == UINT64_MAX)
+		return 0;
+	if (watch && contention_paused(&h->contention, clock_now(&h->clock)))
+		return 0;
+	return h->wake_lead;
+}
+
 /*
  * Sleeps until there is work or the deadline, or it is this one's turn to poll (CAUSE_TURN).
  * *waited: whether it really slept (a wake-up that is found at the last look has not). @watch: the
@@ -272,7 +282,7 @@ static bool wanted_by_others(struct catnap_halter *h, uint64_t now, bool *begun)
 static int sleep_until(struct catnap_halter *h, uint64_t deadline, int *cause, bool *waited,
 		       bool watch)
 {
-	uint64_t until = deadline, asked = 0, lead = h->wake_lead;
+	uint64_t until = deadline, asked = 0, lead = lead_before(h, deadline, watch);
 	bool spins = false;
 
 	for (;;) {
@@ -363,8 +373,10 @@ struct halt {
 	uint64_t polled, slept_from;   /* ticks; polled: without the gaps */
 	uint64_t gaps;		       /* ticks within the present poll in which others ran */
 	uint64_t reserved_ns;	       /* of the budget, for the present poll */
+	uint64_t gave_way;	       /* ticks since the start; UINT64_MAX: it did not */
 	uint32_t cpu_max;
 	bool watch; /* for others that want the processor */
+	bool cut;   /* the poll was ended for their sake */
 	bool woken_polling;
 	int *cause;
 	struct halt_record r;
@@ -423,7 +435,8 @@ static inline bool poll_window(struct catnap_halter *h, struct halt *halt,
 			return true;
 		}
 		if (halt->watch && *now < halt->end && disturbed(h, *now)) {
-			halt->r.valid = false;
+			halt->cut = true;
+			halt->gave_way = *now - halt->start;
 			halt->end = *now;
 		}
 		if (*now >= halt->end)
@@ -480,7 +493,7 @@ static bool poll_for_all(struct catnap_halter *h, struct halt *halt, uint64_t fr
 		add_polled(halt, begin, now);
 		/* A halt that has slept before counts as failed, whatever this one brought. */
 		settle(h, halt, begin, end, now, !woken || halt->r.waited);
-		if (woken || !halt->r.valid)
+		if (woken || halt->cut)
 			break;
 		halt->end = group_wanted(h->group, h);
 		if (halt->end <= now)
@@ -578,8 +591,11 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 	uint64_t ns = clock_ticks_to_ns(&h->clock, clock_now(&h->clock) - halt->start),
 		 arrival = ns;
 	struct halt_record *r = &halt->r;
-	struct catnap_halt result = {
-		.halt_ns = ns, .waited = r->waited, .valid = r->valid, .allowed = allowed};
+	struct catnap_halt result = {.halt_ns = ns,
+				     .waited = r->waited,
+				     .valid = true,
+				     .allowed = allowed,
+				     .gave_way = halt->cut};
 
 	if (r->waited && !halt->woken_polling && *halt->cause != CATNAP_CAUSE_TIMER)
 		arrival = learn_price(h, halt->start,
@@ -590,25 +606,39 @@ static void account(struct catnap_halter *h, struct halt *halt, bool allowed)
 		h->lesson.arrival_ns = arrival;
 		h->lesson.ipi = *halt->cause == CATNAP_CAUSE_IPI;
 		h->lesson.due = true;
+		r->valid = !halt->cut;
 	} else {
 		policy_end(&h->policy, &result, arrival, false);
 	}
 
 	r->cause = *halt->cause;
+	if (halt->gave_way != UINT64_MAX)
+		r->gave_way_ns = clock_ticks_to_ns(&h->clock, halt->gave_way);
 	if (r->attempted)
 		r->poll_ns = clock_ticks_to_ns(&h->clock, halt->polled);
 	if (r->waited)
 		r->wait_ns = ns - r->poll_ns;
 	stats_count(&h->stats, r);
 	if (h->trace)
-		halt_trace_add(h->trace, ns, r->valid, allowed);
+		halt_trace_add(h->trace, ns, true, allowed, r->gave_way_ns);
+}
+
+/* A halt begins that would poll for @window_ns: may it, as far as others go? */
+static bool leave_to_poll(struct catnap_halter *h, uint64_t now, uint64_t window_ns)
+{
+	bool may = contention_may_poll(&h->contention, now);
+
+	return !window_ns || (may && !pressed(h, now));
 }
 
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 {
 	bool allowed = atomic_load_explicit(&h->poll_allowed, memory_order_relaxed);
 	struct policy_query query = {.allowed = allowed, .timer_ns = UINT64_MAX};
-	struct halt halt = {.deadline = deadline, .cause = cause, .r = {.valid = true}};
+	struct halt halt = {.deadline = deadline,
+			    .cause = cause,
+			    .gave_way = UINT64_MAX,
+			    .r = {.valid = true, .gave_way_ns = HALT_KEPT}};
 	uint64_t now, window_ns;
 	int ret;
 
@@ -625,11 +655,11 @@ int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause)
 	if (deadline != UINT64_MAX)
 		query.timer_ns = deadline > now ? clock_ticks_to_ns(&h->clock, deadline - now) : 0;
 	window_ns = policy_begin(&h->policy, &query);
-	/* The other policies do as they are told. */
-	halt.watch = policy_is_adaptive(&h->policy);
-	if (halt.watch &&
-	    (!contention_may_poll(&h->contention, now) || (window_ns && pressed(h, now))))
+	halt.watch = policy_gives_way(&h->policy);
+	if (halt.watch && !leave_to_poll(h, now, window_ns)) {
+		halt.gave_way = 0;
 		window_ns = 0;
+	}
 	halt.cpu_max = policy_cpu_max(&h->policy);
 	halt.end = window_ns == CATNAP_WINDOW_FOREVER
 			   ? UINT64_MAX

@@ -115,7 +115,7 @@ struct catnap_halter {
 	bool shares;		      /* this halt shares a poller */
 	int error;		      /* of the ring, from a look; reported when the halt ends */
 	struct price price;	      /* what a sleep costs here */
-	struct contention contention; /* of policy adaptive */
+	struct contention contention; /* do others want the processor? */
 	struct budget own_budget;
 	struct budget *budget; /* for failed polls; shared by a VM's. Set after halter_init(). */
 	/* Is the processor's time short? Shared by a VM's. NULL: nobody asks. Set after

@@ -238,9 +238,9 @@ static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h
 	uint32_t price = param(&p->price_now);
 	bool timer = h->halt_ns >= p->timer_ns;
 
-	/* Under an invalid halt something else was going on, and while the guest polls for itself
-	 * what we see is what it has left over. */
-	if (!h->allowed || !h->valid)
+	/* Under an invalid halt, and one whose poll gave way, something else was going on; and
+	 * while the guest polls for itself what we see is what it has left over. */
+	if (!h->allowed || !h->valid || h->gave_way)
 		return;
 	if (timer)
 		p->quiet += p->quiet < QUIET_HALTS;

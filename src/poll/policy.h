@@ -77,6 +77,12 @@ static inline bool policy_shares(const struct catnap_policy *p)
 	return atomic_load_explicit(&p->params.group, memory_order_relaxed) != 0;
 }
 
+/* Does it leave the processor to others that want it? Policy always keeps it, as it says. */
+static inline bool policy_gives_way(const struct catnap_policy *p)
+{
+	return atomic_load_explicit(&p->params.kind, memory_order_relaxed) != CATNAP_POLICY_ALWAYS;
+}
+
 static inline bool policy_is_adaptive(const struct catnap_policy *p)
 {
 	return atomic_load_explicit(&p->params.kind, memory_order_relaxed) ==

@@ -29,8 +29,12 @@ struct halt_record {
 	bool attempted;	  /* polling was on in this halt */
 	bool waited;
 	bool valid;
+	uint64_t gave_way_ns; /* when others were to have the processor; HALT_KEPT: never */
 	int cause;
 };
+
+/* Nobody else wanted the processor while this halt would poll. */
+#define HALT_KEPT UINT64_MAX
 
 static inline void stat_add(_Atomic uint64_t *s, uint64_t n)
 {

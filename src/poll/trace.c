@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "poll/stats.h"
 #include "poll/trace.h"
 
 #define TRACE_BUFFER 16384
-#define TRACE_LINE   32 /* 20 digits, two flags, commas, newline */
+#define TRACE_LINE   64 /* twice 20 digits, two flags, commas, newline */
 
 struct halt_trace {
 	int fd; /* -1 after a failed write */
@@ -17,7 +18,7 @@ struct halt_trace {
 
 void halt_trace_begin(int fd)
 {
-	static const char header[] = "halt_ns,valid,allowed\n";
+	static const char header[] = "halt_ns,valid,allowed,gave_way_ns\n";
 	ssize_t n = write(fd, header, sizeof(header) - 1);
 
 	(void)n; /* a file that cannot be written shows when the halts are */
@@ -58,23 +59,32 @@ void halt_trace_destroy(struct halt_trace **t)
 	*t = NULL;
 }
 
-void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool allowed)
+static void put_number(struct halt_trace *t, uint64_t value)
 {
 	char digits[20];
 	int n = 0;
 
-	if (t->used > TRACE_BUFFER - TRACE_LINE)
-		flush(t);
 	do {
-		digits[n++] = (char)('0' + halt_ns % 10);
-		halt_ns /= 10;
-	} while (halt_ns);
+		digits[n++] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
 	while (n)
 		t->buffer[t->used++] = digits[--n];
+}
+
+void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool allowed,
+		    uint64_t gave_way_ns)
+{
+	if (t->used > TRACE_BUFFER - TRACE_LINE)
+		flush(t);
+	put_number(t, halt_ns);
 	t->buffer[t->used++] = ',';
 	t->buffer[t->used++] = valid ? '1' : '0';
 	t->buffer[t->used++] = ',';
 	t->buffer[t->used++] = allowed ? '1' : '0';
+	t->buffer[t->used++] = ',';
+	if (gave_way_ns != HALT_KEPT)
+		put_number(t, gave_way_ns);
 	t->buffer[t->used++] = '\n';
 }
 

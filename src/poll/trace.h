@@ -21,7 +21,10 @@ void halt_trace_begin(int fd);
  * memory. */
 struct halt_trace *halt_trace_create(int fd);
 void halt_trace_destroy(struct halt_trace **t); /* flushes */
-void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool allowed);
+/* @gave_way_ns: when the poll gave way to others, 0 if it was not begun for their sake; HALT_KEPT:
+ * it did not. */
+void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool allowed,
+		    uint64_t gave_way_ns);
 /* About to sleep: writes what has been gathered, if that is worth a system call. */
 void halt_trace_idle(struct halt_trace *t);
 

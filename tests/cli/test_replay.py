@@ -180,7 +180,13 @@ class Traces(Case):
         self.bad("halt_ns,allowed\n",
                  ':1: header "allowed" is not the next column: see catnap replay --help')
         self.bad("halt_ns,valid,allowed,max_after,grow_after,grow_start_after,shrink_after,x\n",
-                 ":1: too many columns: expected at most 7")
+                 ":1: too many columns: expected at most 8")
+        self.bad("halt_ns,valid,gave_way_ns\n",
+                 ':1: header "gave_way_ns" is not the next column: see catnap replay --help')
+        self.bad("halt_ns,valid,allowed,max_after,gave_way_ns\n",
+                 ':1: header "gave_way_ns" is not the next column: see catnap replay --help')
+        self.bad("halt_ns,valid,allowed,gave_way_ns\n1,1,1,x\n",
+                 ':2: gave_way_ns "x" is not a number')
         self.bad("halt_ns\n" + 15 * "1\n" + "12x\n", ':17: halt_ns "12x" is not a number')
         self.bad("halt_ns,valid\n1,1,1\n", ":2: too many columns: the header names 2")
         self.bad("halt_ns,valid\n,1\n", ':2: halt_ns "" is not a number')
@@ -247,6 +253,19 @@ class Replay(Case):
                                                            "40000"])
         self.assertEqual([r.split(",")[4] for r in rows], ["30000", "150000", "50000", "50000",
                                                            "40000", "0"])
+
+    def test_giving_way(self):
+        text = "halt_ns,valid,allowed,gave_way_ns\n70000,1,1,20000\n70000,1,1,0\n70000,1,1\n5000,1,1,20000\n"
+        for option, polled, window in (("fixed,max=80us", (20000, 0, 70000, 5000), 80000),
+                                       ("fixed,max=10us", (10000, 0, 10000, 5000), 10000),
+                                       ("always", (70000, 70000, 70000, 5000), FOREVER)):
+            rows, _ = self.replayed("--halt-poll", option, text=text)
+            self.assertEqual(rows, [f"{halt},{window},{poll},{int(poll < halt)},{window}"
+                                    for halt, poll in zip((70000, 70000, 70000, 5000), polled)])
+        # The kernel's window learns from the halt, whatever became of its poll.
+        rows, _ = self.replayed(text="halt_ns,valid,allowed,gave_way_ns\n" + 4 * "150000,1,1,5\n")
+        self.assertEqual(rows, ["150000,0,0,1,10000", "150000,10000,5,1,20000", "150000,20000,5,1,40000",
+                                "150000,40000,5,1,80000"])
 
     def test_summary(self):
         _, err = self.replayed("--halt-poll", "fixed,max=20us", "--price", "30us",

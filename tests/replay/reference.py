@@ -22,7 +22,9 @@ import tempfile
 U32 = 2**32
 U64_MAX = 2**64 - 1
 PRICE = 50000
-HEADER = "halt_ns,valid,allowed,max_after,grow_after,grow_start_after,shrink_after"
+CHANGES = "max_after,grow_after,grow_start_after,shrink_after"
+HEADER = "halt_ns,valid,allowed," + CHANGES
+GIVING_WAY = "halt_ns,valid,allowed,gave_way_ns," + CHANGES  # the other form of a trace
 
 
 class Kernel:
@@ -89,7 +91,7 @@ class Kernel:
 
 
 PATHS = ["capped", "shrink: invalid", "zero", "keep: seen", "shrink: long", "grow", "keep: neither",
-         "keep: not allowed", "grow 0", "wrapped", "shrink 0", "shrunk away"]
+         "keep: not allowed", "grow 0", "wrapped", "shrink 0", "shrunk away", "gave way"]
 
 
 def any_time(rng, near):
@@ -135,7 +137,8 @@ def make(rng, count, chance):
     start = {"max": any_time(rng, [200000]), "grow": any_factor(rng), "grow_start":
              rng.choice((0, 1, 10000, rng.randrange(U32))), "shrink": any_factor(rng)}
     model = Kernel(start["max"], start["grow"], start["grow_start"], start["shrink"])
-    lines, rows = [HEADER], []
+    gives_way = rng.random() < 0.5
+    lines, rows = [GIVING_WAY if gives_way else HEADER], []
     sums = collections.Counter()
     for _ in range(count):
         halt = any_halt(rng, model)
@@ -147,12 +150,21 @@ def make(rng, count, chance):
                 if rng.random() < 0.5:
                     changes[name] = any_param(rng, name, model)
         fields = [str(halt), str(int(valid)), str(int(allowed))]
+        others = None  # nobody else wants the processor
+        if gives_way:
+            if rng.random() < 0.3:
+                others = rng.choice((0, 0, any_time(rng, [model.window, halt])))
+            fields.append("" if others is None else str(others))
         fields += [str(changes.get(n, "")) for n in ("max", "grow", "grow_start", "shrink")]
         lines.append(",".join(fields))
 
         model.enter()
         before = model.window
         limit = before if allowed else 0
+        # A poll that gives way ends there; the window learns from the halt as from any other.
+        if others is not None and others < min(limit, halt):
+            limit = others
+            model.taken["gave way"] += 1
         polled = min(halt, limit)
         slept = halt > limit
         model.leave(halt, valid, allowed, changes)

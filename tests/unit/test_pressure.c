@@ -197,7 +197,7 @@ static void own_group_first(void **state)
 	pressure_close(&p);
 }
 
-/* Policy adaptive does not poll while it lasts, and says why; the others do as they are told. */
+/* Nobody polls while it lasts, and says why; but for policy always, which does as it is told. */
 static void halters(void **state)
 {
 	const char *root = *state;
@@ -216,11 +216,13 @@ static void halters(void **state)
 	cfg.halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
 	assert_int_equal(halter_init(&h, &cfg, &clock), 0);
 	h.pressure = &p;
-	for (int i = 0; i < 4; i++) {
-		/* 0: the first look. 1: high. 2: it goes on, for another policy. 3: over. */
+	for (int i = 0; i < 5; i++) {
+		/* 0: the first look. 1: high. 2, 3: it goes on, for other policies. 4: over. */
 		if (i == 2)
 			atomic_store(&h.policy.params.kind, CATNAP_POLICY_FIXED);
-		if (i == 3) {
+		if (i == 3)
+			atomic_store(&h.policy.params.kind, CATNAP_POLICY_ALWAYS);
+		if (i == 4) {
 			atomic_store(&h.policy.params.kind, CATNAP_POLICY_ADAPTIVE);
 			atomic_store(&p.until, 0);
 			p.stalled_us = UINT64_MAX;
@@ -234,9 +236,9 @@ static void halters(void **state)
 		assert_int_equal(halter_take(&h), 1);
 	}
 	assert_int_equal(halter_get_stats(&h, &s), 0);
-	assert_int_equal(s.halt_exits, 4);
+	assert_int_equal(s.halt_exits, 5);
 	assert_int_equal(s.halt_attempted_poll, 3);
-	assert_int_equal(s.halt_poll_pressure, 1);
+	assert_int_equal(s.halt_poll_pressure, 2);
 	assert_int_equal(s.halt_poll_throttled, 0);
 	halter_fini(&h);
 	pressure_close(&p);

@@ -58,16 +58,16 @@ static void format_is_what_replay_reads(void **state)
 	halt_trace_begin(fd);
 	t = halt_trace_create(fd);
 	assert_non_null(t);
-	halt_trace_add(t, 0, true, true);
-	halt_trace_add(t, 9, false, true);
-	halt_trace_add(t, 10, true, false);
-	halt_trace_add(t, UINT64_MAX, false, false);
+	halt_trace_add(t, 0, true, true, HALT_KEPT);
+	halt_trace_add(t, 9, false, true, 0);
+	halt_trace_add(t, 10, true, false, HALT_KEPT);
+	halt_trace_add(t, UINT64_MAX, false, false, UINT64_MAX - 1);
 	halt_trace_destroy(&t);
 	assert_null(t);
 	halt_trace_destroy(&t);
 	text = contents(fd);
-	assert_string_equal(text, "halt_ns,valid,allowed\n0,1,1\n9,0,1\n10,1,0\n"
-				  "18446744073709551615,0,0\n");
+	assert_string_equal(text, "halt_ns,valid,allowed,gave_way_ns\n0,1,1,\n9,0,1,0\n10,1,0,\n"
+				  "18446744073709551615,0,0,18446744073709551614\n");
 	free(text);
 	close(fd);
 }
@@ -79,18 +79,18 @@ static void lines_are_gathered_and_written_before_a_sleep(void **state)
 	off_t first = 0;
 
 	assert_non_null(t);
-	halt_trace_add(t, 1, true, true);
+	halt_trace_add(t, 1, true, true, HALT_KEPT);
 	halt_trace_idle(t);
 	assert_int_equal(size(fd), 0); /* a few bytes are not worth a system call */
 	for (int i = 0; i < 100000 && !first; i++) {
-		halt_trace_add(t, UINT64_MAX, true, true);
+		halt_trace_add(t, UINT64_MAX, true, true, HALT_KEPT);
 		halt_trace_idle(t);
 		first = size(fd);
 	}
 	assert_true(first > 1000);
 	/* Without idle the buffer fills, and is written then. */
 	for (int i = 0; i < 100000 && size(fd) == first; i++)
-		halt_trace_add(t, UINT64_MAX, true, true);
+		halt_trace_add(t, UINT64_MAX, true, true, HALT_KEPT);
 	assert_true(size(fd) > first);
 	halt_trace_destroy(&t);
 	close(fd);
@@ -113,7 +113,7 @@ static void *write_lines(void *arg)
 	struct halt_trace *t = halt_trace_create(w->fd);
 
 	for (uint64_t i = 0; t && i < LINES; i++) {
-		halt_trace_add(t, w->id * 1000000 + i, i & 1, i & 2);
+		halt_trace_add(t, w->id * 1000000 + i, i & 1, i & 2, i & 4 ? i & 1 : HALT_KEPT);
 		if (i % 7 == 0)
 			halt_trace_idle(t);
 	}
@@ -139,14 +139,19 @@ static void several_write_whole_lines_to_one_file(void **state)
 	text = contents(fd);
 	for (p = text; *p; p = end + 1) {
 		uint64_t ns = strtoull(p, &end, 10), id = ns / 1000000, i = ns % 1000000;
-		char flags[8];
+		char flags[10];
+		int n;
 
 		assert_true(id < WRITERS);
 		assert_int_equal(i, next[id]); /* each writer's lines in their order */
 		next[id]++;
-		snprintf(flags, sizeof(flags), ",%d,%d\n", (i & 1) != 0, (i & 2) != 0);
-		assert_memory_equal(end, flags, 5);
-		end += 4;
+		if (i & 4)
+			n = snprintf(flags, sizeof(flags), ",%d,%d,%d\n", (i & 1) != 0,
+				     (i & 2) != 0, (i & 1) != 0);
+		else
+			n = snprintf(flags, sizeof(flags), ",%d,%d,\n", (i & 1) != 0, (i & 2) != 0);
+		assert_memory_equal(end, flags, (size_t)n);
+		end += n - 1;
 	}
 	for (int i = 0; i < WRITERS; i++)
 		assert_int_equal(next[i], LINES);
@@ -165,11 +170,11 @@ static void a_failing_write_switches_it_off(void **state)
 	assert_non_null(t);
 	/* Nobody reads: once the pipe is full, EAGAIN. */
 	for (int i = 0; i < 100000; i++)
-		halt_trace_add(t, 123456789, true, true);
+		halt_trace_add(t, 123456789, true, true, HALT_KEPT);
 	while (read(fds[0], &byte, 1) == 1)
 		;
 	for (int i = 0; i < 100000; i++)
-		halt_trace_add(t, 1, true, true);
+		halt_trace_add(t, 1, true, true, HALT_KEPT);
 	halt_trace_destroy(&t);
 	assert_int_equal(read(fds[0], &byte, 1), -1);
 	assert_int_equal(errno, EAGAIN);
@@ -206,8 +211,8 @@ static void a_halter_writes_a_line_for_each_halt(void **state)
 	for (char *p = text; *p; lines++) {
 		uint64_t ns = strtoull(p, &p, 10);
 
-		assert_memory_equal(p, lines < 3 ? ",1,1\n" : ",1,0\n", 5);
-		p += 5;
+		assert_memory_equal(p, lines < 3 ? ",1,1,\n" : ",1,0,\n", 6);
+		p += 6;
 		if (lines < 3)
 			assert_in_range(ns, 199000, 10000000000);
 		else
