@@ -66,9 +66,8 @@ static const struct opt_command command = {
 		   "one is given.",
 	.options = options,
 	.notes = "Exit status: 0; 1 there is no such VM, no driver in its guest uses the balloon, "
-		 "the "
-		 "guest\n"
-		 "has not so much memory, or the time of --wait was over; 2 wrong command line.\n",
+		 "the guest has not so much memory, or the time of --wait was over; 2 wrong "
+		 "command line.\n",
 	.arg_name = "SOCKET",
 	.min_args = 1,
 	.max_args = 2,

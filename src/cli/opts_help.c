@@ -6,37 +6,14 @@
 #include <string.h>
 
 #include "cli/opts.h"
+#include "cli/wrap.h"
 
-#define WIDTH 79
-#define LEFT  26 /* where the descriptions begin */
+#define LEFT 26 /* where the descriptions begin */
 
 /* Pads from @column to @to. */
 static void pad(FILE *out, int column, int to)
 {
 	fprintf(out, "%*s", to > column ? to - column : 0, "");
-}
-
-/* Prints @text from @column on, wrapped, each further line indented by @indent. Returns the column.
- */
-static int wrap(FILE *out, const char *text, int column, int indent)
-{
-	while (*text) {
-		int len = (int)strcspn(text, " ");
-
-		if (column > indent && column + 1 + len > WIDTH) {
-			fputc('\n', out);
-			pad(out, 0, indent);
-			column = indent;
-		} else if (column > indent) {
-			fputc(' ', out);
-			column++;
-		}
-		fprintf(out, "%.*s", len, text);
-		column += len;
-		text += len;
-		text += strspn(text, " ");
-	}
-	return column;
 }
 
 /* Prints the form of a value, broken after a ',' or a '|' where it is longer than a line. */
@@ -48,7 +25,7 @@ static int form(FILE *out, const char *text, int column)
 		int len = (int)strcspn(text, ",|");
 
 		len += text[len] != '\0';
-		if (column > indent && column + len > WIDTH) {
+		if (column > indent && column + len > WRAP_WIDTH) {
 			fputc('\n', out);
 			pad(out, 0, indent);
 			column = indent;
@@ -84,7 +61,7 @@ static void one(FILE *out, char letter, const char *name, const char *value, con
 
 		snprintf(text, sizeof(text), "[%s]", def);
 		/* The default stays in one piece if it fits in a line at all. */
-		if (column + 1 + (int)strlen(text) > WIDTH && column > LEFT) {
+		if (column + 1 + (int)strlen(text) > WRAP_WIDTH && column > LEFT) {
 			fputc('\n', out);
 			pad(out, 0, LEFT);
 			column = LEFT;
@@ -117,6 +94,22 @@ static void kinds(const struct opt_command *cmd, FILE *out)
 		      out);
 }
 
+/* Each line is a paragraph, but for those that begin with a space, which are as they are. */
+static void notes(const char *text, FILE *out)
+{
+	fputc('\n', out);
+	while (*text) {
+		int len = (int)strcspn(text, "\n");
+
+		if (*text == ' ' || *text == '\n')
+			fprintf(out, "%.*s\n", len, text);
+		else
+			wrap_line(out, 0, "%.*s", len, text);
+		text += len;
+		text += *text == '\n';
+	}
+}
+
 void opts_help(const struct opt_command *cmd, FILE *out)
 {
 	const struct opt_def *d;
@@ -129,5 +122,5 @@ void opts_help(const struct opt_command *cmd, FILE *out)
 	one(out, 'h', "help", NULL, "Prints this and exits.", NULL);
 	kinds(cmd, out);
 	if (cmd->notes)
-		fprintf(out, "\n%s", cmd->notes);
+		notes(cmd->notes, out);
 }

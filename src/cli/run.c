@@ -373,10 +373,9 @@ static const struct opt_command command = {
 	.summary = "Launches a microVM and stays until it ends.",
 	.options = options,
 	.notes = "Exit status: 0 the guest powered off; 1 host error; 2 wrong command line; 32 the "
-		 "guest\n"
-		 "asked for a reset; 33 triple fault or KVM internal error; 34 guest panic; 124 "
-		 "--timeout;\n"
-		 "128 + N ended by signal N; or what --debug-exit carries.\n",
+		 "guest asked for a reset; 33 triple fault or KVM internal error; 34 guest panic; "
+		 "124 "
+		 "--timeout; 128 + N ended by signal N; or what --debug-exit carries.\n",
 	.arg_name = "KERNEL",
 	.max_args = 1,
 };
