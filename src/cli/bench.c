@@ -4,7 +4,6 @@
  * within each round, so that what disturbs the host disturbs all of them.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "cli/bench.h"
 #include "cli/cmd.h"
 #include "cli/opts.h"
+#include "probe_image.h"
 
 /* -- options ---------------------------------------------------------------------------------- */
 
@@ -236,24 +236,24 @@ static const struct opt_command command = {
 		   "space beside "
 		   "halting in the kernel.",
 	.options = options,
-	.notes = "Workloads: event (another thread signals the vCPU: signal to the first "
-		 "instruction of\n"
-		 "the guest's handler), timer (the guest arms its APIC timer and halts: lateness), "
-		 "ipi\n"
-		 "(two vCPUs wake each other: round trip), idle (processor time of a guest that "
-		 "does\n"
-		 "nothing, and of one with a 250 Hz tick), start (process start to the guest's "
-		 "first\n"
-		 "output), memory (private memory beyond the guest's own), blk (4 KiB reads, one "
-		 "at a "
-		 "time),\n"
-		 "echo (packets to the guest and back; needs root), neighbour (what a thread that "
-		 "computes\n"
-		 "loses to virtual CPUs on its processor), mix (event, with arrival processes), "
-		 "compute\n"
-		 "(completion to interrupt in a guest that computes on all its virtual CPUs). "
-		 "Without one:\n"
-		 "event, timer, ipi, idle, start and memory.\n",
+	.notes =
+		"Workloads (without one: event, timer, ipi, idle, start and memory):\n"
+		"  event      another thread signals the vCPU: signal to the first instruction\n"
+		"             of the guest's handler\n"
+		"  timer      the guest arms its APIC timer and halts: lateness\n"
+		"  ipi        two vCPUs wake each other: round trip\n"
+		"  idle       processor time of a guest that does nothing, and of one with a\n"
+		"             250 Hz tick\n"
+		"  start      process start to the guest's first output\n"
+		"  memory     private memory beyond the guest's own\n"
+		"  blk        4 KiB reads, one at a time\n"
+		"  echo       packets to the guest and back; needs root\n"
+		"  neighbour  what a thread that computes loses to vCPUs on its processor\n"
+		"  mix        event, with arrival processes\n"
+		"  compute    completion to interrupt in a guest that computes on all its vCPUs\n"
+		"\n"
+		"Ctrl-C ends it; what has been measured until then is reported. Exit status: 0 all "
+		"was measured; 1 something could not be; 2 wrong command line; 130 Ctrl-C.\n",
 	.arg_name = "WORKLOAD",
 	.max_args = BENCH_WORKLOADS,
 };
@@ -342,6 +342,7 @@ struct bench {
 	struct cell *cells;
 	size_t n;
 	uint32_t tsc_khz;
+	const struct bench_stop *stop;
 	bool progress;
 	int failures;
 };
@@ -376,21 +377,33 @@ static int measure(struct bench_run *run)
 	return -1;
 }
 
+/* One that does not depend on the mode is said once, and not tried again. */
+static void failed(struct bench *b, struct cell *c, const struct bench_run *run)
+{
+	const char *mode = run->for_all ? "" : c->mode->name;
+
+	c->failed = true;
+	b->failures++;
+	for (size_t i = 0; run->for_all && i < b->n; i++)
+		if (b->cells[i].workload == c->workload &&
+		    (b->cells[i].disk == DISK_DIRECT) == (c->disk == DISK_DIRECT))
+			b->cells[i].failed = true;
+	fprintf(stderr, "%scatnap bench: %s%s%s: %s\n", b->progress ? "\r\033[K" : "",
+		workload_name(c->workload), *mode ? " " : "", mode, run->error);
+}
+
 static void one_run(struct bench *b, struct cell *c, uint32_t round)
 {
-	struct bench_run run = {.cfg = b->cfg, .cell = c, .tsc_khz = b->tsc_khz, .seed = round};
+	struct bench_run run = {
+		.cfg = b->cfg, .stop = b->stop, .cell = c, .tsc_khz = b->tsc_khz, .seed = round};
 
-	if (c->failed)
+	if (c->failed || bench_stop_number(b->stop))
 		return;
 	if (b->progress)
 		fprintf(stderr, "\r\033[Kround %u of %u: %s %s", round + 1, b->cfg->rounds,
 			workload_name(c->workload), c->mode->name);
-	if (measure(&run) == 0)
-		return;
-	c->failed = true;
-	b->failures++;
-	fprintf(stderr, "%scatnap bench: %s %s: %s\n", b->progress ? "\r\033[K" : "",
-		workload_name(c->workload), c->mode->name, run.error);
+	if (measure(&run) < 0 && !bench_stopped(&run))
+		failed(b, c, &run);
 }
 
 static void run_all(struct bench *b)
@@ -434,7 +447,8 @@ static int report(struct bench *b, double load)
 				  .n = b->n,
 				  .tsc_khz = b->tsc_khz,
 				  .kvm_run_ns = catnap_host_kvm_run_ns(),
-				  .load = load};
+				  .load = load,
+				  .interrupted = bench_stop_number(b->stop)};
 	int ret = 0;
 
 	if (!(json && strcmp(json, "-") == 0) && !(html && strcmp(html, "-") == 0))
@@ -446,28 +460,104 @@ static int report(struct bench *b, double load)
 	return ret;
 }
 
-static int bench(const struct bench_cfg *cfg)
+/* Whether a VM can be made with this interrupt controller; if not, @error says why. */
+static bool vm_can_be_made(uint32_t irqchip, char *error, size_t size)
 {
-	struct bench b = {.cfg = cfg, .progress = isatty(STDERR_FILENO)};
-	int status = CMD_OK;
+	struct catnap_vm_config cfg;
+	struct catnap_vm *vm;
+
+	catnap_vm_config_init(&cfg);
+	cfg.memory_size = GUEST_MEMORY;
+	cfg.irqchip = irqchip;
+	cfg.kernel_data = probe_image;
+	cfg.kernel_size = probe_image_size;
+	if (catnap_vm_create(&cfg, &vm) < 0) {
+		snprintf(error, size, "%s", catnap_vm_last_error(NULL));
+		return false;
+	}
+	catnap_vm_destroy(&vm);
+	return true;
+}
+
+static const char *family(const struct bench_mode *mode)
+{
+	return mode->irqchip == CATNAP_IRQCHIP_USER ? "user" : "kernel";
+}
+
+/* What a mode could not do without is looked for once, before all else, and said once. Cells of
+ * modes that cannot run have failed; -1: so have all. */
+static int look_at_host(struct bench *b)
+{
+	char error[2][256] = {"", ""};
+	bool can[2] = {false, false};
+	size_t failed = 0;
+
+	b->tsc_khz = catnap_host_tsc_khz();
+	for (size_t i = 0; i < 2; i++)
+		can[i] = vm_can_be_made(i ? CATNAP_IRQCHIP_KERNEL : CATNAP_IRQCHIP_USER, error[i],
+					sizeof(error[i]));
+	if (!can[0] && !can[1] && strcmp(error[0], error[1]) == 0) {
+		fprintf(stderr, "catnap bench: %s\n", error[0]);
+		return -1;
+	}
+	if (!b->tsc_khz) {
+		fprintf(stderr, "catnap bench: this host's TSC is not invariant: it cannot be "
+				"measured by it\n");
+		return -1;
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		size_t kind = b->cells[i].mode->irqchip == CATNAP_IRQCHIP_KERNEL;
+
+		if (b->cells[i].mode->peer || can[kind])
+			continue;
+		if (*error[kind])
+			fprintf(stderr, "catnap bench: no %s: mode can run: %s\n",
+				family(b->cells[i].mode), error[kind]);
+		error[kind][0] = '\0';
+		b->cells[i].failed = true;
+		failed++;
+	}
+	b->failures += failed != 0;
+	return failed && failed == b->n ? -1 : 0;
+}
+
+static int measure_and_report(struct bench *b)
+{
+	int status = CMD_OK, number;
 	double load = 0;
 
 	if (getloadavg(&load, 1) < 1)
 		load = -1;
-	b.tsc_khz = catnap_host_tsc_khz();
-	if (!b.tsc_khz) {
-		fprintf(stderr, "catnap bench: this host's TSC is not invariant: it cannot be "
-				"measured by it\n");
-		return CMD_ERROR;
-	}
+	run_all(b);
+	number = bench_stop_number(b->stop);
+	if (number)
+		fprintf(stderr, "catnap bench: ended by %s: what has been measured follows\n",
+			bench_stop_name(number));
+	if (report(b, load) < 0 || b->failures)
+		status = CMD_ERROR;
+	return number ? 128 + number : status;
+}
+
+static int bench(const struct bench_cfg *cfg)
+{
+	struct bench_stop stop;
+	struct bench b = {.cfg = cfg, .stop = &stop, .progress = isatty(STDERR_FILENO)};
+	int status = CMD_ERROR, ret;
+
 	if (bench_plan(cfg, &b.cells, &b.n) < 0) {
 		fprintf(stderr, "catnap bench: out of memory\n");
-		status = CMD_ERROR;
-	} else {
-		run_all(&b);
-		if (report(&b, load) < 0 || b.failures)
-			status = CMD_ERROR;
+		goto out;
 	}
+	if (look_at_host(&b) < 0)
+		goto out;
+	ret = bench_stop_begin(&stop);
+	if (ret < 0) {
+		fprintf(stderr, "catnap bench: %s\n", strerror(-ret));
+		goto out;
+	}
+	status = measure_and_report(&b);
+	bench_stop_end(&stop);
+out:
 	for (size_t i = 0; i < b.n; i++) {
 		series_free(&b.cells[i].latency);
 		series_free(&b.cells[i].signal);

@@ -11,6 +11,7 @@
 
 #include <catnap/catnap.h>
 
+#include "cli/bench_stop.h"
 #include "cli/now.h"
 #include "cli/replay.h"
 
@@ -127,18 +128,29 @@ struct cell {
 	uint64_t vain_ns;		  /* of that, in halts that slept in the end */
 	uint64_t missed;		  /* neighbour: events that found the last one unhandled */
 	uint64_t kicks, futex_wakes;	  /* wakes that cost a system call */
-	bool has_cpu;
+	bool has_cpu;			  /* the clocks told cpu_ns */
+	bool has_polled; /* polled_ns and vain_ns are known: KVM does not always tell */
+	bool has_kicks;	 /* kicks and futex_wakes are counted */
 	bool failed;
 };
 
 /* What one run of the guest needs to know. */
 struct bench_run {
 	const struct bench_cfg *cfg;
+	const struct bench_stop *stop;
 	struct cell *cell;
 	uint32_t tsc_khz;
 	uint32_t seed;
+	bool for_all;	 /* no mode of this workload can do better: said once */
 	char error[256]; /* one sentence if it failed */
 };
+
+/* A signal has asked for the end: what is measured is kept as far as it is, or, if that is nothing,
+ * the run fails. */
+static inline bool bench_stopped(const struct bench_run *run)
+{
+	return bench_stop_number(run->stop) != 0;
+}
 
 /* bench_plan.c: the cells that @cfg asks for, those of a condition together; *cells is the caller's
  * to free, also if this fails: -1, out of memory. */
@@ -186,13 +198,23 @@ void bench_reap(struct bench_child *c, bool kill_it);
 /* bench_vm.c */
 /* The first processor is the sender's, the others in turn the vCPUs'. False: there is only one. */
 bool bench_processors(int32_t *affinity, uint32_t vcpus, int32_t *sender);
-/* Moves a round's samples to the cell, and its median beside them; frees @round. */
+/* Moves a round's samples to the cell, and its median beside them unless the round was stopped
+ * before its end; frees @round. */
 int bench_keep(struct bench_run *run, struct series *round);
+/* The ticks that a guest has left, one for each sample, as far as it has come if it was stopped. */
+int bench_take(struct bench_run *run, const uint64_t *array, struct series *round);
 
 /* bench_util.c */
 uint64_t bench_to_ns(const struct bench_run *run, uint64_t ticks);
 /* Keeps the sentence in run->error and returns -1. */
 int bench_fail(struct bench_run *run, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same of what does not depend on the mode. */
+int bench_fail_all(struct bench_run *run, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* The same for a run that was stopped before it had anything to keep. */
+int bench_nothing(struct bench_run *run);
+/* Sleeps so long, or until the run is stopped. */
+void bench_sleep(const struct bench_run *run, uint64_t ns);
 /* Measured of the same thing, so comparable? */
 bool cell_same_condition(const struct cell *a, const struct cell *b);
 int series_add(struct series *s, uint64_t value); /* 0, -1 no memory */
@@ -219,7 +241,8 @@ struct bench_results {
 	size_t n;
 	uint32_t tsc_khz;
 	uint64_t kvm_run_ns; /* catnap_host_kvm_run_ns() */
-	double load;	     /* of the host, before it began: tasks that wanted to run */
+	double load;	 /* of the host, before it began: tasks that wanted to run; -1: unknown */
+	int interrupted; /* the signal that ended it before its end; 0: none */
 };
 
 /* bench_summary.c: what follows from the samples; the same in every report. */
@@ -230,23 +253,43 @@ const char *workload_title(enum bench_workload w);
 const char *condition_name(char *buf, size_t size, const struct cell *c);
 /* The mode that ratios of this workload are to. */
 const char *baseline_name(enum bench_workload w);
-/* The median over the rounds of this mode's median (neighbour: the hog's progress) over the
- * baseline's in the same round; 0: none. */
-double cell_ratio(struct cell *cells, size_t n, const struct cell *c);
+/* Whether a larger ratio is a better one. */
+bool higher_is_better(enum bench_workload w);
+/* Of the ratios of what belongs to the same round, this mode's over the baseline's. */
+struct ratio {
+	double median, least, most;
+	size_t rounds;
+};
+/* Of the medians (neighbour: of the hog's progress). False: there is none. */
+bool cell_ratio(const struct cell *cells, size_t n, const struct cell *c, struct ratio *r);
+/* What the ratios are of: a value for each round. */
+const struct series *cell_rounds(const struct cell *c);
+/* How far apart the rounds are, in per cent of the middle one. False: there are not two. */
+bool cell_spread(const struct cell *c, double *percent);
 /* blk, echo: the median beyond the guest's own share, which may be nothing; false: not known. */
 bool cell_net_p50(struct cell *cells, size_t n, struct cell *c, uint64_t *ns);
 bool cell_has_net(const struct cell *c);
 /* It failed, or there is nothing in it. */
 bool cell_empty(const struct cell *c);
-/* neighbour: the hog's progress, of what it makes alone; 0: not known. */
-double cell_progress(const struct cell *c);
-/* neighbour: the hog's processor time, to that beside the baseline, as cell_ratio(); 0: none, or
- * another workload. And of one processor. */
-double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c);
-double cell_hog_percent(const struct cell *c);
-/* Of one processor: what the vCPUs took, and what of that they polled. */
-double cell_cpu_percent(const struct cell *c);
-double cell_polled_percent(const struct cell *c);
+/* Whether a run that was interrupted had come to any of them. */
+bool cells_begun(const struct cell *cells, size_t n);
+/* The figures that a cell may not have: false, and nothing is to be shown for them. */
+/* neighbour: the hog's progress, in per cent of what it makes alone. */
+bool cell_progress(const struct cell *c, double *percent);
+/* neighbour: the hog's processor time, to that beside the baseline, as cell_ratio(). And in per
+ * cent of one processor. */
+bool cell_hog_ratio(const struct cell *cells, size_t n, const struct cell *c, struct ratio *r);
+bool cell_hog_percent(const struct cell *c, double *percent);
+/* In per cent of one processor: what the vCPUs took, and what of that they polled. */
+bool cell_cpu_percent(const struct cell *c, double *percent);
+bool cell_polled_percent(const struct cell *c, double *percent);
+/* For each event, in ns: processor time, and time polled in halts that slept all the same. */
+bool cell_event_cpu(const struct cell *c, double *ns);
+bool cell_event_vain(const struct cell *c, double *ns);
+/* Events in a second. */
+bool cell_event_rate(const struct cell *c, double *rate);
+/* What else was going on: busier than a host to be measured should be. */
+bool host_was_busy(const struct bench_results *r);
 void host_cpu_model(char *model, size_t size);
 
 /* bench_report.c */

@@ -55,6 +55,7 @@ int bench_image_file(void)
 int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[])
 {
 	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
 	int pipe_fd[2], ret;
 
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
@@ -63,8 +64,13 @@ int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]
 	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
 	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
+	/* A group of its own: Ctrl-C is for us, who end it. */
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setsigmask(&attr, &run->stop->before);
 	c->started_ns = now_ns();
-	ret = posix_spawnp(&c->pid, argv[0], &fa, NULL, argv, environ);
+	ret = posix_spawnp(&c->pid, argv[0], &fa, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&fa);
 	close(pipe_fd[1]);
 	c->out = pipe_fd[0];
@@ -152,16 +158,17 @@ static void make_command(struct command *c, const struct bench_mode *mode, int i
 #undef ARG
 }
 
-/* Waits for output; false: none came in time, or the process ended. */
-static bool wait_output(const struct bench_child *c)
+/* Waits for output; false: none came in time, or the process ended, or the run is stopped. */
+static bool wait_output(const struct bench_run *run, const struct bench_child *c)
 {
-	struct pollfd p = {.fd = c->out, .events = POLLIN};
+	struct pollfd p[] = {{.fd = c->out, .events = POLLIN},
+			     {.fd = run->stop->fd, .events = POLLIN}};
 	int ret;
 
 	do {
-		ret = poll(&p, 1, PATIENCE_MS);
+		ret = poll(p, 2, PATIENCE_MS);
 	} while (ret < 0 && errno == EINTR);
-	return ret == 1 && (p.revents & POLLIN);
+	return ret >= 1 && (p[0].revents & POLLIN);
 }
 
 int bench_start(struct bench_run *run)
@@ -180,7 +187,7 @@ int bench_start(struct bench_run *run)
 		close(image);
 		return -1;
 	}
-	if (!wait_output(&c) || read(c.out, &first, 1) != 1)
+	if (!wait_output(run, &c) || read(c.out, &first, 1) != 1)
 		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
 	ns = now_ns() - c.started_ns;
 	bench_reap(&c, true);
@@ -232,7 +239,7 @@ int bench_memory(struct bench_run *run)
 		close(image);
 		return -1;
 	}
-	if (!wait_output(&c) || read(c.out, text, sizeof(text)) <= 0)
+	if (!wait_output(run, &c) || read(c.out, text, sizeof(text)) <= 0)
 		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
 	nanosleep(&settle, NULL);
 	if (ret == 0 && private_memory(c.pid, &bytes) < 0)
@@ -246,12 +253,12 @@ int bench_memory(struct bench_run *run)
 }
 
 /* All that the child prints, until it closes its output or PATIENCE_MS pass without any. */
-static char *read_all(const struct bench_child *c)
+static char *read_all(const struct bench_run *run, const struct bench_child *c)
 {
 	size_t used = 0, room = 65536;
 	char *text = malloc(room), *more;
 
-	while (text && wait_output(c)) {
+	while (text && wait_output(run, c)) {
 		ssize_t n = read(c->out, text + used, room - used - 1);
 
 		if (n <= 0)
@@ -312,7 +319,7 @@ int bench_peer(struct bench_run *run)
 		close(image);
 		return -1;
 	}
-	text = read_all(&c);
+	text = read_all(run, &c);
 	bench_reap(&c, true);
 	close(image);
 	ret = text ? parse_samples(run, text, &round) : bench_fail(run, "out of memory");

@@ -138,15 +138,23 @@ static bool enough_reads(const struct bench_run *run, const struct computing *c,
 	       load64(&c->reads[2 * (WARMUP + samples - 1) + 1]);
 }
 
-static int send_events(struct bench_run *run, struct computing *c, uint32_t samples, uint64_t *sent)
+/* *samples: how many there are after that; fewer if it is stopped. */
+static int send_events(struct bench_run *run, struct computing *c, uint32_t *samples,
+		       uint64_t *sent)
 {
 	uint64_t random = (UINT64_C(0x9e3779b97f4a7c15) ^ run->seed) | 1;
 	int ret = 0;
 
 	for (uint32_t n = 1; ret == 0 && n <= PROBE_EVENTS_MAX; n++) {
-		if (n > WARMUP + samples && enough_reads(run, c, samples))
+		if (n > WARMUP + *samples && enough_reads(run, c, *samples))
 			break;
-		nap(bench_to_ns(run, gap_ticks(run, &random)));
+		if (bench_stopped(run) && n > WARMUP + 1) {
+			*samples = n - 1 - WARMUP < *samples ? n - 1 - WARMUP : *samples;
+			break;
+		}
+		if (bench_stopped(run))
+			return bench_nothing(run);
+		bench_sleep(run, bench_to_ns(run, gap_ticks(run, &random)));
 		ret = send_event(run, c, n, n <= WARMUP, &sent[n - 1]);
 	}
 	return ret;
@@ -190,7 +198,7 @@ static int samples(struct bench_run *run, struct computing *c, struct series *ro
 
 	if (!sent)
 		return bench_fail(run, "out of memory");
-	ret = send_events(run, c, n, sent);
+	ret = send_events(run, c, &n, sent);
 	if (ret == 0 && run->cell->completes == COMPLETES_EVENT)
 		ret = event_samples(run, c, sent, n, round);
 	else if (ret == 0)
@@ -209,6 +217,8 @@ static int measure(struct bench_run *run, struct computing *c, struct series *ro
 		uint64_t deadline = now_ns() + PATIENCE_NS;
 
 		while (!(before[i] = load64(&c->progress[i]))) {
+			if (bench_stopped(run))
+				return bench_nothing(run);
 			if (now_ns() > deadline || catnap_vm_wait(c->guest.vm, 0, NULL) == 0)
 				return bench_fail(run, "vCPU %u does not begin to compute", i);
 			nap(1000000);

@@ -74,11 +74,11 @@ static void element(FILE *out, const char *tag, const char *class, const char *s
 
 /* -- tables ----------------------------------------------------------------------------------- */
 
-#define MAX_COLUMNS 10
+#define MAX_COLUMNS 14
 
 /* One mode's, with the columns' names: what there is depends on the workload. */
 struct row {
-	char head[MAX_COLUMNS][16], text[MAX_COLUMNS][32];
+	char head[MAX_COLUMNS][32], text[MAX_COLUMNS][48];
 	unsigned int n;
 };
 
@@ -99,12 +99,33 @@ static void add_number(struct row *r, const char *head, int decimals, double val
 	add_text(r, head, text);
 }
 
-static void add_ratio(struct row *r, const char *head, int decimals, double ratio)
+/* Left open where there is no such figure. */
+static void add_figure(struct row *r, const char *head, int decimals, const struct cell *c,
+		       bool (*figure)(const struct cell *, double *))
 {
-	if (ratio > 0)
-		add_number(r, head, decimals, ratio);
+	double value;
+
+	if (figure(c, &value))
+		add_number(r, head, decimals, value);
 	else
 		add_text(r, head, "");
+}
+
+/* And between which ratios the rounds lie; the arrow is where better ones are. */
+static void add_ratio(struct row *row, const char *name, bool there, const struct ratio *r,
+		      bool higher)
+{
+	const int decimals = higher ? 3 : 2;
+	char head[32], text[48] = "";
+
+	snprintf(head, sizeof(head), "%s %s", name, higher ? "↑" : "↓");
+	if (there)
+		add_number(row, head, decimals, r->median);
+	else
+		add_text(row, head, "");
+	if (there && r->rounds > 1)
+		snprintf(text, sizeof(text), "%.*f–%.*f", decimals, r->least, decimals, r->most);
+	add_text(row, "rounds", text);
 }
 
 static void add_ns(struct row *r, const char *head, bool there, double ns)
@@ -121,45 +142,51 @@ static void add_quantile(struct row *r, const char *head, struct cell *c, double
 
 static void add_latencies(struct row *row, const struct bench_results *r, struct cell *c)
 {
-	double events = c->events ? (double)c->events : 1;
 	uint64_t net = 0;
-	bool has_net = cell_net_p50(r->cells, r->n, c, &net);
+	bool has_net = cell_net_p50(r->cells, r->n, c, &net), there;
+	double ns;
 
 	add_quantile(row, "p50", c, 0.5);
 	add_quantile(row, "p90", c, 0.9);
 	add_quantile(row, "p99", c, 0.99);
 	add_quantile(row, "max", c, 1);
-	if (cell_has_net(c))
+	if (cell_has_net(c) && has_net && !net)
+		add_text(row, "net", "noise");
+	else if (cell_has_net(c))
 		add_ns(row, "net", has_net, (double)net);
 	if (c->workload == BENCH_EVENT)
 		add_ns(row, "sender", c->signal.n, (double)series_quantile(&c->signal, 0.5));
-	if (c->workload == BENCH_MIX)
-		add_ns(row, "in vain", c->events, (double)c->vain_ns / events);
-	if (c->workload != BENCH_START)
-		add_ns(row, "CPU/event", c->has_cpu && c->events, (double)c->cpu_ns / events);
+	if (c->workload == BENCH_MIX) {
+		there = cell_event_vain(c, &ns);
+		add_ns(row, "in vain", there, ns);
+	}
+	if (c->workload == BENCH_START || c->workload == BENCH_COMPUTE)
+		return;
+	there = cell_event_cpu(c, &ns);
+	add_ns(row, "CPU/event", there, ns);
 }
 
 /* Of a cell that is not empty. */
 static struct row make_row(const struct bench_results *r, struct cell *c)
 {
-	double ratio = cell_ratio(r->cells, r->n, c);
+	bool higher = higher_is_better(c->workload), there;
 	struct row row = {.n = 0};
+	struct ratio ratio;
 
 	switch (c->workload) {
 	case BENCH_IDLE:
-		add_number(&row, "processor %", 3, cell_cpu_percent(c));
+		add_figure(&row, "processor %", 3, c, cell_cpu_percent);
 		break;
 	case BENCH_MEMORY:
 		add_number(&row, "KiB", 0, (double)series_quantile(&c->latency, 0.5) / 1024);
 		add_number(&row, "max", 0, (double)series_quantile(&c->latency, 1) / 1024);
 		break;
 	case BENCH_NEIGHBOUR:
-		add_number(&row, "hog %", 1, 100 * cell_progress(c));
-		add_number(&row, "hog CPU %", 1, cell_hog_percent(c));
-		add_number(&row, "vCPUs %", 1, cell_cpu_percent(c));
-		add_number(&row, "polled %", 2, cell_polled_percent(c));
-		add_number(&row, "events/s", 0,
-			   c->wall_ns ? (double)c->events * 1e9 / (double)c->wall_ns : 0);
+		add_figure(&row, "hog %", 1, c, cell_progress);
+		add_figure(&row, "hog CPU %", 1, c, cell_hog_percent);
+		add_figure(&row, "vCPUs %", 1, c, cell_cpu_percent);
+		add_figure(&row, "polled %", 2, c, cell_polled_percent);
+		add_figure(&row, "events/s", 0, c, cell_event_rate);
 		add_quantile(&row, "p50", c, 0.5);
 		add_quantile(&row, "p99", c, 0.99);
 		break;
@@ -175,9 +202,13 @@ static struct row make_row(const struct bench_results *r, struct cell *c)
 		add_latencies(&row, r, c);
 		break;
 	}
-	add_ratio(&row, "ratio", c->workload == BENCH_NEIGHBOUR ? 3 : 2, ratio);
-	if (c->workload == BENCH_NEIGHBOUR)
-		add_ratio(&row, "CPU ratio", 3, cell_hog_ratio(r->cells, r->n, c));
+	add_figure(&row, "± %", 0, c, cell_spread);
+	there = cell_ratio(r->cells, r->n, c, &ratio);
+	add_ratio(&row, "ratio", there, &ratio, higher);
+	if (c->workload != BENCH_NEIGHBOUR)
+		return row;
+	there = cell_hog_ratio(r->cells, r->n, c, &ratio);
+	add_ratio(&row, "CPU ratio", there, &ratio, higher);
 	return row;
 }
 
@@ -185,14 +216,14 @@ static void table_row(FILE *out, const struct bench_results *r, struct cell *c)
 {
 	struct row row = make_row(r, c);
 
-	fprintf(out, "<tr><th scope=\"row\" class=\"m%u\"><i></i>",
-		mode_index(r->cfg, c->mode) % SVG_COLOURS);
+	fprintf(out, "<tr><th scope=\"row\" class=\"m%u\"><i></i>", mode_colour(r->cfg, c->mode));
 	html_text(out, c->mode->name);
 	fputs("</th>", out);
 	for (unsigned int i = 0; i < row.n && !cell_empty(c); i++)
 		fprintf(out, "<td>%s</td>", row.text[i]);
 	if (cell_empty(c))
-		fprintf(out, "<td colspan=\"%u\" class=\"failed\">failed</td>", row.n);
+		fprintf(out, "<td colspan=\"%u\" class=\"failed\">%s</td>", row.n,
+			c->failed ? "failed" : "not measured");
 	fputs("</tr>\n", out);
 }
 
@@ -224,7 +255,7 @@ static void latency_figures(FILE *out, const struct bench_results *r, struct cel
 		figure_end(out, "Latency at each percentile; lower is better");
 	else
 		figure_end(out, "Too few samples for a curve");
-	if (!cells[0].has_cpu)
+	if (cells[0].workload == BENCH_START || cells[0].workload == BENCH_COMPUTE)
 		return;
 	fputs("<figure>", out);
 	if (svg_tradeoff(out, r->cfg, cells, n))
@@ -238,20 +269,25 @@ static void latency_figures(FILE *out, const struct bench_results *r, struct cel
 static void bar_of(struct svg_bar *bar, const struct bench_results *r, struct cell *c)
 {
 	double p50 = (double)series_quantile(&c->latency, 0.5);
+	struct ratio ratio;
 
 	bar->mode = c->mode;
+	bar->value = 0;
+	bar->text[0] = '\0';
 	if (c->workload == BENCH_IDLE) {
-		bar->value = cell_cpu_percent(c);
-		snprintf(bar->text, sizeof(bar->text), "%.*f %%", bar->value < 10 ? 2 : 1,
-			 bar->value);
+		if (cell_cpu_percent(c, &bar->value))
+			snprintf(bar->text, sizeof(bar->text), "%.*f %%", bar->value < 10 ? 2 : 1,
+				 bar->value);
 	} else if (c->workload == BENCH_MEMORY) {
 		bar->value = p50;
 		snprintf(bar->text, sizeof(bar->text), "%.0f KiB", p50 / 1024);
 	} else if (c->workload == BENCH_NEIGHBOUR) {
-		bar->value = cell_hog_ratio(r->cells, r->n, c);
-		if (bar->value <= 0)
-			bar->value = cell_progress(c);
-		snprintf(bar->text, sizeof(bar->text), "%.1f %%", 100 * bar->value);
+		if (cell_hog_ratio(r->cells, r->n, c, &ratio))
+			bar->value = 100 * ratio.median;
+		else if (!cell_progress(c, &bar->value))
+			return;
+		snprintf(bar->text, sizeof(bar->text), "%.1f %%", bar->value);
+		bar->value /= 100;
 	} else {
 		bar->value = p50;
 		html_ns(bar->text, sizeof(bar->text), p50);
@@ -261,8 +297,10 @@ static void bar_of(struct svg_bar *bar, const struct bench_results *r, struct ce
 /* Whether ratios of this condition exist: its baseline has been measured. */
 static bool has_baseline(const struct bench_results *r, struct cell *cells, size_t n)
 {
+	struct ratio ratio;
+
 	for (size_t i = 0; i < n; i++)
-		if (cell_ratio(r->cells, r->n, &cells[i]) > 0)
+		if (cell_ratio(r->cells, r->n, &cells[i], &ratio))
 			return true;
 	return false;
 }
@@ -352,7 +390,7 @@ static void workload(FILE *out, const struct bench_results *r, enum bench_worklo
 	for (size_t i = 0, last; i < r->n; i = last) {
 		for (last = i; last < r->n && cell_same_condition(&r->cells[i], &r->cells[last]);)
 			last++;
-		if (r->cells[i].workload == w)
+		if (r->cells[i].workload == w && cells_begun(&r->cells[i], last - i))
 			condition(out, r, &r->cells[i], last - i);
 	}
 	fputs("</section>\n", out);
@@ -361,7 +399,7 @@ static void workload(FILE *out, const struct bench_results *r, enum bench_worklo
 static bool measured(const struct bench_results *r, enum bench_workload w)
 {
 	for (size_t i = 0; i < r->n; i++)
-		if (r->cells[i].workload == w)
+		if (r->cells[i].workload == w && cells_begun(&r->cells[i], 1))
 			return true;
 	return false;
 }
@@ -393,8 +431,8 @@ static void host(FILE *out, const struct bench_results *r, const struct catnap_c
 		if (strcmp(checks[i].name, "kind of KVM") == 0 ||
 		    strcmp(checks[i].name, "KVM's halt polling") == 0)
 			fact(out, checks[i].name, checks[i].found);
-	snprintf(text, sizeof(text), "%s", html_ns(ns, sizeof(ns), (double)r->kvm_run_ns));
-	fact(out, "Price of entering KVM", text);
+	if (r->kvm_run_ns)
+		fact(out, "Price of entering KVM", html_ns(ns, sizeof(ns), (double)r->kvm_run_ns));
 	snprintf(text, sizeof(text), "%.3f MHz", r->tsc_khz / 1e3);
 	fact(out, "TSC", text);
 	if (r->load >= 0) {
@@ -420,12 +458,13 @@ static void caveats(FILE *out, const struct bench_results *r, const struct catna
 	      "them. It still did: <b>max</b> is a single event, and p99 of few samples is a few "
 	      "events.</li>\n",
 	      out);
-	fprintf(out,
-		"<li>Entering KVM from user space costs %s here (a median). User modes pay it at "
-		"every wake-up, kernel modes do not. On bare metal it is a fraction of 1 "
-		"µs.</li>\n",
-		html_ns(ns, sizeof(ns), (double)r->kvm_run_ns));
-	if (r->load > 0.3)
+	if (r->kvm_run_ns)
+		fprintf(out,
+			"<li>Entering KVM from user space costs %s here (a median). User modes pay "
+			"it at every wake-up, kernel modes do not. On bare metal it is a fraction "
+			"of 1 µs.</li>\n",
+			html_ns(ns, sizeof(ns), (double)r->kvm_run_ns));
+	if (host_was_busy(r))
 		fprintf(out,
 			"<li><b>The host was busy</b>: %.2f tasks wanted to run before it began. "
 			"Measure again on an idle one.</li>\n",
@@ -449,7 +488,9 @@ static void caveats(FILE *out, const struct bench_results *r, const struct catna
 	}
 	fprintf(out,
 		"<li><b>ratio</b> is to %s: the median, over the rounds, of the ratio of the two "
-		"medians in the same round",
+		"medians in the same round, and beside it the least and the greatest of these; "
+		"↓ where a lower one is better, ↑ where a higher one is. <b>± %%</b> is how far "
+		"the rounds lie apart, of the middle one",
 		baseline_name(BENCH_EVENT));
 	if (r->cfg->workloads[BENCH_NEIGHBOUR])
 		fprintf(out, "; in neighbour, to %s, of the hog’s progress",
@@ -486,6 +527,11 @@ int report_html(FILE *out, const struct bench_results *r)
 	      "space (<code>user:</code>) beside halting in the kernel (<code>kernel:</code>)."
 	      "</p>\n",
 	      out);
+	if (r->interrupted)
+		fprintf(out,
+			"<p class=\"interrupted\"><b>Interrupted</b> by %s: this is what had been "
+			"measured until then.</p>\n",
+			bench_stop_name(r->interrupted));
 	host(out, r, checks, n);
 	fputs("<nav aria-label=\"Workloads\">\n", out);
 	for (enum bench_workload w = 0; w < BENCH_WORKLOADS; w++)

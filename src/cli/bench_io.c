@@ -238,13 +238,14 @@ static uint32_t load(const volatile uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+/* -1 with run->error; stopped is as good as done, for what there is is looked at then. */
 static int wait_word(struct bench_run *run, struct io_guest *g, const volatile uint32_t *word,
 		     uint32_t value, uint64_t patience_ns, const char *what)
 {
 	struct timespec nap = {.tv_nsec = 1000000};
 	uint64_t deadline = now_ns() + patience_ns;
 
-	while (load(word) != value) {
+	while (load(word) != value && !bench_stopped(run)) {
 		/* It may have done it and ended. */
 		if ((ended(g) && load(word) != value) || now_ns() > deadline)
 			return bench_fail(run, "the guest does not %s", what);
@@ -263,7 +264,7 @@ static void account(struct cell *c, uint64_t cpu, uint64_t wall, uint64_t events
 	c->cpu_ns += cpu;
 	c->wall_ns += wall;
 	c->events += events;
-	c->has_cpu = true;
+	c->has_cpu = cpu != 0;
 }
 
 /* -- blk -------------------------------------------------------------------------------------- */
@@ -290,18 +291,18 @@ int bench_make_disk(struct bench_run *run, const char *folder, bool direct,
 	int fd = nameless_file(folder);
 
 	if (fd < 0)
-		return bench_fail(run, "a file in %s: %s", folder, strerror(errno));
+		return bench_fail_all(run, "a file in %s: %s", folder, strerror(errno));
 	for (size_t i = 0; i < sizeof(block); i++)
 		block[i] = (uint8_t)(i * 2654435761u >> 13);
 	for (uint64_t done = 0; done < BENCH_DISK_SIZE; done += sizeof(block)) {
 		if (write(fd, block, sizeof(block)) == (ssize_t)sizeof(block))
 			continue;
-		bench_fail(run, "a file in %s: %s", folder, strerror(errno));
+		bench_fail_all(run, "a file in %s: %s", folder, strerror(errno));
 		goto fail;
 	}
 	if (direct && (fsync(fd) < 0 || fcntl(fd, F_SETFL, O_DIRECT) < 0)) {
-		bench_fail(run, "a file in %s: cannot be read past the page cache: %s", folder,
-			   strerror(errno));
+		bench_fail_all(run, "a file in %s: cannot be read past the page cache: %s", folder,
+			       strerror(errno));
 		goto fail;
 	}
 	/* Not /proc/self: the peer is another process. */
@@ -314,7 +315,7 @@ fail:
 
 static int blk_samples(struct bench_run *run, struct io_guest *g)
 {
-	uint32_t samples = run->cfg->samples, total = samples + WARMUP;
+	uint32_t total = run->cfg->samples + WARMUP;
 	struct series round = {0};
 	uint64_t cpu, wall;
 	int ret = wait_word(run, g, &g->shared->magic, PROBE_MAGIC, PATIENCE_NS, "start");
@@ -327,13 +328,13 @@ static int blk_samples(struct bench_run *run, struct io_guest *g)
 			"finish its requests");
 	if (ret < 0)
 		return ret;
-	account(run->cell, cpu_ns(g) - cpu, now_ns() - wall, total);
-	for (uint32_t i = 0; i < samples && ret == 0; i++)
-		ret = series_add(&round, bench_to_ns(run, samples_of(g)[i]));
-	if (ret < 0) {
+	cpu = cpu_ns(g) - cpu;
+	wall = now_ns() - wall;
+	if (bench_take(run, samples_of(g), &round) < 0) {
 		series_free(&round);
-		return bench_fail(run, "out of memory");
+		return -1;
 	}
+	account(run->cell, cpu, wall, round.n + WARMUP);
 	return bench_keep(run, &round);
 }
 
@@ -361,14 +362,6 @@ int bench_blk(struct bench_run *run)
 
 /* -- echo ------------------------------------------------------------------------------------- */
 
-static void pause_ns(uint64_t ns)
-{
-	struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u),
-			      .tv_nsec = (long)(ns % 1000000000u)};
-
-	nanosleep(&ts, NULL);
-}
-
 static int echo_samples(struct bench_run *run, struct io_guest *g, int sock)
 {
 	uint32_t samples = run->cfg->samples, total = samples + WARMUP;
@@ -383,7 +376,7 @@ static int echo_samples(struct bench_run *run, struct io_guest *g, int sock)
 		if (bench_frame_send(sock, &frame) == 0 &&
 		    bench_frame_receive(sock, tries, 100) == 0)
 			break;
-		if (tries == 100 || ended(g))
+		if (tries == 100 || ended(g) || bench_stopped(run))
 			ret = bench_fail(run, "the guest sends no packet back");
 	}
 	for (uint32_t n = 0; n < total && ret == 0; n++) {
@@ -391,7 +384,9 @@ static int echo_samples(struct bench_run *run, struct io_guest *g, int sock)
 			cpu = cpu_ns(g);
 			wall = now_ns();
 		}
-		pause_ns(run->cell->gap_ns);
+		bench_sleep(run, run->cell->gap_ns);
+		if (bench_stopped(run))
+			break;
 		bench_frame_init(&frame, 1000 + n);
 		sent = now_ns();
 		ret = bench_frame_send(sock, &frame);
@@ -403,13 +398,15 @@ static int echo_samples(struct bench_run *run, struct io_guest *g, int sock)
 		else if (n >= WARMUP && series_add(&round, back - sent) < 0)
 			ret = bench_fail(run, "out of memory");
 	}
+	if (ret == 0 && !round.n)
+		ret = bench_nothing(run);
 	if (ret == 0) {
-		account(run->cell, cpu_ns(g) - cpu, now_ns() - wall, samples);
+		account(run->cell, cpu_ns(g) - cpu, now_ns() - wall, round.n);
 		g->shared->stop = 1;
 		bench_frame_send(sock, &frame);
 		ret = wait_word(run, g, &g->shared->done, 1, PATIENCE_NS, "stop");
 	}
-	for (uint32_t i = 0; i < samples / 2 && ret == 0; i++)
+	for (uint32_t i = 0; i < round.n / 2 && ret == 0; i++)
 		if (series_add(&run->cell->share, bench_to_ns(run, samples_of(g)[i])) < 0)
 			ret = bench_fail(run, "out of memory");
 	if (ret == 0)

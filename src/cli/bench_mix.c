@@ -30,37 +30,27 @@ static int wait_gap(struct bench_run *run, struct mix *m, uint64_t *halted)
 		gap = LONGEST_GAP_NS;
 	*halted = ticks();
 	until = *halted + (uint64_t)((unsigned __int128)gap * run->tsc_khz / 1000000);
-	while ((int64_t)(until - ticks()) > 0)
-		__builtin_ia32_pause();
-	return 0;
+	return spin_gap(run, until);
 }
 
 static int mix_samples(struct bench_run *run, struct mix *m, struct series *latency)
 {
 	uint32_t total = run->cfg->samples + WARMUP;
 	struct usage before = guest_usage(&m->guest), after;
-	uint64_t halted, t0, t1, t2;
+	uint64_t halted;
 
 	for (uint32_t n = 1; n <= total; n++) {
-		if (wait_gap(run, m, &halted) < 0)
+		if (wait_gap(run, m, &halted) < 0 ||
+		    guest_event(run, &m->guest, n, n > WARMUP ? latency : NULL) < 0) {
+			if (bench_stopped(run) && latency->n)
+				break;
 			return -1;
-		t0 = ticks();
-		if (guest_signal(run, &m->guest) < 0)
-			return -1;
-		t1 = ticks();
-		if (spin_until(run, &m->guest.shared->handled, n, "handle an event") < 0)
-			return -1;
-		t2 = ticks();
+		}
 		if (n == WARMUP)
 			before = guest_usage(&m->guest);
-		if (n <= WARMUP)
-			continue;
-		if (series_add(latency, bench_to_ns(run, t2 - t0)) < 0 ||
-		    series_add(&run->cell->signal, bench_to_ns(run, t1 - t0)) < 0)
-			return bench_fail(run, "out of memory");
 	}
 	after = guest_usage(&m->guest);
-	cell_account(run->cell, &before, &after, run->cfg->samples);
+	cell_account(run->cell, &before, &after, latency->n);
 	return 0;
 }
 
@@ -111,8 +101,9 @@ int bench_mix(struct bench_run *run)
 	if (run->cfg->pin == PIN_ON && bench_processors(unused, 1, &sender))
 		pin(&pinned, sender);
 	ret = mix_samples(run, &m, &round);
-	if (ret == 0 && run->seed == 0 && has_window(run->cell->mode))
-		ret = mix_windows(run, &m);
+	if (ret == 0 && run->seed == 0 && has_window(run->cell->mode) && mix_windows(run, &m) < 0 &&
+	    !bench_stopped(run))
+		ret = -1;
 	unpin(&pinned);
 	if (guest_end(run, &m.guest) < 0)
 		ret = -1;

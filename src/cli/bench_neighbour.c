@@ -14,8 +14,6 @@
 #include "cli/bench.h"
 #include "cli/bench_guest.h"
 
-#define SETTLE_NS UINT64_C(200000000) /* until scheduler and policy know what is going on */
-
 /* -- the hog ---------------------------------------------------------------------------------- */
 
 struct hog {
@@ -78,11 +76,11 @@ static uint64_t per_second(uint64_t count, uint64_t ns)
 
 static int hog_alone(struct bench_run *run, struct hog *h)
 {
-	struct timespec nap = {.tv_sec = (time_t)(run->cfg->duration_ns / 2 / 1000000000u),
-			       .tv_nsec = (long)(run->cfg->duration_ns / 2 % 1000000000u)};
 	uint64_t from = now_ns(), count = hog_count(h);
 
-	nanosleep(&nap, NULL);
+	bench_sleep(run, run->cfg->duration_ns / 2);
+	if (bench_stopped(run))
+		return 0;
 	return series_add(&run->cell->alone, per_second(hog_count(h) - count, now_ns() - from));
 }
 
@@ -110,11 +108,12 @@ static void add_usage(struct usage *sum, const struct usage *u)
 	sum->futex_wakes += u->futex_wakes;
 	sum->polled_ns += u->polled_ns;
 	sum->vain_ns += u->vain_ns;
+	sum->has_polled &= u->has_polled;
 }
 
 static struct usage usage_of_all(const struct neighbours *all)
 {
-	struct usage sum = {.wall_ns = now_ns()};
+	struct usage sum = {.wall_ns = now_ns(), .has_polled = true};
 
 	for (uint32_t i = 0; i < all->vcpus; i++) {
 		struct usage u = guest_usage(&all->vcpu[i].guest);
@@ -161,7 +160,7 @@ static int serve_all(struct bench_run *run, struct neighbours *all, uint64_t ns,
 	/* What was due while nobody served is not made up for. */
 	for (uint32_t i = 0; i < all->vcpus; i++)
 		all->vcpu[i].due = start + gap_ticks(run, &all->random);
-	while ((int64_t)(end - ticks()) > 0) {
+	while ((int64_t)(end - ticks()) > 0 && !bench_stopped(run)) {
 		for (uint32_t i = 0; i < all->vcpus; i++)
 			if (serve(run, all, &all->vcpu[i], latency) < 0)
 				return -1;
@@ -200,10 +199,12 @@ static int beside(struct bench_run *run, struct neighbours *all, struct hog *h,
 	cpu = hog_cpu(h) - cpu;
 	after = usage_of_all(all);
 	wall = after.wall_ns - before.wall_ns;
+	if (bench_stopped(run) && wall < WORTH_KEEPING_NS)
+		return bench_nothing(run);
 	cell_account(run->cell, &before, &after, all->events);
 	run->cell->missed += all->missed;
 	if (series_add(&run->cell->progress, per_second(count, wall)) < 0 ||
-	    series_add(&run->cell->hog_cpu, per_second(cpu, wall)) < 0)
+	    (cpu && series_add(&run->cell->hog_cpu, per_second(cpu, wall)) < 0))
 		return bench_fail(run, "out of memory");
 	return 0;
 }
@@ -218,7 +219,8 @@ int bench_neighbour(struct bench_run *run)
 	int ret;
 
 	if (!bench_processors(&processor, 1, &sender))
-		return bench_fail(run, "there is one processor only, and the sender needs its own");
+		return bench_fail_all(run,
+				      "there is one processor only, and the sender needs its own");
 	ret = start_all(run, &all, processor);
 	if (ret == 0)
 		ret = hog_start(run, &hog, processor);

@@ -73,13 +73,13 @@ int bench_net_open(struct bench_run *run, struct bench_net *net)
 
 	/* Each time: the one before goes when nobody is in it, and with it what was left. */
 	if (unshare(CLONE_NEWNET) < 0)
-		return bench_fail(run, "a network namespace: %s", strerror(errno));
+		return bench_fail_all(run, "a network namespace: %s", strerror(errno));
 	silence();
 	ret = tap(1);
 	if (ret == 0)
 		ret = bring_up(net);
 	if (ret < 0)
-		return bench_fail(run, "the TAP device " BENCH_TAP ": %s", strerror(-ret));
+		return bench_fail_all(run, "the TAP device " BENCH_TAP ": %s", strerror(-ret));
 	return 0;
 }
 
@@ -98,7 +98,7 @@ int bench_net_socket(struct bench_run *run, const struct bench_net *net)
 
 	if (sock < 0 || bind(sock, (struct sockaddr *)&at, sizeof(at)) < 0 ||
 	    setsockopt(sock, SOL_PACKET, IGNORE_OUTGOING, &one, sizeof(one)) < 0) {
-		bench_fail(run, "a packet socket: %s", strerror(errno));
+		bench_fail_all(run, "a packet socket: %s", strerror(errno));
 		if (sock >= 0)
 			close(sock);
 		return -1;

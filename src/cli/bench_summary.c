@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What follows from the samples, and what things are called: the same in every report. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/bench.h"
@@ -51,7 +52,6 @@ const char *condition_name(char *buf, size_t size, const struct cell *c)
 	switch (c->workload) {
 	case BENCH_EVENT:
 	case BENCH_TIMER:
-	case BENCH_IPI:
 	case BENCH_ECHO:
 		snprintf(buf, size, "%s gap of %llu us", c->random ? "random" : "constant", us);
 		break;
@@ -78,6 +78,7 @@ const char *condition_name(char *buf, size_t size, const struct cell *c)
 				 : "4 KiB reads of a file on disk, from the doorbell",
 			 c->vcpus, c->vcpus == 1 ? "" : "s");
 		break;
+	case BENCH_IPI:
 	case BENCH_START:
 	case BENCH_MEMORY:
 	case BENCH_WORKLOADS:
@@ -86,7 +87,20 @@ const char *condition_name(char *buf, size_t size, const struct cell *c)
 	return buf;
 }
 
-static const struct series *per_round(const struct cell *c)
+bool cells_begun(const struct cell *cells, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (cells[i].failed || !cell_empty(&cells[i]))
+			return true;
+	return false;
+}
+
+bool higher_is_better(enum bench_workload w)
+{
+	return w == BENCH_NEIGHBOUR;
+}
+
+const struct series *cell_rounds(const struct cell *c)
 {
 	return c->workload == BENCH_NEIGHBOUR ? &c->progress : &c->round_p50;
 }
@@ -105,56 +119,83 @@ static const struct cell *baseline(const struct cell *cells, size_t n, const str
 	return NULL;
 }
 
-/* The median of the ratios of what belongs to the same round; 0: there is none. */
-static double median_ratio(const struct series *own, const struct series *other)
-{
-	double r[1024], t;
-	size_t rounds = own->n;
+#define MAX_ROUNDS 1024
 
-	if (rounds == 0 || rounds > 1024 || other->n != rounds)
-		return 0;
-	for (size_t i = 0; i < rounds; i++) {
-		if (!other->v[i])
-			return 0;
-		r[i] = (double)own->v[i] / (double)other->v[i];
-	}
-	for (size_t i = 1; i < rounds; i++)
-		for (size_t k = i; k > 0 && r[k] < r[k - 1]; k--) {
-			t = r[k];
-			r[k] = r[k - 1];
-			r[k - 1] = t;
-		}
-	return rounds % 2 ? r[rounds / 2] : (r[rounds / 2 - 1] + r[rounds / 2]) / 2;
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
 }
 
-static double ratio_of(const struct series *(*what)(const struct cell *c), const struct cell *cells,
-		       size_t n, const struct cell *c)
+/* Of the rounds that both have: one that was ended has made fewer of the last mode. */
+static bool ratio_of_rounds(const struct series *own, const struct series *other, struct ratio *r)
+{
+	size_t rounds = own->n < other->n ? own->n : other->n;
+	double all[MAX_ROUNDS];
+
+	if (rounds == 0 || rounds > MAX_ROUNDS)
+		return false;
+	for (size_t i = 0; i < rounds; i++) {
+		if (!other->v[i])
+			return false;
+		all[i] = (double)own->v[i] / (double)other->v[i];
+	}
+	qsort(all, rounds, sizeof(all[0]), by_value);
+	r->rounds = rounds;
+	r->least = all[0];
+	r->most = all[rounds - 1];
+	r->median = rounds % 2 ? all[rounds / 2] : (all[rounds / 2 - 1] + all[rounds / 2]) / 2;
+	return true;
+}
+
+static bool ratio_of(const struct series *(*what)(const struct cell *c), const struct cell *cells,
+		     size_t n, const struct cell *c, struct ratio *r)
 {
 	const struct cell *base = baseline(cells, n, c);
 
-	if (!base || c->failed || base->failed)
-		return 0;
-	return median_ratio(what(c), what(base));
+	return base && !c->failed && !base->failed && ratio_of_rounds(what(c), what(base), r);
 }
 
-double cell_ratio(struct cell *cells, size_t n, const struct cell *c)
+bool cell_ratio(const struct cell *cells, size_t n, const struct cell *c, struct ratio *r)
 {
-	return ratio_of(per_round, cells, n, c);
+	return ratio_of(cell_rounds, cells, n, c, r);
 }
 
-double cell_hog_ratio(struct cell *cells, size_t n, const struct cell *c)
+bool cell_hog_ratio(const struct cell *cells, size_t n, const struct cell *c, struct ratio *r)
 {
-	return ratio_of(hog_cpu, cells, n, c);
+	return ratio_of(hog_cpu, cells, n, c, r);
 }
 
-double cell_hog_percent(const struct cell *c)
+bool cell_spread(const struct cell *c, double *percent)
 {
-	return (double)series_median(&c->hog_cpu) / 1e7;
+	const struct series *rounds = cell_rounds(c);
+	uint64_t middle = series_median(rounds), least = UINT64_MAX, most = 0;
+
+	for (size_t i = 0; i < rounds->n; i++) {
+		least = rounds->v[i] < least ? rounds->v[i] : least;
+		most = rounds->v[i] > most ? rounds->v[i] : most;
+	}
+	if (rounds->n < 2 || !middle)
+		return false;
+	*percent = 100 * (double)(most - least) / (double)middle;
+	return true;
 }
 
-double cell_progress(const struct cell *c)
+bool cell_hog_percent(const struct cell *c, double *percent)
 {
-	return median_ratio(&c->progress, &c->alone);
+	*percent = (double)series_median(&c->hog_cpu) / 1e7;
+	return c->hog_cpu.n;
+}
+
+bool cell_progress(const struct cell *c, double *percent)
+{
+	struct ratio r;
+
+	if (!ratio_of_rounds(&c->progress, &c->alone, &r))
+		return false;
+	*percent = 100 * r.median;
+	return true;
 }
 
 /* The guest's own part of a sample: its code costs the same in every mode, and much where KVM
@@ -193,19 +234,47 @@ bool cell_empty(const struct cell *c)
 	return c->failed || (c->workload == BENCH_NEIGHBOUR ? !c->progress.n : !c->latency.n);
 }
 
-static double percent_of_time(const struct cell *c, uint64_t ns)
+static bool percent_of_time(const struct cell *c, uint64_t ns, double *percent)
 {
-	return c->wall_ns ? 100.0 * (double)ns / (double)c->wall_ns : 0;
+	*percent = c->wall_ns ? 100.0 * (double)ns / (double)c->wall_ns : 0;
+	return c->wall_ns;
 }
 
-double cell_cpu_percent(const struct cell *c)
+bool cell_cpu_percent(const struct cell *c, double *percent)
 {
-	return percent_of_time(c, c->cpu_ns);
+	return percent_of_time(c, c->cpu_ns, percent) && c->has_cpu;
 }
 
-double cell_polled_percent(const struct cell *c)
+bool cell_polled_percent(const struct cell *c, double *percent)
 {
-	return percent_of_time(c, c->polled_ns);
+	return percent_of_time(c, c->polled_ns, percent) && c->has_polled;
+}
+
+static bool for_each_event(const struct cell *c, uint64_t sum, double *each)
+{
+	*each = c->events ? (double)sum / (double)c->events : 0;
+	return c->events;
+}
+
+bool cell_event_cpu(const struct cell *c, double *ns)
+{
+	return for_each_event(c, c->cpu_ns, ns) && c->has_cpu;
+}
+
+bool cell_event_vain(const struct cell *c, double *ns)
+{
+	return for_each_event(c, c->vain_ns, ns) && c->has_polled;
+}
+
+bool cell_event_rate(const struct cell *c, double *rate)
+{
+	*rate = c->wall_ns ? (double)c->events * 1e9 / (double)c->wall_ns : 0;
+	return c->wall_ns;
+}
+
+bool host_was_busy(const struct bench_results *r)
+{
+	return r->load > 0.3;
 }
 
 void host_cpu_model(char *model, size_t size)

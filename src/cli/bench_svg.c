@@ -59,9 +59,52 @@ const char *html_ns(char *buf, size_t size, double ns)
 	return buf;
 }
 
-unsigned int mode_index(const struct bench_cfg *cfg, const struct bench_mode *mode)
+/* The modes that are there without being asked for: their colours, those of any two that people
+ * compare far apart. */
+static const struct {
+	const char *name;
+	unsigned int colour;
+} known[] = {{"user:adaptive", 0},
+	     {"kernel:200us", 4},
+	     {"user:kernel", 2},
+	     {"user:off", 6},
+	     {"kernel:0", 3},
+	     {"user:always", 7},
+	     {"user:fixed", 5},
+	     {"qemu", 8},
+	     {"user:adaptive:latency", 9},
+	     {"user:adaptive:power", 10},
+	     {"user:adaptive/thread", 1},
+	     {"kernel:200us/vcpu", 11}};
+
+static int known_colour(const struct bench_mode *mode)
 {
-	return (unsigned int)(mode - cfg->modes);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(known[i].name, mode->name) == 0)
+			return (int)known[i].colour;
+	return -1;
+}
+
+unsigned int mode_colour(const struct bench_cfg *cfg, const struct bench_mode *mode)
+{
+	bool taken[SVG_COLOURS] = {false};
+	unsigned int next = 0;
+
+	_Static_assert(SVG_COLOURS >= BENCH_MODES, "each mode has a colour of its own");
+	if (known_colour(mode) >= 0)
+		return (unsigned int)known_colour(mode);
+	for (unsigned int i = 0; i < cfg->n_modes; i++)
+		if (known_colour(&cfg->modes[i]) >= 0)
+			taken[known_colour(&cfg->modes[i])] = true;
+	/* The others have what is left, in their order. */
+	for (const struct bench_mode *m = cfg->modes; m <= mode; m++) {
+		if (known_colour(m) >= 0)
+			continue;
+		while (next < SVG_COLOURS - 1 && taken[next])
+			next++;
+		taken[next] = true;
+	}
+	return next;
 }
 
 const char *mode_label(const struct bench_mode *mode)
@@ -77,8 +120,7 @@ static const char *kind(const struct bench_mode *mode)
 static void open_class(FILE *out, const char *element, const struct bench_cfg *cfg,
 		       const struct bench_mode *mode)
 {
-	fprintf(out, "<%s class=\"m%u %s\"", element, mode_index(cfg, mode) % SVG_COLOURS,
-		kind(mode));
+	fprintf(out, "<%s class=\"m%u %s\"", element, mode_colour(cfg, mode), kind(mode));
 }
 
 static void open_svg(FILE *out, double height, const char *title)

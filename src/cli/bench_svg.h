@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pictures of `catnap bench --html`, as SVG inside HTML. Colours come from the style sheet
- * (bench.css): whatever belongs to mode number i has the class m<i>. Lines of kernel modes are
+ * (bench.css): whatever belongs to a mode has the class m<i>, of its
+ * colour. Lines of kernel modes are
  * dashed and those of the peer dotted, so that colour is never all that tells them apart.
  */
 #ifndef CLI_BENCH_SVG_H
@@ -9,15 +10,15 @@
 
 #include "cli/bench.h"
 
-/* So many colours; further modes begin again. */
-#define SVG_COLOURS 10
+/* So many colours, those of bench.css. */
+#define SVG_COLOURS 16
 
 /* Text with what HTML has a meaning for escaped. */
 void html_text(FILE *out, const char *s);
 /* "7.2 us" (with the Greek letter), "1.30 ms"; three digits at most. Returns @buf. */
 const char *html_ns(char *buf, size_t size, double ns);
-/* Its number among the modes of @cfg, which is that of its colour. */
-unsigned int mode_index(const struct bench_cfg *cfg, const struct bench_mode *mode);
+/* The number of its colour, which no other mode of @cfg has. */
+unsigned int mode_colour(const struct bench_cfg *cfg, const struct bench_mode *mode);
 /* How modes are called in pictures, where room is scarce: without "user:" if what follows is
  * unmistakable. */
 const char *mode_label(const struct bench_mode *mode);

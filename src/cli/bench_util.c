@@ -80,6 +80,27 @@ int bench_fail(struct bench_run *run, const char *fmt, ...)
 	return -1;
 }
 
+int bench_fail_all(struct bench_run *run, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(run->error, sizeof(run->error), fmt, ap);
+	va_end(ap);
+	run->for_all = true;
+	return -1;
+}
+
+int bench_nothing(struct bench_run *run)
+{
+	return bench_fail(run, "stopped before anything was measured");
+}
+
+void bench_sleep(const struct bench_run *run, uint64_t ns)
+{
+	bench_stop_sleep(run->stop, ns);
+}
+
 bool cell_same_condition(const struct cell *a, const struct cell *b)
 {
 	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random &&

@@ -62,6 +62,7 @@ int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, int32_t 
 	else if (run->cfg->pin == PIN_ON && bench_processors(affinity, vcpus, &sender))
 		cfg.vcpu_affinity = affinity;
 	g->vcpus = vcpus;
+	g->counted = cfg.irqchip == CATNAP_IRQCHIP_USER;
 	if (catnap_vm_create(&cfg, &g->vm) < 0)
 		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
 	catnap_vm_guest_memory(g->vm, PROBE_SHARED_GPA, sizeof(*g->shared), &shared);
@@ -97,7 +98,7 @@ int guest_end(struct bench_run *run, struct guest *g)
 
 struct usage guest_usage(const struct guest *g)
 {
-	struct usage u = {.wall_ns = now_ns()};
+	struct usage u = {.wall_ns = now_ns(), .has_polled = true};
 
 	for (uint32_t i = 0; i < g->vcpus; i++) {
 		struct catnap_vcpu_stats s = {.size = sizeof(s)};
@@ -106,6 +107,7 @@ struct usage guest_usage(const struct guest *g)
 		u.cpu_ns += s.cpu_ns;
 		u.polled_ns += s.halt.halt_poll_success_ns + s.halt.halt_poll_fail_ns;
 		u.vain_ns += s.halt.halt_poll_fail_ns;
+		u.has_polled &= g->counted || s.halt.halt_exits;
 		u.kicks += s.halt.kicks_sent;
 		u.futex_wakes += s.halt.futex_wakes;
 	}
@@ -122,7 +124,9 @@ void cell_account(struct cell *c, const struct usage *before, const struct usage
 	c->kicks += after->kicks - before->kicks;
 	c->futex_wakes += after->futex_wakes - before->futex_wakes;
 	c->events += events;
-	c->has_cpu = true;
+	c->has_cpu = after->cpu_ns != 0;
+	c->has_polled = after->has_polled;
+	c->has_kicks = c->mode->irqchip == CATNAP_IRQCHIP_USER;
 }
 
 int spin_until(struct bench_run *run, const uint32_t *word, uint32_t value, const char *what)
@@ -132,6 +136,8 @@ int spin_until(struct bench_run *run, const uint32_t *word, uint32_t value, cons
 	while ((int32_t)(load(word) - value) < 0) {
 		if (ticks() - start > patience)
 			return bench_fail(run, "the guest does not %s", what);
+		if (bench_stopped(run))
+			return bench_nothing(run);
 		__builtin_ia32_pause();
 	}
 	return 0;
@@ -152,6 +158,16 @@ uint64_t gap_ticks(const struct bench_run *run, uint64_t *state)
 	if (run->cell->random)
 		gap = gap / 2 + next_random(state) % (gap + 1);
 	return (uint64_t)((unsigned __int128)gap * run->tsc_khz / 1000000);
+}
+
+int spin_gap(struct bench_run *run, uint64_t until)
+{
+	while ((int64_t)(until - ticks()) > 0) {
+		if (bench_stopped(run))
+			return bench_nothing(run);
+		__builtin_ia32_pause();
+	}
+	return 0;
 }
 
 int guest_signal(struct bench_run *run, struct guest *g)
@@ -177,6 +193,23 @@ void unpin(const struct pinned *p)
 		sched_setaffinity(0, sizeof(p->saved), &p->saved);
 }
 
+/* Signals event number @n and waits for its handler; with @latency both times are kept. */
+int guest_event(struct bench_run *run, struct guest *g, uint32_t n, struct series *latency)
+{
+	uint64_t t0 = ticks(), t1, t2;
+
+	if (guest_signal(run, g) < 0)
+		return -1;
+	t1 = ticks();
+	if (spin_until(run, &g->shared->handled, n, "handle an event") < 0)
+		return -1;
+	t2 = ticks();
+	if (latency && (series_add(latency, bench_to_ns(run, t2 - t0)) < 0 ||
+			series_add(&run->cell->signal, bench_to_ns(run, t1 - t0)) < 0))
+		return bench_fail(run, "out of memory");
+	return 0;
+}
+
 static int event_samples(struct bench_run *run, struct guest *g, struct series *latency)
 {
 	uint64_t random = (UINT64_C(0x9e3779b97f4a7c15) ^ run->seed) | 1;
@@ -184,37 +217,27 @@ static int event_samples(struct bench_run *run, struct guest *g, struct series *
 	struct usage before = guest_usage(g), after;
 
 	for (uint32_t n = 1; n <= total; n++) {
-		uint64_t until, t0, t1, t2;
-
-		if (spin_until(run, &g->shared->halting, n, "halt") < 0)
+		if (spin_until(run, &g->shared->halting, n, "halt") < 0 ||
+		    spin_gap(run, ticks() + gap_ticks(run, &random)) < 0 ||
+		    guest_event(run, g, n, n > WARMUP ? latency : NULL) < 0) {
+			if (bench_stopped(run) && latency->n)
+				break;
 			return -1;
-		until = ticks() + gap_ticks(run, &random);
-		while ((int64_t)(until - ticks()) > 0)
-			__builtin_ia32_pause();
-		t0 = ticks();
-		if (guest_signal(run, g) < 0)
-			return -1;
-		t1 = ticks();
-		if (spin_until(run, &g->shared->handled, n, "handle an event") < 0)
-			return -1;
-		t2 = ticks();
+		}
 		if (n == WARMUP)
 			before = guest_usage(g);
-		if (n <= WARMUP)
-			continue;
-		if (series_add(latency, bench_to_ns(run, t2 - t0)) < 0 ||
-		    series_add(&run->cell->signal, bench_to_ns(run, t1 - t0)) < 0)
-			return bench_fail(run, "out of memory");
 	}
 	after = guest_usage(g);
-	cell_account(run->cell, &before, &after, run->cfg->samples);
+	cell_account(run->cell, &before, &after, latency->n);
 	return 0;
 }
 
 int bench_keep(struct bench_run *run, struct series *round)
 {
-	int ret = series_add(&run->cell->round_p50, series_quantile(round, 0.5));
+	int ret = 0;
 
+	if (!bench_stopped(run))
+		ret = series_add(&run->cell->round_p50, series_quantile(round, 0.5));
 	for (size_t i = 0; i < round->n && ret == 0; i++)
 		ret = series_add(&run->cell->latency, round->v[i]);
 	series_free(round);
@@ -243,6 +266,20 @@ int bench_event(struct bench_run *run)
 	return -1;
 }
 
+int bench_take(struct bench_run *run, const uint64_t *array, struct series *round)
+{
+	for (uint32_t i = 0; i < run->cfg->samples; i++) {
+		uint64_t sample = __atomic_load_n(&array[i], __ATOMIC_RELAXED);
+
+		/* What the guest has not come to is 0 still; it takes some ticks at least. */
+		if (!sample && bench_stopped(run))
+			break;
+		if (series_add(round, bench_to_ns(run, sample)) < 0)
+			return bench_fail(run, "out of memory");
+	}
+	return round->n ? 0 : bench_nothing(run);
+}
+
 int bench_guest_samples(struct bench_run *run)
 {
 	bool ipi = run->cell->workload == BENCH_IPI;
@@ -253,7 +290,7 @@ int bench_guest_samples(struct bench_run *run)
 	uint64_t deadline;
 	char cmdline[256];
 	struct guest g;
-	uint64_t *array = NULL;
+	uint64_t *array;
 	void *at;
 	int ret = 0;
 
@@ -273,20 +310,18 @@ int bench_guest_samples(struct bench_run *run)
 	/* This thread sleeps: both processors are the guest's. */
 	deadline = now_ns() + PATIENCE_NS +
 		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
-	while (!load(&g.shared->done) && now_ns() < deadline && catnap_vm_wait(g.vm, 0, NULL) != 0)
+	while (!load(&g.shared->done) && now_ns() < deadline && !bench_stopped(run) &&
+	       catnap_vm_wait(g.vm, 0, NULL) != 0)
 		nanosleep(&nap, NULL);
 	after = guest_usage(&g);
-	if (!load(&g.shared->done))
+	if (!load(&g.shared->done) && !bench_stopped(run))
 		ret = bench_fail(run, "the guest did not finish");
 	else if (catnap_vm_guest_memory(g.vm, PROBE_SAMPLES_GPA, samples * sizeof(*array), &at) < 0)
 		ret = bench_fail(run, "too many samples");
 	else
-		array = at;
-	for (uint32_t i = 0; array && i < samples && ret == 0; i++)
-		if (series_add(&round, bench_to_ns(run, array[i])) < 0)
-			ret = bench_fail(run, "out of memory");
+		ret = bench_take(run, at, &round);
 	if (ret == 0)
-		cell_account(run->cell, &before, &after, samples + WARMUP);
+		cell_account(run->cell, &before, &after, round.n + WARMUP);
 	if (guest_end(run, &g) < 0)
 		ret = -1;
 	if (ret == 0)
@@ -297,9 +332,6 @@ int bench_guest_samples(struct bench_run *run)
 
 int bench_idle(struct bench_run *run)
 {
-	struct timespec ts = {.tv_sec = (time_t)(run->cfg->duration_ns / 1000000000u),
-			      .tv_nsec = (long)(run->cfg->duration_ns % 1000000000u)};
-	struct timespec settle = {.tv_nsec = 200000000};
 	struct usage before, after;
 	struct guest g;
 	char cmdline[128];
@@ -310,15 +342,20 @@ int bench_idle(struct bench_run *run)
 		 (unsigned long long)run->cell->gap_ns, run->tsc_khz);
 	if (guest_start(run, &g, 1, -1, cmdline) < 0)
 		return -1;
-	nanosleep(&settle, NULL);
+	bench_sleep(run, SETTLE_NS);
 	first = load(&g.shared->ticks);
 	before = guest_usage(&g);
-	nanosleep(&ts, NULL);
+	bench_sleep(run, run->cfg->duration_ns);
 	after = guest_usage(&g);
+	if (bench_stopped(run) && after.wall_ns - before.wall_ns < WORTH_KEEPING_NS) {
+		guest_end(run, &g);
+		return bench_nothing(run);
+	}
 	cell_account(run->cell, &before, &after, load(&g.shared->ticks) - first);
-	series_add(&run->cell->round_p50, after.cpu_ns - before.cpu_ns);
+	if (!bench_stopped(run))
+		series_add(&run->cell->round_p50, after.cpu_ns - before.cpu_ns);
 	series_add(&run->cell->latency, after.cpu_ns - before.cpu_ns);
-	if (run->cell->gap_ns && load(&g.shared->ticks) == first) {
+	if (run->cell->gap_ns && load(&g.shared->ticks) == first && !bench_stopped(run)) {
 		guest_end(run, &g);
 		return bench_fail(run, "the guest does not tick");
 	}

@@ -97,6 +97,65 @@ class Bench(unittest.TestCase):
         for d, names in before.items():
             self.assertFalse([n for n in set(os.listdir(d)) - names if n.startswith("catnap-bench")])
 
+    def interrupted(self, number, *args, wait=1):
+        """Until it had something to show: its output, and its JSON and HTML."""
+        with tempfile.TemporaryDirectory() as d:
+            files = [os.path.join(d, n) for n in ("r.json", "r.html")]
+            while True:
+                with subprocess.Popen([CATNAP, "bench", *args, "--json", files[0], "--html", files[1]],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                      stderr=subprocess.PIPE) as p:
+                    try:
+                        time.sleep(wait)
+                        p.send_signal(number)
+                        out, err = p.communicate(timeout=30)
+                    finally:
+                        p.kill()
+                self.assertEqual(p.returncode, 128 + number, err)
+                with open(files[0], encoding="utf-8") as f:
+                    results = json.load(f)
+                if results["runs"] or wait > 30:
+                    with open(files[1], encoding="utf-8") as f:
+                        return out, err, results, f.read()
+                wait *= 2
+
+    def test_interrupted(self):
+        """What there is is printed and written, and says that it is not all."""
+        for number, name, args in (
+                (signal.SIGINT, "SIGINT", ("event", "--samples", "100000", "--gap", "1ms")),
+                (signal.SIGTERM, "SIGTERM", ("timer", "--samples", "100000", "--gap", "1ms")),
+                (signal.SIGINT, "SIGINT", ("ipi", "--rounds", "1000")),
+                (signal.SIGHUP, "SIGHUP", ("idle", "--duration", "1000s")),
+                (signal.SIGINT, "SIGINT", ("blk", "--samples", "100000")),
+                (signal.SIGTERM, "SIGTERM", ("mix", "--samples", "100000")),
+                (signal.SIGINT, "SIGINT", ("start", "memory", "--rounds", "1000")),
+                (signal.SIGTERM, "SIGTERM", ("compute", "--samples", "30000", "--gap", "1ms"))):
+            with self.subTest(args=args):
+                out, err, results, page = self.interrupted(number, *args)
+                self.assertEqual(err, f"catnap bench: ended by {name}: what has been measured follows\n")
+                self.assertIn(f"\nInterrupted ({name}): this is what had been measured until then.\n", out)
+                self.assertIs(results["interrupted"], True)
+                self.assertTrue(results["runs"])
+                for run in results["runs"]:
+                    self.assertFalse(run["failed"])
+                    self.assertGreater(run["samples"], 0)
+                self.assertIn("<b>Interrupted</b> by " + name, page)
+                self.assertEqual(Page(page).wrong, [])
+
+    def test_interrupted_before_anything(self):
+        out, _, results, page = self.interrupted(signal.SIGINT, "event", "--gap", "1s", wait=40)
+        if not results["runs"]:
+            self.assertIn("Interrupted (SIGINT): nothing had been measured until then.", out)
+            self.assertEqual(Page(page).wrong, [])
+
+    def test_ignored_signals_stay_so(self):
+        """As under nohup, and as those of background jobs of a script are."""
+        p = subprocess.run(["sh", "-c", "trap '' INT HUP; \"$@\" & sleep 1; kill -INT $!; kill -HUP $!; wait $!",
+                            "sh", CATNAP, "bench", "idle", "--duration", "1s", "--rounds", "1", "--mode",
+                            "user:off", "--json", "-"], capture_output=True, text=True, check=False, timeout=100)
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertIs(json.loads(p.stdout)["interrupted"], False)
+
     def test_killed(self):
         """Its disk is gone with it, whatever ends it."""
         for workload, folder in (("blk", "/dev/shm"), ("compute", "/var/tmp")):
@@ -108,7 +167,7 @@ class Bench(unittest.TestCase):
                     try:
                         self.wait_for_disk(p, folder)
                         p.send_signal(number)
-                        self.assertEqual(p.wait(30), -number)
+                        self.assertEqual(p.wait(30), -number if number == signal.SIGKILL else 128 + number)
                     finally:
                         p.kill()
                 left = [n for n in set(os.listdir(folder)) - before if n.startswith("catnap-bench")]
@@ -256,6 +315,25 @@ class Bench(unittest.TestCase):
         for words in ("user:adaptive", "kernel:200us", "Processor", "Before you believe it"):
             self.assertIn(words, said)
 
+    def test_html_colours(self):
+        """Each mode has one of its own."""
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "report.html")
+            for workload, modes in (("mix", ()), ("compute", ()), ("idle", (
+                    "user:adaptive", "kernel:200us", "kernel:200us/thread", "user:adaptive/vcpu", "kernel:0",
+                    "kernel:1us", "kernel:2us", "kernel:3us", "kernel:4us", "kernel:5us", "kernel:6us", "kernel:7us",
+                    "kernel:8us", "kernel:9us", "user:off"))):
+                options = [o for m in modes for o in ("--mode", m)]
+                p = bench(workload, "--samples", "5", "--rounds", "1", "--duration", "10ms", "--html", path, *options)
+                self.assertEqual((p.returncode, p.stderr), (0, ""))
+                with open(path, encoding="utf-8") as f:
+                    text = f.read()
+                rows = set(re.findall(r'<th scope="row" class="(m\d+)"><i></i>([^<]+)</th>', text))
+                self.assertEqual(len(rows), len({c for c, _ in rows}), sorted(rows))
+                self.assertGreater(len(rows), 3)
+                for colour, _ in rows:
+                    self.assertEqual(len(re.findall(rf"--{colour}: #", text)), 3, colour)
+
     def test_html_to_standard_output(self):
         p = bench("idle", "--duration", "10ms", "--rounds", "1", "--mode", "user:off", "--html", "-")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
@@ -271,6 +349,83 @@ class Bench(unittest.TestCase):
             p = bench("idle", "--duration", "10ms", "--rounds", "1", "--mode", "user:off", "--html", "/dev/full")
             self.assertEqual(p.returncode, 1)
             self.assertIn("No space left on device", p.stderr)
+
+    def test_kvm_cannot_be_opened(self):
+        """Said once, and not for each mode."""
+        # A bare /dev/kvm is not KVM's: a file, a link to nowhere, one without rights.
+        for how, says in (("mount --bind /dev/null /dev/kvm", "/dev/kvm"),
+                          ("mount -t tmpfs tmpfs /dev", "/dev/kvm is not there")):
+            p = subprocess.run(["unshare", "-m", "sh", "-c", how + ' && exec "$@"', "sh", CATNAP, "bench", "event",
+                                "start", "--samples", "5"], capture_output=True, text=True, check=False, timeout=100)
+            if p.stderr.startswith("unshare:"):
+                self.skipTest(p.stderr)
+            self.assertEqual((p.returncode, p.stdout), (1, ""))
+            self.assertIn(says, p.stderr)
+            self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_what_no_mode_can_is_said_once(self):
+        """echo without the right to make a network namespace; blk where no file can be made."""
+        for args, drop, says in (
+                (("echo", "--samples", "5"), ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"),
+                 "catnap bench: echo: a network namespace: Operation not permitted\n"),
+                (("blk", "--samples", "5", "--rounds", "1"),
+                 ("unshare", "-m", "sh", "-c", "mount --bind -o ro / /mnt && mount --bind /mnt/var/tmp /var/tmp && "
+                  "mount -o remount,ro,bind /var/tmp && exec \"$@\"", "sh"),
+                 "catnap bench: blk: a file in /var/tmp: Read-only file system\n")):
+            p = subprocess.run([*drop, CATNAP, "bench", *args], capture_output=True, text=True, check=False,
+                               timeout=100)
+            if p.stderr.startswith(("unshare:", "setpriv:", "mount:")):
+                self.skipTest(p.stderr)
+            self.assertEqual((p.returncode, p.stderr), (1, says))
+            self.assertIn("failed", p.stdout)
+
+    def test_table_fits_a_terminal(self):
+        two = ("--mode", "user:adaptive:latency", "--mode", "kernel:200us")
+        for args in (("event", "timer", "ipi", "idle", "start", "memory", "--gap", "100us", "--duration", "300ms", *two),
+                     ("blk", *two), ("compute", "--vcpus", "1", "--gap", "100us", *two),
+                     ("neighbour", "--vcpus", "1", "--duration", "300ms", *two, "--mode", "user:off"),
+                     ("mix", "--process", "constant")):
+            p = bench(*args, "--samples", "10", "--rounds", "2")
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+            self.assertEqual([line for line in p.stdout.splitlines() if len(line) > 80], [])
+        name = "user:adaptive:balanced/thread"
+        p = bench("blk", "--samples", "10", "--rounds", "2", "--mode", name, "--mode", "kernel:200us/vcpu")
+        self.assertIn(name + "\n", p.stdout)
+        self.assertEqual([line for line in p.stdout.splitlines() if len(line) > 80], [])
+
+    def test_ratio_can_be_computed(self):
+        """From each round's median, and lies between those of the rounds."""
+        p = bench("event", "neighbour", "--samples", "20", "--rounds", "3", "--gap", "100us", "--arrivals",
+                  "random", "--vcpus", "1", "--duration", "300ms", "--mode", "user:off", "--mode", "user:kernel",
+                  "--mode", "kernel:200us", "--json", "-")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        runs = json.loads(p.stdout)["runs"]
+        for workload, base, values, ratio in (("event", "kernel:200us", "round_p50_ns", "ratio_p50"),
+                                              ("neighbour", "user:off", "round_progress_per_s", "ratio_progress")):
+            of = {r["mode"]: r for r in runs if r["workload"] == workload}
+            for run in of.values():
+                if ratio not in run:
+                    continue  # the hog did not get to run at all
+                ratios = sorted(a / b for a, b in zip(run[values], of[base][values]))
+                self.assertEqual(len(ratios), 3)
+                self.assertAlmostEqual(run[ratio], ratios[1])
+                self.assertAlmostEqual(run[ratio + "_min"], ratios[0])
+                self.assertAlmostEqual(run[ratio + "_max"], ratios[2])
+
+    def test_what_was_not_measured_is_not_there(self):
+        p = bench("blk", "start", "memory", "event", "compute", "neighbour", "--samples", "5", "--rounds", "1", "--gap",
+                  "200us", "--duration", "50ms", "--vcpus", "1", "--mode", "user:off", "--mode", "kernel:0", "--json",
+                  "-")
+        for run in json.loads(p.stdout)["runs"]:
+            workload = run["workload"]
+            # Only those who count what wakes a vCPU know it.
+            self.assertEqual("kicks" in run, run["mode"] == "user:off" and workload in ("event", "neighbour"), run)
+            self.assertEqual("signal_p50_ns" in run, workload == "event")
+            self.assertEqual("cpu_ns_per_event" in run and run["cpu_ns_per_event"] > 0,
+                             workload in ("blk", "event") or (workload == "neighbour" and run["events"] > 0), run)
+            self.assertNotIn("ratio_p50", run)
+            self.assertNotIn("spread_percent", run)
 
     def test_table(self):
         p = bench("blk", "--samples", "5", "--rounds", "1", "--mode", "user:off")
