@@ -14,6 +14,7 @@
 #include "cli/cmd.h"
 #include "cli/now.h"
 #include "cli/opts.h"
+#include "cli/wrap.h"
 
 /* Halts of 128 ns to 1 s and more: one character of the picture for each octave. */
 #define HIST_FIRST 8
@@ -111,6 +112,18 @@ static void print_share(uint64_t part, double whole)
 		printf(" %7s", "-");
 }
 
+/* What the pictures are: once, above the first table. */
+static void print_legend(void)
+{
+	wrap_line(
+		stdout, 0,
+		"polled, slept: halts that ended while polling, and those that slept, by how long "
+		"they did. A character is twice as long as the one before it, from 128 ns to 1 s "
+		"and more (1us, 1ms, 1s stand above theirs); . : - = + * # %% @ stand for more and "
+		"more halts, @ for the most.");
+	putchar('\n');
+}
+
 /* Halts by length, polled and slept apart: those that ended while polling in the first picture. */
 static void print_hist(struct json_object *new, struct json_object *old, const char *name)
 {
@@ -147,8 +160,14 @@ static void print_line(const char *who, struct json_object *new, struct json_obj
 	print_share(since(new, old, "halt_poll_fail_ns"), seconds * 1e9);
 	print_share(since(new, old, "cpu_ns"), seconds * 1e9);
 	print_time(new, "window_ns");
-	print_time(new, "price_ns");
+	/* 0: none has been measured yet. */
+	if (ask_number(new, "price_ns"))
+		print_time(new, "price_ns");
+	else
+		printf(" %9s", "-");
+	printf("\n     polled");
 	print_hist(new, old, "halt_poll_success_hist");
+	printf(" slept");
 	print_hist(new, old, "halt_wait_hist");
 	printf("\n");
 }
@@ -160,11 +179,10 @@ static void print_learned(const char *who, struct json_object *o)
 
 	if (!json_object_is_type(contexts, json_type_array))
 		return;
-	printf("%-4s after          halts samples       p50       p90    window      cost  (a "
-	       "sleep:",
-	       who);
+	printf("%-4s learned, with a sleep at", who);
 	print_time(learned, "worth_ns");
-	printf("; relearned %llu times)\n", (unsigned long long)ask_number(learned, "relearned"));
+	printf(", relearned %llu times:\n", (unsigned long long)ask_number(learned, "relearned"));
+	printf("     after          halts samples       p50       p90    window      cost\n");
 	for (size_t i = 0; i < json_object_array_length(contexts); i++) {
 		struct json_object *c = json_object_array_get_idx(contexts, i);
 
@@ -189,12 +207,14 @@ static void print_table(const struct stat_cfg *cfg, struct json_object *new,
 {
 	struct json_object *vcpus = ask_member(new, "vcpus"), *before = ask_member(old, "vcpus");
 	struct json_object *io = ask_member(new, "io");
+	/* Under the digit: the character of that octave; the last one is 1 s and more. */
+	static const char axis[] = "1us       1ms      1s";
 	size_t n =
 		json_object_is_type(vcpus, json_type_array) ? json_object_array_length(vcpus) : 0;
 
-	printf("%-4s %-8s %8s %7s %7s %7s %9s %9s |%-24s| |%-24s|\n", "vcpu", "policy",
-	       seconds > 0 ? "halts/s" : "halts", "success", "in vain", "cpu", "window", "price",
-	       "polled, 128ns to 1s", "slept");
+	printf("%-4s %-8s %8s %7s %7s %7s %9s %9s\n", "vcpu", "policy",
+	       seconds > 0 ? "halts/s" : "halts", "success", "in vain", "cpu", "window", "price");
+	printf("     time:      %s            %s\n", axis, axis);
 	for (size_t i = 0; i < n; i++) {
 		char who[24];
 
@@ -245,7 +265,9 @@ static int look(const struct stat_cfg *cfg, const char *path)
 			status = ask_failed("stat", path, "no statistics came");
 		else if (cfg->json)
 			printf("%s", text);
-		else
+		else if (i == 0)
+			print_legend();
+		if (status == CMD_OK && !cfg->json)
 			print_table(cfg, new, old, i ? at - then : 0);
 		free(text);
 		json_object_put(old);

@@ -118,13 +118,23 @@ class Running(Usage):
         p = self.start("--cpus", "2", "--halt-poll", "adaptive", "--halt-poll", "vcpu=1,policy=always")
         code, out, err = self.stat("-n", "2", "-i", "10ms", "--learned", "socket")
         self.assertEqual((code, err), (0, ""))
-        tables = out.split("\n\n")
+        legend, *tables = out.split("\n\n")
+        for word in ("polled, slept:", "twice as long", "128 ns", "1us, 1ms, 1s", "@ for the most"):
+            self.assertIn(word, legend.replace("\n", " "))
+        self.assertEqual([x for x in out.splitlines() if len(x) > 80], [])
         self.assertEqual([t.split()[2] for t in tables[:2]], ["halts", "halts/s"])
         for table in tables[:2]:
             lines = table.splitlines()
-            self.assertEqual([(x.split()[0], x.split()[1]) for x in lines if "|" in x],
-                             [("vcpu", "policy"), ("0", "adaptive"), ("1", "always")])
-            self.assertEqual(len({len(x) for x in lines if "|" in x}), 1, table)
+            pictures = [i for i, x in enumerate(lines) if "|" in x]
+            self.assertEqual([tuple(lines[i - 1].split()[:2]) for i in pictures],
+                             [("0", "adaptive"), ("1", "always")])
+            # Each digit of the axis is above the octave that begins there.
+            axis = lines[1]
+            for i in pictures:
+                bars = [k for k, c in enumerate(lines[i]) if c == "|"]
+                for left, right in ((bars[0], bars[1]), (bars[2], bars[3])):
+                    self.assertEqual(right - left - 1, 24)
+                    self.assertEqual(axis[left + 1:right], "   1us       1ms      1s")
             self.assertTrue([x for x in lines if "relearned" in x], table)
         self.ended(p, 128 + 15)
 
@@ -155,7 +165,9 @@ class Running(Usage):
         watcher = subprocess.Popen([base.CATNAP, "stat", "-i", "20ms", os.path.join(self.dir, "socket")],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(self.kill, watcher)
-        self.assertIn(b"vcpu", watcher.stdout.readline())
+        self.assertTrue(watcher.stdout.readline().startswith(b"polled, slept:"))
+        while not watcher.stdout.readline().startswith(b"vcpu"):
+            pass
         self.ended(p, 128 + 15)
         _, err = watcher.communicate(timeout=20)
         self.assertEqual((watcher.returncode, err), (0, b""))
