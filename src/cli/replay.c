@@ -9,8 +9,10 @@
 
 #include "cli/cmd.h"
 #include "cli/replay.h"
+#include "cli/wrap.h"
 
-#define MAX_POLICIES 16
+#define MAX_POLICIES  16
+#define LONGEST_LABEL 14
 
 enum format { FORMAT_DEFAULT, FORMAT_CSV, FORMAT_TABLE, FORMAT_JSON };
 
@@ -105,8 +107,16 @@ static const char notes[] =
 	"  csv rows are halt_ns,window_before,poll_ns,waited,window_after. The window\n"
 	"  before is the one after the cap on entry; policy always has a window of\n"
 	"  18446744073709551615. With one policy, a summary follows on standard error.\n"
-	"  The cost is the time polled and the price for each sleep; the optimum is the\n"
-	"  sum of min(halt_ns, price).\n"
+	"    window_before     for how long this halt may be polled\n"
+	"    poll_ns           for how long it was\n"
+	"    waited            1: it slept all the same\n"
+	"    window_after      what the policy has learned from it\n"
+	"  table columns:\n"
+	"    polled, failed    time polled, and the part of it in halts that then slept\n"
+	"    sleeps            halts that slept\n"
+	"    latency, p99      what sleeping added to a wake-up, mean and percentile\n"
+	"    cost              the time polled and the price for each sleep\n"
+	"    ratio             the cost over the optimum, the sum of min(halt_ns, price)\n"
 	"\n"
 	"Kinds of --generate [defaults]:\n"
 	"  constant   gap=TIME [100us], jitter=PER CENT [0]\n"
@@ -230,9 +240,12 @@ static void print_table(const struct sim *sims, unsigned n)
 	int width = 6;
 	unsigned i;
 
+	/* A longer one has a line of its own: the table fits a terminal of 80 columns. */
 	for (i = 0; i < n; i++) {
-		if ((int)strlen(sims[i].label) > width)
-			width = (int)strlen(sims[i].label);
+		int len = (int)strlen(sims[i].label);
+
+		if (len > width && len <= LONGEST_LABEL)
+			width = len;
 	}
 	printf("%" PRIu64 " halts, %s a sleep, optimum %s\n\n", sims[0].halts,
 	       show_time((double)sims[0].price_ns, a), show_time((double)sims[0].optimum_ns, b));
@@ -241,12 +254,27 @@ static void print_table(const struct sim *sims, unsigned n)
 	for (i = 0; i < n; i++) {
 		const struct sim *s = &sims[i];
 
-		printf("%-*s %8s %8s %9" PRIu64 " %8s %8s %8s %8s\n", width, s->label,
-		       show_time((double)s->poll_ns, a), show_time((double)s->failed_poll_ns, b),
-		       s->sleeps, show_time(sim_latency_mean(s), c),
+		printf("%-*s", width, s->label);
+		if ((int)strlen(s->label) > width)
+			printf("\n%*s", width, "");
+		printf(" %8s %8s %9" PRIu64 " %8s %8s %8s %8s\n", show_time((double)s->poll_ns, a),
+		       show_time((double)s->failed_poll_ns, b), s->sleeps,
+		       show_time(sim_latency_mean(s), c),
 		       show_time((double)sim_latency_percentile(s, 99), d),
 		       show_time((double)s->cost_ns, e), show_ratio(s, f));
 	}
+	putchar('\n');
+	wrap_line(stdout, 2,
+		  "polled: time polled in all halts; failed: of that, in halts that slept "
+		  "all the same");
+	wrap_line(stdout, 2,
+		  "sleeps: halts that slept; latency, p99: what sleeping added to a "
+		  "halt's wake-up, mean and 99th percentile");
+	wrap_line(stdout, 2, "cost: the time polled, and %s for each sleep",
+		  show_time((double)sims[0].price_ns, a));
+	wrap_line(stdout, 2,
+		  "ratio: the cost over the optimum, which is the least for one who knows "
+		  "each halt in advance; 1 is the best");
 }
 
 static void print_policies_csv(const struct sim *sims, unsigned n)

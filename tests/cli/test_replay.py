@@ -7,6 +7,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -302,8 +303,14 @@ class Replay(Case):
         args = ["replay", "--halt-poll", "kernel,max=50us", "--halt-poll", "always", "-"]
         _, out, err = catnap(*args, text="halt_ns\n70000\n70000\n")
         self.assertEqual(err, "")
-        self.assertIn("\nkernel,max=50us ", out)
+        self.assertIn("\nkernel,max=50us\n", out)
         self.assertIn("\nalways ", out)
+        self.assertEqual([x for x in out.splitlines() if len(x) > 80], [])
+        # What each column is is said below it.
+        head = next(x for x in out.splitlines() if x.startswith("policy"))
+        below = out[out.rindex("\n\n"):]
+        for column in head.split()[1:]:
+            self.assertIn(column, re.findall(r"(\w+)[,:]", below), column)
         _, out, _ = catnap(*args, "--format=csv", text="halt_ns\n70000\n70000\n")
         head, *rows = [line.split(",") for line in out.split()]
         self.assertEqual(head[:8], ["policy", "halts", "poll_ns", "failed_poll_ns", "sleeps",
