@@ -24,7 +24,9 @@ int json_write(struct json_object *root, FILE *out)
 	int ret;
 
 	errno = 0;
-	ret = fprintf(out, "%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
+	ret = fprintf(out, "%s\n",
+		      json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
+								   JSON_C_TO_STRING_NOSLASHESCAPE));
 	if (fflush(out) != 0)
 		ret = -1;
 	json_object_put(root);

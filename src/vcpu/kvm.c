@@ -30,7 +30,8 @@ static int open_device(struct kvm_error *err)
 			 "/dev/kvm is not there: is the kvm module loaded, and virtualization on?");
 	else if (ret == -EACCES)
 		snprintf(err->text, sizeof(err->text),
-			 "/dev/kvm: permission denied: is this user in the group kvm?");
+			 "/dev/kvm: permission denied: is this user in the group that owns it? "
+			 "catnap check says what to do");
 	else
 		snprintf(err->text, sizeof(err->text), "/dev/kvm: %s", strerror(-ret));
 	return ret;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -197,6 +198,22 @@ static void check_vm(struct list *l)
 	catnap_vm_destroy(&vm);
 }
 
+/* Whose group owns it decides; root's is nobody's to join. */
+static const char *kvm_advice(void)
+{
+	struct stat st;
+
+	if (stat("/dev/kvm", &st) < 0)
+		return "Nothing runs without it: load kvm_intel or kvm_amd (modprobe), and switch "
+		       "virtualization on in the firmware setup.";
+	if (st.st_gid == 0)
+		return "Nothing runs without it, and it is root's alone: have a udev rule give it "
+		       "to a group (KERNEL==\"kvm\", GROUP=\"kvm\", MODE=\"0660\"), or run as "
+		       "root.";
+	return "Nothing runs without it: join the group that owns it (ls -l /dev/kvm), or run as "
+	       "root.";
+}
+
 static void check_kvm(struct list *l)
 {
 	struct kvm_error err = {""};
@@ -204,8 +221,7 @@ static void check_kvm(struct list *l)
 	struct kvm kvm;
 
 	if (kvm_open(&kvm, &err) < 0) {
-		add(l, "/dev/kvm", CATNAP_CHECK_MISSING, err.text,
-		    "Nothing runs without it: load kvm_intel or kvm_amd, and join the group kvm.");
+		add(l, "/dev/kvm", CATNAP_CHECK_MISSING, err.text, kvm_advice());
 		return;
 	}
 	add(l, "/dev/kvm", CATNAP_CHECK_OK, "yes", "");

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""catnap check, and what scripts say and look for where something is missing: test_check.py CATNAP"""
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.dont_write_bytecode = True
+CATNAP = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*cmd):
+    return subprocess.run(cmd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60)
+
+
+class Check(unittest.TestCase):
+    def test_json(self):
+        """The same as the table, in the same order."""
+        p, table = run(CATNAP, "check", "--json"), run(CATNAP, "check")
+        self.assertEqual((p.stderr, table.stderr), ("", ""))
+        self.assertEqual(p.returncode, table.returncode)
+        d = json.loads(p.stdout)
+        self.assertEqual(set(d), {"catnap", "can_run", "checks"})
+        self.assertEqual(d["can_run"], p.returncode == 0)
+        lines = [x for x in table.stdout.splitlines() if not x.startswith(" ")]
+        self.assertEqual(len(lines), len(d["checks"]))
+        for line, check in zip(lines, d["checks"]):
+            self.assertEqual(set(check), {"name", "state", "found", "advice"})
+            self.assertIn(check["state"], ("ok", "less", "missing"))
+            self.assertEqual(line.lower().split()[0], check["state"])
+            self.assertIn(check["name"], line)
+            if check["name"] != "price of KVM_RUN" and "MHz" not in check["found"]:
+                self.assertIn(check["found"], line)
+            self.assertTrue(check["advice"] is None or check["advice"])
+        self.assertEqual([x for x in table.stdout.splitlines() if len(x) > 100], [])
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_without_kvm(self):
+        """It says so, with the same status; and never to join root's group."""
+        for how, state in (("mount -t tmpfs tmpfs /dev", "is not there"),
+                           ("mount -t tmpfs tmpfs /dev && touch /dev/kvm && chmod 0 /dev/kvm && "
+                            "chown 0:0 /dev/kvm", "denied")):
+            unshare = ["unshare", "-m", "sh", "-c", how + ' && exec "$@"', "sh"]
+            if state == "denied":
+                unshare += ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            p = run(*unshare, CATNAP, "check", "--json")
+            if p.stderr:
+                self.skipTest(p.stderr)
+            d = json.loads(p.stdout)
+            self.assertEqual((p.returncode, d["can_run"]), (1, False))
+            kvm = next(c for c in d["checks"] if c["name"] == "/dev/kvm")
+            self.assertEqual(kvm["state"], "missing")
+            self.assertIn(state, kvm["found"])
+            if state == "denied":
+                self.assertIn("udev rule", kvm["advice"])
+                self.assertNotIn("join", kvm["advice"])
+
+    def test_options(self):
+        p = run(CATNAP, "check", "--xml")
+        self.assertEqual((p.returncode, p.stdout, p.stderr.count("\n")), (2, "", 1))
+
+
+class Scripts(unittest.TestCase):
+    def rights(self, group):
+        script = run("sed", "-n", "/^kvm_rights()/,/^}/p", str(ROOT / "quickstart")).stdout
+        return run("bash", "-c", script + 'kvm_rights "$@"', "bash", "ann", group).stdout
+
+    def test_quickstart_never_advises_the_group_root(self):
+        said = self.rights("root")
+        self.assertNotRegex(said, r"usermod -aG root|group root")
+        for way in ("udev rule", "setfacl -m u:ann:rw /dev/kvm", "run as root"):
+            self.assertIn(way, said)
+        self.assertIn("usermod -aG kvm ann", self.rights("kvm"))
+
+    def test_debian_finds_its_own_tools(self):
+        """mmdebstrap out of its package runs helpers that are not installed either."""
+        path = str(ROOT / "guest-images/debian/build")
+        loader = importlib.machinery.SourceFileLoader("debian_build", path)
+        spec = importlib.util.spec_from_loader("debian_build", loader)
+        build = importlib.util.module_from_spec(spec)
+        loader.exec_module(build)
+        with tempfile.TemporaryDirectory() as d:
+            tools = Path(d) / "usr/bin"
+            tools.mkdir(parents=True)
+            for name in ("mmdebstrap", "mmtarfilter"):
+                (tools / name).write_text("#!/bin/sh\n")
+                (tools / name).chmod(0o755)
+            with mock.patch.object(build.images, "unpacked", lambda name: Path(d)), \
+                    mock.patch.object(build.images, "need", lambda *names: None), \
+                    mock.patch.object(build.shutil, "which", lambda name: None):
+                program, search = build.mmdebstrap()
+            self.assertEqual(program, tools / "mmdebstrap")
+            self.assertEqual(build.shutil.which("mmtarfilter", path=search), str(tools / "mmtarfilter"))
+            with mock.patch.object(build.shutil, "which", lambda name: "/usr/bin/" + name):
+                self.assertEqual(build.mmdebstrap(), ("mmdebstrap", os.environ["PATH"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
