@@ -111,7 +111,7 @@ class Results(unittest.TestCase):
         self.assertEqual(cells(sections["event"], "user:kernel"), [
             f"{run[k] / 1000:.2f}" for k in ("p50_ns", "p90_ns", "p99_ns", "max_ns", "signal_p50_ns",
                                              "cpu_ns_per_event")] + [f"{run['ratio_p50']:.2f}"])
-        self.assertIn(f"- user:kernel's p50 is {run['ratio_p50']:.2f} of kernel:200us's, its p99 ",
+        self.assertIn(f"- user:kernel's *ratio* is {run['ratio_p50']:.2f} of kernel:200us's, its *p99* ",
                       sections["event"])
         run = next(r for r in KEPT["memory"]["runs"] if r["mode"] == "qemu")
         self.assertEqual(cells(sections["memory"], "qemu")[0], f"{run['p50_bytes'] / 1024:.0f}")
@@ -129,9 +129,9 @@ class Results(unittest.TestCase):
                      ratio_p50=0.5 if r["mode"] == "user:adaptive" else 1.0)
         self.keep(event=event)
         said = self.sections(self.page())["event"]
-        self.assertIn("- user:adaptive's p50 is 0.50 of kernel:200us's, its p99 1.00, at 0.50 of its "
-                      "processor time.", said)
-        self.assertIn("Lowest p50: user:adaptive (20.0 us)", said)
+        self.assertIn("- user:adaptive's *ratio* is 0.50 of kernel:200us's, its *p99* 1.00, at 0.50 of its "
+                      "*CPU*.", said)
+        self.assertIn("Lowest *p50*: user:adaptive (20.0 us)", said)
 
     def test_what_was_not_measured_is_said(self):
         self.keep(idle=None)
@@ -190,6 +190,38 @@ class Results(unittest.TestCase):
         self.check_links(text)
         p = results("--from", kept, "--out", out)
         self.assertEqual((p.returncode, out.read_text()), (0, text), p.stderr)
+
+    def test_sentences_name_columns(self):
+        """Each figure in a sentence is of a column of the table below it, by its name."""
+        self.keep()
+        for name, part in self.sections(self.page()).items():
+            heads = set()
+            for head in re.findall(r"^\| (?:mode|halts) \| (.*) \|$", part, re.M):
+                for column in head.split(" | "):
+                    heads |= {column, column.split(" ")[0]}
+            for line in part.splitlines():
+                if re.match(r"(- )?(user:|kernel:|Lowest |Column |Over all|By \*)", line):
+                    named = re.findall(r"\*([^*]+)\*", line)
+                    self.assertTrue(named, (name, line))
+                    self.assertEqual([n for n in named if n not in heads], [], (name, line))
+
+    def test_what_git_keeps_is_not_overwritten(self):
+        self.keep()
+        page = self.folder / "tree/docs/results.md"
+        page.parent.mkdir(parents=True)
+        page.write_text("as it was")
+        for cmd in (("init", "-q"), ("add", "docs/results.md")):
+            subprocess.run(["git", "-C", str(self.folder / "tree"), *cmd], check=True, timeout=60)
+        p = results("--from", self.kept, "--out", page)
+        self.assertEqual(p.returncode, 2)
+        self.assertIn(f"--out: git keeps {page}: expected another file, or --update as well", p.stderr)
+        self.assertEqual(page.read_text(), "as it was")
+        p = results("--from", self.kept, "--out", page, "--update")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertTrue(page.read_text().startswith("# Results"))
+        # Without --out it is not the page of the documents either.
+        said = re.sub(r"\s+", " ", results("--help").stdout)
+        self.assertIn("[build-results/results.md]", said)
 
     def test_usage(self):
         for args, said in ((("--from", self.folder / "none"), "there are no results in"),
