@@ -175,6 +175,17 @@ def options_are_described():
                ([] if shown else [f'catnap {c} --help shows no options']))
 
 
+def help_fits_a_terminal():
+    """80 columns, in each command's help and in that of all."""
+    bad = []
+    for c in ['', *commands()]:
+        text = command_help(*([c] if c else []))
+        bad += [f'catnap {c} --help: {len(line)} columns: {line}' for line in text.splitlines() if len(line) > 80]
+        if not text:
+            bad.append(f'catnap {c} --help shows nothing')
+    result('--help fits 80 columns', bad)
+
+
 def overview_names_the_commands():
     page = plain(FILES.get('docs/catnap.1', ''))
     result('docs/catnap.1 names each command',
@@ -235,6 +246,7 @@ only_the_command_prints()
 man_pages()
 overview_names_the_commands()
 options_are_described()
+help_fits_a_terminal()
 examples_are_right()
 links_lead_somewhere()
 print(f'1..{number}')
