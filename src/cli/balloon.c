@@ -13,6 +13,7 @@
 #include "cli/cmd.h"
 #include "cli/now.h"
 #include "cli/opts.h"
+#include "cli/printable.h"
 
 #define PAGE	4096u
 #define LOOK_NS 50000000 /* how often it is looked whether the guest has done it */
@@ -166,7 +167,7 @@ static int run(const struct balloon_cfg *cfg, const char *path)
 			done = !cfg->wait_ns || ask_number(doc, "actual") == target;
 			status = done ? CMD_OK : over ? late(path, doc, target) : -1;
 			if (done && cfg->json)
-				printf("%s", text);
+				printable_json(text, stdout);
 			else if (done)
 				print_state(doc);
 		} else if (came == CAME_FAILED) {

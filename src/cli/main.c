@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,6 +135,10 @@ int main(int argc, char **argv)
 	int status;
 
 	occupy_standard_fds();
+	/* A reader that went away, and a file as large as may be, are errors of write(2): said, and
+	 * no sudden end. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	status = run(argc, argv);
 	errno = 0;
 	if (fflush(stdout) || ferror(stdout)) {

@@ -8,10 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/now.h"
 #include "cli/port.h"
 
 /* What a descriptor that poll(2) calls writable takes without blocking; at most PIPE_BUF. */
 #define OUTPUT_CHUNK 512
+/* What is left of it when the VM is to end has so long. */
+#define GRACE_NS UINT64_C(200000000)
 
 void port_init(struct port *p, const char *option, enum port_kind kind, const char *path)
 {
@@ -20,7 +23,7 @@ void port_init(struct port *p, const char *option, enum port_kind kind, const ch
 	p->what = strcmp(option, "serial") == 0 ? "serial port" : option;
 	p->kind = kind;
 	p->path = path;
-	p->in = p->out = p->watch = p->listener = p->stop_fd = -1;
+	p->in = p->out = p->watch = p->listener = p->stop_fd = p->writing = -1;
 	pthread_mutex_init(&p->lock, NULL);
 }
 
@@ -115,27 +118,42 @@ void port_close(struct port *p)
 
 /* -- output ----------------------------------------------------------------------------------- */
 
-/* Waits until output is taken. False: it is not, for nobody is there or the VM is to end. */
-static bool wait_writable(const struct port *p)
+/* How long poll(2) may wait for a reader, in ms: -1 while the VM runs. */
+static int patience(const struct port *p)
 {
-	struct pollfd fds[2] = {{.fd = p->out, .events = POLLOUT},
-				{.fd = p->stop_fd, .events = POLLIN}};
+	uint64_t now;
 
-	while (poll(fds, 2, -1) < 0)
-		if (errno != EINTR)
-			return true;
-	return fds[0].revents == POLLOUT;
+	if (!p->give_up_at)
+		return -1;
+	now = now_ns();
+	return now < p->give_up_at ? (int)((p->give_up_at - now + 999999) / 1000000) : 0;
 }
 
-void port_output(void *ctx, const void *data, size_t len)
+/* Waits until output is taken. False: it is not, for nobody is there or the VM is to end. */
+static bool wait_writable(struct port *p, int fd)
 {
-	struct port *p = ctx;
-	const char *bytes = data;
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT},
+					{.fd = p->give_up_at ? -1 : p->stop_fd, .events = POLLIN}};
+		int n = poll(fds, 2, patience(p));
 
-	pthread_mutex_lock(&p->lock);
-	/* A vCPU that blocks in write(2) could not be stopped. */
-	while (len && p->out >= 0 && wait_writable(p)) {
-		ssize_t n = write(p->out, bytes, len < OUTPUT_CHUNK ? len : OUTPUT_CHUNK);
+		if (n < 0 && errno != EINTR)
+			return true;
+		if (n > 0 && fds[0].revents)
+			return fds[0].revents == POLLOUT;
+		if (n == 0)
+			return false;
+		/* A reader that is only late is to have the last lines. */
+		if (n > 0)
+			p->give_up_at = now_ns() + GRACE_NS;
+	}
+}
+
+/* A vCPU that blocks in write(2) could not be stopped. */
+static void write_out(struct port *p, int fd, const char *bytes, size_t len)
+{
+	while (len && wait_writable(p, fd)) {
+		ssize_t n = write(fd, bytes, len < OUTPUT_CHUNK ? len : OUTPUT_CHUNK);
 
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
@@ -144,7 +162,43 @@ void port_output(void *ctx, const void *data, size_t len)
 		bytes += n;
 		len -= (size_t)n;
 	}
+}
+
+void port_output(void *ctx, const void *data, size_t len)
+{
+	struct port *p = ctx;
+	bool close_it;
+	int fd;
+
+	pthread_mutex_lock(&p->lock);
+	fd = p->writing = p->out;
 	pthread_mutex_unlock(&p->lock);
+	if (fd < 0)
+		return;
+	write_out(p, fd, data, len);
+	pthread_mutex_lock(&p->lock);
+	p->writing = -1;
+	close_it = p->writing_ends;
+	p->writing_ends = false;
+	pthread_mutex_unlock(&p->lock);
+	if (close_it)
+		close(fd);
+}
+
+void port_close_output(struct port *p)
+{
+	int fd;
+
+	pthread_mutex_lock(&p->lock);
+	fd = p->out;
+	p->in = p->out = -1;
+	if (fd == p->writing) {
+		p->writing_ends = true;
+		fd = -1;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* -- input ------------------------------------------------------------------------------------ */
@@ -177,10 +231,13 @@ static void stdio_dispatch(struct port *p, const struct pollfd *fd)
 {
 	ssize_t n;
 
-	if (!fd->revents)
+	if (!fd->revents || p->held)
 		return;
 	n = port_read(p, PORT_READ);
-	if (n == 0 || (n < 0 && errno != EAGAIN))
+	/* EIO: the terminal went to another's foreground just now; or it has hung up. */
+	if (n < 0 && errno == EIO && !(fd->revents & (POLLHUP | POLLERR)))
+		p->held = true;
+	else if (n == 0 || (n < 0 && errno != EAGAIN))
 		p->in = -1;
 }
 
@@ -189,11 +246,17 @@ void port_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
 	for (int i = 0; i < PORT_POLLFDS; i++)
 		fds[i] = (struct pollfd){.fd = -1};
 	if (p->kind == PORT_STDIO)
-		fds[0] = (struct pollfd){.fd = port_has_input(p) ? -1 : p->in, .events = POLLIN};
+		fds[0] = (struct pollfd){.fd = p->held || port_has_input(p) ? -1 : p->in,
+					 .events = POLLIN};
 	else if (p->kind == PORT_PTY)
 		pty_prepare(p, fds);
 	else if (p->kind == PORT_SOCKET)
 		socket_prepare(p, fds);
+}
+
+int port_timeout(const struct port *p)
+{
+	return p->kind == PORT_PTY ? pty_timeout(p) : -1;
 }
 
 void port_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])

@@ -5,8 +5,8 @@
  *
  * Output comes from vCPU threads, one at a time; all else happens on the main thread. Output that
  * nobody is there to take is lost, as on a wire; who is there and does not read holds the guest,
- * until it reads, goes away, or the VM is to end (stop_fd). Input is never lost: no more of it is
- * read than the guest has taken, so the sender waits.
+ * until it reads, goes away, or the VM is to end (stop_fd) and a moment has passed. Input is never
+ * lost: no more of it is read than the guest has taken, so the sender waits.
  */
 #ifndef CLI_PORT_H
 #define CLI_PORT_H
@@ -28,12 +28,16 @@ struct port {
 	const char *option, *what; /* for messages: "serial", "serial port" */
 	enum port_kind kind;
 	const char *path;
-	int stop_fd; /* readable once output is not waited for any more; the caller's */
-	int in;	     /* -1: none, or none any more */
-	int out;     /* -1: none. Changed under lock, by the main thread */
-	bool made;   /* the file was not there before */
-	/* Held while output is written: what is written to is not closed meanwhile. */
-	pthread_mutex_t lock;
+	int stop_fd;	      /* readable once the VM is to end; the caller's */
+	int in;		      /* -1: none, or none any more */
+	bool held;	      /* not to be read now */
+	int out;	      /* -1: none. Changed under lock, by the main thread */
+	bool made;	      /* the file was not there before */
+	pthread_mutex_t lock; /* nothing that may block is done with it held */
+	int writing;	      /* under lock: the descriptor that is written to just now, or -1 */
+	bool writing_ends;    /* under lock: the writer is to close it */
+	uint64_t give_up_at;  /* the writer's: when the end began, output may take until then; or 0
+			       */
 	/* pty: whether somebody has it open, and how it is noticed that somebody opens it */
 	bool attached;
 	int watch;
@@ -66,6 +70,8 @@ void port_output(void *ctx, const void *data, size_t len);
 
 /* What the main thread's poll(2) is to wait for. */
 void port_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
+/* How long poll(2) may take at most before port_dispatch(), in ms; -1: any time. */
+int port_timeout(const struct port *p);
 /* After poll(2): clients come and go, and input is read, to the end of data. */
 void port_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
 
@@ -84,7 +90,11 @@ ssize_t port_read(struct port *p, size_t len);
 /* One line about @path, and -1. */
 int port_error(const struct port *p, const char *path, int err);
 
+/* Nothing is written to p->out any more, and it is closed, if not now then soon. */
+void port_close_output(struct port *p);
+
 int pty_open(struct port *p);
+int pty_timeout(const struct port *p);
 void pty_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
 void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
 void pty_drain(struct port *p);

@@ -2,7 +2,8 @@
 /*
  * A pseudo-terminal as the serial port's other end (pty(7)). Programs open and close it as they
  * like. While none has it open, the master is hung up, which poll(2) reports all the time: then not
- * the master is waited for but, with inotify(7), that somebody opens the slave.
+ * the master is waited for but, with inotify(7), that somebody opens the slave; or it is looked at
+ * from time to time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +19,21 @@
 
 /* Looks at what a reader has left, and how many of them must see nothing, or no progress. */
 #define DRAIN_STEP_NS 10000000
+#define LOOK_MS	      100 /* whether somebody has opened it, where inotify does not tell */
 #define DRAIN_EMPTY   5	  /* 50 ms */
 #define DRAIN_STANDS  100 /* a second */
 #define DRAIN_LOOKS   1000
+
+/* There may be no instance to be had, or no watch (a limit for each user): then it is looked at
+ * from time to time. */
+static void watch(struct port *p)
+{
+	p->watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (p->watch >= 0 && inotify_add_watch(p->watch, p->name, IN_OPEN) < 0) {
+		close(p->watch);
+		p->watch = -1;
+	}
+}
 
 int pty_open(struct port *p)
 {
@@ -41,15 +54,15 @@ int pty_open(struct port *p)
 		cfmakeraw(&mode);
 		tcsetattr(slave, TCSANOW, &mode);
 	}
-	p->watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (p->watch < 0 || inotify_add_watch(p->watch, p->name, IN_OPEN) < 0) {
-		port_error(p, "inotify", errno);
-		close(slave);
-		return -1;
-	}
+	watch(p);
 	/* From now on it is hung up, until somebody opens it. */
 	close(slave);
 	return 0;
+}
+
+int pty_timeout(const struct port *p)
+{
+	return p->watch < 0 && !p->attached ? LOOK_MS : -1;
 }
 
 void pty_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
@@ -83,6 +96,8 @@ void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])
 			;
 		p->attached = !hung_up(p);
 	}
+	if (p->watch < 0 && !p->attached)
+		p->attached = !hung_up(p);
 }
 
 /*
@@ -95,7 +110,7 @@ void pty_drain(struct port *p)
 	const struct timespec step = {.tv_nsec = DRAIN_STEP_NS};
 	int slave = -1, left = 0, before = 0, same = 0;
 
-	if (p->out < 0 || p->watch < 0 || hung_up(p))
+	if (p->out < 0 || hung_up(p))
 		return;
 	/* Not by its name, which the sandbox may have put out of reach. */
 	slave = ioctl(p->out, TIOCGPTPEER, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);

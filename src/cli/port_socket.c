@@ -79,16 +79,10 @@ void socket_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
 
 static void client_gone(struct port *p)
 {
-	int fd;
-
 	/* What it has sent is the guest's, and the next client is not to wait for that. */
 	while (p->in >= 0 && p->used - p->given < LEGACY && port_read(p, PORT_READ) > 0)
 		;
-	pthread_mutex_lock(&p->lock);
-	fd = p->out;
-	p->in = p->out = -1;
-	pthread_mutex_unlock(&p->lock);
-	close(fd);
+	port_close_output(p);
 }
 
 static void client_came(struct port *p)

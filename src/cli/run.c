@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -297,7 +296,8 @@ static const struct opt_def options[] = {
 	 .list = true},
 	{.f = {.name = "serial", .type = OPT_CALL, .set = run_set_serial},
 	 .form = "stdio|null|pty|file=PATH|socket=PATH",
-	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A h helps. pty: "
+	 .help = "The first serial port. On a terminal, Ctrl-A x ends the VM, Ctrl-A z stops the "
+		 "job, Ctrl-A h helps. pty: "
 		 "a pseudo-terminal, whose name is printed; socket: a Unix socket, for one client "
 		 "at a time.",
 	 .def = "stdio"},
@@ -381,20 +381,6 @@ static const struct opt_command command = {
 };
 
 /* -- running ---------------------------------------------------------------------------------- */
-
-struct logger {
-	FILE *out;
-	enum catnap_log_level level;
-};
-
-static void log_message(void *ctx, enum catnap_log_level level, const char *message)
-{
-	const struct logger *l = ctx;
-	static const char *const names[] = {"error", "warning", "info", "debug"};
-
-	if (level <= l->level)
-		fprintf(l->out, "catnap run: %s: %s\n", names[level], message);
-}
 
 /* Checks what concerns several options. 0 or -EINVAL. */
 static int check(struct opts *o, struct run_cfg *cfg)
@@ -486,6 +472,7 @@ static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
 
 static void close_io(struct run_io *io)
 {
+	log_close(&io->messages);
 	if (io->log_file)
 		fclose(io->log_file);
 	if (io->stats && io->stats != stdout)
@@ -496,18 +483,18 @@ static void close_io(struct run_io *io)
 	answer_socket_close(&io->balloon_socket);
 	if (io->trace_fd >= 0)
 		close(io->trace_fd);
-	if (io->stop_fd >= 0)
-		close(io->stop_fd);
 }
 
 /* Opens the rest of what is written to. */
-static int open_io(const struct run_cfg *cfg, struct run_io *io)
+static int open_io(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
+	int stop_fd = catnap_vm_get_stopping_fd(vm);
+
 	/* Where nothing will run, nobody is to be waited for. */
 	if (cfg->kernel &&
-	    (port_open(&io->port, io->stop_fd) < 0 || port_open(&io->console, io->stop_fd) < 0 ||
-	     port_open(&io->stats_socket.port, io->stop_fd) < 0 ||
-	     port_open(&io->balloon_socket.port, io->stop_fd) < 0))
+	    (port_open(&io->port, stop_fd) < 0 || port_open(&io->console, stop_fd) < 0 ||
+	     port_open(&io->stats_socket.port, stop_fd) < 0 ||
+	     port_open(&io->balloon_socket.port, stop_fd) < 0))
 		return CMD_ERROR;
 	if (cfg->stats) {
 		int fd = -1;
@@ -528,8 +515,7 @@ static int open_io(const struct run_cfg *cfg, struct run_io *io)
 	return CMD_OK;
 }
 
-static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, struct run_io *io,
-			struct logger *logger)
+static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, struct run_io *io)
 {
 	catnap_vm_config_init(vc);
 	vc->vcpus = cfg->cpus;
@@ -559,7 +545,19 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->serial_output = cfg->serial == PORT_NULL ? NULL : port_output;
 	vc->serial_ctx = &io->port;
 	vc->log = log_message;
-	vc->log_ctx = logger;
+	vc->log_ctx = &io->messages;
+}
+
+/* With a vCPU that did not come back, and may yet: nothing is freed that it has. */
+static _Noreturn void leave(struct run_io *io, int status)
+{
+	socket_close(&io->port);
+	socket_close(&io->console);
+	answer_socket_close(&io->stats_socket);
+	answer_socket_close(&io->balloon_socket);
+	if (io->stats)
+		fflush(io->stats);
+	_exit(status);
 }
 
 /* In a real-time class the VM's threads come one below this one; below the lowest there is none.
@@ -579,12 +577,10 @@ static void stay_above_the_vcpus(void)
 
 static int run(const struct run_cfg *cfg)
 {
-	struct run_io io = {.stop_fd = -1, .trace_fd = -1};
-	struct logger logger;
+	struct run_io io = {.trace_fd = -1};
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
 	char *linux_cmdline = NULL;
-	char log_buffer[1024]; /* made by stdio it would cost system calls, on any thread */
 	int status = CMD_OK, ret;
 
 	stay_above_the_vcpus();
@@ -596,23 +592,17 @@ static int run(const struct run_cfg *cfg)
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)
 			return cannot_open("log-file", cfg->log_file);
-		setvbuf(io.log_file, log_buffer, _IOLBF, sizeof(log_buffer));
 	}
-	logger = (struct logger){io.log_file ? io.log_file : stderr,
-				 (enum catnap_log_level)cfg->log_level};
+	log_open(&io.messages, io.log_file ? fileno(io.log_file) : STDERR_FILENO,
+		 (enum catnap_log_level)cfg->log_level);
 	if (cfg->halt_trace) {
 		io.trace_fd = open_output("halt-trace", cfg->halt_trace, O_APPEND, &io.trace_made);
 		if (io.trace_fd < 0)
 			status = CMD_ERROR;
 	}
-	io.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (io.stop_fd < 0 && status == CMD_OK) {
-		fprintf(stderr, "catnap run: eventfd: %s\n", strerror(errno));
-		status = CMD_ERROR;
-	}
 	linux_cmdline = guest_halt_poll_cmdline(&cfg->guest_poll);
 	if (status == CMD_OK) {
-		fill_config(&vc, cfg, &io, &logger);
+		fill_config(&vc, cfg, &io);
 		vc.linux_cmdline = linux_cmdline;
 		status = run_sandbox_filters(cfg, &vc, &vc.sandbox);
 	}
@@ -627,7 +617,7 @@ static int run(const struct run_cfg *cfg)
 	if (status == CMD_OK)
 		status = run_add_devices(vm, cfg, &io);
 	if (status == CMD_OK)
-		status = open_io(cfg, &io);
+		status = open_io(vm, cfg, &io);
 	if (status == CMD_OK)
 		status = run_dump(vm, cfg);
 	if (status == CMD_OK && cfg->kernel)
@@ -643,6 +633,8 @@ static int run(const struct run_cfg *cfg)
 	} else {
 		remove_outputs(cfg, &io);
 	}
+	if (io.stuck)
+		leave(&io, status);
 	catnap_vm_destroy(&vm);
 	close_io(&io);
 	return status;

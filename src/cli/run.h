@@ -9,6 +9,7 @@
 
 #include <catnap/catnap.h>
 #include "cli/answer_socket.h"
+#include "cli/log.h"
 #include "cli/opts.h"
 #include "cli/port.h"
 
@@ -99,11 +100,12 @@ struct run_cfg {
 
 /* Everything that is open while the VM runs. */
 struct run_io {
-	FILE *log_file;	  /* NULL: standard error */
+	FILE *log_file; /* NULL: standard error */
+	struct log messages;
+	bool stuck;	  /* a vCPU did not come back: what it may touch is not to be taken apart */
 	struct port port; /* the serial port's other end */
 	struct port console;
 	struct answer_socket stats_socket, balloon_socket;
-	int stop_fd; /* eventfd: readable once the VM is to end, whoever takes its output */
 	FILE *stats;
 	int trace_fd;
 	bool stats_made, trace_made; /* the files were not there before */

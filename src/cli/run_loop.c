@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * While the guest runs: its input, the escape key, signals, the timeout. One poll(2) in the main
- * thread; the vCPUs have threads of their own.
+ * While the guest runs: its input, the escape key, signals, job control, the timeout. One poll(2)
+ * in the main thread; the vCPUs have threads of their own, and the main thread waits for none of
+ * them without a limit.
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,6 +21,11 @@
 /* The guest reads its FIFO at its own speed. */
 #define INPUT_RETRY_MS	   1
 #define INPUT_RETRY_MAX_MS 128
+/* In the background: how often it is looked whether the terminal is ours again. No signal tells. */
+#define LOOK_MS 250
+/* Within so long every vCPU has left, unless the host holds one up. */
+#define REST_NS	      UINT64_C(5000000000)
+#define IMPATIENCE_NS UINT64_C(1000000000) /* a further signal ends the wait for it after this */
 
 /* The serial port, and the console. */
 struct channel {
@@ -30,8 +36,8 @@ struct channel {
 
 #define CHANNELS 2
 
-/* The main thread waits for the end, signals, the channels, and whoever asks for statistics or asks
- * the balloon. */
+/* The main thread waits until the VM is to end, for signals, the channels, and whoever asks for
+ * statistics or asks the balloon. */
 #define STATS_FIRST   (2 + CHANNELS * PORT_POLLFDS)
 #define BALLOON_FIRST (STATS_FIRST + ANSWER_POLLFDS)
 #define ALL_POLLFDS   (BALLOON_FIRST + ANSWER_POLLFDS)
@@ -41,6 +47,7 @@ struct loop {
 	struct run_io *io;
 	struct channel channels[CHANNELS];
 	struct terminal term;
+	int signals; /* signalfd(2) */
 	bool escaped;
 	bool quit;  /* Ctrl-A x */
 	bool asked; /* the guest was asked to power off */
@@ -56,8 +63,14 @@ static uint8_t *escape(struct loop *l, uint8_t key, uint8_t *kept)
 		break;
 	case 'h':
 	case '?':
-		fprintf(stderr, "\nCtrl-A x  end the VM\nCtrl-A h  this help\n"
-				"Ctrl-A Ctrl-A  send Ctrl-A\n");
+		log_say(&l->io->messages,
+			"\nCtrl-A x  end the VM\nCtrl-A z  stop for now (fg, bg go on)\n"
+			"Ctrl-A h  this help\nCtrl-A Ctrl-A  send Ctrl-A\n");
+		break;
+	case 'z':
+		/* The whole job: what else is in its pipeline, too, where Landlock lets it out.
+		 * Ours comes by the signalfd. */
+		kill(0, SIGTSTP);
 		break;
 	case ESCAPE_KEY:
 		*kept++ = ESCAPE_KEY;
@@ -88,7 +101,7 @@ static void take_input(struct loop *l, struct port *p, const struct pollfd fds[P
 	size_t before = port_has_input(p) ? p->used : 0;
 
 	port_dispatch(p, fds);
-	if (p->kind == PORT_STDIO && l->term.raw && port_has_input(p))
+	if (p->kind == PORT_STDIO && l->term.fd >= 0 && port_has_input(p))
 		filter(l, p, before);
 }
 
@@ -130,16 +143,53 @@ static bool ask_to_power_off(struct loop *l)
 	return true;
 }
 
-/* The terminal has another size: the guest's console, too. False: it is another signal. */
-static bool resized(struct loop *l, const struct signalfd_siginfo *si)
+/* The terminal has another size: the guest's console, too. */
+static void resized(struct loop *l)
 {
 	struct winsize size;
 
-	if (si->ssi_signo != SIGWINCH)
-		return false;
 	if (l->io->console.kind == PORT_STDIO && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
 		catnap_vm_console_resize(l->vm, size.ws_col, size.ws_row);
-	return true;
+}
+
+/* SIGTSTP: stops as everybody does, with the terminal as it was. Where no shell would let us go on
+ * (an orphaned process group), the kernel passes over it. */
+static void stand_still(struct loop *l)
+{
+	sigset_t stop;
+
+	terminal_restore(&l->term);
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTSTP);
+	raise(SIGTSTP);
+	sigprocmask(SIG_UNBLOCK, &stop, NULL);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
+	terminal_continued(&l->term);
+}
+
+/* 0: dealt with; else RUN_SIGNAL + n, it ends the VM. */
+static int take_signal(struct loop *l)
+{
+	struct signalfd_siginfo si;
+
+	if (read(l->signals, &si, sizeof(si)) != sizeof(si))
+		return 0;
+	switch (si.ssi_signo) {
+	case SIGWINCH:
+		resized(l);
+		return 0;
+	case SIGTSTP:
+		stand_still(l);
+		return 0;
+	case SIGCONT:
+		terminal_continued(&l->term);
+		return 0;
+	case SIGTERM:
+		if (ask_to_power_off(l))
+			return 0;
+		break;
+	}
+	return RUN_SIGNAL + (int)si.ssi_signo;
 }
 
 struct source {
@@ -161,47 +211,89 @@ static char *ask_balloon(void *ctx, const char *request, size_t *len)
 	return balloon_answer(s->vm, request, len);
 }
 
-/* Waits for the VM's end or a reason to end it: 0 it ended, RUN_TIMEOUT, RUN_SIGNAL + n, -1 quit.
- */
-static int wait_for_end(struct loop *l, int signals, uint64_t deadline)
+/* The smaller one; -1 is none. */
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* What poll(2) is to look at; for how long at most, in ms, -1: for ever. */
+static int prepare(struct loop *l, struct pollfd p[ALL_POLLFDS])
+{
+	bool ours = terminal_look(&l->term);
+	int most = ours ? -1 : LOOK_MS;
+
+	p[0] = (struct pollfd){.fd = catnap_vm_get_stopping_fd(l->vm), .events = POLLIN};
+	p[1] = (struct pollfd){.fd = l->signals, .events = POLLIN};
+	for (int i = 0; i < CHANNELS; i++) {
+		struct channel *c = &l->channels[i];
+
+		c->port->held = c->port->kind == PORT_STDIO && !ours;
+		port_prepare(c->port, p + 2 + i * PORT_POLLFDS);
+		most = sooner(most, port_timeout(c->port));
+		if (port_has_input(c->port))
+			most = sooner(most, c->retry_ms);
+	}
+	answer_socket_prepare(&l->io->stats_socket, p + STATS_FIRST);
+	answer_socket_prepare(&l->io->balloon_socket, p + BALLOON_FIRST);
+	return most;
+}
+
+static void dispatch(struct loop *l, const struct pollfd p[ALL_POLLFDS])
+{
+	answer_socket_dispatch(&l->io->stats_socket, p + STATS_FIRST);
+	answer_socket_dispatch(&l->io->balloon_socket, p + BALLOON_FIRST);
+	for (int i = 0; i < CHANNELS; i++) {
+		take_input(l, l->channels[i].port, p + 2 + i * PORT_POLLFDS);
+		give_input(l, &l->channels[i]);
+	}
+}
+
+/* Waits until the VM is to end, or for a reason to end it: 0 it has one, RUN_TIMEOUT, RUN_SIGNAL +
+ * n, -1 quit. */
+static int wait_for_end(struct loop *l, uint64_t deadline)
 {
 	for (;;) {
-		struct pollfd p[ALL_POLLFDS] = {
-			{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
-			{.fd = signals, .events = POLLIN},
-		};
-		int retry = -1;
-		struct signalfd_siginfo si;
+		struct pollfd p[ALL_POLLFDS];
+		int most = prepare(l, p), why = 0;
 
-		for (int i = 0; i < CHANNELS; i++) {
-			const struct channel *c = &l->channels[i];
-
-			port_prepare(c->port, p + 2 + i * PORT_POLLFDS);
-			if (port_has_input(c->port) && (retry < 0 || c->retry_ms < retry))
-				retry = c->retry_ms;
-		}
-		answer_socket_prepare(&l->io->stats_socket, p + STATS_FIRST);
-		answer_socket_prepare(&l->io->balloon_socket, p + BALLOON_FIRST);
-		if (poll(p, ALL_POLLFDS, timeout_ms(deadline, retry)) < 0) {
+		if (poll(p, ALL_POLLFDS, timeout_ms(deadline, most)) < 0) {
 			if (errno != EINTR)
 				return -errno;
 			continue;
 		}
 		if (p[0].revents)
 			return 0;
-		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si) &&
-		    !resized(l, &si) && !(si.ssi_signo == SIGTERM && ask_to_power_off(l)))
-			return RUN_SIGNAL + (int)si.ssi_signo;
+		if (p[1].revents)
+			why = take_signal(l);
+		if (why)
+			return why;
 		if (deadline != UINT64_MAX && now_ns() >= deadline)
 			return RUN_TIMEOUT;
-		answer_socket_dispatch(&l->io->stats_socket, p + STATS_FIRST);
-		answer_socket_dispatch(&l->io->balloon_socket, p + BALLOON_FIRST);
-		for (int i = 0; i < CHANNELS; i++) {
-			take_input(l, l->channels[i].port, p + 2 + i * PORT_POLLFDS);
-			give_input(l, &l->channels[i]);
-		}
+		dispatch(l, p);
 		if (l->quit)
 			return -1;
+	}
+}
+
+/* Waits until the VM's threads have left; false: one does not, and somebody or we lost patience. */
+static bool come_to_rest(struct loop *l, struct catnap_exit *e)
+{
+	uint64_t begin = now_ns();
+
+	for (;;) {
+		struct pollfd p[2] = {{.fd = catnap_vm_get_fd(l->vm), .events = POLLIN},
+				      {.fd = l->signals, .events = POLLIN}};
+		int n = poll(p, 2, timeout_ms(begin + REST_NS, -1)), why = 0;
+
+		if (n > 0 && p[0].revents)
+			return catnap_vm_wait(l->vm, UINT64_MAX, e) == 0;
+		if (n > 0 && p[1].revents)
+			why = take_signal(l);
+		if (now_ns() - begin < (why ? IMPATIENCE_NS : REST_NS))
+			continue;
+		catnap_vm_wait(l->vm, 0, e);
+		return false;
 	}
 }
 
@@ -236,6 +328,8 @@ static void our_signals(sigset_t *set)
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGQUIT);
 	sigaddset(set, SIGWINCH);
+	sigaddset(set, SIGTSTP);
+	sigaddset(set, SIGCONT);
 	/* Blocked, it would come although nohup(1) has it ignored. */
 	if (sigaction(SIGHUP, NULL, &hangup) < 0 || hangup.sa_handler != SIG_IGN)
 		sigaddset(set, SIGHUP);
@@ -250,49 +344,51 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	struct catnap_exit e = {.size = sizeof(e)};
 	struct source source = {vm, cfg};
 	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
-	int signals, status, why;
+	int status, why;
 	sigset_t set;
 
 	if (deadline < cfg->timeout_ns)
 		deadline = UINT64_MAX;
 	our_signals(&set);
-	signal(SIGPIPE, SIG_IGN); /* a reader of our output that went away is not the guest's end */
+	/* Nothing that concerns the terminal stops the VM but SIGTSTP: see terminal.h. */
+	signal(SIGTTIN, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (signals < 0) {
+	l.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (l.signals < 0) {
 		fprintf(stderr, "catnap run: signalfd: %s\n", strerror(errno));
 		return CMD_ERROR;
 	}
+	terminal_none(&l.term);
 	for (int i = 0; i < CHANNELS; i++)
 		if (l.channels[i].port->kind == PORT_STDIO)
-			terminal_raw(&l.term, l.channels[i].port->in);
+			terminal_take(&l.term, l.channels[i].port->in);
 	status = catnap_vm_start(vm);
 	if (status == 0)
 		status = catnap_vm_sandbox_thread(vm, run_sandbox_allow(io));
 	if (status < 0) {
 		terminal_restore(&l.term);
 		fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(vm));
-		close(signals);
+		close(l.signals);
 		return CMD_ERROR;
 	}
 	io->stats_socket.text = stats_now;
 	io->balloon_socket.text = ask_balloon;
 	io->stats_socket.ctx = io->balloon_socket.ctx = &source;
-	why = wait_for_end(&l, signals, deadline);
-	if (why != 0) {
-		ssize_t n = write(io->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
-
-		(void)n;
-		catnap_vm_stop(vm);
-	}
-	catnap_vm_wait(vm, UINT64_MAX, &e);
+	why = wait_for_end(&l, deadline);
+	if (why != 0)
+		catnap_vm_request_stop(vm);
+	io->stuck = !come_to_rest(&l, &e);
 	terminal_restore(&l.term);
-	close(signals);
+	close(l.signals);
 
+	if (io->stuck)
+		log_last(&io->messages, "catnap run: %s: the process ends all the same\n",
+			 catnap_vm_last_error(vm));
 	if (e.report[0])
-		fprintf(stderr, "catnap run: %s", e.report);
+		log_last(&io->messages, "catnap run: %s", e.report);
 	if (why == RUN_TIMEOUT && e.reason == CATNAP_EXIT_STOPPED)
-		fprintf(stderr, "catnap run: --timeout: the time is over\n");
+		log_last(&io->messages, "catnap run: --timeout: the time is over\n");
 	if (io->stats && write_stats(vm, cfg, &e, io->stats) < 0) {
 		fprintf(stderr, "catnap run: --stats: %s: %s\n", cfg->stats, strerror(errno));
 		if (why == 0 && e.reason == CATNAP_EXIT_POWEROFF)

@@ -14,6 +14,7 @@
 #include "cli/cmd.h"
 #include "cli/now.h"
 #include "cli/opts.h"
+#include "cli/printable.h"
 #include "cli/wrap.h"
 
 /* Halts of 128 ns to 1 s and more: one character of the picture for each octave. */
@@ -144,13 +145,22 @@ static void print_hist(struct json_object *new, struct json_object *old, const c
 	printf("|");
 }
 
+/* Whoever listens at the socket may say anything. */
+static const char *word(struct json_object *o, char *buf, size_t size)
+{
+	const char *text = json_object_get_string(o);
+
+	return text ? printable(text, false, buf, size) : "-";
+}
+
 static void print_line(const char *who, struct json_object *new, struct json_object *old,
 		       double seconds)
 {
 	uint64_t halts = since(new, old, "halt_exits");
 	struct json_object *policy = ask_member(new, "policy");
+	char shown[64];
 
-	printf("%-4s %-8s", who, policy ? json_object_get_string(policy) : "-");
+	printf("%-4s %-8s", who, word(policy, shown, sizeof(shown)));
 	if (seconds > 0)
 		printf(" %8.0f", (double)halts / seconds);
 	else
@@ -185,12 +195,13 @@ static void print_learned(const char *who, struct json_object *o)
 	printf("     after          halts samples       p50       p90    window      cost\n");
 	for (size_t i = 0; i < json_object_array_length(contexts); i++) {
 		struct json_object *c = json_object_array_get_idx(contexts, i);
+		char before[32], last[32];
 
 		if (!ask_number(c, "halts"))
 			continue;
 		printf("     %-6s %-6s %7llu %7llu",
-		       json_object_get_string(ask_member(c, "before")),
-		       json_object_get_string(ask_member(c, "last")),
+		       word(ask_member(c, "before"), before, sizeof(before)),
+		       word(ask_member(c, "last"), last, sizeof(last)),
 		       (unsigned long long)ask_number(c, "halts"),
 		       (unsigned long long)ask_number(c, "samples"));
 		print_time(c, "p50_ns");
@@ -264,7 +275,7 @@ static int look(const struct stat_cfg *cfg, const char *path)
 		else if (!ask_member(new, "vcpus"))
 			status = ask_failed("stat", path, "no statistics came");
 		else if (cfg->json)
-			printf("%s", text);
+			printable_json(text, stdout);
 		else if (i == 0)
 			print_legend();
 		if (status == CMD_OK && !cfg->json)

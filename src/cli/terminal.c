@@ -1,26 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* termios. */
+/* termios, and who is in the foreground (termios(3), credentials(7)). */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/terminal.h"
 
-bool terminal_raw(struct terminal *t, int fd)
+void terminal_none(struct terminal *t)
 {
-	struct termios raw;
+	*t = (struct terminal){.fd = -1, .ours = true};
+}
 
-	t->fd = fd;
-	t->raw = false;
-	if (!isatty(fd) || tcgetpgrp(fd) != getpgrp() || tcgetattr(fd, &t->saved) < 0)
-		return false;
-	raw = t->saved;
+static bool in_foreground(const struct terminal *t)
+{
+	return !t->job || tcgetpgrp(t->fd) == t->group;
+}
+
+static bool same(const struct termios *a, const struct termios *b)
+{
+	return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_cflag == b->c_cflag &&
+	       a->c_lflag == b->c_lflag && memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc)) == 0;
+}
+
+/* What is found is kept, unless it is what we have set ourselves. */
+static void make_raw(struct terminal *t)
+{
+	struct termios now, raw;
+
+	if (tcgetattr(t->fd, &now) < 0 || (t->raw && same(&now, &t->set)))
+		return;
+	raw = t->found = now;
 	cfmakeraw(&raw);
 	/* Messages of our own end in \n only; a guest's \r\n is not harmed by it. */
 	raw.c_oflag |= OPOST | ONLCR;
-	if (tcsetattr(fd, TCSANOW, &raw) < 0)
-		return false;
-	t->raw = true;
-	return true;
+	t->raw = tcsetattr(t->fd, TCSANOW, &raw) == 0;
+	/* As the driver took them. */
+	if (t->raw && tcgetattr(t->fd, &t->set) < 0)
+		t->set = raw;
+}
+
+bool terminal_look(struct terminal *t)
+{
+	bool ours;
+
+	if (t->fd < 0)
+		return true;
+	ours = in_foreground(t);
+	if (ours && !t->ours)
+		make_raw(t);
+	t->ours = ours;
+	return ours;
+}
+
+void terminal_take(struct terminal *t, int fd)
+{
+	terminal_none(t);
+	if (!isatty(fd))
+		return;
+	t->fd = fd;
+	t->group = getpgrp();
+	/* A terminal that is not the controlling one has no foreground. */
+	t->job = tcgetpgrp(fd) >= 0;
+	t->ours = false;
+	terminal_look(t);
+}
+
+void terminal_continued(struct terminal *t)
+{
+	t->ours = false;
+	terminal_look(t);
 }
 
 void terminal_restore(struct terminal *t)
@@ -28,8 +76,8 @@ void terminal_restore(struct terminal *t)
 	if (!t->raw)
 		return;
 	t->raw = false;
-	/* The drain would wait for ever on a terminal whose output is stopped: now, not after it.
-	 */
-	while (tcsetattr(t->fd, TCSANOW, &t->saved) < 0 && errno == EINTR)
+	/* In the background the modes are those of whoever is in front. The drain would wait for
+	 * ever on a terminal whose output is stopped: now, not after it. */
+	while (in_foreground(t) && tcsetattr(t->fd, TCSANOW, &t->found) < 0 && errno == EINTR)
 		;
 }

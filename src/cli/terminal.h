@@ -1,21 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The user's terminal: raw while a guest has it, and always given back as it was. */
+/*
+ * The user's terminal: raw while a guest has it, and always given back as it was found. With a
+ * shell that has job control it is ours only in the foreground: in the background nothing is read
+ * from it and its modes are somebody else's; what is found when we come back to the foreground is
+ * what is given back later.
+ */
 #ifndef CLI_TERMINAL_H
 #define CLI_TERMINAL_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 #include <termios.h>
 
 struct terminal {
-	int fd;
-	bool raw;
-	struct termios saved;
+	int fd;	     /* -1: none */
+	pid_t group; /* ours */
+	bool job;    /* it is our controlling terminal: there is a foreground */
+	bool ours;   /* as last looked: it may be read */
+	bool raw;    /* the modes are those that we have set */
+	struct termios found, set;
 };
 
-/* Makes @fd raw if it is a terminal and this process is in its foreground. Returns whether it is.
- */
-bool terminal_raw(struct terminal *t, int fd);
-/* As it was. Does nothing if it is not raw. */
+void terminal_none(struct terminal *t);
+/* @fd, if it is a terminal; then it is looked at. SIGTTIN and SIGTTOU are to be ignored from before
+ * this on: between a look and a read the foreground may change. */
+void terminal_take(struct terminal *t, int fd);
+/* Are we in the foreground? If that is new, the modes are raw from now on. Returns whether it may
+ * be read; also for what is no terminal. */
+bool terminal_look(struct terminal *t);
+/* After a SIGCONT: whoever had the terminal meanwhile may have changed its modes. */
+void terminal_continued(struct terminal *t);
+/* As it was found, if it is ours. */
 void terminal_restore(struct terminal *t);
 
 #endif

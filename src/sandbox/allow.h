@@ -19,6 +19,7 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -163,6 +164,7 @@ static const struct allow allow[] = {
 	IOCTL(M, 0, TCSETSW2),
 	IOCTL(M, 0, TIOCGPGRP), /* tcgetpgrp(3): in the foreground? */
 	IOCTL(M, 0, TIOCGWINSZ),
+	{SCMP_SYS(kill), M, 0, {ARG(0, 0), ARG(1, SIGTSTP)}}, /* Ctrl-A z: its own job */
 	/* Has the reader of a pty read all? Its other end is opened by Landlock's leave. */
 	IOCTL(M, 0, TIOCGPTPEER),
 	IOCTL(M, 0, FIONREAD),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ways in which a guest ends, by how=. */
-#include "lib/guest.h"
+#include "lib/virtio.h"
 
 static void say_code(void)
 {
@@ -16,6 +16,23 @@ static void say_code(void)
 		put_str(text);
 	}
 	put_str("\n");
+}
+
+/* The console's last word, for ever. */
+static void emergency(void)
+{
+	uint32_t base = VIRTIO_MMIO_BASE;
+
+	while (mmio_read(base, MMIO_DEVICE_ID) != 3)
+		base += VIRTIO_MMIO_SIZE;
+	for (;;)
+		mmio_write(base, MMIO_CONFIG + 8, 'x');
+}
+
+static void print_on(uint32_t id)
+{
+	for (;;)
+		put_str("0123456789012345678901234567890123456789012345678901234567890\n");
 }
 
 void test(void)
@@ -54,8 +71,19 @@ void test(void)
 		for (;;)
 			hlt();
 	} else if (arg_is("how", "print")) {
+		print_on(0);
+	} else if (arg_is("how", "emergency")) {
+		emergency();
+	} else if (arg_is("how", "crashes")) {
 		for (;;)
-			put_str("0123456789012345678901234567890123456789012345678901234567890\n");
+			outb(0x505, 2); /* a panic, and on with a crash kernel */
+	} else if (arg_is("how", "aside")) {
+		/* Powers off while another processor prints. */
+		apic_enable();
+		start_ap(1, print_on, AP_PAGE);
+		for (volatile uint32_t i = 0; i < 300000; i++)
+			;
+		outb(0x600, 0x34);
 	} else if (arg_is("how", "echo")) {
 		/* Polls for input; ends with status 67 at '.'. */
 		put_str("ready\n");

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Text that somebody else has chosen (a guest, a program behind a socket, whoever named a file) on
+ * its way to a terminal: what a terminal would obey is shown as \xNN instead. UTF-8 stays.
+ */
+#ifndef CLI_PRINTABLE_H
+#define CLI_PRINTABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* Copies @text to @buf, cut if it is too long for it. @lines: newlines and tabs stay. Returns @buf.
+ */
+char *printable(const char *text, bool lines, char *buf, size_t size);
+/* Prints a JSON document as it came, but for control characters in it, which become \uNNNN. */
+void printable_json(const char *text, FILE *out);
+
+#endif
