@@ -236,6 +236,17 @@ CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
  * sentence; the VM is as before.
  */
 CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
+/**
+ * Looks again at how long the image of a disk is, a file or a block device, and tells the guest if
+ * that has changed: its driver gets a configuration interrupt, and Linux has the new capacity at
+ * once (it does not resize what is on the disk). @disk counts the disks from 0, in the order in
+ * which they were added. *@bytes, unless @bytes is NULL, is the capacity then. Requests beyond the
+ * end of an image that has become shorter fail. Any thread, from the disk's addition to destroy;
+ * a guest that is paused learns of it later.
+ * Errors: -ENOENT (no such disk), -EINVAL (the image is empty now, or not a multiple of 512 bytes
+ * long), and those of fstat(2) and ioctl(2): the capacity stays what it was.
+ */
+CATNAP_API int catnap_vm_update_disk(struct catnap_vm *vm, uint32_t disk, uint64_t *bytes);
 
 #define CATNAP_MAX_NET_QUEUES 32
 

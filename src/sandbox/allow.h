@@ -15,6 +15,7 @@
 #include <asm/termbits.h>
 #include <errno.h>
 #include <linux/fcntl.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
@@ -171,6 +172,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(clock_nanosleep), M, 0, {{0}}},
 	{SCMP_SYS(fcntl), M, 0, {ARG(1, F_GETFL)}},
 	{SCMP_SYS(fcntl), M, SANDBOX_FILES, {ARG(1, F_OFD_SETLK)}}, /* a disk's lock is given up */
+	IOCTL(M, SANDBOX_FILES, BLKGETSIZE64), /* catnap_vm_update_disk() */
 	{SCMP_SYS(lseek), M, 0, {{0}}},
 	{SCMP_SYS(fstat), M, 0, {{0}}},
 	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}}, /* fstat(2) by glibc */

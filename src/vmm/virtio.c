@@ -300,6 +300,31 @@ int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk)
 	return vm_added(vm, "disk", add_disk(vm, disk, &err), &err);
 }
 
+/* The @n-th disk, as they were added; NULL: there are not so many. */
+static struct virtio_device *find_disk(struct catnap_vm *vm, uint32_t n)
+{
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		if (vm->virtio[i]->dev->id == VIRTIO_ID_BLOCK && n-- == 0)
+			return vm->virtio[i]->dev;
+	return NULL;
+}
+
+int catnap_vm_update_disk(struct catnap_vm *vm, uint32_t disk, uint64_t *bytes)
+{
+	struct virtio_device *dev = find_disk(vm, disk);
+	struct kvm_error err = {.text = ""};
+	uint64_t now = 0;
+	int ret = -ENOENT;
+
+	if (dev)
+		ret = blk_update(dev, &now, err.text, sizeof(err.text));
+	else
+		snprintf(err.text, sizeof(err.text), "disk: there is none of number %u", disk);
+	if (ret == 0 && bytes)
+		*bytes = now;
+	return vm_added(vm, "disk", ret, &err);
+}
+
 static uint64_t get(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -47,7 +48,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct catnap_vm *create(struct fix *f, uint32_t irqchip, uint32_t io)
+static struct catnap_vm *create_with(struct fix *f, uint32_t irqchip, uint32_t io,
+				     const char *cmdline)
 {
 	struct catnap_vm_config cfg;
 	struct catnap_vm *vm;
@@ -55,7 +57,7 @@ static struct catnap_vm *create(struct fix *f, uint32_t irqchip, uint32_t io)
 	catnap_vm_config_init(&cfg);
 	cfg.memory_size = UINT64_C(16) << 20;
 	cfg.kernel_path = f->image;
-	cfg.cmdline = "how=hlt rounds=1000000";
+	cfg.cmdline = cmdline;
 	cfg.irqchip = irqchip;
 	cfg.debug_exit_port = EXIT_PORT;
 	cfg.transport = CATNAP_TRANSPORT_MMIO;
@@ -63,6 +65,11 @@ static struct catnap_vm *create(struct fix *f, uint32_t irqchip, uint32_t io)
 	if (catnap_vm_create(&cfg, &vm) < 0)
 		fail_msg("%s", catnap_vm_last_error(NULL));
 	return vm;
+}
+
+static struct catnap_vm *create(struct fix *f, uint32_t irqchip, uint32_t io)
+{
+	return create_with(f, irqchip, io, "how=hlt rounds=1000000");
 }
 
 static int add(struct fix *f, struct catnap_vm *vm)
@@ -387,6 +394,58 @@ static void a_child_takes_nothing(void **state)
 				forks(*state, irqchip, io, before);
 }
 
+static off_t length(struct fix *f)
+{
+	struct stat st;
+
+	assert_int_equal(stat(f->path, &st), 0);
+	return st.st_size;
+}
+
+/* The guest (changes=N) uses its last sector after each change, and one more, which has to fail. */
+static void changes(struct fix *f, uint32_t irqchip, uint32_t io)
+{
+	static const uint64_t sectors[] = {SECTORS + 1, 4 * SECTORS, UINT64_C(1) << 33,
+					   SECTORS / 2};
+	struct catnap_vm *vm = create_with(f, irqchip, io, "how=hlt changes=4");
+	struct catnap_exit end = {.size = sizeof(end)};
+	uint64_t bytes = 1;
+
+	assert_int_equal(truncate(f->path, SECTORS * 512), 0);
+	assert_int_equal(add(f, vm), 0);
+	assert_int_equal(catnap_vm_update_disk(vm, 0, &bytes), 0);
+	assert_int_equal(bytes, SECTORS * 512);
+	assert_int_equal(catnap_vm_update_disk(vm, 1, &bytes), -ENOENT);
+	assert_int_equal(catnap_vm_start(vm), 0);
+	for (uint64_t i = 0; i < 4; i++) {
+		wait_for_requests(vm, 1 + 3 * i);
+		/* What it cannot be changes nothing. */
+		if (i < 3) {
+			assert_int_equal(truncate(f->path, length(f) + 5), 0);
+			assert_int_equal(catnap_vm_update_disk(vm, 0, &bytes), -EINVAL);
+			assert_non_null(strstr(catnap_vm_last_error(vm), "multiple of 512"));
+		}
+		assert_int_equal(truncate(f->path, (off_t)sectors[i] * 512), 0);
+		assert_int_equal(catnap_vm_update_disk(vm, 0, i ? &bytes : NULL), 0);
+		if (i)
+			assert_true(bytes == sectors[i] * 512);
+		assert_int_equal(catnap_vm_update_disk(vm, 0, &bytes), 0);
+	}
+	assert_int_equal(catnap_vm_wait(vm, UINT64_C(60000000000), &end), 0);
+	assert_int_equal(end.reason, CATNAP_EXIT_DEBUG);
+	assert_int_equal(end.code, 0x21); /* all that the guest checked */
+	/* What was refused has not made it longer again. */
+	assert_int_equal(length(f), SECTORS / 2 * 512);
+	catnap_vm_destroy(&vm);
+}
+
+static void an_image_that_grows_reaches_the_guest(void **state)
+{
+	for (uint32_t irqchip = 0; irqchip < 2; irqchip++)
+		for (uint32_t io = 0; io < 2; io++)
+			changes(*state, irqchip, io);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -401,6 +460,7 @@ int main(int argc, char **argv)
 		T(a_limit_holds_nobody_up),
 		T(a_child_takes_nothing),
 		T(one_with_an_io_thread_may_go_unused),
+		T(an_image_that_grows_reaches_the_guest),
 	};
 
 	if (argc != 2)

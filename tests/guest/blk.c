@@ -3,7 +3,7 @@
  * virtio-blk on virtio-mmio, waited for by interrupt (how=hlt) or by looking (how=spin): data
  * written, flushed, read back and compared; errors; resets with requests in flight, by the
  * processor that kicked and by another; rings that no driver would make, and the device usable
- * again after each.
+ * again after each. With changes=N it waits for so many changes of its capacity instead.
  */
 #include "lib/virtio.h"
 
@@ -27,6 +27,7 @@ static struct {
 } memory;
 #define q (memory.queue)
 static volatile uint32_t interrupts;
+static volatile bool changed; /* the configuration */
 static bool spin;
 
 static struct {
@@ -38,10 +39,15 @@ static uint64_t data[DEPTH][BLOCK / 8] __attribute__((aligned(4096)));
 
 static void on_interrupt(struct frame *f)
 {
-	uint32_t bits = mmio_read(base, MMIO_IRQ_STATUS);
+	uint32_t bits;
 
 	interrupts++;
-	mmio_write(base, MMIO_IRQ_ACK, bits);
+	/* The input sees edges: there is one more only if nothing was left. */
+	while ((bits = mmio_read(base, MMIO_IRQ_STATUS))) {
+		if (bits & 2)
+			changed = true;
+		mmio_write(base, MMIO_IRQ_ACK, bits);
+	}
 	eoi();
 }
 
@@ -225,6 +231,47 @@ static void answers_itself(void)
 	check(one(T_IN, 0, BLOCK) == 0);
 }
 
+static uint64_t capacity(void)
+{
+	uint32_t generation, low, high;
+
+	do {
+		generation = mmio_read(base, MMIO_GENERATION);
+		low = mmio_read(base, MMIO_CONFIG);
+		high = mmio_read(base, MMIO_CONFIG + 4);
+	} while (mmio_read(base, MMIO_GENERATION) != generation);
+	return (uint64_t)high << 32 | low;
+}
+
+static void wait_for_change(void)
+{
+	while (!changed) {
+		cli();
+		if (!changed)
+			sti_hlt();
+		sti();
+	}
+	changed = false;
+}
+
+/* What there is can be used to its end, and not beyond. */
+static void changes(uint32_t times)
+{
+	uint64_t before = capacity(), now;
+	uint32_t generation = mmio_read(base, MMIO_GENERATION);
+
+	check(one(T_IN, 0, 512) == 0); /* ready */
+	for (; times; times--, before = now) {
+		wait_for_change();
+		now = capacity();
+		check(now != before && mmio_read(base, MMIO_GENERATION) != generation);
+		generation = mmio_read(base, MMIO_GENERATION);
+		check(one(T_OUT, now - 1, 512) == 0);
+		check(one(T_IN, now - 1, 512) == 0);
+		check(one(T_OUT, now, 512) == IOERR);
+	}
+}
+
 void test(void)
 {
 	uint32_t device = (uint32_t)arg_number("device", 0);
@@ -242,6 +289,10 @@ void test(void)
 	setup();
 	if (!spin)
 		sti();
+	if (arg_number("changes", 0)) {
+		changes((uint32_t)arg_number("changes", 0));
+		return;
+	}
 	for (uint32_t i = 0; i < arg_number("rounds", 1); i++)
 		transfer();
 	if (arg_number("only_transfer", 0))

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
@@ -179,6 +180,7 @@ static const struct call calls[] = {
 	{"fallocate", SYS_fallocate, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
 	{"fdatasync", SYS_fdatasync, {BAD}, V | IO, SANDBOX_FILES},
 	{"a file's lock", SYS_fcntl, {BAD, F_OFD_SETLK, 0}, M, SANDBOX_FILES},
+	{"a disk's size", SYS_ioctl, {BAD, BLKGETSIZE64}, M, SANDBOX_FILES},
 	{"unix socket", SYS_socket, {AF_UNIX, -1, 0}, ALL, SANDBOX_SOCKETS},
 	{"inet socket", SYS_socket, {AF_INET, SOCK_STREAM, 0}, 0, 0},
 	{"connect", SYS_connect, {BAD, 0, 0}, ALL, SANDBOX_SOCKETS},

@@ -473,7 +473,9 @@ static void skip(struct request *r, size_t n)
 
 static bool in_image(const struct blk *blk, uint64_t sector, uint64_t sectors)
 {
-	return sector <= blk->image.sectors && sectors <= blk->image.sectors - sector;
+	uint64_t end = atomic_load_explicit(&blk->image.sectors, memory_order_relaxed);
+
+	return sector <= end && sectors <= end - sector;
 }
 
 /* What follows return true if there is something to do; else the result is set. */
@@ -759,7 +761,7 @@ static void fill_config(struct blk *blk, uint16_t queues)
 	uint32_t min = img->io_min ? img->io_min : img->physical;
 
 	blk->config = (struct config){
-		.capacity = img->sectors,
+		.capacity = atomic_load(&img->sectors),
 		.seg_max = SEG_MAX,
 		.blk_size = img->logical,
 		.physical_block_exp = log2_of(img->physical / img->logical),
@@ -876,4 +878,29 @@ void blk_destroy(struct virtio_device *dev)
 {
 	virtio_fini(dev);
 	free_blk((struct blk *)dev);
+}
+
+int blk_update(struct virtio_device *dev, uint64_t *bytes, char *why, size_t size)
+{
+	struct blk *blk = (struct blk *)dev;
+	uint64_t sectors = 0, before;
+	int ret;
+
+	/* Within the lock, so that of two who look the later one's word stands. */
+	pthread_mutex_lock(&dev->lock);
+	ret = blk_image_sectors(&blk->image, blk->name + strlen("disk "), &sectors, why, size);
+	before = atomic_load_explicit(&blk->image.sectors, memory_order_relaxed);
+	if (ret == 0 && sectors != before) {
+		/* First what is allowed, then what is told: nobody is refused what he was offered.
+		 */
+		atomic_store_explicit(&blk->image.sectors, sectors, memory_order_relaxed);
+		blk->config.capacity = sectors;
+		virtio_config_changed(dev);
+	}
+	pthread_mutex_unlock(&dev->lock);
+	if (ret == 0 && sectors < before)
+		virtio_log(dev, "%llu bytes, less than before: what lies behind them is lost",
+			   (unsigned long long)sectors * BLK_SECTOR);
+	*bytes = (ret == 0 ? sectors : before) * BLK_SECTOR;
+	return ret;
 }

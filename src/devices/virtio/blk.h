@@ -45,9 +45,10 @@ struct blk_config {
 
 struct blk_image {
 	int fd;
-	pid_t locked_by;     /* the process that has locked it; 0: nobody */
-	int unaligned_fd;    /* not direct, for requests that cannot be; fd itself if it is not */
-	uint64_t sectors;    /* of 512 bytes */
+	pid_t locked_by;  /* the process that has locked it; 0: nobody */
+	int unaligned_fd; /* not direct, for requests that cannot be; fd itself if it is not */
+	/* Of 512 bytes; changed by blk_update(), under the device's lock; any thread reads. */
+	_Atomic uint64_t sectors;
 	uint32_t mem_align;  /* of buffers, for fd */
 	uint32_t file_align; /* of offsets and lengths, for fd */
 	uint32_t logical;    /* bytes: the block size that the guest is told */
@@ -61,11 +62,21 @@ struct blk_image {
 /* Opens, checks and locks the image: 0, or -errno with a sentence without newline in @why. */
 int blk_image_open(struct blk_image *img, const struct blk_config *cfg, char *why, size_t size);
 void blk_image_close(struct blk_image *img);
+/* How many sectors it has now, if it is as blk_image_open() would have it: 0, or -errno with a
+ * sentence. Any thread. */
+int blk_image_sectors(const struct blk_image *img, const char *name, uint64_t *sectors, char *why,
+		      size_t size);
 
 /* 0 or -errno with a sentence. *@dev is the caller's, for blk_destroy(). Nothing of @cfg is kept.
  */
 int blk_create(const struct blk_config *cfg, const struct dma *dma, struct virtio_device **dev,
 	       char *why, size_t size);
 void blk_destroy(struct virtio_device *dev);
+/*
+ * Looks at the image's size again, and tells the driver of a change: 0 and *@bytes, the capacity,
+ * or -errno with a sentence, and nothing has changed. What lies behind the new end fails from now
+ * on. Any thread, also before the driver is there; no lock held.
+ */
+int blk_update(struct virtio_device *dev, uint64_t *bytes, char *why, size_t size);
 
 #endif

@@ -175,34 +175,59 @@ static int check_format(const struct blk_image *img, uint64_t bytes, const struc
 		   f.name);
 }
 
-static int measure(struct blk_image *img, const struct blk_config *cfg, const struct sentence *s)
+static int bytes_of(const struct blk_image *img, struct stat *st, uint64_t *bytes,
+		    const struct sentence *s)
 {
-	uint64_t bytes;
-	struct stat st;
-	int ret;
-
-	if (fstat(img->fd, &st) < 0)
+	if (fstat(img->fd, st) < 0)
 		return bad(s, -errno, "%s", strerror(errno));
-	if (S_ISBLK(st.st_mode)) {
-		if (ioctl(img->fd, BLKGETSIZE64, &bytes) < 0)
-			return bad(s, -errno, "its size: %s", strerror(errno));
-		device_properties(img, cfg->readonly);
-	} else if (S_ISREG(st.st_mode)) {
-		bytes = (uint64_t)st.st_size;
-		file_properties(img, &st, cfg->readonly);
-	} else {
-		return bad(s, -EINVAL, "is neither a file nor a block device");
-	}
-	ret = cfg->raw ? 0 : check_format(img, bytes, s);
-	if (ret < 0)
-		return ret;
+	*bytes = (uint64_t)st->st_size;
+	if (S_ISBLK(st->st_mode) && ioctl(img->fd, BLKGETSIZE64, bytes) < 0)
+		return bad(s, -errno, "its size: %s", strerror(errno));
+	return 0;
+}
+
+static int sectors_of(uint64_t bytes, uint64_t *sectors, const struct sentence *s)
+{
 	if (!bytes)
 		return bad(s, -EINVAL, "is empty: expected at least one sector of 512 bytes");
 	if (bytes % BLK_SECTOR)
 		return bad(s, -EINVAL, "has %llu bytes: expected a multiple of 512",
 			   (unsigned long long)bytes);
-	img->sectors = bytes / BLK_SECTOR;
+	*sectors = bytes / BLK_SECTOR;
 	return 0;
+}
+
+static int measure(struct blk_image *img, const struct blk_config *cfg, const struct sentence *s)
+{
+	uint64_t bytes, sectors;
+	struct stat st;
+	int ret = bytes_of(img, &st, &bytes, s);
+
+	if (ret < 0)
+		return ret;
+	if (S_ISBLK(st.st_mode))
+		device_properties(img, cfg->readonly);
+	else if (S_ISREG(st.st_mode))
+		file_properties(img, &st, cfg->readonly);
+	else
+		return bad(s, -EINVAL, "is neither a file nor a block device");
+	ret = cfg->raw ? 0 : check_format(img, bytes, s);
+	if (ret == 0)
+		ret = sectors_of(bytes, &sectors, s);
+	if (ret == 0)
+		atomic_store(&img->sectors, sectors);
+	return ret;
+}
+
+int blk_image_sectors(const struct blk_image *img, const char *name, uint64_t *sectors, char *why,
+		      size_t size)
+{
+	const struct sentence s = {name, why, size};
+	uint64_t bytes;
+	struct stat st;
+	int ret = bytes_of(img, &st, &bytes, &s);
+
+	return ret < 0 ? ret : sectors_of(bytes, sectors, &s);
 }
 
 int blk_image_open(struct blk_image *img, const struct blk_config *cfg, char *why, size_t size)

@@ -31,6 +31,7 @@
 #define MMIO_DESC	  0x080
 #define MMIO_DRIVER	  0x090
 #define MMIO_DEVICE	  0x0a0
+#define MMIO_GENERATION	  0x0fc
 #define MMIO_CONFIG	  0x100
 
 #define STATUS_OK	   15
