@@ -213,7 +213,7 @@ static const struct opt_def options[] = {
 	{.f = {.name = "pin", .type = OPT_WORD, .offset = AT(pin), .words = pins},
 	 .form = "on|off|one",
 	 .help = "Ties the sender and the vCPUs to processors of their own (event, timer, ipi, "
-		 "idle); one: all threads of the guest to one processor (blk, echo).",
+		 "idle, mix, compute); one: all threads of the guest to one processor (blk, echo).",
 	 .def = "on"},
 	{.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
 	 .form = "FILE|-",
@@ -325,6 +325,8 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 		return -EINVAL;
 	if (!opts_given(o, "vcpus"))
 		cfg->vcpus[1] = cfg->vcpus[2] = cfg->vcpus[4] = true;
+	if (bench_check_effects(o, cfg))
+		return -EINVAL;
 	if (cfg->json && cfg->html && strcmp(cfg->json, "-") == 0 && strcmp(cfg->html, "-") == 0)
 		return opts_fail(o, "--html: \"-\" is where --json goes already");
 	if (cfg->peer_qemu) {

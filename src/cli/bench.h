@@ -152,6 +152,10 @@ static inline bool bench_stopped(const struct bench_run *run)
 	return bench_stop_number(run->stop) != 0;
 }
 
+/* bench_effect.c: -EINVAL (o->error) if an option was given that has no effect in what is measured;
+ * what is harmless is said on standard error. */
+int bench_check_effects(struct opts *o, const struct bench_cfg *cfg);
+
 /* bench_plan.c: the cells that @cfg asks for, those of a condition together; *cells is the caller's
  * to free, also if this fails: -1, out of memory. */
 int bench_plan(const struct bench_cfg *cfg, struct cell **cells, size_t *n);

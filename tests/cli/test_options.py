@@ -146,6 +146,61 @@ class Quotes(Case):
         self.assertEqual(p.stdout, catnap("replay", "--generate", "bursty,burst=5", "--halts=3", "--seed=7").stdout)
 
 
+ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute")
+BY_DEFAULT = ALL[:6]
+
+
+class BenchEffects(Case):
+    """An option that does nothing in what is measured is refused by its name."""
+
+    # The option, and the workloads that it has an effect in.
+    EFFECTS = (("--gap", "20us", ("event", "timer", "echo", "neighbour", "compute")),
+               ("--arrivals", "random", ("event", "timer", "neighbour", "compute")),
+               ("--duration", "1s", ("idle", "neighbour")),
+               ("--vcpus", "2", ("neighbour", "compute")),
+               ("--process", "tick", ("mix",)),
+               ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute")),
+               ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute")),
+               ("--pin", "one", ("blk", "echo")),
+               ("--peer", "qemu", ("timer", "ipi", "start", "memory", "blk", "echo")),
+               ("--mode", "user:off/thread", ("blk", "echo", "compute")),
+               ("--mode", "kernel:0/vcpu", ("blk", "echo", "compute")))
+    # What is refused whatever else there is, once nothing else is wrong: nothing is measured.
+    STOP = ("--json", "-", "--html", "-")
+
+    def test_each(self):
+        for option, value, workloads in self.EFFECTS:
+            names = " or ".join(filter(None, (", ".join(workloads[:-1]), workloads[-1])))
+            for workload in ALL:
+                with self.subTest(option=option, value=value, workload=workload):
+                    p = catnap("bench", workload, option, value, *self.STOP)
+                    self.assertEqual((p.returncode, p.stdout), (2, ""))
+                    self.assertEqual("has no effect" in p.stderr, workload not in workloads, p.stderr)
+                    if workload not in workloads:
+                        self.assertTrue(p.stderr.startswith(f"catnap bench: {option}: "), p.stderr)
+                        self.assertTrue(p.stderr.endswith(f"has no effect in {workload}: expected {names}\n"), p.stderr)
+
+    def test_several(self):
+        """It is enough that there is one that it is for; none named are the six by default."""
+        for option, value, workloads in self.EFFECTS:
+            p = catnap("bench", *ALL, option, value, *self.STOP)
+            self.assertNotIn("no effect", p.stderr)
+            p = catnap("bench", option, value, *self.STOP)
+            self.assertEqual("has no effect" in p.stderr, not set(workloads) & set(BY_DEFAULT), p.stderr)
+        self.refused("bench", "start", "memory", "--gap", "1ms", says="has no effect in start or memory")
+        self.refused("bench", "compute", "--gap", "1ms", "--gap", "2ms", says="--gap: compute has one")
+        p = catnap("bench", "compute", "event", "--gap", "1ms", "--gap", "2ms", *self.STOP)
+        self.assertNotIn("compute has one", p.stderr)
+
+    def test_samples(self):
+        """Given to all alike: said, not refused."""
+        for workload in ALL:
+            p = catnap("bench", workload, "--samples", "5", *self.STOP)
+            self.assertEqual("--samples: has no effect in " + workload in p.stderr,
+                             workload in ("idle", "neighbour", "start", "memory"), p.stderr)
+            self.assertIn("--html", p.stderr)
+
+
 if __name__ == "__main__":
     CATNAP, GUESTS = (os.path.abspath(p) for p in sys.argv[1:3])
     del sys.argv[1:3]
