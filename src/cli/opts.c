@@ -263,6 +263,14 @@ static const struct opt_field *find_key(struct opts *o, const struct opt_arg *ar
 
 int opt_keys(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys, void *dst)
 {
+	uint64_t given;
+
+	return opt_keys_given(o, arg, keys, dst, &given);
+}
+
+int opt_keys_given(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys,
+		   void *dst, uint64_t *given)
+{
 	const struct opt_field *k;
 	char *item, *next, *value;
 	uint64_t seen = 0;
@@ -293,6 +301,7 @@ int opt_keys(struct opts *o, const struct opt_arg *arg, const struct opt_field *
 		if (k->required && !(seen & (UINT64_C(1) << (k - keys))))
 			return opt_fail(o, arg, "has no %s: expected %s=...", k->name, k->name);
 	}
+	*given = seen;
 	return 0;
 }
 

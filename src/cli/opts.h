@@ -156,6 +156,9 @@ void opts_help(const struct opt_command *cmd, FILE *out);
  * be left out, into @dst.
  */
 int opt_keys(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys, void *dst);
+/** The same, and which keys there were: bit n of *@given is keys[n]. */
+int opt_keys_given(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys,
+		   void *dst, uint64_t *given);
 /** For .set() of a .list: its first item alone, without quotes and without @key=. NULL: an error.
  */
 const char *opt_first(struct opts *o, const struct opt_arg *arg, const char *key);
@@ -171,16 +174,22 @@ int opts_fail(struct opts *o, const char *fmt, ...) __attribute__((format(printf
 
 /**
  * For .set(): policy=...,max=...,grow=...,grow-start=...,shrink=...,bias=... over what @params
- * holds. A default max follows the policy.
+ * holds. A default max follows the policy. A key that has no effect with the policy is an error.
  */
 int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params);
+/* What there is besides the parameters. */
+struct opt_halt_poll_more {
+	int vcpu;	    /* -1: for all */
+	bool policy;	    /* one was named */
+	const char *tuning; /* a key that is neither policy nor max; NULL: none was given */
+};
 /**
- * The same with two further keys, cpu-max=N% and vcpu=0 to @n_vcpus - 1; *@vcpu becomes -1 without
- * it. The number of vCPUs may be given later on the command line: then pass the largest possible
- * and check at the end.
+ * The same with three further keys, cpu-max=N%, group=on|off and vcpu=0 to @n_vcpus - 1. The number
+ * of vCPUs may be given later on the command line: then pass the largest possible and check at the
+ * end.
  */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
-		       struct catnap_halt_poll *params, int *vcpu);
+		       struct catnap_halt_poll *params, struct opt_halt_poll_more *more);
 /** @policy with its defaults, max among them. */
 void opt_policy_init(struct catnap_halt_poll *params, uint32_t policy);
 /** "kernel" for CATNAP_POLICY_KERNEL and so on; NULL for none of them. */

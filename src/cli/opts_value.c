@@ -349,46 +349,83 @@ void opt_policy_init(struct catnap_halt_poll *params, uint32_t policy)
 	params->max_ns = default_max(policy);
 }
 
+/* Which keys have an effect with which policies: 1 << enum catnap_policy_kind. */
+#define P(policy) (UINT32_C(1) << CATNAP_POLICY_##policy)
+static const struct {
+	const char *key;
+	uint32_t policies;
+} effects[] = {
+	{"max", P(KERNEL) | P(FIXED) | P(ADAPTIVE)},
+	{"grow", P(KERNEL)},
+	{"grow-start", P(KERNEL)},
+	{"shrink", P(KERNEL)},
+	{"bias", P(ADAPTIVE)},
+	/* The polls of always do not fail, and off has none. */
+	{"cpu-max", P(KERNEL) | P(FIXED) | P(ADAPTIVE)},
+};
+#undef P
+
+static int check_effects(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys,
+			 uint64_t given, uint32_t policy)
+{
+	const struct opt_word *w;
+
+	for (size_t i = 0; i < sizeof(effects) / sizeof(effects[0]); i++) {
+		const char *key = effects[i].key;
+		char list[64] = "";
+		size_t used = 0, k = 0;
+
+		while (keys[k].name && strcmp(keys[k].name, key) != 0)
+			k++;
+		if (!keys[k].name || !(given >> k & 1) || effects[i].policies >> policy & 1)
+			continue;
+		for (w = policy_words; w->name; w++)
+			if (effects[i].policies >> w->value & 1)
+				used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+							 used ? " or " : "", w->name);
+		return opts_fail(o, "--%s: %s: has no effect with policy %s: expected policy %s",
+				 arg->option, key, opt_policy_name(policy), list);
+	}
+	return 0;
+}
+
+/* Over what @params holds; @more NULL: the keys that concern a VM are unknown. */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
-		       struct catnap_halt_poll *params, int *vcpu)
+		       struct catnap_halt_poll *params, struct opt_halt_poll_more *more)
 {
 #define AT(member) offsetof(struct halt_poll_keys, member)
-	struct opt_field keys[] = {
+	static const struct opt_field all[] = {
 		{.name = "policy", .type = OPT_WORD, .offset = AT(policy), .words = policy_words},
 		{.name = "max", .type = OPT_TIME, .offset = AT(max_ns), .max = UINT32_MAX},
 		{.name = "grow", .type = OPT_U32, .offset = AT(params.grow)},
 		{.name = "grow-start", .type = OPT_TIME32, .offset = AT(params.grow_start_ns)},
 		{.name = "shrink", .type = OPT_U32, .offset = AT(params.shrink)},
 		{.name = "bias", .type = OPT_WORD, .offset = AT(bias), .words = bias_words},
-		{.name = NULL},
-		{.name = NULL},
-		{.name = NULL},
+		/* Of a VM, which has a clock and vCPUs. A lone vCPU 0 is checked below. */
+		{.name = "cpu-max", .type = OPT_CALL, .set = set_cpu_max},
+		{.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1},
+		{.name = "group", .type = OPT_SWITCH, .offset = AT(group)},
 		{.name = NULL},
 	};
+#undef AT
+	enum { MAX = 1, OF_A_VM = 6, VCPU = 7, N = sizeof(all) / sizeof(all[0]) };
+	struct opt_field keys[N];
 	const uint32_t before = params->policy;
-	const size_t vcpu_key = sizeof(keys) / sizeof(keys[0]) - 4;
 	struct halt_poll_keys got = {.params = *params,
 				     .policy = (int)params->policy,
 				     .bias = (int)params->bias,
 				     .group = params->group != 0,
 				     .max_ns = not_given,
 				     .vcpu = no_vcpu};
+	uint64_t given;
 
-	/* max 0 would mean the largest u32; a lone vCPU 0 is OPT_U32 of 0 to 0, so checked below.
-	 */
-	if (vcpu)
-		keys[vcpu_key + 1] = (struct opt_field){
-			.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1};
-	if (vcpu) /* where there are several */
-		keys[vcpu_key + 2] = (struct opt_field){
-			.name = "group", .type = OPT_SWITCH, .offset = AT(group)};
-#undef AT
-	if (vcpu) /* where there is a clock */
-		keys[vcpu_key] =
-			(struct opt_field){.name = "cpu-max", .type = OPT_CALL, .set = set_cpu_max};
-	if (opt_keys(o, arg, keys, &got))
+	memcpy(keys, all, sizeof(keys));
+	if (!more)
+		keys[OF_A_VM].name = NULL;
+	if (opt_keys_given(o, arg, keys, &got, &given) ||
+	    check_effects(o, arg, keys, given, (uint32_t)got.policy))
 		return -EINVAL;
-	if (vcpu && got.vcpu != no_vcpu && got.vcpu >= n_vcpus)
+	if (more && got.vcpu != no_vcpu && got.vcpu >= n_vcpus)
 		return opts_fail(o,
 				 "--%s: vcpu: \"%" PRIu32
 				 "\" is out of range: expected 0 to %" PRIu32,
@@ -401,8 +438,13 @@ int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcp
 		params->max_ns = (uint32_t)got.max_ns;
 	else if (params->max_ns == default_max(before))
 		params->max_ns = default_max(params->policy);
-	if (vcpu)
-		*vcpu = got.vcpu == no_vcpu ? -1 : (int)got.vcpu;
+	if (!more)
+		return 0;
+	*more = (struct opt_halt_poll_more){.vcpu = got.vcpu == no_vcpu ? -1 : (int)got.vcpu,
+					    .policy = given & 1};
+	for (size_t i = MAX + 1; i < N; i++)
+		if (i != VCPU && given >> i & 1)
+			more->tuning = keys[i].name;
 	return 0;
 }
 

@@ -127,18 +127,21 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
 	struct catnap_halt_poll params = cfg->halt_poll;
-	int vcpu;
+	struct opt_halt_poll_more more;
 
-	if (opt_halt_poll_vcpu(o, arg, CATNAP_MAX_VCPUS, &params, &vcpu))
+	if (opt_halt_poll_vcpu(o, arg, CATNAP_MAX_VCPUS, &params, &more))
 		return -EINVAL;
-	if (vcpu < 0) {
+	if (more.tuning)
+		cfg->halt_poll_tuning = more.tuning;
+	if (more.vcpu < 0) {
 		cfg->halt_poll = params;
+		cfg->halt_poll_named = cfg->halt_poll_named || more.policy;
 		return 0;
 	}
 	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
-		if (cfg->vcpu_halt_poll[i].vcpu == vcpu)
-			return opt_fail(o, arg, "is for vCPU %d, which has one already", vcpu);
-	cfg->vcpu_halt_poll[cfg->n_vcpu_halt_poll].vcpu = vcpu;
+		if (cfg->vcpu_halt_poll[i].vcpu == more.vcpu)
+			return opt_fail(o, arg, "is for vCPU %d, which has one already", more.vcpu);
+	cfg->vcpu_halt_poll[cfg->n_vcpu_halt_poll].vcpu = more.vcpu;
 	cfg->vcpu_halt_poll[cfg->n_vcpu_halt_poll++].params = params;
 	return 0;
 }
@@ -421,6 +424,8 @@ static int check(struct opts *o, struct run_cfg *cfg)
 			"--debug-exit: \"0x%x\" is taken: 0x%x to 0x%x are the serial port: "
 			"expected another port",
 			cfg->debug_exit, COM1_FIRST, COM1_LAST);
+	if (run_check_effects(o, cfg))
+		return -EINVAL;
 	if (cfg->verbose && cfg->log_level < CATNAP_LOG_INFO)
 		cfg->log_level = CATNAP_LOG_INFO;
 	return 0;

@@ -79,13 +79,15 @@ struct run_cfg {
 	uint64_t memory;
 	int irqchip, image_kind;
 	struct catnap_halt_poll halt_poll; /* of all vCPUs */
+	const char *halt_poll_tuning;	   /* a key of it that only irqchip user has; NULL: none */
+	bool halt_poll_named;		   /* its policy was given */
 	struct {
 		int vcpu;
 		struct catnap_halt_poll params;
 	} vcpu_halt_poll[CATNAP_MAX_VCPUS];
 	uint32_t n_vcpu_halt_poll;
 	uint32_t debug_exit; /* UINT32_MAX: off */
-	uint64_t timeout_ns; /* 0: none */
+	uint64_t timeout_ns;	  /* 0: none */
 	const char *stats, *stats_socket, *halt_trace, *log_file;
 	int log_level;
 	bool verbose;
@@ -140,6 +142,9 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 		      const struct run_io *io);
 /* What the main thread will do for the ports: CATNAP_SANDBOX_ALLOW_*. */
 uint32_t run_sandbox_allow(const struct run_io *io);
+
+/* run_effect.c: -EINVAL (o->error) if an option was given that does nothing beside the others. */
+int run_check_effects(struct opts *o, const struct run_cfg *cfg);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);

@@ -201,6 +201,66 @@ class BenchEffects(Case):
             self.assertIn("--html", p.stderr)
 
 
+class RunEffects(Case):
+    def test_policies(self):
+        """The table of docs/halt-polling.md."""
+        values = {"max": "50us", "grow": "3", "grow-start": "1us", "shrink": "1", "bias": "power", "cpu-max": "5%"}
+        effects = {"adaptive": ("max", "bias", "cpu-max"), "kernel": ("max", "grow", "grow-start", "shrink", "cpu-max"),
+                   "fixed": ("max", "cpu-max"), "always": (), "off": ()}
+        for policy, keys in effects.items():
+            for key, value in values.items():
+                for command in ("run", "replay"):
+                    if command == "replay" and key == "cpu-max":
+                        continue
+                    for text in (f"{policy},{key}={value}", f"{key}={value},policy={policy}"):
+                        with self.subTest(text, command=command):
+                            # Another mistake ends it, if this is none.
+                            p = catnap(command, "--halt-poll", text, "--nonsense")
+                            self.assertEqual((p.returncode, p.stdout), (2, ""))
+                            self.assertEqual(f"--halt-poll: {key}: has no effect with policy {policy}: expected policy"
+                                             in p.stderr, key not in keys, p.stderr)
+            p = catnap("run", "--halt-poll", policy + ",group=on", "--nonsense")
+            self.assertNotIn("effect", p.stderr)
+        # The policy that counts is the one that it is added to.
+        self.refused("run", "--halt-poll", "off", "--halt-poll", "vcpu=1,bias=power", says="policy off")
+
+    def test_irqchip_kernel(self):
+        for key in ("grow=2", "bias=power", "cpu-max=5%", "group=on", "group=off"):
+            policy = "kernel," if key.startswith("grow") else ""
+            self.refused("run", "--irqchip", "kernel", "--halt-poll", policy + key, "kernel",
+                         says=f"--halt-poll: {key.split('=')[0]}: has no effect with --irqchip kernel")
+        self.refused("run", "--irqchip", "kernel", "--halt-poll", "vcpu=0,policy=off", "kernel", says="--halt-poll: vcpu")
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_comparison(self):
+        """What scripts run on both is said, and runs; what KVM has is not said."""
+        for policy, said in (("fixed,max=50us", True), ("always", True), ("adaptive", True), ("off", False),
+                             ("kernel", False), ("max=50us", False)):
+            p = catnap("run", "--irqchip", "kernel", "--halt-poll", policy, "-m", "16M", "--debug-exit", "0xf4", "-c",
+                       "how=byte value=2", os.path.join(GUESTS, "end.elf"))
+            self.assertEqual(p.returncode, 5, p.stderr)
+            self.assertEqual("has no effect with --irqchip kernel" in p.stderr, said, p.stderr)
+            self.assertEqual(p.stderr.count("\n"), int(said))
+
+    def test_others(self):
+        for args, says in (
+                (("--guest-halt-poll", "force,host=break-even", "--halt-poll", "off"), "--guest-halt-poll: host"),
+                (("--guest-halt-poll", "force,ns=1us", "--kernel-format", "flat"), "--guest-halt-poll: parameters"),
+                (("--guest-halt-poll", "realtime,grow=2", "--kernel-format", "multiboot"), "--guest-halt-poll: param"),
+                (("--guest-halt-poll", "force", "--kernel-format", "multiboot"), "--guest-halt-poll: force"),
+                (("--guest-halt-poll", "off,ns=1us"), "--guest-halt-poll"),
+                (("--cmdline", "x", "--kernel-format", "flat"), "--cmdline: has no effect"),
+                (("--verbose", "--log-level", "warn"), "--verbose"),
+                (("-v", "--log-level", "debug"), "--verbose")):
+            with self.subTest(args):
+                self.refused("run", *args, "kernel", says=says)
+        for option in (("--stats", "s"), ("--stats-socket", "s"), ("--halt-trace", "t"), ("--timeout", "5s")):
+            with tempfile.TemporaryDirectory() as folder:
+                self.refused("run", "--dump-acpi", os.path.join(folder, "x"), *option,
+                             says=option[0] + ": has no effect where nothing is started")
+                self.assertEqual(os.listdir(folder), [])
+
+
 if __name__ == "__main__":
     CATNAP, GUESTS = (os.path.abspath(p) for p in sys.argv[1:3])
     del sys.argv[1:3]

@@ -63,8 +63,14 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *cfg)
 {
 	struct cfg *c = cfg;
 
+	struct opt_halt_poll_more more;
+	int ret;
+
 	catnap_halt_poll_init(&c->halt_poll);
-	return opt_halt_poll_vcpu(o, arg, 4, &c->halt_poll, &c->vcpu);
+	ret = opt_halt_poll_vcpu(o, arg, 4, &c->halt_poll, &more);
+	if (ret == 0)
+		c->vcpu = more.vcpu;
+	return ret;
 }
 
 static const struct opt_word colors[] = {{"red", 7}, {"green", 8}, {NULL, 0}};

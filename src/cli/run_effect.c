@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which options of `catnap run` have no effect beside which others. Such a combination is refused,
+ * and the line names what would have done nothing. Where scripts run the same policies on both
+ * irqchips, to compare them, it is said only.
+ */
+#include <errno.h>
+
+#include "cli/run.h"
+
+/* What is about a VM that runs. */
+static const char *const of_a_run[] = {"stats", "stats-socket", "halt-trace", "timeout"};
+
+static int check_no_kernel(struct opts *o, const struct run_cfg *cfg)
+{
+	for (size_t i = 0; i < sizeof(of_a_run) / sizeof(of_a_run[0]) && !cfg->kernel; i++)
+		if (opts_given(o, of_a_run[i]))
+			return opts_fail(o,
+					 "--%s: has no effect where nothing is started: expected "
+					 "--kernel PATH",
+					 of_a_run[i]);
+	return 0;
+}
+
+static int check_image(struct opts *o, const struct run_cfg *cfg)
+{
+	const struct guest_halt_poll *g = &cfg->guest_poll;
+	bool parameters = g->allow_shrink >= 0 || g->ns != GUEST_POLL_UNSET ||
+			  g->grow != GUEST_POLL_UNSET || g->grow_start != GUEST_POLL_UNSET ||
+			  g->shrink != GUEST_POLL_UNSET;
+	bool flat = cfg->image_kind == CATNAP_IMAGE_FLAT;
+
+	if (flat && opts_given(o, "cmdline"))
+		return opts_fail(o, "--cmdline: has no effect with --kernel-format flat: expected "
+				    "an image that is given a command line");
+	if (!flat && cfg->image_kind != CATNAP_IMAGE_MULTIBOOT)
+		return 0;
+	if (parameters ||
+	    (opts_given(o, "guest-halt-poll") && cfg->guest_poll.mode == GUEST_POLL_FORCE))
+		return opts_fail(o,
+				 "--guest-halt-poll: %s no effect with --kernel-format %s: "
+				 "expected an image of Linux, off or realtime alone",
+				 parameters ? "parameters have" : "force has",
+				 flat ? "flat" : "multiboot");
+	return 0;
+}
+
+static int check_halts(struct opts *o, const struct run_cfg *cfg)
+{
+	const char *policy = opt_policy_name(cfg->halt_poll.policy);
+
+	if (cfg->guest_poll.host && !cfg->n_vcpu_halt_poll &&
+	    cfg->halt_poll.policy == CATNAP_POLICY_OFF)
+		return opts_fail(o, "--guest-halt-poll: host: break-even has no effect with "
+				    "--halt-poll off: expected another policy");
+	if (cfg->irqchip != CATNAP_IRQCHIP_KERNEL)
+		return 0;
+	if (cfg->halt_poll_tuning)
+		return opts_fail(o,
+				 "--halt-poll: %s: has no effect with --irqchip kernel: expected "
+				 "max alone, or --irqchip user",
+				 cfg->halt_poll_tuning);
+	if (cfg->halt_poll_named && cfg->halt_poll.policy != CATNAP_POLICY_KERNEL &&
+	    cfg->halt_poll.policy != CATNAP_POLICY_OFF)
+		fprintf(stderr,
+			"catnap run: --halt-poll: policy: %s has no effect with --irqchip kernel, "
+			"which has KVM's own: only max counts\n",
+			policy);
+	return 0;
+}
+
+int run_check_effects(struct opts *o, const struct run_cfg *cfg)
+{
+	if (check_no_kernel(o, cfg) || check_image(o, cfg) || check_halts(o, cfg))
+		return -EINVAL;
+	if (cfg->verbose && opts_given(o, "log-level"))
+		return opts_fail(o, "--verbose: is --log-level info: expected one of them");
+	return 0;
+}
