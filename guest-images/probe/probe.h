@@ -55,8 +55,8 @@
 #define PROBE_READS_GPA	   0x240000u
 #define PROBE_READS_MAX	   32768u
 #define PROBE_PROGRESS_GPA 0x9800u /* a uint64_t for each processor */
-#define PROBE_EXIT_OK	   0x10u   /* written to the exit port: status 33 by (v << 1 | 1) */
-#define PROBE_EXIT_ERROR   0x11u
+#define PROBE_EXIT_OK	   0x20u   /* written to the exit port: status 65 by (v << 1 | 1) */
+#define PROBE_EXIT_ERROR   0x21u
 
 /* Vectors the guest installs handlers for. The host signals EVENT by MSI: address
  * 0xfee00000 | apic_id << 12, data PROBE_VECTOR_EVENT. */

@@ -26,19 +26,19 @@ check()
 }
 
 clock='tsc_khz=1000000'
-check 'PVH' 33 'probe: start workload=start abi=1' 1 "$pvh" workload=start
-check 'Multiboot' 33 'probe: end samples=0' 1 "$multiboot" workload=start
-check 'timer' 33 's [0-9]+' 20 "$pvh" "workload=timer samples=20 warmup=2 gap_ns=100000 $clock"
-check 'random gaps' 33 's [0-9]+' 20 "$multiboot" \
+check 'PVH' 65 'probe: start workload=start abi=1' 1 "$pvh" workload=start
+check 'Multiboot' 65 'probe: end samples=0' 1 "$multiboot" workload=start
+check 'timer' 65 's [0-9]+' 20 "$pvh" "workload=timer samples=20 warmup=2 gap_ns=100000 $clock"
+check 'random gaps' 65 's [0-9]+' 20 "$multiboot" \
 	"workload=timer samples=20 gap_ns=100000 random=1 seed=5 $clock"
-check 'no printing' 33 's [0-9]+' 0 "$pvh" "workload=timer samples=3 print=0 $clock"
-check 'IPI' 33 's [0-9]+' 10 "$pvh" "workload=ipi samples=10 gap_ns=0 $clock" -smp 2
-check 'IPI with gaps' 33 's [0-9]+' 10 "$multiboot" \
+check 'no printing' 65 's [0-9]+' 0 "$pvh" "workload=timer samples=3 print=0 $clock"
+check 'IPI' 65 's [0-9]+' 10 "$pvh" "workload=ipi samples=10 gap_ns=0 $clock" -smp 2
+check 'IPI with gaps' 65 's [0-9]+' 10 "$multiboot" \
 	"workload=ipi samples=10 gap_ns=100000 random=1 $clock" -smp 2
-check 'four processors' 33 's 4' 1 "$pvh" 'workload=cpus cpus=4' -smp 4
-check 'a processor too few' 35 'probe: error cpu 1 does not start' 1 "$pvh" 'workload=cpus cpus=2'
-check 'no workload' 35 'probe: error no workload= that is known' 1 "$pvh" 'workload=tea'
-check 'too many samples' 35 'probe: error too many samples' 1 "$pvh" \
+check 'four processors' 65 's 4' 1 "$pvh" 'workload=cpus cpus=4' -smp 4
+check 'a processor too few' 67 'probe: error cpu 1 does not start' 1 "$pvh" 'workload=cpus cpus=2'
+check 'no workload' 67 'probe: error no workload= that is known' 1 "$pvh" 'workload=tea'
+check 'too many samples' 67 'probe: error too many samples' 1 "$pvh" \
 	"workload=timer samples=100001 $clock"
 
 # A disk behind an I/O thread, found by ECAM on microvm and by ports on q35.
@@ -47,10 +47,10 @@ trap 'rm -f "$disk"' EXIT
 truncate -s 1M "$disk"
 set -- -object iothread,id=io -drive "if=none,id=d,file=$disk,format=raw" \
 	-device virtio-blk-pci,drive=d,iothread=io
-check 'disk' 33 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $clock" \
+check 'disk' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $clock" \
 	-M microvm,pcie=on "$@"
-check 'the id of a disk' 33 's [0-9]+' 5 "$pvh" "workload=blk blk_id=1 samples=5 $clock" \
+check 'the id of a disk' 65 's [0-9]+' 5 "$pvh" "workload=blk blk_id=1 samples=5 $clock" \
 	-M q35 "$@"
-check 'no disk' 35 'probe: error no virtio disk on the PCI bus' 1 "$pvh" \
+check 'no disk' 67 'probe: error no virtio disk on the PCI bus' 1 "$pvh" \
 	"workload=blk samples=5 $clock" -M q35
 exit $failed

@@ -146,6 +146,25 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+static int set_debug_exit(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field keys[] = {
+		{.name = "port",
+		 .type = OPT_U32,
+		 .offset = offsetof(struct run_cfg, debug_exit),
+		 .max = 0xffff,
+		 .required = true},
+		{.name = "base",
+		 .type = OPT_U32,
+		 .offset = offsetof(struct run_cfg, debug_exit_base),
+		 .min = RUN_PANIC + 1,
+		 .max = RUN_BASE_END - 1},
+		{.name = NULL},
+	};
+
+	return opt_keys(o, arg, keys, ptr);
+}
+
 static int set_guest_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
@@ -310,10 +329,11 @@ static const struct opt_def options[] = {
 		 "unless "
 		 "--serial says otherwise.",
 	 .def = "off"},
-	{.f = {.name = "debug-exit", .type = OPT_U32, .offset = AT(debug_exit), .max = 0xffff},
-	 .form = "PORT",
+	{.f = {.name = "debug-exit", .type = OPT_CALL, .set = set_debug_exit},
+	 .form = "PORT[,base=N]",
 	 .help = "A guest write to this I/O port ends the VM, with exit status (value << 1 | 1) & "
-		 "255.",
+		 "255; or N + value, at most 123, which is never one of catnap's own.",
+	 .list = true,
 	 .def = "off"},
 	{.f = {.name = "dump-acpi", .type = OPT_STRING, .offset = AT(dump_acpi)},
 	 .form = "DIR",

@@ -20,6 +20,7 @@ enum {
 	RUN_RESET = 32,
 	RUN_FAULT = 33,
 	RUN_PANIC = 34,
+	RUN_BASE_END = 123, /* the last that a guest may say where it has a base */
 	RUN_TIMEOUT = 124,
 	RUN_SIGNAL = 128, /* + the signal's number */
 };
@@ -86,7 +87,8 @@ struct run_cfg {
 		struct catnap_halt_poll params;
 	} vcpu_halt_poll[CATNAP_MAX_VCPUS];
 	uint32_t n_vcpu_halt_poll;
-	uint32_t debug_exit; /* UINT32_MAX: off */
+	uint32_t debug_exit;	  /* UINT32_MAX: off */
+	uint32_t debug_exit_base; /* 0: the status is value << 1 | 1 */
 	uint64_t timeout_ns;	  /* 0: none */
 	const char *stats, *stats_socket, *halt_trace, *log_file;
 	int log_level;
@@ -145,6 +147,9 @@ uint32_t run_sandbox_allow(const struct run_io *io);
 
 /* run_effect.c: -EINVAL (o->error) if an option was given that does nothing beside the others. */
 int run_check_effects(struct opts *o, const struct run_cfg *cfg);
+
+/* run_status.c: the exit status that an ended VM has; what could be mistaken is said. */
+int run_status(const struct run_cfg *cfg, struct run_io *io, const struct catnap_exit *e);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);

@@ -297,28 +297,6 @@ static bool come_to_rest(struct loop *l, struct catnap_exit *e)
 	}
 }
 
-static int status_of(const struct catnap_exit *e)
-{
-	switch ((enum catnap_exit_reason)e->reason) {
-	case CATNAP_EXIT_POWEROFF:
-	case CATNAP_EXIT_STOPPED:
-		return RUN_POWEROFF;
-	case CATNAP_EXIT_RESET:
-		return RUN_RESET;
-	case CATNAP_EXIT_TRIPLE_FAULT:
-	case CATNAP_EXIT_KVM_ERROR:
-		return RUN_FAULT;
-	case CATNAP_EXIT_PANIC:
-		return RUN_PANIC;
-	case CATNAP_EXIT_DEBUG:
-		return (int)(((uint32_t)e->code << 1 | 1) & 255);
-	case CATNAP_EXIT_NONE:
-	case CATNAP_EXIT_HOST_ERROR:
-		break;
-	}
-	return CMD_ERROR;
-}
-
 static void our_signals(sigset_t *set)
 {
 	struct sigaction hangup;
@@ -397,5 +375,5 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	/* Ended by itself while it was being stopped: then that is how it ended. */
 	if (why > 0 && e.reason == CATNAP_EXIT_STOPPED)
 		return why;
-	return status_of(&e);
+	return run_status(cfg, io, &e);
 }

@@ -46,7 +46,7 @@ def run(catnap, probe, workload, options, filters):
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)  # strace alone would leave what it traces
                 raise
-        if process.returncode != 33 or 'probe: end' not in out:
+        if process.returncode != 65 or 'probe: end' not in out:
             sys.exit(f'{cmd}: {process.returncode}\n{out}\n{err}')
         calls = []
         with open(trace, encoding='utf-8', errors='replace') as f:

@@ -261,6 +261,38 @@ class RunEffects(Case):
                 self.assertEqual(os.listdir(folder), [])
 
 
+@unittest.skipUnless(KVM, "no /dev/kvm")
+class DebugExit(Case):
+    def end(self, value, debug_exit="0xf4"):
+        return catnap("run", "-m", "16M", "--debug-exit", debug_exit, "-c", f"how=long value={value}", "--timeout",
+                      "20s", os.path.join(GUESTS, "end.elf"))
+
+    def test_statuses(self):
+        """The guest's status is as ever; one that could be something else's is said to be the guest's."""
+        for value in (0, 1, 0x0f, 0x10, 0x11, 0x3e, 0x3f, 0x40, 0x4f, 0x5f, 0x60, 0x7f, 0x80, 0x90, 0xff, 0x110, 0xffffffff):
+            with self.subTest(value):
+                p = self.end(value)
+                status = (value << 1 | 1) & 255
+                self.assertEqual((p.returncode, p.stdout), (status, ""))
+                if status in (33, 127) or 128 < status <= 192:
+                    self.assertTrue(p.stderr.startswith(f"catnap run: --debug-exit: the guest ended with {value:#x}: "
+                                                        f"status {status} is its own, not "), p.stderr)
+                    self.assertEqual(p.stderr.count("\n"), 1)
+                else:
+                    self.assertEqual(p.stderr, "")
+
+    def test_base(self):
+        for debug_exit, base in (("0xf4,base=64", 64), ("base=35,port=244", 35), ("port=0xf4,base=122", 122)):
+            for value in (0, 1, 58, 59, 60, 0x10, 255, 0x7fffffff, 0xffffffff):
+                with self.subTest(debug_exit, value=value):
+                    p = self.end(value, debug_exit)
+                    self.assertEqual(p.returncode, min(base + value, 123))
+                    self.assertEqual(p.stderr.count("\n"), int(base + value > 122))
+                    self.assertEqual("too large" in p.stderr, base + value > 122)
+        for value in ("0xf4,base=34", "0xf4,base=123", "0xf4,base=", "base=64", "0xf4,base=64s", "0x10000,base=64", ""):
+            self.refused("run", "--debug-exit", value, "kernel", says="--debug-exit: ")
+
+
 if __name__ == "__main__":
     CATNAP, GUESTS = (os.path.abspath(p) for p in sys.argv[1:3])
     del sys.argv[1:3]

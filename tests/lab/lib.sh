@@ -84,7 +84,7 @@ guest()
 	tr -d '\r' <"$out.raw" >"$out"
 }
 
-# probe SECONDS CMDLINE ARGUMENT ...: the probe guest (guest-images/probe); it ends with status 33
+# probe SECONDS CMDLINE ARGUMENT ...: the probe guest (guest-images/probe); it ends with status 65
 probe()
 {
 	seconds=$1 words=$2
