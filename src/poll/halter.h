@@ -193,6 +193,11 @@ int halter_sync(struct catnap_halter *h);
 /* Owner: deals with changed sources, submits requests that were queued, and deals with completions.
  * Returns how many sources fired and requests were done, or -errno. */
 int halter_reap(struct catnap_halter *h);
+/* Owner: ring_hold(). */
+static inline int halter_hold(struct catnap_halter *h, bool hold)
+{
+	return ring_hold(&h->ring, hold);
+}
 /* Owner: is there anything for halter_reap() to do with requests and completions? */
 static inline bool halter_reapable(struct catnap_halter *h)
 {

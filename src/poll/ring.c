@@ -216,7 +216,7 @@ static int sync_source(struct ring *r, uint32_t i)
 	struct ring_source *s = &r->sources[i];
 	int ret = 0;
 
-	if (s->stale) {
+	if (s->stale || r->held) {
 		if (s->armed) {
 			struct io_uring_sqe *sqe = get_sqe(r);
 
@@ -229,7 +229,7 @@ static int sync_source(struct ring *r, uint32_t i)
 		}
 		s->stale = false;
 	}
-	if (s->wanted && !s->armed) {
+	if (s->wanted && !s->armed && !r->held) {
 		/* A new serial: completions of an old arming are nobody's. */
 		ret = arm_poll(r, s->fd, s->events, tag(TAG_SOURCE, ++s->serial, i));
 		if (ret == 0) {
@@ -277,6 +277,14 @@ int ring_sync(struct ring *r)
 	}
 	sync_sources(r);
 	return submit(r);
+}
+
+int ring_hold(struct ring *r, bool hold)
+{
+	if (r->held == hold || !r->made)
+		return 0;
+	r->held = hold;
+	return ring_sync(r);
 }
 
 struct io_uring_sqe *ring_get(struct ring *r, int *err)

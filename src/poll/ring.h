@@ -70,6 +70,7 @@ struct ring {
 	bool futex_ok;	    /* IORING_OP_FUTEX_WAIT works here */
 	bool futex_armed;   /* a futex request is in the ring */
 	bool wake_armed;    /* the wake eventfd's poll is in the ring */
+	bool held;	    /* no source is armed for now */
 	bool behind;	    /* there was no room to arm or disarm all sources; tried again */
 	int wake_fd;	    /* -1 unless futex_ok is false */
 	uint32_t armed;	    /* sources armed */
@@ -110,6 +111,9 @@ int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch);
 /* Owner: makes the ring if need be and (dis)arms sources: those for which there is room, the others
  * with the next ring_reap(). 0 or -errno. */
 int ring_sync(struct ring *r);
+/* Owner: from now on sources do not fire, or do again: those that are ready by then do at once.
+ * Requests go on. 0 or -errno. */
+int ring_hold(struct ring *r, bool hold);
 /* Owner: consumes completions; calls fired() for each source that did, and done() of each request.
  * Returns how many, or -errno. What done() queues is submitted before it returns. Takes a limited
  * number of completions: if there are more, ring_ready() says so. */

@@ -126,6 +126,7 @@ static const struct allow allow[] = {
 	IOCTL(V, 0, KVM_TRANSLATE),	  /* the report of a crash */
 	IOCTL(ALL, SANDBOX_KERNEL_IRQCHIP, KVM_IRQ_LINE),
 	IOCTL(ALL, SANDBOX_KERNEL_IRQCHIP, KVM_SIGNAL_MSI),
+	IOCTL(V, SANDBOX_KERNEL_IRQCHIP, KVM_GET_MP_STATE), /* is it halted? (share.c) */
 	IOCTL(M, SANDBOX_KERNEL_IRQCHIP, KVM_GET_IRQCHIP), /* is the power button listened to? */
 	IOCTL(M, SANDBOX_KERNEL_IRQCHIP, KVM_ENABLE_CAP),  /* catnap_vm_set_halt_poll() */
 

@@ -3,7 +3,8 @@
  * The vCPU's thread: VMM -> GUEST -> VMM -> POLLING -> SLEEPING -> VMM ... The order of things in
  * one turn matters, and is this:
  *
- *   take the work bits; then read what they announce (inbox, pause, stop)
+ *   take the work bits; then read what they announce (inbox, pause, stop); tasks may have to wait
+ *   until the guest has had its share (share.c)
  *   run the APIC timer; halt if halted; inject
  *   clear immediate_exit; look at the deadline; state = GUEST; look at the bits again; KVM_RUN
  *
@@ -170,7 +171,7 @@ void vcpu_fini(struct vcpu *v)
 
 /* -- the thread ------------------------------------------------------------------------------- */
 
-static void check_ring(struct vcpu *v, int ret)
+void vcpu_check_ring(struct vcpu *v, int ret)
 {
 	char text[160];
 
@@ -182,6 +183,26 @@ static void check_ring(struct vcpu *v, int ret)
 		snprintf(text, sizeof(text), "io_uring, which its devices need%s",
 			 ring_advice(ret));
 	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, text);
+}
+
+static void run_tasks(struct vcpu *v)
+{
+	uint64_t from;
+
+	v->tasks_wait = vcpu_share_holds(v);
+	if (v->tasks_wait)
+		return;
+	from = clock_now(v->host->clock);
+	halter_run_tasks(&v->halter);
+	vcpu_share_spent(v, from, clock_now(v->host->clock));
+}
+
+static void reap(struct vcpu *v)
+{
+	uint64_t from = clock_now(v->host->clock);
+
+	vcpu_check_ring(v, halter_reap(&v->halter));
+	vcpu_share_spent(v, from, clock_now(v->host->clock));
 }
 
 static void take_work(struct vcpu *v, uint32_t work)
@@ -214,16 +235,16 @@ static void take_work(struct vcpu *v, uint32_t work)
 			v->nmi_pending = true;
 	}
 	if (work & HALTER_WORK_TASKS)
-		halter_run_tasks(&v->halter);
+		run_tasks(v);
 	if (work & HALTER_WORK_SOURCES) {
 		atomic_fetch_or(&v->halter.pending, HALTER_WORK_SOURCES);
-		check_ring(v, halter_reap(&v->halter));
+		reap(v);
 	}
 	if (work & VCPU_WORK_LOG)
 		v->host->deliver(v->host->ctx);
 	/* Last: requests that the rest has begun end before it stands still. */
 	if (work & VCPU_WORK_PAUSE) {
-		check_ring(v, halter_drain(&v->halter));
+		vcpu_check_ring(v, halter_drain(&v->halter));
 		v->host->paused(v->host->ctx, v);
 	}
 }
@@ -249,25 +270,42 @@ static void learn_bound(struct vcpu *v, bool timer)
 		v->ring_bound_ns *= 2;
 }
 
+/* Tasks that the guest goes before: to be taken from here on, by whoever looks. */
+static void post_waiting(struct vcpu *v)
+{
+	if (!v->tasks_wait)
+		return;
+	v->tasks_wait = false;
+	atomic_fetch_or(&v->halter.pending, HALTER_WORK_TASKS);
+}
+
 static enum vcpu_next enter(struct vcpu *v)
 {
-	bool bounded;
+	bool bounded, held;
 	int ret;
 
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
 	if (v->host->irqchip_user && vcpu_prepare_entry(v))
 		return VCPU_CONTINUE;
+	held = vcpu_share_holds(v);
+	if (held)
+		vcpu_arm_timer(v, vcpu_share_next(v));
+	else
+		post_waiting(v);
 	bounded = ring_active(&v->halter.ring);
 	if (bounded)
 		bound(v);
-	if (!halter_enter(&v->halter))
+	if (!halter_enter(&v->halter)) {
+		post_waiting(v);
 		return VCPU_CONTINUE;
+	}
 	ret = ioctl(v->fd, KVM_RUN, 0);
 	if (ret < 0)
 		ret = -errno;
 	halter_leave(&v->halter);
+	post_waiting(v);
 	stat_add(&v->counters.exits, 1);
-	if (bounded)
+	if (bounded && !held)
 		learn_bound(v, ret == -EINTR &&
 				       atomic_load_explicit(&v->timer_fired, memory_order_relaxed));
 	if (v->host->irqchip_user)
@@ -292,11 +330,13 @@ static void run(struct vcpu *v)
 		if (v->leaving)
 			break;
 		if (halter_reapable(&v->halter))
-			check_ring(v, halter_reap(&v->halter));
+			reap(v);
 		if (v->host->irqchip_user) {
 			if (lapic_deadline(&v->lapic) != UINT64_MAX)
 				lapic_timer_run(&v->lapic, clock_now(v->host->clock));
 			if (v->life == VCPU_WAIT_SIPI || (v->halted && !vcpu_can_wake(v))) {
+				vcpu_share_end(v);
+				post_waiting(v);
 				vcpu_halt(v);
 				continue;
 			}

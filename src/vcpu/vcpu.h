@@ -87,6 +87,14 @@ struct vcpu_counters {
 	_Atomic uint64_t after_guest_attempted, after_guest_successful;
 };
 
+/* share.c; all in ticks. */
+struct vcpu_share {
+	uint64_t owed;	      /* what devices have had, less what the guest had since */
+	uint64_t spent_until; /* when they last had something */
+	uint64_t until;	      /* until then they have to wait for the guest; 0: they have not */
+	uint64_t look_at;     /* meanwhile: when to look whether the guest wants to run at all */
+};
+
 struct vcpu {
 	struct catnap_halter halter; /* first: it is aligned to cache lines */
 	struct lapic lapic;
@@ -122,6 +130,8 @@ struct vcpu {
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
 	uint64_t ring_bound_ns;	  /* how long the guest may be run while the ring is active */
+	struct vcpu_share share;
+	bool tasks_wait; /* there are some, and not in pending: the guest goes before */
 	struct vcpu_counters counters;
 	pid_t pid;	 /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
@@ -192,6 +202,15 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
 void vcpu_cancel_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
+/* vcpu.c: ends the VM if @ret is an error of the ring's. */
+void vcpu_check_ring(struct vcpu *v, int ret);
+/* share.c: tasks or sources have had the thread from @from to @to. */
+void vcpu_share_spent(struct vcpu *v, uint64_t from, uint64_t to);
+/* Must they wait for the guest, until vcpu_share_next() (ticks) at the latest? */
+bool vcpu_share_holds(struct vcpu *v);
+uint64_t vcpu_share_next(const struct vcpu *v);
+/* The guest wants no time. */
+void vcpu_share_end(struct vcpu *v);
 /* halt.c: HLT until there is something to run for; an AP until it is started. */
 void vcpu_halt(struct vcpu *v);
 /* halt.c, owner: MSR_KVM_POLL_CONTROL becomes @value. */
