@@ -277,7 +277,8 @@ CATNAP_API int catnap_vm_add_net(struct catnap_vm *vm, const struct catnap_net *
 
 /**
  * Plugs the cable of device number @device (see catnap_vm_get_device_stats()) in or out (@up 0),
- * while the VM runs or not. -EINVAL: it is no network device.
+ * while the VM runs or not. One whose interface was deleted stays unplugged. -EINVAL: it is no
+ * network device.
  */
 CATNAP_API int catnap_vm_set_link(struct catnap_vm *vm, uint32_t device, int up);
 

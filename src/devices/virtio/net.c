@@ -88,7 +88,31 @@ static int spread(struct net_pair *p)
 }
 
 /* What receive_one() found; LIMITED: it has to wait, and p->rx_task comes back. */
-enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN, RX_LIMITED };
+enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN, RX_LIMITED, RX_GONE };
+
+/* @err: errno of a read or write: is there no such interface any more? */
+static bool is_gone(int err)
+{
+	return err == EBADFD || err == ENODEV || err == ENXIO;
+}
+
+/*
+ * No lock held, any halter's thread. Nothing is waited for any more - what has an error is always
+ * ready - and the guest sees the cable unplugged.
+ */
+static void interface_gone(struct net *net)
+{
+	if (atomic_exchange(&net->gone, true))
+		return;
+	virtio_log(&net->dev, "the interface is gone: was it deleted? The guest's link is down");
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		halter_unwatch(p->home, p->fd, &p->rx_watch);
+		halter_unwatch(p->home, p->fd, &p->tx_watch);
+	}
+	net_set_link(net, false);
+}
 
 /* The packet in hand, where it was read to. The guest may change it meanwhile: then it has chosen.
  */
@@ -123,7 +147,7 @@ static enum rx read_packet(struct net *net, struct net_pair *p)
 	n = readv(p->fd, iov, p->first.in + 1);
 	if (n < (ssize_t)sizeof(struct net_hdr)) {
 		vq_unpop(vq);
-		return RX_EMPTY; /* an error, too: what it was shows at the next event */
+		return n < 0 && is_gone(errno) ? RX_GONE : RX_EMPTY;
 	}
 	p->len = (size_t)n;
 	if (!wanted(p)) {
@@ -163,6 +187,7 @@ static void receive(struct net *net, struct net_pair *p)
 {
 	struct virtqueue *vq = &p->rx->vq;
 	unsigned int batch = 0;
+	size_t len = 0;
 	enum rx what = RX_DONE;
 
 	pthread_mutex_lock(&vq->lock);
@@ -170,11 +195,12 @@ static void receive(struct net *net, struct net_pair *p)
 		pthread_mutex_unlock(&vq->lock);
 		return;
 	}
-	while (what == RX_DONE && batch++ < NET_BATCH) {
+	while (what == RX_DONE && batch++ < NET_BATCH && len < NET_BATCH_LEN) {
 		if (throttle_pass(&net->rx_throttle, &p->rx_place, p->home))
 			what = receive_one(net, p);
 		else
 			what = RX_LIMITED;
+		len += what == RX_DONE ? p->len : 0;
 		if (what == RX_STARVED) {
 			if (vq_kicks(vq, true))
 				what = RX_DONE; /* it has just added some */
@@ -192,6 +218,8 @@ static void receive(struct net *net, struct net_pair *p)
 		virtio_broken(&net->dev, "the receive queue is malformed");
 	}
 	pthread_mutex_unlock(&vq->lock);
+	if (what == RX_GONE)
+		interface_gone(net);
 	/* Others on this thread want their turn, the guest among them. */
 	if (what == RX_DONE)
 		halter_post(p->home, &p->rx_task);
@@ -201,6 +229,9 @@ static void rx_ready(struct ring_watch *watch, uint32_t events)
 {
 	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, rx_watch));
 
+	/* Also where the guest has no buffer for a packet, and so none is read. */
+	if (events & POLLERR && read(p->fd, NULL, 0) < 0 && is_gone(errno))
+		interface_gone(p->net);
 	receive(p->net, p);
 }
 
@@ -244,12 +275,14 @@ static bool header_is_sane(const struct net_hdr *h, size_t payload)
 	       h->flags & NET_HDR_NEEDS_CSUM;
 }
 
-/* Sends one packet. 0: it is done with, sent or not; -EAGAIN: not now. */
+/* Sends one packet. 0: it is done with, sent or not; -EAGAIN: not now; -ENODEV: it is dropped, and
+ * the interface is gone. */
 static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 {
 	struct iovec *iov = chain->iov, *end = chain->iov + chain->out;
 	size_t skip = sizeof(struct net_hdr), len;
 	struct net_hdr h;
+	bool gone = false;
 	ssize_t n;
 
 	if (iov_read(iov, chain->out, 0, &h, sizeof(h)) < sizeof(h))
@@ -281,10 +314,11 @@ static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 	}
 	if (errno == EAGAIN)
 		return -EAGAIN;
+	gone = is_gone(errno);
 drop:
 	virtio_count(&p->tx_dropped, 1);
 	virtio_count(&net->dev.counters.errors, 1);
-	return 0;
+	return gone ? -ENODEV : 0;
 }
 
 /* Queue lock held. There is a packet, and it has to wait; p->tx_task comes back then. */
@@ -302,8 +336,9 @@ static void transmit(struct net *net, struct net_pair *p)
 {
 	struct virtqueue *vq = &p->tx->vq;
 	unsigned int batch = 0;
-	bool again = false, blocked = false;
-	int ret = 0;
+	size_t len = 0;
+	bool again = false, blocked = false, gone = false;
+	int ret = 0, sent;
 
 	pthread_mutex_lock(&vq->lock);
 	if (!usable(net, p, vq) || p->tx_blocked) {
@@ -321,13 +356,16 @@ static void transmit(struct net *net, struct net_pair *p)
 			continue;
 		if (ret <= 0)
 			break;
-		if (send_one(net, p, &chain) == -EAGAIN) {
+		sent = send_one(net, p, &chain);
+		gone = gone || sent == -ENODEV;
+		if (sent == -EAGAIN) {
 			vq_unpop(vq);
 			blocked = true;
 			break;
 		}
 		vq_push(vq, chain.head, 0);
-		again = ++batch == NET_BATCH;
+		len += chain.out_len;
+		again = ++batch == NET_BATCH || len >= NET_BATCH_LEN;
 	} while (!again);
 	if (blocked) {
 		p->tx_blocked = true;
@@ -337,6 +375,8 @@ static void transmit(struct net *net, struct net_pair *p)
 	if (ret < 0)
 		virtio_broken(&net->dev, "the transmit queue is malformed");
 	pthread_mutex_unlock(&vq->lock);
+	if (gone)
+		interface_gone(net);
 	/* A watch that cannot be had (no place left in the ring) must not stop the queue for ever:
 	 * the home tries again, after all else that it has to do. */
 	if (blocked && halter_watch(p->home, p->fd, POLLOUT, &p->tx_watch) < 0) {
@@ -397,6 +437,8 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
 
+		if (atomic_load(&net->gone))
+			break;
 		/* A poll of a TAP's queue that was not attached is deaf for ever: a new one. */
 		halter_unwatch(p->home, p->fd, &p->rx_watch);
 		if (i >= pairs)
@@ -607,6 +649,7 @@ void net_attach(struct net *net, struct catnap_halter *const *homes)
 void net_set_link(struct net *net, bool up)
 {
 	pthread_mutex_lock(&net->dev.lock);
+	up = up && !atomic_load(&net->gone);
 	if (atomic_exchange(&net->link_up, up) != up) {
 		net->config.status = up ? NET_STATUS_LINK_UP : 0;
 		virtio_config_changed(&net->dev);

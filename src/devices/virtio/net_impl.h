@@ -62,6 +62,7 @@ _Static_assert(sizeof(struct net_hdr) == 12 && offsetof(struct net_hdr, num_buff
 #define NET_SPILL      (NET_PACKET_MAX + 128)
 #define NET_CHAIN_MAX  VQ_SIZE_MAX /* buffers in one chain */
 #define NET_BATCH      VQ_SIZE_MAX /* packets before others have their turn */
+#define NET_BATCH_LEN  (1u << 20)  /* bytes, likewise */
 #define NET_CTRL_IOV   64
 
 struct net_pair {
@@ -108,6 +109,7 @@ struct net {
 	struct net_pair *pairs;
 	char *name;
 	_Atomic bool link_up;
+	_Atomic bool gone; /* the interface was deleted: it does not come back */
 	struct throttle rx_throttle, tx_throttle;
 };
 
