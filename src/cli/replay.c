@@ -23,7 +23,9 @@ struct replay_cfg {
 	} policies[MAX_POLICIES];
 	unsigned n_policies;
 	int format;
-	uint64_t price_ns, halts, seed;
+	uint64_t price_ns, exit_price_ns, halts, seed;
+	bool guest_polls;
+	struct guest_params guest;
 	struct generate generate;
 };
 
@@ -50,6 +52,14 @@ static int set_generate(struct opts *o, const struct opt_arg *arg, void *cfg)
 	return generate_parse(o, arg, &((struct replay_cfg *)cfg)->generate);
 }
 
+static int set_guest(struct opts *o, const struct opt_arg *arg, void *cfg)
+{
+	struct replay_cfg *c = cfg;
+
+	c->guest_polls = true;
+	return guest_params_parse(o, arg, &c->guest);
+}
+
 static const struct opt_word formats[] = {
 	{"csv", FORMAT_CSV}, {"json", FORMAT_JSON}, {"table", FORMAT_TABLE}, {NULL, 0}};
 
@@ -68,6 +78,22 @@ static const struct opt_def options[] = {
 	 .help = "What one sleep is worth in time polled, and the latency it adds. Policy adaptive "
 		 "decides by it.",
 	 .def = "50us"},
+	{.f = {.name = "guest", .type = OPT_CALL, .set = set_guest},
+	 .form = "ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off,"
+		 "host=off|break-even|learned",
+	 .help = "The guest polls first, by the rule of Linux's haltpoll governor; a policy sees "
+		 "what is left of a halt. host: whether it polls for that: never, for the price of "
+		 "a sleep, or as it has learned (kernel: never).",
+	 .def = "the guest does not poll; ns=200us, grow=2, grow-start=50us, shrink=2, "
+		"allow-shrink=on, host=off",
+	 .list = true},
+	{.f = {.name = "exit-price",
+	       .type = OPT_TIME,
+	       .offset = AT(exit_price_ns),
+	       .max = 10000000000},
+	 .form = "TIME",
+	 .help = "With --guest: what one HLT that leaves the guest costs, beside the sleep.",
+	 .def = "1us"},
 	{.f = {.name = "format", .type = OPT_WORD, .offset = AT(format), .words = formats},
 	 .form = "csv|table|json",
 	 .help = "csv: a row for each halt; with several policies, a row for each policy. table: a "
@@ -111,11 +137,13 @@ static const char notes[] =
 	"    poll_ns           for how long it was\n"
 	"    waited            1: it slept all the same\n"
 	"    window_after      what the policy has learned from it\n"
+	"    guest_poll_ns     with --guest: for how long the guest polled before it\n"
 	"  table columns:\n"
 	"    polled, failed    time polled, and the part of it in halts that then slept\n"
 	"    sleeps            halts that slept\n"
 	"    latency, p99      what sleeping added to a wake-up, mean and percentile\n"
-	"    cost              the time polled and the price for each sleep\n"
+	"    cost              the time polled and the price for each sleep; with\n"
+	"                      --guest on either side, and the price for each exit\n"
 	"    ratio             the cost over the optimum, the sum of min(halt_ns, price)\n"
 	"\n"
 	"Kinds of --generate [defaults]:\n"
@@ -161,9 +189,9 @@ static char *put_u64(char *to, uint64_t value)
 }
 
 /* A million of these have to be quick: no printf(). */
-static void print_row(const struct trace_halt *h, const struct sim_row *row)
+static void print_row(const struct trace_halt *h, const struct sim_row *row, bool guest)
 {
-	char text[4 * 21 + 3], *to = text;
+	char text[5 * 21 + 3], *to = text;
 
 	to = put_u64(to, h->halt_ns);
 	*to++ = ',';
@@ -174,6 +202,10 @@ static void print_row(const struct trace_halt *h, const struct sim_row *row)
 	*to++ = row->waited ? '1' : '0';
 	*to++ = ',';
 	to = put_u64(to, row->window_after);
+	if (guest) {
+		*to++ = ',';
+		to = put_u64(to, row->guest_poll_ns);
+	}
 	*to++ = '\n';
 	fwrite_unlocked(text, 1, (size_t)(to - text), stdout);
 }
@@ -218,6 +250,11 @@ static void print_summary(const struct sim *s, FILE *out)
 
 	fprintf(out, "policy              %s\n", s->label);
 	fprintf(out, "halts               %" PRIu64 "\n", s->halts);
+	if (s->guest_polls) {
+		fprintf(out, "polled by the guest %s\n", show_time((double)s->guest_poll_ns, a));
+		fprintf(out, "exits               %" PRIu64 " (%.1f %%), at %s\n", s->exits,
+			percent(s->exits, s->halts), show_time((double)s->exit_price_ns, b));
+	}
 	fprintf(out, "total poll time     %s\n", show_time((double)s->poll_ns, a));
 	fprintf(out, "failed poll time    %s (%.1f %%)\n", show_time((double)s->failed_poll_ns, a),
 		percent(s->failed_poll_ns, s->poll_ns));
@@ -331,6 +368,11 @@ static struct json_object *json_policy(const struct sim *s)
 		ADD(key, sim_latency_percentile(s, percents[i]));
 	}
 	ADD("price_ns", s->price_ns);
+	if (s->guest_polls) {
+		ADD("guest_poll_ns", s->guest_poll_ns);
+		ADD("exits", s->exits);
+		ADD("exit_price_ns", s->exit_price_ns);
+	}
 	ADD("max_ns", s->first.max_ns);
 	ADD("grow", s->first.grow);
 	ADD("grow_start_ns", s->first.grow_start_ns);
@@ -379,13 +421,14 @@ static int simulate(struct trace *t, struct sim *sims, unsigned n, bool rows)
 	int ret;
 
 	if (rows)
-		puts("halt_ns,window_before,poll_ns,waited,window_after");
+		printf("halt_ns,window_before,poll_ns,waited,window_after%s\n",
+		       sims[0].guest_polls ? ",guest_poll_ns" : "");
 	while ((ret = trace_next(t, &h)) > 0) {
 		for (i = 0; i < n; i++)
 			sim_halt(&sims[i], &h, &row);
 		if (!rows)
 			continue;
-		print_row(&h, &row);
+		print_row(&h, &row, sims[0].guest_polls);
 		if (ferror_unlocked(stdout))
 			return fail_output(errno);
 	}
@@ -413,6 +456,9 @@ static int replay(const struct replay_cfg *c, const char *path)
 {
 	struct sim sims[MAX_POLICIES];
 	struct trace t;
+	const struct sim_setting setting = {.price_ns = c->price_ns,
+					    .exit_price_ns = c->exit_price_ns,
+					    .guest = c->guest_polls ? &c->guest : NULL};
 	int format = c->format, status;
 	unsigned n = 0;
 
@@ -422,7 +468,7 @@ static int replay(const struct replay_cfg *c, const char *path)
 		return fail(t.error);
 	for (; n < c->n_policies; n++) {
 		int ret = sim_create(&sims[n], c->policies[n].label, &c->policies[n].params,
-				     c->price_ns);
+				     &setting);
 
 		if (ret < 0) {
 			status = fail(strerror(-ret));
@@ -450,7 +496,8 @@ static int generate(const struct replay_cfg *c)
 /* Options that belong to the other use of the command are mistakes: they would have no effect. */
 static int check_use(struct opts *o)
 {
-	static const char *const reading[] = {"halt-poll", "price", "format"};
+	static const char *const reading[] = {"halt-poll", "price", "format", "guest",
+					      "exit-price"};
 	static const char *const making[] = {"halts", "seed"};
 	bool make = opts_given(o, "generate");
 	unsigned i;
@@ -466,6 +513,8 @@ static int check_use(struct opts *o)
 			return opts_fail(o, "--%s: has no effect here: expected --generate as well",
 					 making[i]);
 	}
+	if (opts_given(o, "exit-price") && !opts_given(o, "guest"))
+		return opts_fail(o, "--exit-price: has no effect here: expected --guest as well");
 	if (make && o->n_args)
 		return opts_fail(o, "both --generate and FILE: expected one of them");
 	if (!make && !o->n_args)
@@ -475,9 +524,13 @@ static int check_use(struct opts *o)
 
 int cmd_replay(int argc, char **argv)
 {
-	struct replay_cfg cfg = {.price_ns = 50000, .halts = 10000, .seed = 1};
+	struct replay_cfg cfg = {
+		.price_ns = 50000, .exit_price_ns = 1000, .halts = 10000, .seed = 1};
 	struct opts o;
-	int status = opts_command(&o, &command, argc, argv, &cfg);
+	int status;
+
+	guest_params_init(&cfg.guest);
+	status = opts_command(&o, &command, argc, argv, &cfg);
 
 	if (status < 0 && check_use(&o)) {
 		fprintf(stderr, "%s\n", o.error);

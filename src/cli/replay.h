@@ -12,6 +12,7 @@
 #include <catnap/poll.h>
 
 #include "cli/opts.h"
+#include "cli/replay_guest.h"
 
 /* ---- replay_trace.c ---- */
 
@@ -57,6 +58,10 @@ struct sim {
 	struct catnap_halt_poll now;   /* the parameters as lines have changed them */
 	struct catnap_policy *policy;
 	uint64_t price_ns;
+	bool guest_polls; /* in front of the policy, which then sees what is left of a halt */
+	struct governor governor;
+	uint64_t exit_price_ns;
+	uint64_t guest_poll_ns, exits; /* with guest_polls: time polled inside, and HLTs executed */
 	uint64_t halts, sleeps;
 	uint64_t poll_ns, failed_poll_ns;
 	uint64_t cost_ns, optimum_ns;
@@ -65,12 +70,19 @@ struct sim {
 /* One halt of it: a row of the csv output. */
 struct sim_row {
 	uint64_t window_before, poll_ns, window_after;
+	uint64_t guest_poll_ns;
 	bool waited;
+};
+
+/* What all policies have in common. */
+struct sim_setting {
+	uint64_t price_ns, exit_price_ns;
+	const struct guest_params *guest; /* NULL: the guest does not poll */
 };
 
 /** 0 or -errno. sim_destroy() is needed after success only. */
 int sim_create(struct sim *s, const char *label, const struct catnap_halt_poll *params,
-	       uint64_t price_ns);
+	       const struct sim_setting *setting);
 void sim_destroy(struct sim *s);
 void sim_halt(struct sim *s, const struct trace_halt *h, struct sim_row *row);
 /** Cost over optimum, or a negative number where there is none (the optimum is 0, the cost is not).

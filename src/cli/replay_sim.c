@@ -13,14 +13,39 @@ static void add(uint64_t *sum, uint64_t value)
 		*sum = UINT64_MAX;
 }
 
-int sim_create(struct sim *s, const char *label, const struct catnap_halt_poll *params,
-	       uint64_t price_ns)
+/* Nothing can be measured here. 0 would ask for that. */
+static uint32_t given_price(uint64_t price_ns)
 {
-	*s = (struct sim){.label = label, .first = *params, .now = *params, .price_ns = price_ns};
-	/* Nothing can be measured here. 0 would ask for that. */
-	s->now.price_ns = price_ns < 1		  ? 1
-			  : price_ns > UINT32_MAX ? UINT32_MAX
-						  : (uint32_t)price_ns;
+	if (price_ns < 1)
+		return 1;
+	return price_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)price_ns;
+}
+
+/* As catnap_vm_config's poll_after_guest: the window is the price of one sleep. */
+static void poll_break_even(struct catnap_halt_poll *p)
+{
+	if (p->policy == CATNAP_POLICY_OFF)
+		return;
+	if (p->policy == CATNAP_POLICY_ALWAYS || p->max_ns > p->price_ns)
+		p->max_ns = p->price_ns;
+	p->policy = CATNAP_POLICY_FIXED;
+}
+
+int sim_create(struct sim *s, const char *label, const struct catnap_halt_poll *params,
+	       const struct sim_setting *setting)
+{
+	*s = (struct sim){.label = label,
+			  .first = *params,
+			  .now = *params,
+			  .price_ns = setting->price_ns,
+			  .exit_price_ns = setting->exit_price_ns};
+	s->now.price_ns = given_price(setting->price_ns);
+	if (setting->guest) {
+		s->guest_polls = true;
+		s->governor.params = *setting->guest;
+		if (s->governor.params.host == GUEST_HOST_BREAK_EVEN)
+			poll_break_even(&s->now);
+	}
 	return catnap_policy_create(&s->now, &s->policy);
 }
 
@@ -56,10 +81,40 @@ static uint64_t give_way(const struct sim *s, const struct trace_halt *h, uint64
 	return h->gave_way_ns;
 }
 
-void sim_halt(struct sim *s, const struct trace_halt *h, struct sim_row *row)
+/* May the host poll? A guest that polls has switched that off, which policy kernel heeds. */
+static bool allowed(const struct sim *s, const struct trace_halt *h)
 {
-	uint64_t poll = catnap_policy_begin(s->policy, h->allowed);
-	struct catnap_halt halt = {.halt_ns = h->halt_ns, .valid = h->valid, .allowed = h->allowed};
+	if (!s->guest_polls)
+		return h->allowed;
+	return s->governor.params.host == GUEST_HOST_BREAK_EVEN ||
+	       (s->governor.params.host == GUEST_HOST_LEARNED &&
+		s->now.policy != CATNAP_POLICY_KERNEL);
+}
+
+/* The guest's side of @h, of which the rest is left. False: it has found the wake-up itself. */
+static bool guest_side(struct sim *s, struct trace_halt *h, struct sim_row *row)
+{
+	bool exits = guest_idle(&s->governor, h->halt_ns, &row->guest_poll_ns);
+
+	add(&s->guest_poll_ns, row->guest_poll_ns);
+	add(&s->cost_ns, row->guest_poll_ns);
+	h->halt_ns -= row->guest_poll_ns;
+	if (h->gave_way_ns != UINT64_MAX)
+		h->gave_way_ns -=
+			h->gave_way_ns < row->guest_poll_ns ? h->gave_way_ns : row->guest_poll_ns;
+	if (!exits)
+		return false;
+	s->exits++;
+	add(&s->cost_ns, s->exit_price_ns);
+	return true;
+}
+
+/* The host's side: what is asked of the policy. */
+static void host_side(struct sim *s, const struct trace_halt *h, struct sim_row *row)
+{
+	struct catnap_halt halt = {
+		.halt_ns = h->halt_ns, .valid = h->valid, .allowed = allowed(s, h)};
+	uint64_t poll = catnap_policy_begin(s->policy, halt.allowed);
 
 	poll = give_way(s, h, poll, &halt.gave_way);
 	row->window_before = catnap_policy_window(s->policy);
@@ -67,17 +122,27 @@ void sim_halt(struct sim *s, const struct trace_halt *h, struct sim_row *row)
 	row->poll_ns = row->waited ? poll : h->halt_ns;
 	change_params(s, h);
 	catnap_policy_end(s->policy, &halt);
-	row->window_after = catnap_policy_window(s->policy);
-
-	s->halts++;
 	add(&s->poll_ns, row->poll_ns);
 	add(&s->cost_ns, row->poll_ns);
-	add(&s->optimum_ns, h->halt_ns < s->price_ns ? h->halt_ns : s->price_ns);
 	if (row->waited) {
 		s->sleeps++;
 		add(&s->failed_poll_ns, row->poll_ns);
 		add(&s->cost_ns, s->price_ns);
 	}
+}
+
+void sim_halt(struct sim *s, const struct trace_halt *h, struct sim_row *row)
+{
+	struct trace_halt rest = *h;
+
+	*row = (struct sim_row){.window_before = catnap_policy_window(s->policy)};
+	s->halts++;
+	add(&s->optimum_ns, h->halt_ns < s->price_ns ? h->halt_ns : s->price_ns);
+	if (!s->guest_polls || guest_side(s, &rest, row))
+		host_side(s, &rest, row);
+	else
+		change_params(s, h);
+	row->window_after = catnap_policy_window(s->policy);
 }
 
 double sim_ratio(const struct sim *s)

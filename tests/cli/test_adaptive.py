@@ -58,6 +58,16 @@ def replay(text, price, *policies):
     return [p["ratio"] for p in json.loads(out)["policies"]]
 
 
+def both_sides(text, price, exit_price, host, halves=True):
+    """The ratio of adaptive behind a guest that polls: for half of the price, or as Linux's default."""
+    guest = f"host={host}"
+    if halves:
+        guest += f",ns={price * 500}ns,grow-start={price * 100}ns"
+    out = catnap("replay", "--format=json", "--price", f"{price}us", "--exit-price", f"{exit_price}us", "--guest", guest,
+                 "--halt-poll", "adaptive", "-", text=text)
+    return json.loads(out)["policies"][0]["ratio"]
+
+
 def best_fixed(halts, price):
     """The ratio of the best window of a fixed length, seen from the end."""
     price *= US
@@ -129,6 +139,30 @@ def odd_processes(rng, n=10000):
     yield "modulated", modulated(8 * US, 80 * US, 800 * US)
     yield "spikes", [20 * MS if rng.random() < 0.02 else rng.uniform(10, 14) * US for _ in range(n)]
     yield "regimes", [rng.expovariate(1 / (20 * US)) if i // 400 % 2 else 300 * US for i in range(n)]
+
+
+class BothSides(unittest.TestCase):
+    """The guest polls for half of the price, the host for what is left as it has learned."""
+
+    # By the price of a sleep and of an exit, us: mean and worst of a simulation made beside this one.
+    BOUNDS = {(10, 1): (1.22, 1.48), (50, 1): (1.14, 1.32), (50, 8): (1.32, 1.55), (200, 8): (1.12, 1.23)}
+
+    def test_ratios(self):
+        traces = [generated(kind, seed=seed) for seed, kind in enumerate(SPEC)]
+        for (price, exit_price), (mean, worst) in self.BOUNDS.items():
+            ratios = [both_sides(text, price, exit_price, "learned") for text in traces]
+            self.assertLessEqual(max(ratios), 1.04 * worst, (price, exit_price, ratios))
+            self.assertLessEqual(sum(ratios) / len(ratios), 1.04 * mean, (price, exit_price, ratios))
+
+    def test_never_much_worse_than_the_guest_alone(self):
+        rng = random.Random(SEED)
+        traces = [(kind, generated(kind, seed=seed)) for seed, kind in enumerate(SPEC)]
+        traces += [(name, trace(halts)) for name, halts in odd_processes(rng)]
+        for name, text in traces:
+            for price in (10, 50):
+                alone = both_sides(text, price, 1, "off", halves=False)
+                both = both_sides(text, price, 1, "learned")
+                self.assertLessEqual(both, 1.03 * alone, f"{name} at {price} us")
 
 
 class Acceptance(unittest.TestCase):

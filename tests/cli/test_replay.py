@@ -323,6 +323,48 @@ class Replay(Case):
         self.assertEqual(json.loads(out)["policies"][0]["poll_ns"], FOREVER)
 
 
+class Guest(Case):
+    """The guest's side; that its rule is Linux's is for tests/replay/governor.py."""
+
+    def rows(self, guest, policy, halts):
+        status, out, _ = catnap("replay", "--guest", guest, "--halt-poll", policy, "-",
+                                text="halt_ns\n" + "".join(f"{h}\n" for h in halts))
+        self.assertEqual(status, 0)
+        head, *rows = out.split()
+        self.assertEqual(head, "halt_ns,window_before,poll_ns,waited,window_after,guest_poll_ns")
+        return [[int(n) for n in row.split(",")] for row in rows]
+
+    def test_hosts(self):
+        halts = [60000, 90000, 30000]  # windows of 0, 50 and 50 us: 40 us and nothing are left
+        for host, policy, polled in (("off", "always", (0, 0, 0)), ("learned", "always", (60000, 40000, 0)),
+                                     ("learned", "kernel", (0, 0, 0)), ("learned", "off", (0, 0, 0)),
+                                     ("learned", "fixed,max=10us", (10000, 10000, 0)),
+                                     ("break-even", "adaptive", (50000, 40000, 0)),
+                                     ("break-even", "off", (0, 0, 0))):
+            with self.subTest(host=host, policy=policy):
+                rows = self.rows(f"host={host}", policy, halts)
+                self.assertEqual([row[2] for row in rows], list(polled))
+                self.assertEqual([row[5] for row in rows], [0, 50000, 30000])
+
+    def test_cost_is_that_of_both_sides(self):
+        text = "halt_ns\n60000\n90000\n30000\n"
+        _, out, _ = catnap("replay", "--format=json", "--guest", "host=learned", "--halt-poll", "fixed,max=45us",
+                           "--price=50us", "--exit-price=3us", "-", text=text)
+        got = json.loads(out)["policies"][0]
+        want = {"guest_poll_ns": 80000, "exits": 2, "exit_price_ns": 3000, "poll_ns": 85000, "sleeps": 1,
+                "cost_ns": 80000 + 2 * 3000 + 85000 + 50000, "optimum_ns": 130000}
+        self.assertEqual({key: got[key] for key in want}, want)
+
+    def test_wrong(self):
+        self.refused("replay", "--exit-price=1us", "-", error="catnap replay: --exit-price: has no effect here: "
+                     "expected --guest as well")
+        self.refused("replay", "--guest", "ns=5", "-")
+        self.refused("replay", "--guest", "host=on", "-", error='catnap replay: --guest: host: "on" is unknown: '
+                     "expected off, break-even or learned")
+        self.refused("replay", "--guest", "shrinks=2", "-")
+        self.refused("replay", "--generate=tick", "--guest", "ns=1us")
+
+
 class Generate(Case):
     KINDS = ("constant", "poisson", "bursty", "bimodal", "pareto", "tick")
 
