@@ -61,6 +61,17 @@ static unsigned int add_fast_path(struct sock_filter *f)
 	return sizeof(path) / sizeof(path[0]);
 }
 
+/* Is there an earlier line for the same call of @thread, with no condition either, and another
+ * feature? libseccomp would pass over the later one. */
+static int contradicts(size_t i, enum sandbox_thread thread)
+{
+	for (size_t k = 0; k < i; k++)
+		if (allow[k].call == allow[i].call && (allow[k].threads & (1u << thread)) &&
+		    !allow[k].args[0].n && !allow[i].args[0].n)
+			return 1;
+	return 0;
+}
+
 /* The program of @thread into @f. Returns its length, or a negative errno value. */
 static int make(enum sandbox_thread thread, struct sock_filter *f, unsigned int max)
 {
@@ -76,7 +87,7 @@ static int make(enum sandbox_thread thread, struct sock_filter *f, unsigned int 
 	for (size_t i = 0; i < N_ALLOW && ret == 0; i++) {
 		if (!(allow[i].threads & (1u << thread)))
 			continue;
-		ret = add(ctx, &allow[i]);
+		ret = contradicts(i, thread) ? -EEXIST : add(ctx, &allow[i]);
 		if (ret < 0)
 			fprintf(stderr, "make-filters: %s: entry %zu of the list: %s\n",
 				names[thread], i, strerror(-ret));

@@ -133,8 +133,8 @@ static const struct allow allow[] = {
 	/* Devices. */
 	{SCMP_SYS(io_uring_enter), V | IO, SANDBOX_RING, {{0}}},
 	{SCMP_SYS(ppoll), IO, SANDBOX_POLL, {{0}}},
-	{SCMP_SYS(epoll_wait), IO, SANDBOX_POLL, {{0}}},
-	{SCMP_SYS(epoll_ctl), IO, SANDBOX_POLL, {{0}}},
+	{SCMP_SYS(epoll_wait), IO, SANDBOX_EPOLL, {{0}}},
+	{SCMP_SYS(epoll_ctl), IO, SANDBOX_EPOLL, {{0}}},
 	{SCMP_SYS(preadv), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(pwritev), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(preadv2), V | IO, SANDBOX_FILES, {{0}}},
@@ -154,8 +154,8 @@ static const struct allow allow[] = {
 	{SCMP_SYS(sendmsg), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(shutdown), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(getsockopt), ALL, SANDBOX_SOCKETS, {{0}}},
-	{SCMP_SYS(epoll_wait), V | IO, SANDBOX_SOCKETS, {{0}}},
-	{SCMP_SYS(epoll_ctl), V | IO, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(epoll_wait), V, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(epoll_ctl), V, SANDBOX_SOCKETS, {{0}}},
 
 	/* The main thread: the terminal, statistics, and taking the VM apart. */
 	IOCTL(M, 0, TCGETS), /* glibc before 2.42, and other libraries */

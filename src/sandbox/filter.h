@@ -25,6 +25,7 @@ enum sandbox_feature {
 	SANDBOX_UNLINK = 6,  /* removing a socket's name at the end */
 	SANDBOX_TIMER = 7,   /* setting timers that are file descriptors: rate limits, vsock */
 	SANDBOX_POLL = 8,    /* what stands in for a ring where there is none */
+	SANDBOX_EPOLL = 9,   /* epoll on the I/O thread: instead of a ring, or for vsock */
 	SANDBOX_FEATURES
 };
 

@@ -78,7 +78,9 @@ int vm_prepare_rings(struct catnap_vm *vm)
 	if (vm->io || ret < 0)
 		ret = prepare_io(vm, ret);
 	if (ret == 0)
-		vm->sandbox_features |= SANDBOX_BIT(
-			vm->io && vm->io->halter.ring.plain ? SANDBOX_POLL : SANDBOX_RING);
+		vm->sandbox_features |=
+			vm->io && vm->io->halter.ring.plain
+				? SANDBOX_BIT(SANDBOX_POLL) | SANDBOX_BIT(SANDBOX_EPOLL)
+				: SANDBOX_BIT(SANDBOX_RING);
 	return ret;
 }
