@@ -21,7 +21,7 @@
 #define DRAIN_STEP_NS 10000000
 #define LOOK_MS	      100 /* whether somebody has opened it, where inotify does not tell */
 #define DRAIN_EMPTY   5	  /* 50 ms */
-#define DRAIN_STANDS  100 /* a second */
+#define DRAIN_STANDS  40  /* 400 ms */
 #define DRAIN_LOOKS   1000
 
 /* There may be no instance to be had, or no watch (a limit for each user): then it is looked at

@@ -564,7 +564,6 @@ int catnap_vm_destroy(struct catnap_vm **vmp)
 		return 0;
 	if (vm_from_inside(vm, "destroy"))
 		return -EDEADLK;
-	*vmp = NULL;
 	if (vm->pid != getpid())
 		forget_threads(vm);
 	else if (vm->locks_made && vm->started)
@@ -598,6 +597,8 @@ int catnap_vm_destroy(struct catnap_vm **vmp)
 		pthread_cond_destroy(&vm->changed);
 		pthread_mutex_destroy(&vm->lock);
 	}
+	/* Not before: callbacks may have looked there for the VM. */
+	*vmp = NULL;
 	free(vm);
 	return 0;
 }
