@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which options of `catnap run` have no effect beside which others. Such a combination is refused,
- * and the line names what would have done nothing. Where scripts run the same policies on both
- * irqchips, to compare them, it is said only.
+ * and the line names what would have done nothing. Where scripts give the same policies to both
+ * irqchips or to any number of vCPUs, to compare them, it is said only.
  */
 #include <errno.h>
 
 #include "cli/run.h"
 
 /* What is about a VM that runs. */
-static const char *const of_a_run[] = {"stats", "stats-socket", "halt-trace", "timeout"};
+static const char *const of_a_run[] = {"stats",	  "stats-socket", "halt-trace",
+				       "timeout", "initramfs",	  "kernel-format"};
 
 static int check_no_kernel(struct opts *o, const struct run_cfg *cfg)
 {
@@ -53,6 +54,8 @@ static int check_halts(struct opts *o, const struct run_cfg *cfg)
 	    cfg->halt_poll.policy == CATNAP_POLICY_OFF)
 		return opts_fail(o, "--guest-halt-poll: host: break-even has no effect with "
 				    "--halt-poll off: expected another policy");
+	if (cfg->halt_poll.group && cfg->cpus == 1 && cfg->irqchip == CATNAP_IRQCHIP_USER)
+		fprintf(stderr, "catnap run: --halt-poll: group: has no effect with --cpus 1\n");
 	if (cfg->irqchip != CATNAP_IRQCHIP_KERNEL)
 		return 0;
 	if (cfg->halt_poll_tuning)

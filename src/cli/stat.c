@@ -291,12 +291,27 @@ static int look(const struct stat_cfg *cfg, const char *path)
 	return status < 0 ? CMD_OK : status;
 }
 
+/* What would do nothing; the interval is one of several looks, whose number scripts may choose. */
+static int check(struct opts *o, const struct stat_cfg *cfg)
+{
+	if (cfg->json && cfg->learned)
+		return opts_fail(o, "--learned: has no effect with --json, which has it anyway: "
+				    "expected one of them");
+	if (cfg->count == 1 && opts_given(o, "interval"))
+		fprintf(stderr, "catnap stat: --interval: has no effect with --count 1\n");
+	return 0;
+}
+
 int cmd_stat(int argc, char **argv)
 {
 	struct stat_cfg cfg = {.interval_ns = 1000000000};
 	struct opts o;
 	int status = opts_command(&o, &command, argc, argv, &cfg);
 
+	if (status < 0 && check(&o, &cfg) < 0) {
+		fprintf(stderr, "%s\n", o.error);
+		status = CMD_USAGE;
+	}
 	if (status < 0)
 		status = look(&cfg, o.args[0]);
 	opts_free(&o);

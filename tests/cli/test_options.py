@@ -26,7 +26,7 @@ def forms(command):
     """(option, form) of each option with a value, the form as one word."""
     text = catnap(command, "--help").stdout
     # A form that is longer than a line goes on below its beginning.
-    text = re.sub(r"([,|])\n +", r"\1", text.split("\nOptions", 1)[1])
+    text = re.sub(r"([,|])\n +", r"\1", text.split("\nOptions", 1)[1].split("\n\n", 1)[0])
     return re.findall(r"^ +(?:-\w, )?(--[a-z-]+) ([^\s]+)", text, re.M)
 
 
@@ -146,6 +146,102 @@ class Quotes(Case):
         self.assertEqual(p.stdout, catnap("replay", "--generate", "bursty,burst=5", "--halts=3", "--seed=7").stdout)
 
 
+COMMANDS = ("run", "bench", "balloon", "replay", "stat")
+# In the help they say so, or (run) are devices and policies.
+REPEATED = {("run", "--disk"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
+            ("bench", "--vcpus"), ("bench", "--process"), ("replay", "--halt-poll")}
+
+
+class Numbers(Case):
+    """Numbers and sizes are digits, all of them, and in range: anything else is refused by its option and key."""
+
+    BAD = ("-1", "+1", "1x", "0x", "", " 1", "1 ", "1e3", "1,5", "0b1", "1'000", "x", "99999999999999999999999",
+           "18446744073709551616")
+
+    def values(self):
+        for command in COMMANDS:
+            for option, form in forms(command):
+                plain = re.match(r"(N|SIZE|PORT)($|\[)", form)
+                if plain:
+                    yield command, option, "", plain[1]
+                for key, kind in re.findall(r"([a-z-]+)=(N|SIZE)\b(?!%)", form):
+                    mode = "force," if option == "--guest-halt-poll" else ""
+                    mode = "kernel," if key in ("grow", "shrink") and option == "--halt-poll" else mode
+                    yield command, option, f"{mode}{key}=", kind
+
+    def test_bad(self):
+        found = list(self.values())
+        for known in (("run", "--cpus", "", "N"), ("run", "--memory", "", "SIZE"), ("run", "--disk", "bw=", "SIZE"),
+                      ("run", "--net", "mtu=", "N"), ("run", "--vsock", "cid=", "N"), ("run", "--debug-exit", "base=", "N"),
+                      ("bench", "--samples", "", "N"), ("replay", "--seed", "", "N"), ("stat", "--count", "", "N"),
+                      ("balloon", "--size", "", "SIZE"), ("run", "--halt-poll", "kernel,shrink=", "N")):
+            self.assertIn(known, found)
+        for command, option, before, kind in found:
+            more = ("1KB", "1 K", "18446744073709551615K", "0x1K", "1k1") if kind == "SIZE" else ("1K", "0x1ffffffffffffffff")
+            for value in self.BAD + more:
+                if "," in value and before:
+                    value = f'"{value}"'
+                with self.subTest(command=command, option=option, value=before + value):
+                    self.refused(command, option, before + value, says=f"catnap {command}: {option}: ")
+
+    def test_largest(self):
+        """The last that there is, and one more."""
+        for command, option, value, more in (
+                ("run", "--debug-exit", "65535", "65536"), ("run", "--debug-exit", "0xffff", "0x10000"),
+                ("replay", "--seed", "18446744073709551615", "18446744073709551616"),
+                ("run", "--disk", "x,bw=18446744073709551615", "x,bw=18446744073709551616"),
+                ("run", "--disk", "x,bw=17592186044415M", "x,bw=17592186044416M"),
+                ("run", "--disk", "x,bw=16777215T", "x,bw=16777216T"),
+                ("run", "--timeout", "18446744073709551615ns", "18446744073709551616ns"),
+                ("run", "--timeout", "18446744073s", "18446744074s"),
+                ("run", "--halt-poll", "max=4294967295ns", "max=4294967296ns"),
+                ("run", "--halt-poll", "kernel,grow=4294967295", "kernel,grow=4294967296"),
+                ("run", "--vsock", "cid=4294967294,socket=x", "cid=4294967295,socket=x")):
+            with self.subTest(option=option, value=value):
+                self.refused(command, option, more, says="is out of range: expected")
+                self.refused(command, option, value, "--nonsense", says="--nonsense: unknown option")
+
+
+class Twice(Case):
+    """Each option once, but for those that are lists of things; and each key once."""
+
+    WORDS = (("N", "2"), ("TIME", "5ms"), ("SIZE", "16M"), ("PORT", "5"), ("UID", "0"), ("KIND", "tick"), ("FILE", "x"),
+             ("PATH", "x"), ("DIR", "x"), ("STRING", "x"))
+
+    def value(self, form):
+        if form.startswith("cid="):
+            return "cid=3,socket=x"
+        text = re.split(r"[|\[]", form)[0]
+        for word, value in self.WORDS:
+            text = re.sub(rf"\b{word}\b", value, text)
+        return text
+
+    def test_options(self):
+        for command in COMMANDS:
+            for option, form in forms(command):
+                value = self.value(form)
+                with self.subTest(command=command, option=option, value=value):
+                    p = catnap(command, option, value, f"{option}={value}", "--nonsense")
+                    self.assertEqual((p.returncode, p.stdout), (2, ""))
+                    said = f"catnap {command}: {option}: given twice: expected once\n"
+                    self.assertEqual(p.stderr == said, (command, option) not in REPEATED, p.stderr)
+
+    def test_flags(self):
+        self.refused("run", "-v", "--verbose", "kernel", says="--verbose: given twice: expected once")
+        self.refused("stat", "-j", "-j", "x", says="--json: given twice")
+
+    def test_keys(self):
+        for command, option, value, key in (("run", "--disk", "a,readonly=on,readonly=off", "readonly"),
+                                            ("run", "--disk", "a,path=b", "path"), ("run", "--net", "a,mtu=99,mtu=99", "mtu"),
+                                            ("run", "--cpus", "1,n=2", "n"), ("run", "--debug-exit", "1,port=1", "port"),
+                                            ("run", "--vsock", "cid=3,cid=3,socket=x", "cid"),
+                                            ("run", "--balloon", "0,size=0", "size"),
+                                            ("run", "--guest-halt-poll", "off,mode=off", "mode"),
+                                            ("replay", "--halt-poll", "max=1us,max=1us", "max"),
+                                            ("replay", "--generate", "tick,net=1us,net=1us", "net")):
+            self.refused(command, option, value, says=f"is a second value: expected {key} once")
+
+
 ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute")
 BY_DEFAULT = ALL[:6]
 
@@ -201,6 +297,15 @@ class BenchEffects(Case):
             self.assertIn("--html", p.stderr)
 
 
+class StatEffects(Case):
+    def test_stat(self):
+        self.refused("stat", "--json", "--learned", "socket", says="--learned: has no effect with --json")
+        p = catnap("stat", "-n", "1", "-i", "1s", "/nonexistent")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("--interval: has no effect with --count 1\n", p.stderr)
+        self.assertNotIn("effect", catnap("stat", "-n", "2", "-i", "1s", "/nonexistent").stderr)
+
+
 class RunEffects(Case):
     def test_policies(self):
         """The table of docs/halt-polling.md."""
@@ -241,6 +346,11 @@ class RunEffects(Case):
             self.assertEqual(p.returncode, 5, p.stderr)
             self.assertEqual("has no effect with --irqchip kernel" in p.stderr, said, p.stderr)
             self.assertEqual(p.stderr.count("\n"), int(said))
+        for cpus in ("1", "2"):
+            p = catnap("run", "--cpus", cpus, "--halt-poll", "group=on", "-m", "16M", "--debug-exit", "0xf4", "-c",
+                       "how=byte value=2", os.path.join(GUESTS, "end.elf"))
+            said = "catnap run: --halt-poll: group: has no effect with --cpus 1\n"
+            self.assertEqual((p.returncode, p.stderr), (5, said if cpus == "1" else ""))
 
     def test_others(self):
         for args, says in (
@@ -254,7 +364,8 @@ class RunEffects(Case):
                 (("-v", "--log-level", "debug"), "--verbose")):
             with self.subTest(args):
                 self.refused("run", *args, "kernel", says=says)
-        for option in (("--stats", "s"), ("--stats-socket", "s"), ("--halt-trace", "t"), ("--timeout", "5s")):
+        for option in (("--stats", "s"), ("--stats-socket", "s"), ("--halt-trace", "t"), ("--timeout", "5s"),
+                       ("--initramfs", "i"), ("--kernel-format", "linux")):
             with tempfile.TemporaryDirectory() as folder:
                 self.refused("run", "--dump-acpi", os.path.join(folder, "x"), *option,
                              says=option[0] + ": has no effect where nothing is started")
