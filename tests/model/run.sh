@@ -27,6 +27,17 @@ missing()
 }
 
 mode=${1:-}
+case $mode in
+-h | --help)
+	sed -n '4,12s/^# \{0,1\}//p' "$0"
+	exit 0
+	;;
+"" | --tap | --trace) ;;
+*)
+	echo "run.sh: $mode: expected --tap, --trace or --help" >&2
+	exit 2
+	;;
+esac
 command -v "$SPIN" >/dev/null 2>&1 || missing "$SPIN"
 # CC may carry options.
 command -v "${CC%% *}" >/dev/null 2>&1 || missing "$CC"
