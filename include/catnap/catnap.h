@@ -424,8 +424,22 @@ CATNAP_API int catnap_vm_request_stop(struct catnap_vm *vm);
  * not return, or the host holds a request up. -EDEADLK: called by a callback.
  */
 CATNAP_API int catnap_vm_stop(struct catnap_vm *vm);
-/** Stops all vCPUs, and waits until they stand still; resume lets them go on. -EINVAL: not running;
- * -EDEADLK: called by a callback.
+/**
+ * Stops all vCPUs, and waits until they stand still; resume lets them go on. Pauses are not
+ * counted: a VM is paused or it is not, whoever said so, and one resume ends any number of pauses.
+ *
+ *	calls, one after the other     the VM then     returns
+ *	pause, pause                   stands still    0, 0
+ *	pause, pause, resume           runs            0, 0, 0
+ *	pause, resume, resume          runs            0, 0, 0
+ *	resume                         runs            0
+ *	pause, stop                    has ended       0, 0
+ *
+ * A pause that another thread's resume overtakes, before all vCPUs stood still, is -ECANCELED. Time
+ * goes on meanwhile, for the guest too; a guest with kvmclock is told that it was stopped
+ * (KVM_KVMCLOCK_CTRL), so that its watchdogs do not take it for stuck. It is told as well when the
+ * process was stopped (SIGSTOP), or had no processor, for a second or more. Errors: -EINVAL (not
+ * started, or ended), -ECANCELED, -EDEADLK (pause, called by a callback).
  */
 CATNAP_API int catnap_vm_pause(struct catnap_vm *vm);
 CATNAP_API int catnap_vm_resume(struct catnap_vm *vm);

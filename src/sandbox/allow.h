@@ -121,6 +121,7 @@ static const struct allow allow[] = {
 	IOCTL(V, 0, KVM_SET_MSRS),
 	IOCTL(V, 0, KVM_GET_VCPU_EVENTS),
 	IOCTL(V, 0, KVM_SET_VCPU_EVENTS),
+	IOCTL(V, 0, KVM_KVMCLOCK_CTRL), /* after a pause */
 	IOCTL(V, 0, KVM_GET_DEVICE_ATTR),
 	IOCTL(V, 0, KVM_SET_DEVICE_ATTR), /* the TSC's offset */
 	IOCTL(V, 0, KVM_TRANSLATE),	  /* the report of a crash */

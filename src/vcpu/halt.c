@@ -97,6 +97,7 @@ void vcpu_halt(struct vcpu *v)
 {
 	const struct halt_stats *s = &v->halter.stats;
 	uint64_t attempted = own(&s->attempted), successful = own(&s->successful);
+	uint64_t deadline = lapic_deadline(&v->lapic);
 	int cause = CATNAP_CAUSE_OTHER, ret;
 
 	/* A processor that waits to be started is not halted: nothing to learn, nothing to poll
@@ -104,7 +105,8 @@ void vcpu_halt(struct vcpu *v)
 	if (v->life == VCPU_WAIT_SIPI)
 		ret = halter_park(&v->halter);
 	else
-		ret = halter_halt(&v->halter, lapic_deadline(&v->lapic), &cause);
+		ret = halter_halt(&v->halter, deadline, &cause);
+	vcpu_watch_halt(v, deadline);
 	if (ret < 0)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "sleeping in a halted vCPU");
 	if (after_guest(v)) {

@@ -246,6 +246,7 @@ static void take_work(struct vcpu *v, uint32_t work)
 	if (work & VCPU_WORK_PAUSE) {
 		vcpu_check_ring(v, halter_drain(&v->halter));
 		v->host->paused(v->host->ctx, v);
+		vcpu_tell_stopped(v);
 	}
 }
 
@@ -295,6 +296,7 @@ static enum vcpu_next enter(struct vcpu *v)
 	bounded = ring_active(&v->halter.ring);
 	if (bounded)
 		bound(v);
+	vcpu_watch_begin(v);
 	if (!halter_enter(&v->halter)) {
 		post_waiting(v);
 		return VCPU_CONTINUE;
@@ -314,6 +316,7 @@ static enum vcpu_next enter(struct vcpu *v)
 		return vcpu_handle_exit(v);
 	if (ret == -EINTR || ret == -EAGAIN) {
 		stat_add(&v->counters.signal, 1);
+		vcpu_watch_interrupted(v);
 		return VCPU_CONTINUE;
 	}
 	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "KVM_RUN");

@@ -129,6 +129,8 @@ struct vcpu {
 	bool timer_made;
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
+	/* Was the guest kept from running? See stopped.c. Ticks, ticks, and the thread's time. */
+	uint64_t entered, sampled, sampled_cpu_ns;
 	uint64_t ring_bound_ns;	  /* how long the guest may be run while the ring is active */
 	struct vcpu_share share;
 	bool tasks_wait; /* there are some, and not in pending: the guest goes before */
@@ -219,6 +221,14 @@ void vcpu_set_poll_control(struct vcpu *v, uint64_t value);
 void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns);
 /* halt.c: is @price_ns so far from the one that is applied that it should be? */
 bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns);
+/* stopped.c: the guest was not run for a while, and is told so; where it does not listen, it is
+ * not. Not while KVM_RUN runs. */
+void vcpu_tell_stopped(struct vcpu *v);
+/* Around KVM_RUN: before it, and after one that was interrupted. */
+void vcpu_watch_begin(struct vcpu *v);
+void vcpu_watch_interrupted(struct vcpu *v);
+/* After a halt that was to end at @deadline. */
+void vcpu_watch_halt(struct vcpu *v, uint64_t deadline);
 /* boot.c */
 int vcpu_reset_registers(struct vcpu *v);
 int vcpu_startup(struct vcpu *v, uint8_t vector);

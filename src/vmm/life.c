@@ -297,6 +297,7 @@ int catnap_vm_stop(struct catnap_vm *vm)
 
 int catnap_vm_pause(struct catnap_vm *vm)
 {
+	uint32_t resumes;
 	int ret = 0;
 
 	if (vm_from_inside(vm, "pause"))
@@ -306,6 +307,7 @@ int catnap_vm_pause(struct catnap_vm *vm)
 		ret = -EINVAL;
 	else
 		vm->paused = true;
+	resumes = vm->resumes;
 	pthread_mutex_unlock(&vm->lock);
 	if (ret < 0) {
 		snprintf(vm->error.text, sizeof(vm->error.text), "the VM does not run");
@@ -316,10 +318,13 @@ int catnap_vm_pause(struct catnap_vm *vm)
 	if (vm->io)
 		halter_wake(&vm->io->halter, IO_WORK_PAUSE);
 	pthread_mutex_lock(&vm->lock);
-	while (vm->paused && !vm->ended && vm->standing < vm->vcpu_count + vm->io_runs)
+	while (vm->resumes == resumes && !vm->ended && vm->standing < vm->vcpu_count + vm->io_runs)
 		pthread_cond_wait(&vm->changed, &vm->lock);
-	ret = vm->ended ? -EINVAL : 0;
+	ret = vm->ended ? -EINVAL : vm->resumes != resumes ? -ECANCELED : 0;
 	pthread_mutex_unlock(&vm->lock);
+	if (ret < 0)
+		snprintf(vm->error.text, sizeof(vm->error.text),
+			 ret == -EINVAL ? "the VM has ended" : "another thread resumed the VM");
 	return ret;
 }
 
@@ -331,6 +336,7 @@ int catnap_vm_resume(struct catnap_vm *vm)
 	if (!vm->started || vm->ended)
 		ret = -EINVAL;
 	vm->paused = false;
+	vm->resumes++;
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
 	if (ret < 0)

@@ -111,6 +111,7 @@ struct catnap_vm {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
 	bool started, ended, paused;
+	uint32_t resumes;  /* how often it was resumed; wraps around */
 	uint32_t running;  /* threads that have not left */
 	uint32_t standing; /* threads that wait in a pause */
 	bool io_runs;	   /* the I/O thread is one of them */
