@@ -11,6 +11,12 @@
 
 #define LEAF_KVM_SIGNATURE 0x40000000u
 #define LEAF_KVM_FEATURES  0x40000001u
+#define LEAF_TSC_CRYSTAL   0x15u
+#define LEAF_FREQUENCIES   0x16u
+#define LEAF_HV_TIMING	   0x40000010u /* VMware's, which others read, too */
+
+/* Entries that may be added: two of topology, two of frequencies, one of the hypervisor. */
+#define MORE_LEAVES 5u
 
 #define BIT(n) (UINT32_C(1) << (n))
 
@@ -59,6 +65,46 @@ static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy 
 	}
 }
 
+/*
+ * The closest fraction to @value / @of whose numerator is at most @max: the continued fraction, up
+ * to there.
+ */
+static void closest_fraction(uint32_t value, uint32_t of, uint32_t max, uint32_t *num,
+			     uint32_t *den)
+{
+	uint64_t n0 = 0, n1 = 1, d0 = 1, d1 = 0, a = value, b = of;
+
+	while (b) {
+		uint64_t q = a / b, n2 = q * n1 + n0, d2 = q * d1 + d0, rest = a % b;
+
+		if (n2 > max)
+			break;
+		n0 = n1, n1 = n2;
+		d0 = d1, d1 = d2;
+		a = b, b = rest;
+	}
+	*num = (uint32_t)n1;
+	*den = (uint32_t)d1;
+}
+
+/*
+ * Intel's: TSC = crystal * EBX / EAX. The crystal is what the APIC timer counts, and Linux relies
+ * on that; it multiplies kHz by EBX in 32 bits, and does not look further. So where that is not
+ * exact enough, to a millionth, nothing is said, and it measures.
+ */
+static void leaf_crystal(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p)
+{
+	uint64_t khz, off;
+
+	e->ecx = p->apic_khz * 1000u;
+	e->edx = 0;
+	closest_fraction(p->tsc_khz, p->apic_khz, UINT32_MAX / p->apic_khz, &e->ebx, &e->eax);
+	khz = e->eax ? (uint64_t)p->apic_khz * e->ebx / e->eax : 0;
+	off = khz > p->tsc_khz ? khz - p->tsc_khz : p->tsc_khz - khz;
+	if (!e->ebx || off > 1 + p->tsc_khz / 1000000)
+		e->eax = e->ebx = e->ecx = 0;
+}
+
 static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
 {
 	switch (e->function) {
@@ -84,6 +130,28 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	case 0xb:
 	case 0x1f:
 		leaf_topology(e, p, apic_id);
+		break;
+	case LEAF_KVM_SIGNATURE:
+		if (p->tsc_khz && e->eax < LEAF_HV_TIMING)
+			e->eax = LEAF_HV_TIMING;
+		break;
+	case LEAF_TSC_CRYSTAL:
+		if (p->tsc_khz)
+			leaf_crystal(e, p);
+		break;
+	case LEAF_FREQUENCIES: /* base, maximum, bus, in MHz */
+		if (p->tsc_khz) {
+			e->eax = e->ebx = (p->tsc_khz + 500) / 1000;
+			e->ecx = 100;
+			e->edx = 0;
+		}
+		break;
+	case LEAF_HV_TIMING:
+		if (p->tsc_khz) {
+			e->eax = p->tsc_khz;
+			e->ebx = p->apic_khz;
+			e->ecx = e->edx = 0;
+		}
 		break;
 	case LEAF_KVM_FEATURES:
 		if (p->irqchip_user)
@@ -130,17 +198,47 @@ static void add_topology(struct kvm_cpuid2 *c, uint32_t function)
 		};
 }
 
+static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *c, uint32_t function)
+{
+	for (uint32_t i = 0; i < c->nent; i++)
+		if (c->entries[i].function == function)
+			return &c->entries[i];
+	return NULL;
+}
+
+/* adjust() fills it in. */
+static void add_leaf(struct kvm_cpuid2 *c, uint32_t function)
+{
+	if (!find(c, function))
+		c->entries[c->nent++] = (struct kvm_cpuid_entry2){.function = function};
+}
+
+/* Where processors tell them; those that end below are not made to go on. */
+static void add_frequencies(struct kvm_cpuid2 *c)
+{
+	const struct kvm_cpuid_entry2 *max = find(c, 0);
+
+	if (max && max->eax >= LEAF_TSC_CRYSTAL)
+		add_leaf(c, LEAF_TSC_CRYSTAL);
+	if (max && max->eax >= LEAF_FREQUENCIES)
+		add_leaf(c, LEAF_FREQUENCIES);
+	if (find(c, LEAF_KVM_SIGNATURE))
+		add_leaf(c, LEAF_HV_TIMING);
+}
+
 struct kvm_cpuid2 *cpuid_make(const struct kvm_cpuid2 *supported, const struct cpuid_policy *policy,
 			      uint32_t apic_id)
 {
 	size_t size = sizeof(*supported) + supported->nent * sizeof(supported->entries[0]);
-	struct kvm_cpuid2 *c = malloc(size + 2 * sizeof(supported->entries[0]));
+	struct kvm_cpuid2 *c = malloc(size + MORE_LEAVES * sizeof(supported->entries[0]));
 
 	if (!c)
 		return NULL;
 	memcpy(c, supported, size);
 	add_topology(c, 0xb);
 	add_topology(c, 0x1f);
+	if (policy->tsc_khz)
+		add_frequencies(c);
 	for (uint32_t i = 0; i < c->nent; i++)
 		adjust(&c->entries[i], policy, apic_id);
 	return c;

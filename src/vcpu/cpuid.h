@@ -12,6 +12,8 @@ struct cpuid_policy {
 	bool irqchip_user; /* then nothing that needs KVM's own local APIC */
 	bool tsc_deadline; /* the APIC timer has its TSC-deadline mode */
 	bool poll_control; /* MSR_KVM_POLL_CONTROL is kept by us or by KVM */
+	uint32_t tsc_khz;  /* of the guest's TSC; 0: it is no clock, or not known */
+	uint32_t apic_khz; /* what the APIC timer counts, divided by 1 */
 	bool realtime;	   /* KVM_HINTS_REALTIME: vCPUs have processors of their own */
 };
 

@@ -51,14 +51,20 @@ struct gas {
 	uint8_t space, width, offset, access;
 	uint64_t address;
 } __attribute__((packed));
-#define GAS_IO_BYTE(port) ((struct gas){.space = 1, .width = 8, .access = 1, .address = (port)})
+#define GAS_IO_BYTE(port)  ((struct gas){.space = 1, .width = 8, .access = 1, .address = (port)})
+#define GAS_IO_DWORD(port) ((struct gas){.space = 1, .width = 32, .access = 3, .address = (port)})
 
 struct fadt {
 	struct header h;
 	uint32_t facs, dsdt;
 	uint8_t model, profile;
 	uint16_t sci;
-	uint8_t fixed_hardware[61]; /* of a machine that is not hardware-reduced: 0 */
+	/* Of a machine that is not hardware-reduced: 0, but for the PM timer. */
+	uint8_t fixed_hardware[28];
+	uint32_t pm_timer;
+	uint8_t more_fixed_hardware[11];
+	uint8_t pm_timer_len;
+	uint8_t rest_of_fixed_hardware[17];
 	uint16_t boot_arch;
 	uint8_t reserved;
 	uint32_t flags;
@@ -67,10 +73,15 @@ struct fadt {
 	uint16_t arm_boot_arch;
 	uint8_t minor;
 	uint64_t x_facs, x_dsdt;
-	struct gas x_fixed_hardware[8];
+	struct gas x_fixed_hardware[5];
+	struct gas x_pm_timer;
+	struct gas x_gpe[2];
 	struct gas sleep_control, sleep_status;
 	char hypervisor[8];
 } __attribute__((packed));
+_Static_assert(offsetof(struct fadt, pm_timer) == 76, "ACPI 6.5, table 5.9");
+_Static_assert(offsetof(struct fadt, pm_timer_len) == 91, "ACPI 6.5, table 5.9");
+_Static_assert(offsetof(struct fadt, x_pm_timer) == 208, "ACPI 6.5, table 5.9");
 _Static_assert(offsetof(struct fadt, boot_arch) == 109, "ACPI 6.5, table 5.9");
 _Static_assert(offsetof(struct fadt, x_dsdt) == 140, "ACPI 6.5, table 5.9");
 _Static_assert(sizeof(struct fadt) == 276, "ACPI 6.5, table 5.9");
@@ -83,6 +94,7 @@ _Static_assert(sizeof(struct fadt) == 276, "ACPI 6.5, table 5.9");
 #define FADT_WBINVD	(1u << 0)
 #define FADT_NO_PWR_FIX (1u << 4) /* the power button is a device */
 #define FADT_NO_SLP_FIX (1u << 5) /* and a sleep button would be one */
+#define FADT_TIMER_32	(1u << 8)
 #define FADT_RESET	(1u << 10)
 #define FADT_HEADLESS	(1u << 12)
 #define FADT_HW_REDUCED (1u << 20)
@@ -205,6 +217,14 @@ static struct header *add_fadt(struct acpi *acpi, const struct header *dsdt)
 	f->boot_arch = BOOT_NO_VGA | BOOT_NO_RTC;
 	f->flags = FADT_WBINVD | FADT_NO_PWR_FIX | FADT_NO_SLP_FIX | FADT_RESET | FADT_HEADLESS |
 		   FADT_HW_REDUCED;
+	/*
+	 * Of a hardware-reduced machine these fields are ignored, says table 5.9; but Linux and
+	 * BSDs look, and have nothing else to hold their TSC against without kvmclock.
+	 */
+	f->flags |= FADT_TIMER_32;
+	f->pm_timer = POWER_TIMER_PORT;
+	f->pm_timer_len = 4;
+	f->x_pm_timer = GAS_IO_DWORD(POWER_TIMER_PORT);
 	f->reset = GAS_IO_BYTE(RESET_PORT);
 	f->reset_value = RESET_VALUE;
 	f->minor = FADT_MINOR;

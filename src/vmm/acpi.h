@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The machine as ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no PM timer, no SCI, no
- * fixed events; sleep registers instead, and a Generic Event Device for the power button.
+ * The machine as ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no SCI, no fixed events, no
+ * PM registers; sleep registers instead, and a Generic Event Device for the power button. The PM
+ * timer is there all the same.
  */
 #ifndef VMM_ACPI_H
 #define VMM_ACPI_H

@@ -84,16 +84,20 @@ static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 			unsigned int n)
 {
 	const char *given = vm->linux_given;
-	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], *ours, *all;
+	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], tsc[40] = "", *ours, *all;
 
 	if (vm->cfg.hw == CATNAP_HW_ACPI)
 		return strdup(given);
 	/*
 	 * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there
 	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
+	 * The PM timer is asked too late for a kernel without kvmclock to do without the PIT: that
+	 * has to know its TSC before (Linux 5.9 and later take it from here).
 	 */
 	device_args(devices, places, vm->cfg.hw == CATNAP_HW_MPTABLE ? n : 0);
-	if (asprintf(&ours, "%s%s", NO_ACPI, devices) < 0)
+	if (vm->clock.tsc)
+		snprintf(tsc, sizeof(tsc), " tsc_early_khz=%u", vm->clock.khz);
+	if (asprintf(&ours, "%s%s%s", NO_ACPI, tsc, devices) < 0)
 		return NULL;
 	all = cmdline_add(given, ours);
 	free(ours);

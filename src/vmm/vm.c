@@ -395,6 +395,8 @@ static void fill_host(struct catnap_vm *vm)
 		/* KVM's own APIC has it; ours where probe() sees the MSR's writes. */
 		.tsc_deadline = !vm->host.irqchip_user,
 		.poll_control = true,
+		.tsc_khz = vm->clock.tsc ? vm->clock.khz : 0,
+		.apic_khz = LAPIC_TIMER_HZ / 1000, /* KVM's own, too */
 		.realtime = vm->cfg.realtime,
 	};
 	if (!vm->host.irqchip_user)

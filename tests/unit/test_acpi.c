@@ -74,10 +74,20 @@ static void test_fadt(void **state)
 	assert_int_equal(number(x + 4, 4), 36 + 2 * 8);
 	f = table(&a, number(x + 36, 8), "FACP");
 	assert_int_equal(number(f + 4, 4), 276);
-	/* Hardware-reduced, with a reset register; no PM registers, no SCI. */
+	/* Hardware-reduced, with a reset register; no PM registers but the timer, no SCI. */
 	assert_int_equal(number(f + 112, 4) & (1u << 20 | 1u << 10), 1u << 20 | 1u << 10);
 	for (int i = 46; i < 109; i++)
-		assert_int_equal(f[i], 0);
+		if ((i < 76 || i >= 80) && i != 91)
+			assert_int_equal(f[i], 0);
+	for (int i = 148; i < 244; i++)
+		if (i < 208 || i >= 220)
+			assert_int_equal(f[i], 0);
+	/* The PM timer, of 32 bits, in the old form and in the new one. */
+	assert_true(number(f + 112, 4) & 1u << 8);
+	assert_int_equal(number(f + 76, 4), 0x608);
+	assert_int_equal(f[91], 4);
+	assert_int_equal(number(f + 208, 4), 0x03002001); /* I/O space, 32 bits, by dwords */
+	assert_int_equal(number(f + 212, 8), 0x608);
 	assert_int_equal(number(f + 120, 8), 0xcf9); /* the reset register's address */
 	assert_int_equal(f[128], 0x06);
 	table(&a, number(f + 140, 8), "DSDT");

@@ -152,6 +152,67 @@ static void test_tsc_deadline(void **state)
 
 /* Every vCPU has its own APIC id, in each leaf that tells it; and the ids fit the shifts that are
  * told. */
+/* A guest without kvmclock: the TSC's frequency as Linux computes it, in 32 bits. */
+static void test_frequencies(void **state)
+{
+	static const uint32_t khz[] = {999999,	1000000, 1000001, 2445424, 2600000, 3000000,
+				       3599997, 4294000, 800000,  3000100, 1999999};
+	static const uint32_t lasts[] = {0xd, 0x14, 0x15, 0x16, 0x1f};
+
+	for (size_t i = 0; i < sizeof(khz) / sizeof(khz[0]); i++)
+		for (size_t j = 0; j < sizeof(lasts) / sizeof(lasts[0]); j++) {
+			const struct cpuid_policy p = {
+				.vcpus = 1, .tsc_khz = khz[i], .apic_khz = 1000000};
+			struct kvm_cpuid2 *in = calloc(1, sizeof(*in) + 3 * sizeof(in->entries[0]));
+			const struct kvm_cpuid_entry2 *e;
+			struct kvm_cpuid2 *c;
+			uint32_t told;
+
+			assert_non_null(in);
+			in->nent = 3;
+			in->entries[0].eax = lasts[j];
+			in->entries[1].function = 0x40000000;
+			in->entries[1].eax = 0x40000001;
+			in->entries[2].function = 0x40000001;
+			c = cpuid_make(in, &p, 0);
+			free(in);
+			assert_non_null(c);
+			assert_int_equal(c->nent, 4 + (lasts[j] >= 0x15) + (lasts[j] >= 0x16));
+			assert_int_equal(leaf(c, 0, 0)->eax, lasts[j]);
+			assert_int_equal(leaf(c, 0x40000000, 0)->eax, 0x40000010);
+			e = leaf(c, 0x40000010, 0);
+			assert_int_equal(e->eax, khz[i]);
+			assert_int_equal(e->ebx, 1000000);
+			if (lasts[j] >= 0x15) {
+				e = leaf(c, 0x15, 0);
+				/* Not where the fractions at hand are not close. */
+				assert_int_equal(!e->ecx, khz[i] == 3000100);
+				if (e->ecx) {
+					assert_int_equal(e->ecx, 1000000000);
+					assert_true(e->eax && e->ebx);
+					assert_true((uint64_t)e->ecx / 1000 * e->ebx <= UINT32_MAX);
+					told = e->ecx / 1000 * e->ebx / e->eax;
+					/* a millionth, and what is cut off */
+					assert_in_range(told, khz[i] - 1 - khz[i] / 1000000,
+							khz[i] + 1 + khz[i] / 1000000);
+				}
+			}
+			if (lasts[j] >= 0x16)
+				assert_int_equal(leaf(c, 0x16, 0)->eax, (khz[i] + 500) / 1000);
+			free(c);
+		}
+}
+
+/* Not known: what KVM says stays. */
+static void test_no_frequencies(void **state)
+{
+	const struct cpuid_policy p = {.vcpus = 1, .apic_khz = 1000000};
+	struct kvm_cpuid2 *c = make(&p, 0, 7);
+
+	assert_int_equal(leaf(c, 0x40000000, 0)->eax, 7);
+	free(c);
+}
+
 static void test_topology(void **state)
 {
 	for (uint32_t vcpus = 1; vcpus <= 64; vcpus++) {
@@ -193,9 +254,10 @@ static void test_topology(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_features),     cmocka_unit_test(test_kvm_features),
-		cmocka_unit_test(test_tsc_deadline), cmocka_unit_test(test_topology),
-		cmocka_unit_test(test_one_level),
+		cmocka_unit_test(test_features),       cmocka_unit_test(test_kvm_features),
+		cmocka_unit_test(test_tsc_deadline),   cmocka_unit_test(test_topology),
+		cmocka_unit_test(test_one_level),      cmocka_unit_test(test_frequencies),
+		cmocka_unit_test(test_no_frequencies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
