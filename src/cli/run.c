@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/now.h"
 #include "cli/opts.h"
 #include "cli/run.h"
 
@@ -374,7 +375,7 @@ static const struct opt_def options[] = {
 	       .min = 1,
 	       .max = UINT64_MAX},
 	 .form = "TIME",
-	 .help = "Ends the VM after this time, with exit status 124.",
+	 .help = "Ends the VM after this time, loading counted, with exit status 124.",
 	 .def = "none"},
 	{.f = {.name = "verbose", .type = OPT_FLAG, .offset = AT(verbose)},
 	 .letter = 'v',
@@ -681,6 +682,7 @@ int cmd_run(int argc, char **argv)
 	struct opts o;
 	int status;
 
+	cfg.begin_ns = now_ns();
 	catnap_halt_poll_init(&cfg.halt_poll);
 	guest_halt_poll_init(&cfg.guest_poll);
 	status = opts_command(&o, &command, argc, argv, &cfg);

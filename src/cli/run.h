@@ -90,6 +90,7 @@ struct run_cfg {
 	uint32_t debug_exit;	  /* UINT32_MAX: off */
 	uint32_t debug_exit_base; /* 0: the status is value << 1 | 1 */
 	uint64_t timeout_ns;	  /* 0: none */
+	uint64_t begin_ns;	  /* when the command was given: what is loaded counts, too */
 	const char *stats, *stats_socket, *halt_trace, *log_file;
 	int log_level;
 	bool verbose;

@@ -321,8 +321,8 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 				      {&io->console, catnap_vm_console_input, INPUT_RETRY_MS}}};
 	struct catnap_exit e = {.size = sizeof(e)};
 	struct source source = {vm, cfg};
-	uint64_t deadline = cfg->timeout_ns ? now_ns() + cfg->timeout_ns : UINT64_MAX;
-	int status, why;
+	uint64_t deadline = cfg->timeout_ns ? cfg->begin_ns + cfg->timeout_ns : UINT64_MAX;
+	int status = 0, why = 0;
 	sigset_t set;
 
 	if (deadline < cfg->timeout_ns)
@@ -341,8 +341,12 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	for (int i = 0; i < CHANNELS; i++)
 		if (l.channels[i].port->kind == PORT_STDIO)
 			terminal_take(&l.term, l.channels[i].port->in);
-	status = catnap_vm_start(vm);
-	if (status == 0)
+	/* Over while it was loaded: it is not started at all. */
+	if (now_ns() >= deadline)
+		why = RUN_TIMEOUT;
+	else
+		status = catnap_vm_start(vm);
+	if (status == 0 && why == 0)
 		status = catnap_vm_sandbox_thread(vm, run_sandbox_allow(io));
 	if (status < 0) {
 		terminal_restore(&l.term);
@@ -353,7 +357,8 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	io->stats_socket.text = stats_now;
 	io->balloon_socket.text = ask_balloon;
 	io->stats_socket.ctx = io->balloon_socket.ctx = &source;
-	why = wait_for_end(&l, deadline);
+	if (why == 0)
+		why = wait_for_end(&l, deadline);
 	if (why != 0)
 		catnap_vm_request_stop(vm);
 	io->stuck = !come_to_rest(&l, &e);
