@@ -76,7 +76,6 @@ static const struct allow allow[] = {
 	{SCMP_SYS(getrusage), V | IO, 0, {ARG(0, RUSAGE_THREAD)}}, /* was it preempted while it polled? */
 	{SCMP_SYS(sched_getscheduler), V | IO, 0, {ARG(0, 0)}}, /* its own: who waits in vain? */
 	{SCMP_SYS(clock_gettime), ALL, 0, {{0}}},
-	{SCMP_SYS(timer_create), V, 0, {ARG(0, CLOCK_MONOTONIC)}},
 	{SCMP_SYS(timer_settime), V, 0, {{0}}},
 	{SCMP_SYS(timer_delete), V | M, 0, {{0}}},
 

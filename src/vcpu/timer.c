@@ -5,9 +5,13 @@
  * guest could not take the interrupt anyway, and the interrupt window brings it back here
  * (inject.c). It is cancelled when a halt goes to sleep, where its signal would cost an extra
  * wake-up and come in the way of the real one; a halt that only polls leaves it alone.
+ *
+ * It takes one of the signals that a user may have pending. That is reserved when the VM is made,
+ * which is the time to fail; the timer that the thread has names the thread, so it makes it.
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "vcpu/vcpu.h"
@@ -16,10 +20,29 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-static int make(struct vcpu *v)
+int vcpu_reserve_timer(struct vcpu *v, struct kvm_error *err)
+{
+	struct sigevent ev = {.sigev_notify = SIGEV_NONE};
+
+	if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer) < 0) {
+		int ret = -errno;
+
+		snprintf(err->text, sizeof(err->text), "the timer of vCPU %u: %s%s", v->id,
+			 strerror(-ret),
+			 ret == -EAGAIN ? ": expected a limit of pending signals (ulimit -i) that "
+					  "leaves one for each vCPU"
+					: "");
+		return ret;
+	}
+	v->timer_made = true;
+	return 0;
+}
+
+int vcpu_make_timer(struct vcpu *v)
 {
 	struct sigevent ev;
 
+	vcpu_fini_timer(v);
 	memset(&ev, 0, sizeof(ev));
 	ev.sigev_notify = SIGEV_THREAD_ID;
 	ev.sigev_signo = v->host->kick_signal;
@@ -64,17 +87,9 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 {
 	uint64_t now = clock_now(v->host->clock), ns;
 	struct itimerspec its = {0};
-	int ret;
 
 	if (armed_by(v, deadline, now))
 		return;
-	if (!v->timer_made) {
-		ret = make(v);
-		if (ret < 0) {
-			vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "timer_create");
-			return;
-		}
-	}
 	ns = deadline > now ? clock_ticks_to_ns(v->host->clock, deadline - now) : 0;
 	if (ns > INT64_MAX / 2)
 		ns = INT64_MAX / 2;

@@ -135,6 +135,8 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 	pthread_mutex_init(&v->poll_lock, NULL);
 	vcpu_set_halt_poll(v, halt_poll);
 	ret = make_vcpu(v, err);
+	if (ret == 0)
+		ret = vcpu_reserve_timer(v, err);
 	if (ret < 0) {
 		vcpu_fini(v);
 		return ret;
@@ -370,6 +372,9 @@ static void *thread(void *arg)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
 	halter_set_self(&v->halter);
+	ret = vcpu_make_timer(v);
+	if (ret < 0)
+		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "timer_create");
 	ret = v->host->confine(v->host->ctx, v);
 	if (ret < 0)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "the sandbox");

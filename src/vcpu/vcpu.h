@@ -203,6 +203,9 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
 /* The same at @ns from now, unless one is set for at most @most_ns from now. */
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
 void vcpu_cancel_timer(struct vcpu *v);
+/* When the vCPU is made: 0, or -errno with a sentence. And by its thread, before it is confined. */
+int vcpu_reserve_timer(struct vcpu *v, struct kvm_error *err);
+int vcpu_make_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
 /* vcpu.c: ends the VM if @ret is an error of the ring's. */
 void vcpu_check_ring(struct vcpu *v, int ret);

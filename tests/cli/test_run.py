@@ -13,6 +13,7 @@ import gzip
 import lzma
 import os
 import pty
+import resource
 import select
 import shutil
 import signal
@@ -247,6 +248,18 @@ class Kernel(Case):
             self.bad(self.file("cut", good[:n]), "ELF")
         self.refused(vmm(self.file("good", good), "--kernel-format", "multiboot"), 1, "Multiboot")
         self.refused(vmm(guest("multiboot.elf"), "--kernel-format", "pvh"), 1, "PVH")
+
+    def test_timeout_counts_loading(self):
+        """Over before the guest could be started: it is not, and leaves no word."""
+        self.refused(vmm(guest("pvh.elf"), "-m", "16M", "--timeout", "1us"), 124, "--timeout")
+
+    def test_timers(self):
+        """A vCPU's timer is there before the guest is, or nothing is started."""
+        def no_signals():
+            resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, 0))
+        for irqchip in ("user", "kernel"):
+            # pylint: disable=subprocess-popen-preexec-fn
+            self.refused(end("poweroff", "--irqchip", irqchip), 1, "timer of vCPU 0", "ulimit -i", preexec_fn=no_signals)
 
     def test_not_readable(self):
         path = self.file("secret", elf64())
