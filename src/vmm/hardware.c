@@ -79,27 +79,29 @@ static void device_args(char *text, const struct virtio_mmio_place *places, unsi
 				 (unsigned long long)places[i].base, places[i].pin);
 }
 
-/* What of the command line of Linux images is ours; NULL: no memory. */
+/*
+ * What of the command line of Linux images is ours; NULL: no memory.
+ *
+ * Without kvmclock Linux takes the TSC's frequency from here (5.9 and later), if CPUID has not told
+ * it: the PM timer is asked too late for a kernel without ACPI to do without the PIT, and is not
+ * believed where an access takes more than some 20 us.
+ *
+ * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there is a PM
+ * timer; and a kernel that has ACPI, too, would complain that there are no tables.
+ */
 static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *places,
 			unsigned int n)
 {
-	const char *given = vm->linux_given;
 	char devices[VM_VIRTIO_MAX * DEVICE_ARG_MAX + 1], tsc[40] = "", *ours, *all;
+	uint32_t khz = vm->clock.tsc ? vm->clock.khz : vm->kvm.tsc_khz;
+	bool acpi = vm->cfg.hw == CATNAP_HW_ACPI;
 
-	if (vm->cfg.hw == CATNAP_HW_ACPI)
-		return strdup(given);
-	/*
-	 * Without ACPI Linux believes in a PIT, and holds its APIC timer against that unless there
-	 * is a PM timer; and a kernel that has ACPI, too, would complain that there are no tables.
-	 * The PM timer is asked too late for a kernel without kvmclock to do without the PIT: that
-	 * has to know its TSC before (Linux 5.9 and later take it from here).
-	 */
 	device_args(devices, places, vm->cfg.hw == CATNAP_HW_MPTABLE ? n : 0);
-	if (vm->clock.tsc)
-		snprintf(tsc, sizeof(tsc), " tsc_early_khz=%u", vm->clock.khz);
-	if (asprintf(&ours, "%s%s%s", NO_ACPI, tsc, devices) < 0)
+	if (khz)
+		snprintf(tsc, sizeof(tsc), "tsc_early_khz=%u%s", khz, acpi ? "" : " ");
+	if (asprintf(&ours, "%s%s%s", tsc, acpi ? "" : NO_ACPI, devices) < 0)
 		return NULL;
-	all = cmdline_add(given, ours);
+	all = cmdline_add(vm->linux_given, ours);
 	free(ours);
 	return all;
 }
