@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The machine as ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no SCI, no fixed events, no
- * PM registers; sleep registers instead, and a Generic Event Device for the power button. The PM
+ * The machine as ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no SCI, no fixed events,
+ * no PM registers; sleep registers instead, and a Generic Event Device for the power button. The PM
  * timer is there all the same.
  */
 #ifndef VMM_ACPI_H
