@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CPUID policy (Intel SDM volume 2 "CPUID", AMD APM volume 3 appendix E, Linux
- * Documentation/virt/kvm/x86/cpuid.rst). Each vCPU is a core of its own in one package.
+ * Documentation/virt/kvm/x86/cpuid.rst). Each vCPU is a core of its own in one package. There is no
+ * PMU: see docs/design.md, "The guest's processor".
  */
 #include <asm/kvm_para.h>
 #include <stdlib.h>
@@ -105,6 +106,32 @@ static void leaf_crystal(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *
 		e->eax = e->ebx = e->ecx = 0;
 }
 
+/* Performance monitoring, and what comes with it. */
+static void remove_pmu(struct kvm_cpuid_entry2 *e)
+{
+	switch (e->function) {
+	case 1:
+		set_bit_to(&e->ecx, 2, false);	/* DTES64: of the debug store */
+		set_bit_to(&e->ecx, 15, false); /* PDCM: capabilities of the PMU */
+		set_bit_to(&e->edx, 21, false); /* DS */
+		break;
+	case 7:
+		if (e->index == 0)
+			set_bit_to(&e->edx, 19, false); /* last branches by an architecture */
+		break;
+	case 0xa:	 /* Intel's performance monitoring */
+	case 0x1c:	 /* last branch records */
+	case 0x80000022: /* AMD's performance monitoring, version 2 */
+		e->eax = e->ebx = e->ecx = e->edx = 0;
+		break;
+	case 0x80000001: /* AMD's counters: of the core, of the northbridge, of the last cache */
+		set_bit_to(&e->ecx, 23, false);
+		set_bit_to(&e->ecx, 24, false);
+		set_bit_to(&e->ecx, 28, false);
+		break;
+	}
+}
+
 static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
 {
 	switch (e->function) {
@@ -120,7 +147,8 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 				 ((1u << bits_for(p->vcpus)) - 1) << 26;
 		}
 		break;
-	case 5: /* MWAIT */
+	case 5:		 /* MWAIT */
+	case 0x8000000a: /* SVM features */
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 6: /* the APIC timer never stops; no power interfaces */
@@ -165,9 +193,6 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 		break;
 	case 0x80000008:
 		e->ecx = bits_for(p->vcpus) << 12 | (p->vcpus - 1);
-		break;
-	case 0x8000000a: /* SVM features */
-		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x8000001e:
 		e->eax = apic_id;
@@ -241,5 +266,7 @@ struct kvm_cpuid2 *cpuid_make(const struct kvm_cpuid2 *supported, const struct c
 		add_frequencies(c);
 	for (uint32_t i = 0; i < c->nent; i++)
 		adjust(&c->entries[i], policy, apic_id);
+	for (uint32_t i = 0; i < c->nent; i++)
+		remove_pmu(&c->entries[i]);
 	return c;
 }

@@ -116,6 +116,12 @@ int kvm_create_vm(struct kvm *k, struct kvm_error *err)
 		snprintf(err->text, sizeof(err->text), "KVM_CREATE_VM: %s", strerror(-ret));
 		return ret;
 	}
+	/* No PMU, which CPUID does not tell of either (Linux 5.18; before, only CPUID says so).
+	 * Nothing depends on it, so a failure is none. */
+	if (kvm_check(k, KVM_CAP_PMU_CAPABILITY) & KVM_PMU_CAP_DISABLE)
+		ioctl(k->vm_fd, KVM_ENABLE_CAP,
+		      &(struct kvm_enable_cap){.cap = KVM_CAP_PMU_CAPABILITY,
+					       .args = {KVM_PMU_CAP_DISABLE}});
 	/* Linux 5.16 tells the default of a VM's TSC frequency. */
 	khz = ioctl(k->vm_fd, KVM_GET_TSC_KHZ, 0);
 	k->tsc_khz = khz > 0 ? (uint32_t)khz : 0;

@@ -67,8 +67,9 @@ static void test_features(void **state)
 		assert_true(e->ecx & BIT(21));	/* x2APIC */
 		assert_false(e->ecx & BIT(24)); /* TSC deadline: not offered here */
 		assert_true(e->ecx & BIT(31));	/* hypervisor */
-		assert_true(e->edx & BIT(9));	/* APIC */
-		assert_true(e->edx & BIT(28));	/* several processors in the package */
+		assert_false(e->ecx & (BIT(2) | BIT(15)) || e->edx & BIT(21)); /* no PMU */
+		assert_true(e->edx & BIT(9));				       /* APIC */
+		assert_true(e->edx & BIT(28)); /* several processors in the package */
 		assert_int_equal(e->ebx >> 24, 2);
 		assert_int_equal(e->ebx >> 16 & 0xff, 4);
 		/* What the rest says is KVM's to say. */
@@ -138,6 +139,35 @@ static void test_one_level(void **state)
 		assert_true(c->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
 	free(c);
 	free(in);
+}
+
+/* There is no PMU, nor anything that comes with one. */
+static void test_no_pmu(void **state)
+{
+	static const uint32_t zero[] = {0xa, 0x1c, 0x80000022};
+	const struct cpuid_policy p = {.vcpus = 1};
+	struct kvm_cpuid2 *in = calloc(1, sizeof(*in) + 5 * sizeof(in->entries[0])), *c;
+
+	assert_non_null(in);
+	for (size_t i = 0; i < 3; i++)
+		in->entries[i].function = zero[i];
+	in->entries[3].function = 7;
+	in->entries[4].function = 0x80000001;
+	in->nent = 5;
+	for (size_t i = 0; i < 5; i++)
+		in->entries[i].eax = in->entries[i].ebx = in->entries[i].ecx = in->entries[i].edx =
+			UINT32_MAX;
+	c = cpuid_make(in, &p, 0);
+	free(in);
+	assert_non_null(c);
+	for (size_t i = 0; i < 3; i++) {
+		const struct kvm_cpuid_entry2 *e = leaf(c, zero[i], 0);
+
+		assert_int_equal(e->eax | e->ebx | e->ecx | e->edx, 0);
+	}
+	assert_int_equal(leaf(c, 7, 0)->edx, ~BIT(19));
+	assert_int_equal(leaf(c, 0x80000001, 0)->ecx, ~(BIT(2) | BIT(23) | BIT(24) | BIT(28)));
+	free(c);
 }
 
 static void test_tsc_deadline(void **state)
@@ -257,7 +287,7 @@ int main(void)
 		cmocka_unit_test(test_features),       cmocka_unit_test(test_kvm_features),
 		cmocka_unit_test(test_tsc_deadline),   cmocka_unit_test(test_topology),
 		cmocka_unit_test(test_one_level),      cmocka_unit_test(test_frequencies),
-		cmocka_unit_test(test_no_frequencies),
+		cmocka_unit_test(test_no_frequencies), cmocka_unit_test(test_no_pmu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
