@@ -71,6 +71,22 @@ class Hardware(unittest.TestCase):
             p = run("dtc", "-I", "dtb", "-O", "dts", "-o", "dts", "dtb", cwd=self.dir)
             self.assertEqual((p.returncode, p.stderr), (0, ""))
 
+    def test_words_for_init(self):
+        """In the device tree, too, what is added is a parameter: before "--", but not before one in quotes."""
+        for given, end in (("console=ttyS0 -- one two", " -- one two"), ('a="b -- c"', None), ("quietly", None)):
+            for transport in ("pci", "mmio"):
+                self.dump("-c", given, "--hw", "fdt", "--transport", transport, *self.disks(1))
+                with open(os.path.join(self.dir, "dtb"), "rb") as f:
+                    tree = f.read()
+                begin = given.split(" -- one")[0].encode()
+                at = tree.index(begin)
+                words = tree[at:tree.index(b"\0", at)].decode()
+                ours = words[len(begin):len(words) - len(end or "")]
+                self.assertTrue(words.endswith(end or ""), words)
+                self.assertIn("cpuidle_haltpoll.force=Y", ours)
+                self.assertIn("acpi=off pmtmr=0x608", ours)
+                self.assertNotIn("--", ours)
+
     def test_ports_of_pci(self):
         for port in ("0xcf5", "0xcf8", "0xcfc", "0xcff"):
             p = run(CATNAP, "run", "--dump-dtb", "dtb", "--debug-exit", port, cwd=self.dir)
