@@ -2,13 +2,13 @@
 # title: Linux without kvmclock: it measures its TSC by what its description of the machine has; parameters before "--"; pauses
 # needs: stock-6.12
 # processors: 1
-# limit: 900
+# limit: 1500
 # memory: 2048
 k=/guest/stock-6.12/vmlinuz i=/guest/stock-6.12/initramfs
 
 for irqchip in user kernel; do
 	for hw in acpi mptable; do
-		guest 90 -k $k -i $i -m 256M --irqchip $irqchip --hw $hw \
+		guest 200 -k $k -i $i -m 256M --irqchip $irqchip --hw $hw \
 			-c "console=ttyS0 no-kvmclock run=report,sleep sleep=2"
 		is "$irqchip, $hw: no-kvmclock: to its end" "$(value done)" ok
 		verdict "$irqchip, $hw: the frequency of its TSC is known" \
