@@ -131,7 +131,7 @@ struct vcpu {
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
 	/* Was the guest kept from running? See stopped.c. Ticks, ticks, and the thread's time. */
 	uint64_t entered, sampled, sampled_cpu_ns;
-	uint64_t ring_bound_ns;	  /* how long the guest may be run while the ring is active */
+	uint64_t ring_bound_ns; /* how long the guest may be run while the ring is active */
 	struct vcpu_share share;
 	bool tasks_wait; /* there are some, and not in pending: the guest goes before */
 	struct vcpu_counters counters;
