@@ -31,7 +31,7 @@ static int check_image(struct opts *o, const struct run_cfg *cfg)
 			  g->shrink != GUEST_POLL_UNSET;
 	bool flat = cfg->image_kind == CATNAP_IMAGE_FLAT;
 
-	if (flat && opts_given(o, "cmdline"))
+	if (flat && opts_given(o, "cmdline") && *cfg->cmdline)
 		return opts_fail(o, "--cmdline: has no effect with --kernel-format flat: expected "
 				    "an image that is given a command line");
 	if (!flat && cfg->image_kind != CATNAP_IMAGE_MULTIBOOT)
