@@ -129,8 +129,8 @@ struct vcpu {
 	bool timer_made;
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
-	/* Was the guest kept from running? See stopped.c. Ticks, ticks, and the thread's time. */
-	uint64_t entered, sampled, sampled_cpu_ns;
+	/* Was the guest kept from running? See stopped.c. Ticks. */
+	uint64_t entered;
 	uint64_t ring_bound_ns; /* how long the guest may be run while the ring is active */
 	struct vcpu_share share;
 	bool tasks_wait; /* there are some, and not in pending: the guest goes before */
