@@ -23,7 +23,7 @@
 
 #define N_ALLOW (sizeof(allow) / sizeof(allow[0]))
 
-static const char *const names[SANDBOX_THREADS] = {"vcpu", "io", "main"};
+static const char *const names[SANDBOX_THREADS] = {"vcpu", "io", "main", "keeper"};
 
 static int add(scmp_filter_ctx ctx, const struct allow *a)
 {

@@ -162,6 +162,9 @@ struct catnap_vm_config {
 	 * the sandbox is in catnap/sandbox.h.
 	 */
 	uint32_t sandbox;
+	/** Does for the VM what its threads may not do in the sandbox, see catnap/sandbox.h; stays
+	 * the caller's, until the VM is destroyed. NULL: the VM makes one if it needs one. */
+	struct catnap_keeper *keeper;
 };
 
 /** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */
@@ -302,6 +305,8 @@ CATNAP_API void catnap_vsock_init_sized(struct catnap_vsock *vsock, size_t size)
  * descriptors than leave the process 64, or a quarter, of its limit at this call (RLIMIT_NOFILE).
  * What guests have sent by the end and programs on the host are about to read reaches them:
  * catnap_vm_destroy() waits for that, 250 ms at most.
+ * With a sandbox a keeper removes it, and connects to path_P, which may not be a symbolic link then
+ * (catnap/sandbox.h); one is made here if the configuration names none.
  * Errors: -EINVAL (size, cid, started already), -EEXIST (there is one), -ENAMETOOLONG, -EADDRINUSE
  * (something is at path), -ENOSPC (16 devices), -ENOMEM, and those of bind(2).
  */

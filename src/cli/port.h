@@ -45,6 +45,7 @@ struct port {
 	/* socket */
 	int listener;
 	bool bound;
+	struct catnap_keeper *keeper; /* who removes it; NULL: port_close() */
 	dev_t dev; /* of the socket's file: what is removed at the end is what was made */
 	ino_t ino;
 	/* Input that was read: [given, used) is still to be taken by the guest. */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <catnap/sandbox.h>
 #include "cli/port.h"
 
 /* What a client that has gone may leave behind to be given to the guest; more than a socket holds.
@@ -48,6 +49,7 @@ int socket_open(struct port *p)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct stat st;
+	int ret;
 
 	if (strlen(p->path) > PORT_SOCKET_PATH)
 		return port_error(p, p->path, ENAMETOOLONG);
@@ -64,6 +66,11 @@ int socket_open(struct port *p)
 		p->dev = st.st_dev;
 		p->ino = st.st_ino;
 		p->bound = true;
+	}
+	ret = p->keeper ? catnap_keeper_add_socket(p->keeper, p->path) : 0;
+	if (ret < 0) {
+		p->keeper = NULL; /* then we do */
+		return port_error(p, p->path, -ret);
 	}
 	return listen(p->listener, 1) < 0 ? port_error(p, p->path, errno) : 0;
 }
@@ -115,7 +122,8 @@ void socket_close(struct port *p)
 	struct stat st;
 
 	/* Not what somebody else has put there meanwhile. */
-	if (p->bound && lstat(p->path, &st) == 0 && st.st_dev == p->dev && st.st_ino == p->ino)
+	if (p->bound && !p->keeper && lstat(p->path, &st) == 0 && st.st_dev == p->dev &&
+	    st.st_ino == p->ino)
 		unlink(p->path);
 	if (p->listener >= 0)
 		close(p->listener);

@@ -572,6 +572,7 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->serial_ctx = &io->port;
 	vc->log = log_message;
 	vc->log_ctx = &io->messages;
+	vc->keeper = io->keeper;
 }
 
 /* With a vCPU that did not come back, and may yet: nothing is freed that it has. */
@@ -583,6 +584,7 @@ static _Noreturn void leave(struct run_io *io, int status)
 	answer_socket_close(&io->balloon_socket);
 	if (io->stats)
 		fflush(io->stats);
+	run_keeper_stop(io);
 	_exit(status);
 }
 
@@ -601,19 +603,21 @@ static void stay_above_the_vcpus(void)
 		errno = 0;
 }
 
-static int run(const struct run_cfg *cfg)
+static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper, struct rescue *rescue,
+		  struct run_inherited *inherited)
 {
-	struct run_io io = {.trace_fd = -1};
+	struct run_io io = {.trace_fd = -1, .keeper = keeper, .rescue = rescue};
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
 	char *linux_cmdline = NULL;
 	int status = CMD_OK, ret;
 
-	stay_above_the_vcpus();
 	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
 	port_init(&io.console, "console", cfg->console, cfg->console_path);
 	answer_socket_init(&io.stats_socket, "stats-socket", cfg->stats_socket, false);
 	answer_socket_init(&io.balloon_socket, "balloon", cfg->balloon.socket, true);
+	io.port.keeper = io.console.keeper = keeper;
+	io.stats_socket.port.keeper = io.balloon_socket.port.keeper = keeper;
 	if (cfg->log_file) {
 		io.log_file = fopen(cfg->log_file, "ae");
 		if (!io.log_file)
@@ -646,6 +650,7 @@ static int run(const struct run_cfg *cfg)
 		status = open_io(vm, cfg, &io);
 	if (status == CMD_OK)
 		status = run_dump(vm, cfg);
+	run_inherited_close(inherited);
 	if (status == CMD_OK && cfg->kernel)
 		status = run_sandbox_enter(cfg, &vc, &io);
 	if (status == CMD_OK && cfg->kernel) {
@@ -663,6 +668,23 @@ static int run(const struct run_cfg *cfg)
 		leave(&io, status);
 	catnap_vm_destroy(&vm);
 	close_io(&io);
+	return status;
+}
+
+static int run(const struct run_cfg *cfg)
+{
+	struct run_inherited inherited = {.n = 0};
+	struct run_io io = {.keeper = NULL};
+	int status;
+
+	stay_above_the_vcpus();
+	if (cfg->sandbox != CATNAP_SANDBOX_OFF)
+		run_inherited_note(&inherited);
+	status = run_keeper_start(cfg, &io);
+	if (status == CMD_OK)
+		status = run_vm(cfg, io.keeper, io.rescue, &inherited);
+	run_keeper_stop(&io);
+	free(inherited.fds);
 	return status;
 }
 

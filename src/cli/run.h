@@ -12,6 +12,7 @@
 #include "cli/log.h"
 #include "cli/opts.h"
 #include "cli/port.h"
+#include "cli/rescue.h"
 
 /* Exit statuses of `catnap run` beyond those of every command; interface documented in
  * catnap-run(1). */
@@ -113,7 +114,15 @@ struct run_io {
 	struct answer_socket stats_socket, balloon_socket;
 	FILE *stats;
 	int trace_fd;
-	bool stats_made, trace_made; /* the files were not there before */
+	bool stats_made, trace_made;  /* the files were not there before */
+	struct catnap_keeper *keeper; /* NULL: nobody needs one */
+	struct rescue *rescue;	      /* NULL: standard input is no terminal, or not the guest's */
+};
+
+/* Descriptors that were open when the program began. */
+struct run_inherited {
+	int *fds;
+	size_t n;
 };
 
 /* run_linux.c */
@@ -151,6 +160,16 @@ int run_check_effects(struct opts *o, const struct run_cfg *cfg);
 
 /* run_status.c: the exit status that an ended VM has; what could be mistaken is said. */
 int run_status(const struct run_cfg *cfg, struct run_io *io, const struct catnap_exit *e);
+
+/* run_close.c. The keeper, before anything is opened, and its end, after the VM's. CMD_OK, or
+ * CMD_ERROR after a line on stderr. */
+int run_keeper_start(const struct run_cfg *cfg, struct run_io *io);
+void run_keeper_stop(struct run_io *io);
+/* Before anything is opened; and once all is, for an option may have named one (/dev/fd/3). */
+void run_inherited_note(struct run_inherited *inherited);
+void run_inherited_close(struct run_inherited *inherited);
+/* Resources, once all is open. */
+void run_limit(const struct run_cfg *cfg);
 
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);

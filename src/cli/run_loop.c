@@ -340,7 +340,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	terminal_none(&l.term);
 	for (int i = 0; i < CHANNELS; i++)
 		if (l.channels[i].port->kind == PORT_STDIO)
-			terminal_take(&l.term, l.channels[i].port->in);
+			terminal_take(&l.term, l.channels[i].port->in, io->rescue);
 	/* Over while it was loaded: it is not started at all. */
 	if (now_ns() >= deadline)
 		why = RUN_TIMEOUT;

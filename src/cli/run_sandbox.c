@@ -2,7 +2,6 @@
 /* --sandbox, --user and --chroot: what they mean on this host, and doing it. See docs/sandbox.md.
  */
 #include <errno.h>
-#include <libgen.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,7 @@
 #include "cli/cmd.h"
 #include "cli/run.h"
 
-#define SOCKET_PATH 128 /* more than an address takes */
-#define PORTS	    4	/* what may be a socket of ours; vsock's comes on top */
+#define PORTS 4 /* what may be a socket of ours, or a pty */
 
 /* A number up to @stop; false: it is none, or no valid one: -1 stands for "leave it" in the kernel.
  */
@@ -96,15 +94,8 @@ uint32_t run_sandbox_allow(const struct run_io *io)
 	all_ports(io, ports);
 	for (int i = 0; i < PORTS; i++)
 		if (ports[i]->kind == PORT_SOCKET)
-			return CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_UNLINK;
+			return CATNAP_SANDBOX_ALLOW_SOCKETS;
 	return 0;
-}
-
-/* Where the socket @path is; in @copy. */
-static const char *folder_of(const char *path, char copy[SOCKET_PATH])
-{
-	snprintf(copy, SOCKET_PATH, "%s", path);
-	return dirname(copy);
 }
 
 int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
@@ -112,8 +103,7 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 {
 	const struct port *ports[PORTS];
 	struct catnap_sandbox_config sc;
-	const char *names[PORTS], *folders[PORTS + 1];
-	char copies[PORTS + 1][SOCKET_PATH];
+	const char *names[PORTS];
 	int ret;
 
 	all_ports(io, ports);
@@ -126,19 +116,13 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 	if (sc.mode == CATNAP_SANDBOX_OFF && !sc.chroot_dir && !sc.change_user)
 		return CMD_OK;
 	sc.read_files = names;
-	sc.socket_dirs = folders;
-	for (size_t i = 0; i < PORTS; i++) {
+	for (size_t i = 0; i < PORTS; i++)
 		if (ports[i]->kind == PORT_PTY)
 			names[sc.n_read_files++] = ports[i]->name;
-		if (ports[i]->kind == PORT_SOCKET) {
-			folders[sc.n_socket_dirs] = folder_of(ports[i]->path, copies[i]);
-			sc.n_socket_dirs++;
-		}
-	}
-	if (cfg->vsock.cid)
-		folders[sc.n_socket_dirs++] = folder_of(cfg->vsock.socket, copies[PORTS]);
 	ret = catnap_sandbox_enter(&sc);
 	if (ret == 0) {
+		if (sc.mode == CATNAP_SANDBOX_ON)
+			run_limit(cfg);
 		/* The filters refuse to open anything, too: no reason for a warning. */
 		if (sc.missing & CATNAP_SANDBOX_HAS_LANDLOCK)
 			vc->log(vc->log_ctx, CATNAP_LOG_INFO,

@@ -33,6 +33,7 @@ static void make_raw(struct terminal *t)
 	cfmakeraw(&raw);
 	/* Messages of our own end in \n only; a guest's \r\n is not harmed by it. */
 	raw.c_oflag |= OPOST | ONLCR;
+	rescue_modes(t->rescue, &t->found);
 	t->raw = tcsetattr(t->fd, TCSANOW, &raw) == 0;
 	/* As the driver took them. */
 	if (t->raw && tcgetattr(t->fd, &t->set) < 0)
@@ -52,9 +53,10 @@ bool terminal_look(struct terminal *t)
 	return ours;
 }
 
-void terminal_take(struct terminal *t, int fd)
+void terminal_take(struct terminal *t, int fd, struct rescue *rescue)
 {
 	terminal_none(t);
+	t->rescue = rescue;
 	if (!isatty(fd))
 		return;
 	t->fd = fd;
@@ -80,4 +82,5 @@ void terminal_restore(struct terminal *t)
 	 * ever on a terminal whose output is stopped: now, not after it. */
 	while (in_foreground(t) && tcsetattr(t->fd, TCSANOW, &t->found) < 0 && errno == EINTR)
 		;
+	rescue_modes(t->rescue, NULL);
 }

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <termios.h>
 
+#include "cli/rescue.h"
+
 struct terminal {
 	int fd;	     /* -1: none */
 	pid_t group; /* ours */
@@ -19,12 +21,14 @@ struct terminal {
 	bool ours;   /* as last looked: it may be read */
 	bool raw;    /* the modes are those that we have set */
 	struct termios found, set;
+	struct rescue *rescue; /* NULL: none */
 };
 
 void terminal_none(struct terminal *t);
-/* @fd, if it is a terminal; then it is looked at. SIGTTIN and SIGTTOU are to be ignored from before
- * this on: between a look and a read the foreground may change. */
-void terminal_take(struct terminal *t, int fd);
+/* @fd, if it is a terminal; @rescue knows of its modes from now on. Then it is looked at. SIGTTIN
+ * and SIGTTOU are to be ignored from before this on: between a look and a read the foreground may
+ * change. */
+void terminal_take(struct terminal *t, int fd, struct rescue *rescue);
 /* Are we in the foreground? If that is new, the modes are raw from now on. Returns whether it may
  * be read; also for what is no terminal. */
 bool terminal_look(struct terminal *t);

@@ -2,8 +2,8 @@
 /*
  * What each kind of thread may call: the one list, read by scripts/make-filters.c when catnap is
  * built and by people. docs/sandbox.md gives the reasons by group. seccomp sees numbers, not what
- * pointers lead to; so paths are Landlock's business, and here no call that takes one is allowed
- * but to remove a socket's name.
+ * pointers lead to; so no call that takes a path is allowed but to the keeper (keeper.h), which no
+ * guest reaches.
  *
  * To add one: the system call, who makes it, the feature without which nobody does (0: always), and
  * conditions on arguments, all of which must hold; several lines for one call are alternatives. Run
@@ -32,6 +32,7 @@
 #define V   (1u << SANDBOX_VCPU)
 #define IO  (1u << SANDBOX_IO)
 #define M   (1u << SANDBOX_MAIN)
+#define K   (1u << SANDBOX_KEEPER)
 #define ALL (V | IO | M)
 
 /* Stands for the process's own number, which is put in at run time. */
@@ -43,7 +44,7 @@ struct allow {
 	enum sandbox_feature feature; /* 0: always */
 	struct {
 		unsigned int n; /* number of the argument + 1; 0: no condition */
-		uint32_t mask, value;
+		uint64_t mask, value;
 	} args[2];
 	int error; /* not 0: it fails with this errno value, and is no offence */
 };
@@ -51,6 +52,7 @@ struct allow {
 /* clang-format off */
 #define ARG(n, value)	     {(n) + 1, UINT32_MAX, (value)}
 #define BITS(n, mask, value) {(n) + 1, (mask), (value)}
+#define NOTHING(n)	     {(n) + 1, UINT64_MAX, 0} /* a pointer to nothing */
 #define FUTEX(op) \
 	{SCMP_SYS(futex), ALL, 0, {BITS(1, ~(uint32_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op)}}
 #define IOCTL(who, feature, cmd) {SCMP_SYS(ioctl), who, feature, {ARG(1, cmd)}}
@@ -91,7 +93,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(mmap), ALL, 0, {BITS(2, PROT_EXEC, 0), BITS(3, MAP_ANONYMOUS, MAP_ANONYMOUS)}},
 	{SCMP_SYS(mprotect), ALL, 0, {BITS(2, PROT_EXEC, 0)}},
 	{SCMP_SYS(munmap), ALL, 0, {{0}}},
-	{SCMP_SYS(mremap), ALL, 0, {{0}}},
+	{SCMP_SYS(mremap), ALL, 0, {ARG(3, MREMAP_MAYMOVE)}},
 	{SCMP_SYS(brk), ALL, 0, {{0}}},
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_DONTNEED)}},
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_FREE)}},
@@ -104,7 +106,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(getrandom), ALL, 0, {{0}}}, /* malloc(3), json-c, virtio-rng */
 
 	/* Ending. */
-	{SCMP_SYS(exit), ALL, 0, {{0}}},
+	{SCMP_SYS(exit), ALL | K, 0, {{0}}},
 	{SCMP_SYS(exit_group), M, 0, {{0}}},
 
 	/* KVM: a vCPU runs, and moves its own registers. No memory slots, no new VMs or vCPUs. */
@@ -145,12 +147,11 @@ static const struct allow allow[] = {
 	{SCMP_SYS(timerfd_settime), V | IO, SANDBOX_TIMER, {{0}}},
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),
-	{SCMP_SYS(socket), ALL, SANDBOX_SOCKETS, {ARG(0, AF_UNIX)}},
-	{SCMP_SYS(connect), ALL, SANDBOX_SOCKETS, {{0}}},
+	/* What is open: none is made, none is connected, nothing is sent to an address. */
 	{SCMP_SYS(accept4), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(recvfrom), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(recvmsg), ALL, SANDBOX_SOCKETS, {{0}}},
-	{SCMP_SYS(sendto), ALL, SANDBOX_SOCKETS, {{0}}},
+	{SCMP_SYS(sendto), V | IO, SANDBOX_SOCKETS, {NOTHING(4)}}, /* main: below */
 	{SCMP_SYS(sendmsg), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(shutdown), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(getsockopt), ALL, SANDBOX_SOCKETS, {{0}}},
@@ -176,15 +177,42 @@ static const struct allow allow[] = {
 	IOCTL(M, SANDBOX_FILES, BLKGETSIZE64), /* catnap_vm_update_disk() */
 	{SCMP_SYS(lseek), M, 0, {{0}}},
 	{SCMP_SYS(fstat), M, 0, {{0}}},
-	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}}, /* fstat(2) by glibc */
+	/* fstat(2) by glibc up to 2.38 or so; but it would also tell of any path. stdio does
+	 * without. */
+	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}, EACCES},
+	/* The keeper, told that the end is an orderly one, and waited for. */
+	{SCMP_SYS(sendto), M, 0, {NOTHING(4)}},
+	{SCMP_SYS(wait4), M, 0, {{0}}},
+	/* Programs that were made to remove their sockets themselves: filter.c makes it EACCES. */
 	{SCMP_SYS(lstat), M, SANDBOX_UNLINK, {{0}}},
-	{SCMP_SYS(newfstatat), M, SANDBOX_UNLINK, {ARG(3, AT_SYMLINK_NOFOLLOW)}}, /* lstat(2) by glibc */
+	{SCMP_SYS(newfstatat), M, SANDBOX_UNLINK, {ARG(3, AT_SYMLINK_NOFOLLOW)}},
 	{SCMP_SYS(unlink), M, SANDBOX_UNLINK, {{0}}},
+
+	/* The keeper: orders and answers, connections, sockets' names, the terminal at the end. */
+	{SCMP_SYS(poll), K, 0, {{0}}},
+	{SCMP_SYS(restart_syscall), K, 0, {{0}}},
+	{SCMP_SYS(recvmsg), K, 0, {{0}}},
+	{SCMP_SYS(sendmsg), K, 0, {{0}}},
+	{SCMP_SYS(sendto), K, 0, {NOTHING(4)}},
+	{SCMP_SYS(close), K, 0, {{0}}},
+	{SCMP_SYS(fchdir), K, 0, {{0}}},
+	{SCMP_SYS(openat), K, 0, {ARG(2, O_PATH | O_NOFOLLOW | O_CLOEXEC)}}, /* to look at */
+	{SCMP_SYS(fstat), K, 0, {{0}}},
+	{SCMP_SYS(newfstatat), K, 0, {{0}}},
+	{SCMP_SYS(socket), K, 0, {ARG(0, AF_UNIX), ARG(1, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)}},
+	{SCMP_SYS(connect), K, 0, {{0}}},
+	{SCMP_SYS(unlinkat), K, 0, {ARG(2, 0)}},
+	IOCTL(K, 0, TCGETS),
+	IOCTL(K, 0, TCSETS),
+	IOCTL(K, 0, TCGETS2),
+	IOCTL(K, 0, TCSETS2),
+	{SCMP_SYS(exit_group), K, 0, {{0}}},
 };
 /* clang-format on */
 
 #undef ARG
 #undef BITS
+#undef NOTHING
 #undef FUTEX
 #undef IOCTL
 

@@ -16,6 +16,7 @@
 _Static_assert(LENGTH(filter_vcpu) <= SANDBOX_MAX_INSNS, "vCPU filter");
 _Static_assert(LENGTH(filter_io) <= SANDBOX_MAX_INSNS, "I/O filter");
 _Static_assert(LENGTH(filter_main) <= SANDBOX_MAX_INSNS, "main filter");
+_Static_assert(LENGTH(filter_keeper) <= SANDBOX_MAX_INSNS, "keeper filter");
 _Static_assert(SANDBOX_FEATURES <= 32, "features are bits of a word");
 
 /* The action that @k, one of the template's, stands for. */
@@ -25,10 +26,12 @@ static uint32_t action(uint32_t k, uint32_t features, uint32_t otherwise)
 		return k;
 	if ((k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
 		return otherwise == SECCOMP_RET_LOG ? SECCOMP_RET_ALLOW : k;
-	if ((k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_TRACE &&
-	    features & SANDBOX_BIT(k & SECCOMP_RET_DATA))
-		return SECCOMP_RET_ALLOW;
-	return otherwise;
+	if ((k & SECCOMP_RET_ACTION_FULL) != SECCOMP_RET_TRACE ||
+	    !(features & SANDBOX_BIT(k & SECCOMP_RET_DATA)))
+		return otherwise;
+	if ((k & SECCOMP_RET_DATA) == SANDBOX_UNLINK && otherwise != SECCOMP_RET_LOG)
+		return SECCOMP_RET_ERRNO | EACCES;
+	return SECCOMP_RET_ALLOW;
 }
 
 void sandbox_filter_make(struct sandbox_filter *f, enum sandbox_thread thread, uint32_t features,
@@ -41,6 +44,7 @@ void sandbox_filter_make(struct sandbox_filter *f, enum sandbox_thread thread, u
 		[SANDBOX_VCPU] = {filter_vcpu, LENGTH(filter_vcpu)},
 		[SANDBOX_IO] = {filter_io, LENGTH(filter_io)},
 		[SANDBOX_MAIN] = {filter_main, LENGTH(filter_main)},
+		[SANDBOX_KEEPER] = {filter_keeper, LENGTH(filter_keeper)},
 	};
 	uint32_t otherwise =
 		mode == CATNAP_SANDBOX_LOG ? SECCOMP_RET_LOG : SECCOMP_RET_KILL_PROCESS;

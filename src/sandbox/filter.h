@@ -13,7 +13,8 @@
 
 #include <catnap/sandbox.h>
 
-enum sandbox_thread { SANDBOX_VCPU, SANDBOX_IO, SANDBOX_MAIN, SANDBOX_THREADS };
+/* The keeper is a process of one thread; see keeper.h. */
+enum sandbox_thread { SANDBOX_VCPU, SANDBOX_IO, SANDBOX_MAIN, SANDBOX_KEEPER, SANDBOX_THREADS };
 
 /* What only some VMs need. Each device names its own (struct catnap_vm, sandbox_features). */
 enum sandbox_feature {
@@ -21,8 +22,8 @@ enum sandbox_feature {
 	SANDBOX_RING = 2,    /* io_uring_enter; the ring is made before the filter is there */
 	SANDBOX_FILES = 3,   /* what disks need beyond reading and writing */
 	SANDBOX_TAP = 4,     /* ioctls of a TAP device */
-	SANDBOX_SOCKETS = 5, /* Unix sockets */
-	SANDBOX_UNLINK = 6,  /* removing a socket's name at the end */
+	SANDBOX_SOCKETS = 5, /* Unix sockets that are open, and who connects to them */
+	SANDBOX_UNLINK = 6,  /* to be told that files cannot be removed, and not be ended for it */
 	SANDBOX_TIMER = 7,   /* setting timers that are file descriptors: rate limits, vsock */
 	SANDBOX_POLL = 8,    /* what stands in for a ring where there is none */
 	SANDBOX_EPOLL = 9,   /* epoll on the I/O thread: instead of a ring, or for vsock */

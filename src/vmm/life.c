@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sandbox/keeper.h"
 #include "vmm/vm.h"
 
 static void tell(int eventfd)
@@ -107,9 +108,25 @@ int vm_confine(struct catnap_vm *vm, const struct sandbox_filter *f)
 	return vm->cfg.sandbox == CATNAP_SANDBOX_OFF ? 0 : sandbox_filter_install(f);
 }
 
+/* Nobody in there may be able to give the keeper orders. */
+static int close_keeper_in(struct catnap_vm *vm)
+{
+	int ret = vm->keeper ? keeper_seal(vm->keeper) : 0;
+
+	if (ret < 0)
+		snprintf(vm->error.text, sizeof(vm->error.text),
+			 "the process that connects and tidies up for this one: %s",
+			 strerror(-ret));
+	return ret;
+}
+
 int catnap_vm_start(struct catnap_vm *vm)
 {
-	int ret = vcpu_install_kick_handler(vm->host.kick_signal);
+	int ret = close_keeper_in(vm);
+
+	if (ret < 0)
+		return ret;
+	ret = vcpu_install_kick_handler(vm->host.kick_signal);
 
 	if (ret < 0) {
 		snprintf(vm->error.text, sizeof(vm->error.text), "kick signal %d: %s",

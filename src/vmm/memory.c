@@ -72,6 +72,13 @@ void memory_fini(struct memory *m)
 	m->count = 0;
 }
 
+void memory_inherit(const struct memory *m, bool on)
+{
+	for (unsigned int i = 0; i < m->count; i++)
+		(void)madvise(m->regions[i].host, m->regions[i].size,
+			      on ? MADV_DOFORK : MADV_DONTFORK);
+}
+
 void *memory_at(const struct memory *m, uint64_t gpa, uint64_t len)
 {
 	for (unsigned int i = 0; i < m->count; i++) {

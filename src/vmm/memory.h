@@ -35,6 +35,8 @@ struct memory {
 /* 0 or -errno with a sentence. */
 int memory_init(struct memory *m, const struct kvm *kvm, uint64_t size, struct kvm_error *err);
 void memory_fini(struct memory *m);
+/* Whether a process that is made from now on gets a copy of it. It does unless this was called. */
+void memory_inherit(const struct memory *m, bool on);
 /* A host pointer to [gpa, gpa + len); NULL unless all of it is memory (a length of 0 never is). */
 void *memory_at(const struct memory *m, uint64_t gpa, uint64_t len);
 

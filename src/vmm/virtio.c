@@ -31,8 +31,8 @@ static uint32_t sandbox_features(uint16_t id)
 	case VIRTIO_ID_NET:
 		return ring | SANDBOX_BIT(SANDBOX_TAP);
 	case VIRTIO_ID_VSOCK:
-		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_UNLINK) |
-		       SANDBOX_BIT(SANDBOX_TIMER) | SANDBOX_BIT(SANDBOX_EPOLL);
+		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_TIMER) |
+		       SANDBOX_BIT(SANDBOX_EPOLL);
 	default: /* entropy, balloon, console */
 		return 0;
 	}

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "devices/virtio/vsock.h"
+#include "sandbox/keeper.h"
 #include "sized.h"
 #include "vmm/vm.h"
 
@@ -27,6 +28,53 @@ static void destroy(struct virtio_device *dev)
 	vsock_destroy(&vs);
 }
 
+/* Who will do what the sandbox forbids: the caller's keeper, or one of our own. */
+static int need_keeper(struct catnap_vm *vm)
+{
+	int ret;
+
+	if (vm->keeper || vm->cfg.sandbox == CATNAP_SANDBOX_OFF)
+		return 0;
+	/* A copy of the guest's memory is the last thing that it needs. */
+	memory_inherit(&vm->memory, false);
+	ret = catnap_keeper_start(&vm->keeper, vm->cfg.sandbox, -1, NULL, NULL);
+	memory_inherit(&vm->memory, true);
+	vm->keeper_own = ret == 0;
+	return ret;
+}
+
+/* The keeper connects for @vs, if there is a sandbox, and removes its socket. */
+static int hand_over(struct catnap_vm *vm, struct vsock *vs, const char *path)
+{
+	int ret = need_keeper(vm), fd;
+
+	if (ret < 0 || !vm->keeper)
+		return ret;
+	ret = catnap_keeper_add_socket(vm->keeper, path);
+	if (ret < 0)
+		return ret;
+	vsock_leave_socket(vs);
+	if (vm->cfg.sandbox == CATNAP_SANDBOX_OFF)
+		return 0;
+	ret = keeper_connector(vm->keeper, path, &fd);
+	return ret < 0 ? ret : vsock_ask_over(vs, fd);
+}
+
+static int make(struct catnap_vm *vm, const struct vsock_config *cfg, struct vsock **vs, char *why,
+		size_t len)
+{
+	int ret = vsock_create(cfg, vs, why, len);
+
+	if (ret < 0)
+		return ret;
+	ret = hand_over(vm, *vs, cfg->path);
+	if (ret < 0) {
+		snprintf(why, len, "%s: %s", cfg->path, strerror(-ret));
+		vsock_destroy(vs);
+	}
+	return ret;
+}
+
 static int add(struct catnap_vm *vm, const struct catnap_vsock *v, struct kvm_error *err)
 {
 	struct vsock_config cfg = {.cid = v->cid, .path = v->path ? v->path : "", .dma = &vm->dma};
@@ -38,7 +86,7 @@ static int add(struct catnap_vm *vm, const struct catnap_vsock *v, struct kvm_er
 		return ret;
 	if (vm_find_virtio(vm, VIRTIO_ID_VSOCK))
 		return -EEXIST;
-	ret = vsock_create(&cfg, &vs, why, sizeof(why));
+	ret = make(vm, &cfg, &vs, why, sizeof(why));
 	if (ret < 0) {
 		if (ret != -ENOMEM)
 			snprintf(err->text, sizeof(err->text), "vsock: %s", why);

@@ -526,6 +526,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	if (!vm)
 		return -ENOMEM;
 	vm->cfg = *cfg;
+	vm->keeper = cfg->keeper;
 	vm->pid = getpid();
 	vm->kvm.fd = vm->kvm.vm_fd = vm->pressure.stall_fd = -1;
 	vm->end_fd = vm->stopping_fd = -1;
@@ -599,6 +600,8 @@ int catnap_vm_destroy(struct catnap_vm **vmp)
 		pthread_cond_destroy(&vm->changed);
 		pthread_mutex_destroy(&vm->lock);
 	}
+	if (vm->keeper_own)
+		catnap_keeper_stop(&vm->keeper);
 	/* Not before: callbacks may have looked there for the VM. */
 	*vmp = NULL;
 	free(vm);

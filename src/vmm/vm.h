@@ -91,6 +91,8 @@ struct catnap_vm {
 	struct vm_event events[VM_EVENTS];
 	struct vm_doorbell doorbells[VM_DOORBELLS];
 	uint32_t sandbox_features;
+	struct catnap_keeper *keeper; /* NULL: nobody needs one */
+	bool keeper_own;	      /* not the caller's */
 	/* From the start on, unless cfg.sandbox is off. */
 	struct sandbox_filter vcpu_filter, io_filter;
 

@@ -110,6 +110,7 @@ int main(void)
 	FIELD(catnap_vm_config, io);
 	FIELD(catnap_vm_config, rng);
 	FIELD(catnap_vm_config, sandbox);
+	FIELD(catnap_vm_config, keeper);
 	STRUCT(catnap_sandbox_config);
 	FIELD(catnap_sandbox_config, size);
 	FIELD(catnap_sandbox_config, mode);

@@ -10,14 +10,21 @@ tests/unit/test_sandbox.c and tests/api/test_sandbox.c.
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
+import pty
+import re
+import resource
+import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -198,6 +205,244 @@ class Running(Case):
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.assertEqual(p.wait(timeout=10), -signal.SIGSYS)
 
+    # -- what it was started with
+
+    def descriptors(self, pid):
+        return {int(n): os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")}
+
+    def test_inherited_descriptors(self):
+        # Of a shell's, an editor's, a supervisor's: a file, a folder, a socket, a pipe, one with a high number.
+        precious = os.open(os.path.join(self.dir, "precious"), os.O_CREAT | os.O_RDWR)
+        folder = os.open("/", os.O_RDONLY)
+        ours, theirs = socket.socketpair()
+        reader, writer = os.pipe()
+        high = fcntl.fcntl(precious, fcntl.F_DUPFD, 900)
+        given = [precious, folder, theirs.fileno(), writer, high]
+        names = {os.readlink(f"/proc/self/fd/{fd}") for fd in given}
+        p = self.start("--serial", "stdio", "--stats-socket", "stats", pass_fds=given)
+        self.settled(p, "2")
+        self.assertEqual(names & set(self.descriptors(p.pid).values()), set())
+        for keeper in self.keepers(p):
+            self.assertEqual(names & set(self.descriptors(keeper).values()), set())
+        # Who waits for the end of a pipe does not wait for the VM.
+        os.close(writer)
+        theirs.close()
+        self.assertEqual(os.read(reader, 1), b"")
+        self.assertEqual(ours.recv(1), b"")
+        p.terminate()
+        self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+        ours.close()
+        for fd in (precious, folder, high, reader):
+            os.close(fd)
+
+    def test_named_descriptors(self):
+        # As a shell's >(...) and <(...) give them: an option names them, so they are used.
+        reader, writer = os.pipe()
+        kernel = os.open(guest("end.elf"), os.O_RDONLY)
+        for folder in ("/dev/fd", "/proc/self/fd"):
+            code, _, err = self.run_it([CATNAP, "run", f"{folder}/{kernel}", "--debug-exit", "0xf4", "-m", "16M", "-c",
+                                        "how=later", "--timeout", "20s", "--serial", f"file={folder}/{writer}"],
+                                       pass_fds=[writer, kernel])
+            self.assertEqual((code, err), (PASSED, ""))
+            self.assertIn(b"a line of output\n", os.read(reader, 65536))
+        for fd in (reader, writer, kernel):
+            os.close(fd)
+
+    def test_off_leaves_descriptors(self):
+        reader, writer = os.pipe()
+        p = self.start("--sandbox", "off", pass_fds=[writer])
+        self.assertIn(os.readlink(f"/proc/self/fd/{writer}"), self.descriptors(p.pid).values())
+        os.close(reader)
+        os.close(writer)
+
+    def limits(self, p):
+        with open(f"/proc/{p.pid}/limits", encoding="ascii") as f:
+            return {m[1]: (m[2], m[3]) for m in re.finditer(r"(?m)^(Max .*?)  +(\S+) +(\S+)", f.read())}
+
+    def test_limits(self):
+        mine = resource.getrlimit(resource.RLIMIT_NOFILE)
+        p = self.start("--cpus", "2")
+        self.settled(p, "2")
+        limits = self.limits(p)
+        self.assertEqual(limits["Max core file size"], ("0", "0"))
+        soft, hard = (int(n) for n in limits["Max open files"])
+        self.assertEqual(soft, hard)
+        self.assertLess(soft, 150)
+        self.assertGreater(soft, max(self.descriptors(p.pid)) + 32)
+        p = self.start("--vsock", "cid=3,socket=vsock")
+        self.settled(p, "2")
+        soft, hard = (int(n) for n in self.limits(p)["Max open files"])
+        self.assertEqual(soft, hard)
+        self.assertLess(soft, 1300)
+        self.assertGreaterEqual(soft, min(1088, mine[1]))
+        for mode in ("off", "log"):
+            p = self.start("--sandbox", mode)
+            soft, hard = self.limits(p)["Max open files"]
+            self.assertEqual(int(soft), mine[0])
+
+    # -- the keeper
+
+    def keepers(self, p):
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                status = self.status(pid)
+            except OSError:
+                continue
+            if status["PPid"].strip() == str(p.pid) and status["Name"] == "catnap-keeper":
+                found.append(int(pid))
+        return found
+
+    def until_gone(self, *pids):
+        until = time.monotonic() + 10
+        while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < until:
+            time.sleep(0.01)
+        self.assertFalse([pid for pid in pids if os.path.exists(f"/proc/{pid}")])
+
+    def test_keeper(self):
+        disk = os.path.join(self.dir, "disk")
+        with open(disk, "wb") as f:
+            f.truncate(1 << 20)
+        for args in (["--stats-socket", "stats"], ["--vsock", "cid=3,socket=vsock"], ["--console", "socket=c"],
+                     ["--balloon", "size=0,socket=balloon"], ["--serial", "stdio"]):
+            p = self.start(*args, "--disk", disk)
+            self.settled(p, "2")
+            keepers = self.keepers(p)
+            self.assertEqual(len(keepers), 0 if "stdio" in args else 1, args)
+            for keeper in keepers:
+                status = self.status(keeper)
+                self.assertEqual((status["Seccomp"], status["NoNewPrivs"], int(status["CapEff"], 16)), ("2", "1", 0))
+                # No disk, no /dev/kvm, no standard output: sockets, folders' and sockets' names, who is watched.
+                for what in self.descriptors(keeper).values():
+                    self.assertTrue(what.startswith((self.dir, "socket:", "anon_inode:[pidfd]")), what)
+                    self.assertNotEqual(what, disk)
+            # What Ctrl-C, Ctrl-Z and a hangup send to a whole group is not for it.
+            for keeper in keepers:
+                for sig in (signal.SIGINT, signal.SIGTSTP, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+                    os.kill(keeper, sig)
+                time.sleep(0.05)
+                self.assertIn(self.status(keeper)["State"][0], "SR")
+            p.terminate()
+            self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+            # It has gone before: nobody need wait for it.
+            self.assertFalse([k for k in keepers if os.path.exists(f"/proc/{k}")])
+            self.assertEqual(os.listdir(self.dir), ["disk"])
+            self.assertEqual(p.stderr.read(), b"")
+
+    def test_keeper_after_sigkill(self):
+        for sig in (signal.SIGKILL, signal.SIGSYS):
+            p = self.start("--stats-socket", "stats", "--vsock", "cid=3,socket=vsock")
+            self.settled(p, "2")
+            keepers = self.keepers(p)
+            self.assertEqual(sorted(os.listdir(self.dir)), ["stats", "vsock"])
+            p.send_signal(sig)
+            self.assertEqual(p.wait(timeout=10), -sig)
+            self.until_gone(*keepers)
+            self.assertEqual(os.listdir(self.dir), [])
+
+    def test_keeper_killed(self):
+        # The VM runs on; its sockets stay behind, and are replaced at the next start.
+        p = self.start("--stats-socket", "stats")
+        self.settled(p, "2")
+        for keeper in self.keepers(p):
+            os.kill(keeper, signal.SIGKILL)
+        time.sleep(0.1)
+        self.assertIsNone(p.poll())
+        p.terminate()
+        self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+        self.assertEqual(os.listdir(self.dir), ["stats"])
+        self.assertEqual(self.run_it(end("later", "--stats-socket", "stats"))[0], PASSED)
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_keeper_stopped(self):
+        # Nobody waits for it without a limit.
+        p = self.start("--stats-socket", "stats")
+        self.settled(p, "2")
+        for keeper in self.keepers(p):
+            os.kill(keeper, signal.SIGSTOP)
+            self.addCleanup(os.kill, keeper, signal.SIGKILL)
+        p.terminate()
+        self.assertEqual(p.wait(timeout=15), 128 + signal.SIGTERM)
+
+    def test_keeper_user_and_root(self):
+        # The folder was opened before; so who may remove the socket there does it, wherever the VM is by then.
+        if os.geteuid():
+            self.skipTest("needs root")
+        root = os.path.join(self.dir, "root")
+        os.mkdir(root)
+        for mode in ("on", "off"):
+            p = self.start("--stats-socket", "stats", "--user", "1234:5678", "--chroot", root, "--sandbox", mode)
+            self.settled(p, "0" if mode == "off" else "2")
+            self.assertEqual(sorted(os.listdir(self.dir)), ["root", "stats"])
+            p.terminate()
+            self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+            self.assertEqual(os.listdir(self.dir), ["root"])
+
+    def on_terminal(self, *args):
+        """Started on a terminal of its own; its process, the terminal's both ends, its modes before."""
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        self.addCleanup(os.close, slave)
+        before = termios.tcgetattr(slave)
+        before[6][termios.VINTR] = b"\x0b"
+        termios.tcsetattr(slave, termios.TCSANOW, before)
+        before = termios.tcgetattr(slave)
+
+        def control():
+            os.setsid()
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+        # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
+        p = subprocess.Popen(end("spin", *args), stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=ENV, cwd=self.dir,
+                             preexec_fn=control)
+        self.addCleanup(lambda: (p.poll() is None and p.kill(), p.wait(), p.stderr.close()))
+        seen = b""
+        while b"spinning" not in seen:
+            self.assertTrue(select.select([master], [], [], 10)[0], seen)
+            seen += os.read(master, 4096)
+        self.assertFalse(termios.tcgetattr(slave)[3] & termios.ISIG)
+        return p, slave, before
+
+    def until_modes(self, slave, modes):
+        until = time.monotonic() + 10
+        while termios.tcgetattr(slave) != modes and time.monotonic() < until:
+            time.sleep(0.01)
+        self.assertEqual(termios.tcgetattr(slave), modes)
+
+    def test_terminal_after_a_sudden_end(self):
+        for mode in ("on", "off"):
+            for sig in (signal.SIGKILL, signal.SIGSYS, signal.SIGSEGV, signal.SIGABRT):
+                p, slave, before = self.on_terminal("--sandbox", mode)
+                p.send_signal(sig)
+                self.assertEqual(p.wait(timeout=10), -sig)
+                self.until_modes(slave, before)
+
+    def test_terminal_of_a_shell_that_was_quicker(self):
+        p, slave, before = self.on_terminal()
+        keepers = self.keepers(p)
+        self.assertEqual(len(keepers), 1)
+        os.kill(keepers[0], signal.SIGSTOP)
+        p.kill()
+        p.wait()
+        own = list(before)
+        own[3] &= ~(termios.ICANON | termios.ECHO)  # as a shell that edits lines has it
+        termios.tcsetattr(slave, termios.TCSANOW, own)
+        own = termios.tcgetattr(slave)
+        os.kill(keepers[0], signal.SIGCONT)
+        self.until_gone(*keepers)
+        self.assertEqual(termios.tcgetattr(slave), own)
+
+    def test_terminal_after_a_forbidden_call(self):
+        gdb = shutil.which("gdb")
+        if not gdb or os.geteuid():
+            self.skipTest("needs gdb and root")
+        p, slave, before = self.on_terminal()
+        self.settled(p, "2")
+        subprocess.run([gdb, "-p", str(p.pid), "-batch", "-ex", "call (int)socket(2,1,0)"], check=False, timeout=60,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.assertEqual(p.wait(timeout=10), -signal.SIGSYS)
+        self.until_modes(slave, before)
+
     # -- hosts that lack something
 
     def test_no_seccomp(self):
@@ -262,6 +507,59 @@ class Running(Case):
             p.terminate()
             self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
             self.assertGreater(os.path.getsize(os.path.join(self.dir, "stats")), 100)
+
+    def test_recipe(self):
+        """The commands of docs/sandbox.md, as they stand there."""
+        if os.geteuid() or subprocess.run(["unshare", "--mount", "--net", "true"], check=False,
+                                          stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("needs root and namespaces")
+        page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/sandbox.md")
+        with open(page, encoding="utf-8") as f:
+            recipe = re.search(r"(?s)## An empty root\n.*?```sh\n(.*?)```", f.read())[1]
+        self.assertIn("--chroot", recipe)
+        shutil.copy(guest("end.elf"), os.path.join(self.dir, "kernel.elf"))
+        # The one difference: a catnap that is not installed, and /run of its own.
+        shell = ('mount -t tmpfs none /run\nPATH=%s:$PATH\n%s' % (os.path.dirname(CATNAP), recipe))
+        # pylint: disable=consider-using-with
+        p = subprocess.Popen(["unshare", "--mount", "sh", "-eu", "-c", shell], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, cwd=self.dir)
+        self.addCleanup(self.kill, p)
+        run = None
+        until = time.monotonic() + 20
+        while not run and time.monotonic() < until:
+            self.assertIsNone(p.poll(), p.stderr.read() if p.poll() is not None else b"")
+            run = self.descendant(p.pid, "catnap")
+        self.assertTrue(run)
+        while self.status(run)["Seccomp"] != "2" and time.monotonic() < until:
+            time.sleep(0.01)
+        run_dir = f"/proc/{p.pid}/root/run/catnap"
+        self.assertEqual(sorted(os.listdir(run_dir)), ["serial", "stats"])
+        self.assertEqual(os.listdir(f"/proc/{run}/root"), [])
+        self.assertEqual(self.status(run)["Uid"].split(), ["64123"] * 4)
+        self.assertNotEqual(os.readlink(f"/proc/{run}/ns/net"), os.readlink("/proc/self/ns/net"))
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{run_dir}/stats")
+            self.assertIn(b"vcpus", s.recv(100))
+        os.kill(run, signal.SIGTERM)
+        self.assertEqual(p.wait(timeout=20), 128 + signal.SIGTERM, p.stderr.read())
+
+    def descendant(self, pid, name):
+        """A process called @name, below @pid or @pid itself."""
+        below = {pid}
+        while True:
+            more = set()
+            for other in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    status = self.status(other)
+                except OSError:
+                    continue
+                if int(other) in below and status["Name"] == name:
+                    return int(other)
+                if int(status["PPid"]) in below and int(other) not in below:
+                    more.add(int(other))
+            if not more:
+                return None
+            below |= more
 
     def test_chroot_missing(self):
         none = os.path.join(self.dir, "none")

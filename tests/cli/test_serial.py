@@ -211,14 +211,33 @@ class Port(Tools, base.Run):
         self.refused(base.end("byte", "--serial", "socket=serial", "--stats", "/none/none"), 1, "--stats")
         self.refused(base.vmm("/none", "--serial", "socket=serial"), 1, "/none")
 
+    def until_empty(self):
+        until = time.monotonic() + 10
+        while os.listdir(self.dir) and time.monotonic() < until:
+            time.sleep(0.01)
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_socket_killed(self):
+        # Nobody in the VM's process can remove it any more.
+        for sig in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT):
+            p = self.start(base.end("halt", "--serial", "socket=serial", "--console", "socket=console",
+                                    "--stats-socket", "stats", "--balloon", "size=0,socket=balloon"))
+            self.connect()
+            p.send_signal(sig)
+            self.assertEqual(p.wait(timeout=10), -sig)
+            self.until_empty()
+
     def test_socket_stale(self):
-        # One that nobody listens to is what a killed VM has left; a live one and another file are left alone.
+        # One that nobody listens to, left by whomever, goes; a live one and another file are left alone.
         path = os.path.join(self.dir, "serial")
         p = self.start(base.end("halt", "--serial", "socket=serial"))
         self.connect()
         self.refused(base.end("byte", "--serial", "socket=serial"), 1, "--serial", "serial", "listens")
         p.kill()
         p.wait()
+        self.until_empty()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
         self.assertEqual(os.listdir(self.dir), ["serial"])
         self.ends(self.start(base.end("later", "--serial", "socket=serial")), PASSED)
         self.assertEqual(os.listdir(self.dir), [])

@@ -35,6 +35,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "lib/escapes.h"
 #include "sandbox/filter.h"
 
 #define FINE 42
@@ -114,6 +115,7 @@ struct call {
 #define V   (1u << SANDBOX_VCPU)
 #define IO  (1u << SANDBOX_IO)
 #define M   (1u << SANDBOX_MAIN)
+#define K   (1u << SANDBOX_KEEPER)
 #define ALL (V | IO | M)
 #define BAD (-1) /* a descriptor that is none */
 #define MAP (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -125,7 +127,7 @@ static char text[] = "/dev/null", word[64];
 static const struct call calls[] = {
 	{"read", SYS_read, {BAD}, ALL, 0},
 	{"write", SYS_write, {BAD}, ALL, 0},
-	{"poll", SYS_poll, {0, 0, 0}, ALL, 0},
+	{"poll", SYS_poll, {0, 0, 0}, ALL | K, 0},
 	{"futex wake", SYS_futex, {AT(word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1}, ALL, 0},
 	{"futex wait", SYS_futex, {AT(word), FUTEX_WAIT, 1}, ALL, 0},
 	{"futex requeue", SYS_futex, {AT(word), FUTEX_CMP_REQUEUE_PI, 1}, 0, 0},
@@ -135,6 +137,8 @@ static const struct call calls[] = {
 	{"mapping a file", SYS_mmap, {0, PAGE, PROT_READ, MAP_SHARED}, 0, 0},
 	{"mprotect", SYS_mprotect, {0, PAGE, PROT_READ}, ALL, 0},
 	{"mprotect exec", SYS_mprotect, {0, PAGE, PROT_READ | PROT_EXEC}, 0, 0},
+	{"mremap", SYS_mremap, {0, PAGE, PAGE, MREMAP_MAYMOVE}, ALL, 0},
+	{"mremap to an address", SYS_mremap, {0, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED}, 0, 0},
 	{"madvise dontneed", SYS_madvise, {0, 0, MADV_DONTNEED}, ALL, 0},
 	{"madvise mergeable", SYS_madvise, {0, 0, MADV_MERGEABLE}, 0, 0},
 	{"pkey_mprotect", SYS_pkey_mprotect, {0, PAGE, PROT_EXEC, -1}, 0, 0},
@@ -145,19 +149,26 @@ static const struct call calls[] = {
 	{"open to write", SYS_openat, {AT_FDCWD, AT(text), O_RDWR | O_CLOEXEC}, 0, 0},
 	{"creat", SYS_creat, {AT(text), 0}, 0, 0},
 	{"unlink", SYS_unlink, {AT("/nowhere/none")}, M, SANDBOX_UNLINK},
+	{"unlinkat", SYS_unlinkat, {BAD, AT("none"), 0}, K, 0},
+	{"rmdir by unlinkat", SYS_unlinkat, {BAD, AT("none"), AT_REMOVEDIR}, 0, 0},
 	{"rename", SYS_rename, {AT("/nowhere/none"), AT("/nowhere/some")}, 0, 0},
 	{"stat", SYS_stat, {AT(text), AT(word)}, 0, 0},
-	{"statat", SYS_newfstatat, {AT_FDCWD, AT("none"), AT(word), 0}, 0, 0},
+	{"statat", SYS_newfstatat, {AT_FDCWD, AT("none"), AT(word), 0}, K, 0},
+	{"statx", SYS_statx, {AT_FDCWD, AT("none"), 0, 0}, 0, 0},
+	{"access", SYS_access, {AT("none"), 0}, 0, 0},
+	{"readlink", SYS_readlink, {AT("none"), AT(word), 1}, 0, 0},
+	{"to look at", SYS_openat, {BAD, AT("none"), O_PATH | O_NOFOLLOW | O_CLOEXEC}, K, 0},
 	{"lstat",
 	 SYS_newfstatat,
 	 {AT_FDCWD, AT("none"), AT(word), AT_SYMLINK_NOFOLLOW},
-	 M,
+	 M | K,
 	 SANDBOX_UNLINK},
 	{"clock_nanosleep", SYS_clock_nanosleep, {CLOCK_MONOTONIC, 0, AT(word), 0}, M, 0},
 	{"TIOCGPTPEER", SYS_ioctl, {BAD, TIOCGPTPEER, 0}, M, 0},
-	{"fstat", SYS_fstat, {BAD, AT(word)}, M, 0},
+	{"fstat", SYS_fstat, {BAD, AT(word)}, M | K, 0},
 	{"execve", SYS_execve, {AT("/none"), 0, 0}, 0, 0},
 	{"fork", SYS_fork, {0}, 0, 0},
+	{"wait4", SYS_wait4, {INT_MAX, 0, 0, 0}, M, 0},
 	{"clone", SYS_clone, {0}, 0, 0},
 	{"clone3", SYS_clone3, {AT(word), 64}, 0, 0},
 	{"ptrace", SYS_ptrace, {0}, 0, 0},
@@ -181,9 +192,16 @@ static const struct call calls[] = {
 	{"fdatasync", SYS_fdatasync, {BAD}, V | IO, SANDBOX_FILES},
 	{"a file's lock", SYS_fcntl, {BAD, F_OFD_SETLK, 0}, M, SANDBOX_FILES},
 	{"a disk's size", SYS_ioctl, {BAD, BLKGETSIZE64}, M, SANDBOX_FILES},
-	{"unix socket", SYS_socket, {AF_UNIX, -1, 0}, ALL, SANDBOX_SOCKETS},
+	{"unix socket",
+	 SYS_socket,
+	 {AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, -1},
+	 K,
+	 0},
+	{"unix datagrams", SYS_socket, {AF_UNIX, SOCK_DGRAM, 0}, 0, 0},
+	{"socketpair", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0, AT(word)}, 0, 0},
 	{"inet socket", SYS_socket, {AF_INET, SOCK_STREAM, 0}, 0, 0},
-	{"connect", SYS_connect, {BAD, 0, 0}, ALL, SANDBOX_SOCKETS},
+	{"connect", SYS_connect, {BAD, 0, 0}, K, 0},
+	{"listen", SYS_listen, {BAD, 1}, 0, 0},
 	{"bind", SYS_bind, {BAD, 0, 0}, 0, 0},
 	{"accept4", SYS_accept4, {BAD, 0, 0, 0}, ALL, SANDBOX_SOCKETS},
 	{"KVM_RUN", SYS_ioctl, {BAD, KVM_RUN, 0}, V, 0},
@@ -195,11 +213,11 @@ static const struct call calls[] = {
 	{"TUNSETOFFLOAD", SYS_ioctl, {BAD, TUNSETOFFLOAD, 0}, V | IO, SANDBOX_TAP},
 	{"TUNSETIFF", SYS_ioctl, {BAD, TUNSETIFF, 0}, 0, 0},
 	/* As glibc up to 2.41 and from 2.42 on calls them. */
-	{"TCGETS", SYS_ioctl, {BAD, TCGETS, 0}, M, 0},
-	{"TCSETS", SYS_ioctl, {BAD, TCSETS, 0}, M, 0},
+	{"TCGETS", SYS_ioctl, {BAD, TCGETS, 0}, M | K, 0},
+	{"TCSETS", SYS_ioctl, {BAD, TCSETS, 0}, M | K, 0},
 	{"TCSETSW", SYS_ioctl, {BAD, TCSETSW, 0}, M, 0},
-	{"TCGETS2", SYS_ioctl, {BAD, 0x802c542a, 0}, M, 0},
-	{"TCSETS2", SYS_ioctl, {BAD, 0x402c542b, 0}, M, 0},
+	{"TCGETS2", SYS_ioctl, {BAD, 0x802c542a, 0}, M | K, 0},
+	{"TCSETS2", SYS_ioctl, {BAD, 0x402c542b, 0}, M | K, 0},
 	{"TCSETSW2", SYS_ioctl, {BAD, 0x402c542c, 0}, M, 0},
 	{"TIOCGPGRP", SYS_ioctl, {BAD, TIOCGPGRP, 0}, M, 0},
 	{"TIOCSTI", SYS_ioctl, {BAD, TIOCSTI, 0}, 0, 0},
@@ -241,7 +259,7 @@ static bool killed(const struct call *c, enum sandbox_thread thread, uint32_t fe
 
 static void each_thread_has_its_list(void **state)
 {
-	static const char *const names[] = {"vCPU", "I/O", "main"};
+	static const char *const names[] = {"vCPU", "I/O", "main", "keeper"};
 	uint32_t all = ~UINT32_C(0);
 
 	if (!filters())
@@ -256,7 +274,7 @@ static void each_thread_has_its_list(void **state)
 			if (killed(c, t, all, CATNAP_SANDBOX_ON) == may)
 				fail_msg("%s on the %s thread is %s", c->name, names[t],
 					 may ? "not allowed" : "allowed");
-			if (may && c->feature &&
+			if (may && c->feature && t != SANDBOX_KEEPER &&
 			    !killed(c, t, all & ~SANDBOX_BIT(c->feature), CATNAP_SANDBOX_ON))
 				fail_msg("%s on the %s thread is allowed without need", c->name,
 					 names[t]);
@@ -294,7 +312,7 @@ static void signals_reach_this_process(void **state)
 {
 	if (!filters())
 		skip();
-	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++)
+	for (enum sandbox_thread t = SANDBOX_VCPU; t <= SANDBOX_MAIN; t++)
 		assert_fine(in_child(kicks_itself, &t));
 }
 
@@ -309,7 +327,7 @@ static void what_libc_opens_fails(void **state)
 {
 	if (!filters())
 		skip();
-	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++)
+	for (enum sandbox_thread t = SANDBOX_VCPU; t <= SANDBOX_MAIN; t++)
 		assert_fine(in_child(libc_opens, &t));
 }
 
@@ -354,6 +372,51 @@ static void all_may_allocate(void **state)
 		skip();
 	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_MAIN; t++)
 		assert_fine(in_child(memory_on_both, &t));
+}
+
+/* -- code that has got hold of a thread ------------------------------------------------------- */
+
+struct escaping {
+	const struct escape *escape;
+	enum sandbox_thread thread;
+};
+
+/* With everything that a VM can switch on, and closed in as `catnap run` does it. */
+static void escapes_if_it_can(void *arg)
+{
+	const struct escaping *e = arg;
+	struct catnap_sandbox_config cfg;
+
+	catnap_sandbox_config_init(&cfg);
+	NEED(catnap_sandbox_enter(&cfg) == 0);
+	install(e->thread, ~UINT32_C(0), CATNAP_SANDBOX_ON);
+	if (e->escape ? escape_works(e->escape) : escape_to_another_vm())
+		end(FINE + 1);
+}
+
+static void nobody_escapes(void **state)
+{
+	static const char *const names[] = {"vCPU", "I/O", "main"};
+	int n = 0;
+
+	if (!filters())
+		skip();
+	assert_true(escape_world_make());
+	for (size_t i = 0; i <= N_ESCAPES; i++)
+		for (enum sandbox_thread t = SANDBOX_VCPU; t <= SANDBOX_MAIN; t++) {
+			struct escaping e = {i < N_ESCAPES ? &escapes[i] : NULL, t};
+			const char *what = e.escape ? e.escape->name : "another VM";
+			int status = in_child(escapes_if_it_can, &e);
+
+			if (status == FINE << 8 ||
+			    (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS))
+				continue;
+			print_error("%s, on the %s thread: wait status 0x%x\n", what, names[t],
+				    (unsigned int)status);
+			n++;
+		}
+	assert_int_equal(escape_world_remove(), 0);
+	assert_int_equal(n, 0);
 }
 
 /* -- entering --------------------------------------------------------------------------------- */
@@ -418,7 +481,8 @@ static void nothing_can_be_opened(void **state)
 	assert_fine(in_child(tries_files, NULL));
 }
 
-static void removes_a_socket(void *arg)
+/* Naming the folder of a socket gives no leave to anything in it. */
+static void tries_to_remove(void *arg)
 {
 	const char *const dirs[] = {dir};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -427,15 +491,63 @@ static void removes_a_socket(void *arg)
 
 	path(file, "socket");
 	memcpy(address.sun_path, file, strlen(file) + 1); /* some 30 bytes */
+	NEED(bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof(address)) ==
+	     0);
 	catnap_sandbox_config_init(&cfg);
 	cfg.socket_dirs = dirs;
 	cfg.n_socket_dirs = 1;
 	enters(&cfg);
-	NEED(bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof(address)) ==
-	     0);
-	NEED(unlink(file) == 0);
+	NEED(unlink(file) < 0 && errno == EACCES);
 	NEED(!opens(file, O_WRONLY | O_CREAT));
 	NEED(!opens(dir, O_RDONLY | O_DIRECTORY));
+}
+
+/* What used to be allowed fails, for programs that still try, and tells nothing of the file. */
+static void is_told_no(void *arg)
+{
+	struct stat st;
+
+	install(SANDBOX_MAIN, ~UINT32_C(0), CATNAP_SANDBOX_ON);
+	NEED(unlink("/nowhere/none") < 0 && errno == EACCES);
+	NEED(lstat("/nowhere/none", &st) < 0 && errno == EACCES);
+	NEED(lstat("/", &st) < 0 && errno == EACCES);
+	NEED(syscall(SYS_newfstatat, AT_FDCWD, "/", &st, AT_EMPTY_PATH) < 0 && errno == EACCES);
+	NEED(syscall(SYS_newfstatat, AT_FDCWD, "/nowhere", &st, AT_EMPTY_PATH) < 0 &&
+	     errno == EACCES);
+}
+
+static void main_learns_nothing_of_files(void **state)
+{
+	if (!filters())
+		skip();
+	assert_fine(in_child(is_told_no, NULL));
+}
+
+/* Of a thread that may use sockets: to one that was not connected before. */
+static void sends_to_an_address(void *arg)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = "/nowhere/none"};
+
+	install(*(enum sandbox_thread *)arg, ~UINT32_C(0), CATNAP_SANDBOX_ON);
+	(void)sendto(BAD, "x", 1, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to));
+}
+
+static void sends(void *arg)
+{
+	install(*(enum sandbox_thread *)arg, SANDBOX_BIT(SANDBOX_SOCKETS), CATNAP_SANDBOX_ON);
+	(void)send(BAD, "x", 1, MSG_NOSIGNAL);
+}
+
+static void nothing_is_sent_to_an_address(void **state)
+{
+	if (!filters())
+		skip();
+	for (enum sandbox_thread t = SANDBOX_VCPU; t < SANDBOX_THREADS; t++) {
+		int status = in_child(sends_to_an_address, &t);
+
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+		assert_fine(in_child(sends, &t));
+	}
 }
 
 static void reads_one_file(void *arg)
@@ -459,11 +571,11 @@ static void files_can_be_read_that_were_named(void **state)
 	assert_fine(in_child(reads_one_file, NULL));
 }
 
-static void sockets_can_be_removed_where_it_is_said(void **state)
+static void nothing_can_be_removed(void **state)
 {
 	if (!have(CATNAP_SANDBOX_HAS_LANDLOCK))
 		skip();
-	assert_fine(in_child(removes_a_socket, NULL));
+	assert_fine(in_child(tries_to_remove, NULL));
 }
 
 static bool no_capabilities(void)
@@ -573,8 +685,8 @@ static void what_is_wrong_is_told(void **state)
 	assert_string_equal(cfg.failed, "chroot");
 	if (have(CATNAP_SANDBOX_HAS_LANDLOCK)) {
 		catnap_sandbox_config_init(&cfg);
-		cfg.socket_dirs = none;
-		cfg.n_socket_dirs = 1;
+		cfg.read_files = none;
+		cfg.n_read_files = 1;
 		assert_int_equal(catnap_sandbox_enter(&cfg), -ENOENT);
 		assert_string_equal(cfg.failed, "landlock");
 	}
@@ -604,12 +716,15 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_told),
 		cmocka_unit_test(each_thread_has_its_list),
 		cmocka_unit_test(log_mode_refuses_nothing),
+		cmocka_unit_test(nobody_escapes),
 		cmocka_unit_test(signals_reach_this_process),
 		cmocka_unit_test(what_libc_opens_fails),
 		cmocka_unit_test(all_may_allocate),
 		cmocka_unit_test(nothing_can_be_opened),
 		cmocka_unit_test(files_can_be_read_that_were_named),
-		cmocka_unit_test(sockets_can_be_removed_where_it_is_said),
+		cmocka_unit_test(nothing_can_be_removed),
+		cmocka_unit_test(main_learns_nothing_of_files),
+		cmocka_unit_test(nothing_is_sent_to_an_address),
 		cmocka_unit_test(privileges_are_lost),
 		cmocka_unit_test(root_and_user_change_in_every_mode),
 		cmocka_unit_test(log_mode_leaves_files_and_capabilities),

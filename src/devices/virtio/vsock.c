@@ -216,7 +216,7 @@ static bool transmit(struct vsock *vs, bool *more)
 	pthread_mutex_lock(&vq->lock);
 	vq_kicks(vq, false);
 	/* With no place for an answer it has to wait: the next receive kick makes some. */
-	while (usable(vs, VSOCK_TX) && vs->rst_count < VSOCK_RST_MAX) {
+	while (usable(vs, VSOCK_TX) && !vsock_full(vs)) {
 		struct vq_chain chain = {.iov = vs->iov, .max = VSOCK_IOV};
 
 		if (batch++ == RX_BATCH) {
@@ -241,16 +241,15 @@ static bool transmit(struct vsock *vs, bool *more)
 /* All that can be done now. Any halter's thread. */
 static void serve(struct vsock *vs)
 {
-	bool more = false, fine;
-	unsigned int held;
+	bool more = false, fine, held;
 
 	pthread_mutex_lock(&vs->lock);
 	do {
-		held = vs->rst_count;
+		held = vsock_full(vs);
 		fine = transmit(vs, &more);
 		fine = receive(vs, &more) && fine;
 		/* Answers went out, so that what they held up may go on. */
-	} while (!more && fine && held == VSOCK_RST_MAX && vs->rst_count < held);
+	} while (!more && fine && held && !vsock_full(vs));
 	pthread_mutex_unlock(&vs->lock);
 	if (fine && more)
 		halter_post(vs->dev.home, &vs->task);
@@ -335,6 +334,8 @@ static void look(struct vsock *vs)
 				accept_all(vs);
 			else if (ev[i].data.ptr == &vs->timer_fd)
 				timer = true;
+			else if (ev[i].data.ptr == &vs->ask)
+				vsock_ask_ready(vs);
 			else
 				vsock_conn_event(vs, ev[i].data.ptr, ev[i].events);
 		}
@@ -397,6 +398,8 @@ static void remove_socket(const struct vsock *vs)
 {
 	struct stat st;
 
+	if (vs->kept)
+		return;
 	if (lstat(vs->path, &st) == 0 && st.st_dev == vs->socket_dev && st.st_ino == vs->socket_ino)
 		unlink(vs->path);
 }
@@ -474,6 +477,8 @@ static void free_vsock(struct vsock *vs)
 		close(vs->timer_fd);
 	if (vs->listen_fd >= 0)
 		close(vs->listen_fd);
+	if (vs->ask.fd >= 0)
+		close(vs->ask.fd);
 	pthread_mutex_destroy(&vs->lock);
 	free(vs->name);
 	free(vs);
@@ -498,7 +503,7 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	vs = calloc(1, sizeof(*vs));
 	if (!vs)
 		return -ENOMEM;
-	vs->epoll_fd = vs->timer_fd = vs->listen_fd = -1;
+	vs->epoll_fd = vs->timer_fd = vs->listen_fd = vs->ask.fd = -1;
 	vs->fd_limit = first_spared();
 	vs->cid = cfg->cid;
 	memcpy(vs->path, cfg->path, n);
@@ -544,6 +549,11 @@ void vsock_destroy(struct vsock **vsp)
 	remove_socket(vs);
 	virtio_fini(&vs->dev);
 	free_vsock(vs);
+}
+
+void vsock_leave_socket(struct vsock *vs)
+{
+	vs->kept = true;
 }
 
 struct virtio_device *vsock_device(struct vsock *vs)

@@ -49,6 +49,11 @@ struct vsock;
 int vsock_create(const struct vsock_config *cfg, struct vsock **vsock, char *why, size_t len);
 /* All threads that serve it have ended. Removes the socket. */
 void vsock_destroy(struct vsock **vsock);
+/* Before the threads start: it is somebody else who removes the socket. */
+void vsock_leave_socket(struct vsock *vsock);
+/* Likewise: another process is asked over @fd, which it takes, to connect to PATH_P (handover.h). 0
+ * or -errno. */
+int vsock_ask_over(struct vsock *vsock, int fd);
 struct virtio_device *vsock_device(struct vsock *vsock);
 struct vsock *vsock_of(struct virtio_device *dev);
 /* Before the threads start, once. 0 or -errno of ring_add_watch(). */

@@ -143,6 +143,7 @@ static void part(struct vsock *vs, struct vsock_conn *c)
 
 void vsock_conn_reset(struct vsock *vs)
 {
+	vsock_ask_reset(vs);
 	for (unsigned int i = 0; i < VSOCK_HASH; i++)
 		while (vs->table[i])
 			part(vs, vs->table[i]);
@@ -394,8 +395,13 @@ void vsock_conn_connected(struct vsock *vs, int fd, uint32_t guest_port, uint32_
 static void connect_to_host(struct vsock *vs, const struct vsock_hdr *h)
 {
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd;
 
+	if (vs->ask.fd >= 0) {
+		vsock_ask(vs, h);
+		return;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	snprintf(to.sun_path, sizeof(to.sun_path), "%s_%u", vs->path, h->dst_port);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
 		close(fd);
@@ -440,10 +446,13 @@ void vsock_conn_packet(struct vsock *vs, const struct vsock_hdr *h, struct iovec
 	if (h->op == VSOCK_OP_RST) {
 		if (c)
 			part(vs, c);
+		else
+			vsock_ask_drop(vs, h->src_port, h->dst_port);
 		return;
 	}
 	if (!c) {
-		if (h->op == VSOCK_OP_REQUEST)
+		/* To say anything before the answer is there, is to make a mess of it. */
+		if (!vsock_ask_drop(vs, h->src_port, h->dst_port) && h->op == VSOCK_OP_REQUEST)
 			connect_to_host(vs, h);
 		else
 			refuse(vs, h->src_port, h->dst_port);

@@ -103,6 +103,21 @@ struct vsock_rst {
 	uint32_t guest_port, host_port;
 };
 
+/* Requests for which somebody else is asked to connect. */
+#define VSOCK_ASKS_MAX 64u
+
+struct vsock_asked {
+	uint32_t serial, guest_port, host_port;
+	uint32_t peer_alloc, peer_taken; /* as the request had them */
+};
+
+struct vsock_asks {
+	int fd; /* -1: we connect ourselves */
+	uint32_t serial;
+	unsigned int count;
+	struct vsock_asked asked[VSOCK_ASKS_MAX];
+};
+
 struct vsock {
 	struct virtio_device dev;
 	uint64_t cid; /* the configuration space */
@@ -110,6 +125,8 @@ struct vsock {
 	char path[VSOCK_PATH_MAX + 1];
 	dev_t socket_dev; /* of the file that was made there */
 	ino_t socket_ino;
+	bool kept; /* it is somebody else who removes it */
+	struct vsock_asks ask;
 	int fd_limit; /* a descriptor from here on is one that is spared */
 	struct ring_watch watch;
 	struct halter_task task;
@@ -166,5 +183,20 @@ void vsock_watch_time(struct vsock *vs);
 void vsock_list(struct vsock *vs, struct vsock_conn *c);
 void vsock_unlist(struct vsock *vs, struct vsock_conn *c);
 bool vsock_conn_has_output(const struct vsock_conn *c);
+
+/* All answers to the guest that are owed have a place; what it sends is taken only then. */
+static inline bool vsock_full(const struct vsock *vs)
+{
+	return vs->rst_count + vs->ask.count >= VSOCK_RST_MAX;
+}
+
+/* vsock_ask.c: under the lock. */
+/* A guest's request to connect to the host. */
+void vsock_ask(struct vsock *vs, const struct vsock_hdr *hdr);
+/* Its request is void; false: there is none. */
+bool vsock_ask_drop(struct vsock *vs, uint32_t guest_port, uint32_t host_port);
+void vsock_ask_reset(struct vsock *vs);
+/* epoll says that there are answers. */
+void vsock_ask_ready(struct vsock *vs);
 
 #endif
