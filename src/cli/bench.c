@@ -203,6 +203,11 @@ static const struct opt_def options[] = {
 		 "the guest has; 1 to 4. May be given several times.",
 	 .def = "neighbour 1, 2, 4; compute 1, 2",
 	 .repeat = true},
+	{.f = {.name = "realtime", .type = OPT_SWITCH, .offset = AT(realtime)},
+	 .form = "on|off",
+	 .help = "neighbour: the virtual machines are started in a real-time class; the hog is in "
+		 "the ordinary one.",
+	 .def = "off"},
 	{.f = {.name = "process", .type = OPT_CALL, .set = set_process},
 	 .form = "KIND[,KEY=VALUE...]",
 	 .help = "mix: an arrival process, as catnap replay --generate takes it. May be given "

@@ -62,6 +62,7 @@ struct bench_cfg {
 	int arrivals; /* enum bench_arrivals */
 	uint32_t samples, rounds;
 	uint64_t duration_ns; /* idle, neighbour */
+	bool realtime;	      /* neighbour: the VMs are in a real-time class, the hog is not */
 	bool vcpus_given;
 	bool vcpus[BENCH_VCPUS + 1]; /* neighbour, compute: how many are tried */
 	struct bench_process processes[BENCH_PROCESSES];

@@ -22,6 +22,7 @@ static const struct effect {
 	 .workloads = W(EVENT) | W(TIMER) | W(IPI) | W(BLK) | W(ECHO) | W(MIX) | W(COMPUTE),
 	 .harmless = true},
 	{.option = "duration", .workloads = W(IDLE) | W(NEIGHBOUR)},
+	{.option = "realtime", .workloads = W(NEIGHBOUR)},
 	{.option = "vcpus", .workloads = W(NEIGHBOUR) | W(COMPUTE)},
 	{.option = "process", .workloads = W(MIX)},
 	{.option = "peer",

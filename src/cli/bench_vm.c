@@ -3,6 +3,7 @@
  * Measuring with a VM in this process. The probe guest and this file meet in
  * guest-images/probe/probe.h: a shared page, and an array of samples.
  */
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
@@ -45,6 +46,21 @@ void probe_config(const struct bench_run *run, struct catnap_vm_config *cfg, con
 	cfg->debug_exit_port = EXIT_PORT;
 }
 
+/* Its threads are where those of a program are that was started by chrt(1). */
+static int start_in_class(struct bench_run *run, struct catnap_vm *vm)
+{
+	struct sched_param param = {.sched_priority = 2};
+	int ret;
+
+	if (run->cfg->realtime && sched_setscheduler(0, SCHED_FIFO, &param) < 0)
+		return bench_fail(run, "--realtime: SCHED_FIFO: %s", strerror(errno));
+	ret = catnap_vm_start(vm);
+	param.sched_priority = 0;
+	if (run->cfg->realtime)
+		sched_setscheduler(0, SCHED_OTHER, &param);
+	return ret < 0 ? bench_fail(run, "%s", catnap_vm_last_error(vm)) : 0;
+}
+
 int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, int32_t processor,
 		const char *cmdline)
 {
@@ -67,8 +83,7 @@ int guest_start(struct bench_run *run, struct guest *g, uint32_t vcpus, int32_t 
 		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
 	catnap_vm_guest_memory(g->vm, PROBE_SHARED_GPA, sizeof(*g->shared), &shared);
 	g->shared = shared;
-	if (catnap_vm_start(g->vm) < 0) {
-		bench_fail(run, "%s", catnap_vm_last_error(g->vm));
+	if (start_in_class(run, g->vm) < 0) {
 		catnap_vm_destroy(&g->vm);
 		return -1;
 	}

@@ -290,6 +290,18 @@ class Bench(unittest.TestCase):
                 self.assertEqual(run["ratio_progress"], 1)
                 self.assertEqual(run["ratio_hog_cpu"], 1)
 
+    @unittest.skipUnless(len(os.sched_getaffinity(0)) > 1, "one processor only")
+    def test_neighbour_of_a_real_time_class(self):
+        runs = self.runs("neighbour", "--realtime", "on", "--duration", "200ms", "--vcpus", "1", "--gap", "500us",
+                         modes=("user:kernel", "user:fixed", "user:adaptive"))
+        if all(run["failed"] for run in runs):
+            self.skipTest("no real-time class permitted")
+        for run in runs:
+            self.assertFalse(run["failed"])
+            self.assertGreater(run["hog_cpu_percent"], 0)
+            # Nothing is polled there, whatever else this host does.
+            self.assertLess(run["polled_percent"], 1)
+
     def test_html(self):
         with tempfile.TemporaryDirectory() as d:
             path = os.path.join(d, "report.html")
@@ -444,6 +456,7 @@ class Bench(unittest.TestCase):
                 (("--pin", "two"), '--pin: "two"'),
                 (("--mode", "user:adaptive:speed"), '--mode: "user:adaptive:speed" is not a mode'),
                 (("--mode", "user:kernel:power"), '--mode: "user:kernel:power" is not a mode'),
+                (("event", "--realtime", "on"), "--realtime: has no effect in event"),
                 (("--vcpus", "5"), '--vcpus: "5" is out of range: expected 1 to 4'),
                 (("--process", "square"), '--process: kind: "square"'),
                 (("--process", "tick,period=0"), '--process: period: "0"'),
