@@ -364,16 +364,17 @@ static void a_poll_that_fails_sleeps_on(void **state)
 	p.max_ns = 1000000;
 	assert_int_equal(catnap_halter_set_halt_poll(f.h, &p), 0);
 	l.h = f.h;
-	/* Where others hold our processor for longer than the waker waits there is no sleep: again.
-	 */
-	for (int i = 0; i < 20; i++) {
+	/* Where others hold our processor for longer than the waker waits there is no sleep, and
+	 * where they want it there is no poll for a while: again. */
+	for (int i = 0; i < 200; i++) {
 		before = stats_of(&f);
 		later(&l);
 		assert_int_equal(halt(&f, CATNAP_NO_DEADLINE), CATNAP_CAUSE_OTHER);
 		join(&l);
 		assert_int_equal(catnap_halter_take(f.h), 2);
 		s = stats_of(&f);
-		if (s.halt_successful_poll == before.halt_successful_poll)
+		if (s.halt_successful_poll == before.halt_successful_poll &&
+		    s.halt_attempted_poll != before.halt_attempted_poll)
 			break;
 	}
 	assert_int_equal(s.halt_attempted_poll, before.halt_attempted_poll + 1);
@@ -640,8 +641,9 @@ static void the_policy_may_change_while_it_runs(void **state)
 		assert_int_equal(stats_of(&f).policy, kinds[k]);
 	}
 	s = stats_of(&f);
-	/* off: none; kernel: from the second on; fixed and always: each */
-	assert_in_range(s.halt_attempted_poll, 6, s.halt_exits - 3);
+	/* off: none; kernel: from the second on; fixed and always: each, unless others want the
+	 * processor */
+	assert_in_range(s.halt_attempted_poll, s.halt_poll_contended ? 3 : 6, s.halt_exits - 3);
 	p.policy = 77;
 	assert_int_equal(catnap_halter_set_halt_poll(f.h, &p), -EINVAL);
 	p.policy = CATNAP_POLICY_OFF;
