@@ -96,6 +96,21 @@ enum catnap_io {
 
 enum catnap_log_level { CATNAP_LOG_ERROR, CATNAP_LOG_WARN, CATNAP_LOG_INFO, CATNAP_LOG_DEBUG };
 
+/**
+ * What is done for a vCPU whose guest polls by itself, and has therefore switched off its host's
+ * polling (MSR_KVM_POLL_CONTROL), when it halts all the same.
+ */
+enum catnap_after_guest {
+	/** The kernel's rule: it sleeps at once. */
+	CATNAP_AFTER_GUEST_NEVER = 0,
+	/** It is polled for, but for no longer than one sleep is worth (as measured; before that 50
+	 * us), and no longer than halt_poll allows (policy off: not at all). */
+	CATNAP_AFTER_GUEST_BREAK_EVEN = 1,
+	/** Its policy is asked, as for every halt: adaptive learns what guests leave of halts,
+	 * apart from whole ones. Policy kernel keeps the kernel's rule. */
+	CATNAP_AFTER_GUEST_LEARNED = 2,
+};
+
 struct catnap_vm_config {
 	uint32_t size;	      /**< set by catnap_vm_config_init() */
 	uint32_t vcpus;	      /**< 1 to CATNAP_MAX_VCPUS */
@@ -145,12 +160,7 @@ struct catnap_vm_config {
 	 * paravirtual spinlocks and TLB flushes.
 	 */
 	uint32_t realtime;
-	/**
-	 * Not 0: a vCPU whose guest polls by itself, and has therefore switched off its host's
-	 * polling (MSR_KVM_POLL_CONTROL), is still polled for when it halts, but for no longer than
-	 * one sleep is worth (as measured; before that 50 us), and no longer than halt_poll allows
-	 * (policy off: not at all). 0: the kernel's rule, it sleeps at once. irqchip user only.
-	 */
+	/** enum catnap_after_guest; but for NEVER, irqchip user only. */
 	uint32_t poll_after_guest;
 	uint32_t transport; /**< enum catnap_transport */
 	uint32_t io;	    /**< enum catnap_io */

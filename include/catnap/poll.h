@@ -212,7 +212,8 @@ struct catnap_policy_stats {
 	struct catnap_policy_context context[CATNAP_POLICY_CONTEXTS];
 	uint32_t cpu_ns; /**< the processor time that a sleep takes, the sleeper's and its waker's,
 			    as measured; 0: not yet, or no halter */
-	uint32_t reserved; /**< 0 */
+	uint32_t after_guest; /**< 1: all of this is of what guests that poll have left of halts
+				   (struct catnap_vm_config, poll_after_guest); 0: of whole ones */
 };
 
 /**

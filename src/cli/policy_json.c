@@ -20,6 +20,7 @@ struct json_object *policy_json(const struct catnap_policy_stats *s)
 	add_u64(o, "cpu_ns", s->cpu_ns);
 	add_u64(o, "worth_ns", s->worth_ns);
 	add_u64(o, "relearned", s->relearned);
+	json_object_object_add(o, "after_guest", json_object_new_boolean(s->after_guest != 0));
 	for (uint32_t i = 0; i < s->contexts; i++) {
 		const struct catnap_policy_context *c = &s->context[i];
 		struct json_object *one = json_object_new_object();

@@ -300,11 +300,11 @@ static const struct opt_def options[] = {
 	 .def = "pci"},
 	{.f = {.name = "guest-halt-poll", .type = OPT_CALL, .set = set_guest_halt_poll},
 	 .form = "off|force|realtime[,ns=TIME,grow=N,grow-start=TIME,shrink=N,allow-shrink=on|off,"
-		 "host=off|break-even]",
+		 "host=off|break-even|learned]",
 	 .help = "Linux's own halt polling (cpuidle-haltpoll): force, by its command line; "
 		 "realtime, by telling it that each vCPU has a processor of its own. "
-		 "host=break-even: once the guest has given up, the host polls on, for as long as "
-		 "one sleep is worth.",
+		 "host: once the guest has given up, the host polls on, for as long as one sleep "
+		 "is worth, or as --halt-poll has learned (kernel: not at all).",
 	 .def = "force",
 	 .list = true},
 	{.f = {.name = "halt-poll", .type = OPT_CALL, .set = set_halt_poll},

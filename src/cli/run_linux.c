@@ -27,7 +27,10 @@ int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_
 						{"force", GUEST_POLL_FORCE},
 						{"realtime", GUEST_POLL_REALTIME},
 						{NULL, 0}};
-	static const struct opt_word hosts[] = {{"off", 0}, {"break-even", 1}, {NULL, 0}};
+	static const struct opt_word hosts[] = {{"off", CATNAP_AFTER_GUEST_NEVER},
+						{"break-even", CATNAP_AFTER_GUEST_BREAK_EVEN},
+						{"learned", CATNAP_AFTER_GUEST_LEARNED},
+						{NULL, 0}};
 	static const struct opt_word switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
 #define KEY(member) .offset = offsetof(struct guest_halt_poll, member)
 #define MAX	    .max = GUEST_POLL_UNSET - 1

@@ -215,19 +215,22 @@ static uint32_t timer_price(const struct catnap_policy *p, const struct policy_q
 static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_query *q)
 {
 	uint32_t max = param(&p->params.max_ns), price = adaptive_price(p, q), window;
+	struct policy_learner *l;
 
+	p->of_halt = param(&p->kind_of_halt);
+	l = &p->learners[p->of_halt];
 	param_set(&p->price_now, price);
 	p->timer_ns = q->timer_ns;
-	window = adaptive_begin(&p->adaptive, price, max);
-	window = trial_window(&p->trial, window, max);
+	window = adaptive_begin(&l->adaptive, price, max);
+	window = trial_window(&l->trial, window, max);
 	if (q->timer_ns <= timer_price(p, q, price)) {
 		/* To sleep would cost more than to wait for the timer, and make it late. */
 		if (window < q->timer_ns)
 			window = q->timer_ns < max ? (uint32_t)q->timer_ns : max;
-	} else if (q->timer_ns != UINT64_MAX && !q->inflight && p->quiet >= QUIET_HALTS) {
+	} else if (q->timer_ns != UINT64_MAX && !q->inflight && l->quiet >= QUIET_HALTS) {
 		window = 0;
 	}
-	adaptive_override(&p->adaptive, window);
+	adaptive_override(&l->adaptive, window);
 	param_set(&p->adaptive_window_ns, window);
 	return q->allowed ? window : 0;
 }
@@ -235,6 +238,7 @@ static uint64_t adaptive_op_begin(struct catnap_policy *p, const struct policy_q
 static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h,
 			    uint64_t arrival_ns, bool ipi)
 {
+	struct policy_learner *l = &p->learners[p->of_halt];
 	uint32_t price = param(&p->price_now);
 	bool timer = h->halt_ns >= p->timer_ns;
 
@@ -243,16 +247,16 @@ static void adaptive_op_end(struct catnap_policy *p, const struct catnap_halt *h
 	if (!h->allowed || !h->valid || h->gave_way)
 		return;
 	if (timer)
-		p->quiet += p->quiet < QUIET_HALTS;
+		l->quiet += l->quiet < QUIET_HALTS;
 	else
-		p->quiet = 0;
+		l->quiet = 0;
 	/* A timer is no news: what matters is that nothing else came before it. That says little if
 	 * it was near. */
 	if (!timer || p->timer_ns > price)
-		adaptive_end(&p->adaptive, arrival_ns, timer);
-	trial_end(&p->trial, arrival_ns, price, ipi);
+		adaptive_end(&l->adaptive, arrival_ns, timer);
+	trial_end(&l->trial, arrival_ns, price, ipi);
 	param_set(&p->adaptive_window_ns,
-		  adaptive_begin(&p->adaptive, price, param(&p->params.max_ns)));
+		  adaptive_begin(&l->adaptive, price, param(&p->params.max_ns)));
 }
 
 static uint64_t adaptive_op_window(const struct catnap_policy *p)
@@ -314,11 +318,15 @@ void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params)
 {
 	param_set(&p->window_ns, 0);
 	param_set(&p->adaptive_window_ns, 0);
-	p->quiet = 0;
 	param_set(&p->price_now, 0);
 	p->timer_ns = UINT64_MAX;
-	trial_init(&p->trial);
-	adaptive_init(&p->adaptive);
+	policy_set_halts(p, POLICY_WHOLE);
+	p->of_halt = POLICY_WHOLE;
+	for (int i = 0; i < POLICY_LEARNERS; i++) {
+		p->learners[i].quiet = 0;
+		trial_init(&p->learners[i].trial);
+		adaptive_init(&p->learners[i].adaptive);
+	}
 	policy_set(p, params);
 }
 
@@ -339,8 +347,9 @@ uint64_t policy_window(const struct catnap_policy *p)
 
 int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *stats)
 {
+	uint32_t kind = param(&p->kind_of_halt), size = stats->size;
+	const struct adaptive *adaptive = &p->learners[kind].adaptive;
 	struct catnap_policy_stats s = {.size = sizeof(s)};
-	uint32_t size = stats->size;
 
 	if (size < offsetof(struct catnap_policy_stats, context))
 		return -EINVAL;
@@ -348,11 +357,12 @@ int policy_get_stats(const struct catnap_policy *p, struct catnap_policy_stats *
 	s.window_ns = policy_window(p);
 	if (s.policy == CATNAP_POLICY_ADAPTIVE) {
 		s.worth_ns = param(&p->price_now);
-		s.relearned = param(&p->adaptive.changes);
+		s.relearned = param(&adaptive->changes);
+		s.after_guest = kind == POLICY_REMAINDER;
 		s.contexts = ADAPTIVE_CONTEXTS;
 	}
 	for (uint32_t i = 0; i < s.contexts; i++) {
-		const struct adaptive_seen *seen = &p->adaptive.seen[i];
+		const struct adaptive_seen *seen = &adaptive->seen[i];
 		struct catnap_policy_context *c = &s.context[i];
 
 		c->before = i / ADAPTIVE_CLASSES;

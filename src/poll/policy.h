@@ -35,18 +35,38 @@ struct policy_query {
 	uint32_t cpu_ns;   /* processor time that a sleep takes; 0: not known yet */
 };
 
+/*
+ * What a halt is to policy adaptive: a whole one, or what is left of it when the guest has polled
+ * in vain. Their lengths have nothing in common: each kind has a learner of its own.
+ */
+enum policy_halts { POLICY_WHOLE, POLICY_REMAINDER, POLICY_LEARNERS };
+
+struct policy_learner {
+	uint32_t quiet; /* halts in a row that nothing but the timer has ended */
+	struct trial trial;
+	struct adaptive adaptive;
+};
+
 struct catnap_policy {
 	struct policy_params params;
 	_Atomic uint32_t window_ns; /* of policy kernel; the owner writes it, anybody may read it */
 
 	/* Of policy adaptive; the owner's but for the window, which anybody may read. */
 	_Atomic uint32_t adaptive_window_ns;
-	uint32_t quiet;		    /* halts in a row that nothing but the timer has ended */
 	_Atomic uint32_t price_now; /* of the halt under way; anybody may read it */
 	uint64_t timer_ns;	    /* of the halt under way, as in the query */
-	struct trial trial;
-	struct adaptive adaptive;
+	/* Whose halts these are: POLICY_WHOLE or POLICY_REMAINDER. Anybody may set it; the owner
+	 * reads it when a halt begins. */
+	_Atomic uint32_t kind_of_halt;
+	uint32_t of_halt; /* the owner's: that of the halt under way */
+	struct policy_learner learners[POLICY_LEARNERS];
 };
+
+/* Any thread: from its next halt on the owner's halts are of this kind. */
+static inline void policy_set_halts(struct catnap_policy *p, enum policy_halts kind)
+{
+	atomic_store_explicit(&p->kind_of_halt, kind, memory_order_relaxed);
+}
 
 void policy_init(struct catnap_policy *p, const struct catnap_halt_poll *params);
 void policy_set(struct catnap_policy *p, const struct catnap_halt_poll *params);

@@ -3,7 +3,8 @@
  * HLT: where the poll engine and the vCPU meet, and the two sides that may poll: the guest before
  * it executes HLT, and the host after it. A guest that polls says so by MSR_KVM_POLL_CONTROL (Linux
  * Documentation/virt/kvm/x86/msr.rst); then the host sleeps at once, or, where it was asked to,
- * polls for as long as one sleep is worth.
+ * polls for as long as one sleep is worth, or as its policy has learned from what such guests
+ * leave.
  */
 #include <errno.h>
 #include <string.h>
@@ -39,23 +40,28 @@ void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns)
 	p->policy = CATNAP_POLICY_FIXED;
 }
 
-static bool after_guest(const struct vcpu *v)
+/* Is that what is to be done now: the guest has switched polling off? */
+static bool after_guest(const struct vcpu *v, enum catnap_after_guest what)
 {
-	return v->host->poll_after_guest && !vcpu_poll_allowed(v);
+	return v->host->poll_after_guest == what && !vcpu_poll_allowed(v);
 }
 
 /* Under the lock: what was asked for and what the guest wants become the halter's. */
 static void apply(struct vcpu *v)
 {
 	struct catnap_halt_poll p = v->halt_poll;
-	bool allowed = vcpu_poll_allowed(v);
+	bool allowed = vcpu_poll_allowed(v), remainders = false;
 
-	if (after_guest(v)) {
+	if (after_guest(v, CATNAP_AFTER_GUEST_BREAK_EVEN)) {
 		v->applied_price_ns = sleep_price_ns(v);
 		vcpu_limit_poll(&p, v->applied_price_ns);
 		allowed = true;
+	} else if (after_guest(v, CATNAP_AFTER_GUEST_LEARNED)) {
+		remainders = true;
+		allowed = p.policy != CATNAP_POLICY_KERNEL;
 	}
 	policy_set(&v->halter.policy, &p);
+	policy_set_halts(&v->halter.policy, remainders ? POLICY_REMAINDER : POLICY_WHOLE);
 	atomic_store_explicit(&v->halter.poll_allowed, allowed, memory_order_relaxed);
 }
 
@@ -109,8 +115,9 @@ void vcpu_halt(struct vcpu *v)
 	vcpu_watch_halt(v, deadline);
 	if (ret < 0)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "sleeping in a halted vCPU");
-	if (after_guest(v)) {
+	if (after_guest(v, CATNAP_AFTER_GUEST_BREAK_EVEN))
 		follow_price(v);
+	if (v->host->poll_after_guest && !vcpu_poll_allowed(v)) {
 		stat_add(&v->counters.after_guest_attempted, own(&s->attempted) - attempted);
 		stat_add(&v->counters.after_guest_successful, own(&s->successful) - successful);
 	}

@@ -43,7 +43,7 @@ struct vcpu_host {
 	struct serial *com1; /* for string output in one go */
 	struct cpuid_policy cpuid;
 	bool irqchip_user;
-	bool poll_after_guest; /* struct catnap_vm_config's */
+	enum catnap_after_guest poll_after_guest;
 	int kick_signal;
 	/* Guest memory: a host pointer to [gpa, gpa + len), NULL if not all of it is memory. */
 	void *(*memory)(void *ctx, uint64_t gpa, uint64_t len);

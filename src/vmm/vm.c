@@ -84,6 +84,8 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
 		what = "halt_poll: the policy, the size or a reserved member is not one that is "
 		       "known";
+	else if (c->poll_after_guest > CATNAP_AFTER_GUEST_LEARNED)
+		what = "poll_after_guest: not one that is known";
 	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
 		what = "poll_after_guest: with irqchip kernel the halts are KVM's";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)
@@ -378,7 +380,7 @@ static void fill_host(struct catnap_vm *vm)
 		.lapics = &vm->lapics,
 		.com1 = &vm->com1,
 		.irqchip_user = vm->cfg.irqchip == CATNAP_IRQCHIP_USER,
-		.poll_after_guest = vm->cfg.poll_after_guest,
+		.poll_after_guest = (enum catnap_after_guest)vm->cfg.poll_after_guest,
 		.kick_signal = vm->cfg.kick_signal,
 		.memory = host_memory,
 		.end = host_end,

@@ -54,7 +54,7 @@ static void test_moved(void **state)
 static void test_follows_the_price(void **state)
 {
 	struct catnap_halter_config cfg;
-	struct vcpu_host host = {.poll_after_guest = true};
+	struct vcpu_host host = {.poll_after_guest = CATNAP_AFTER_GUEST_BREAK_EVEN};
 	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
 	struct catnap_halt_poll p;
 	struct clock clock;
@@ -83,11 +83,79 @@ static void test_follows_the_price(void **state)
 	free(v);
 }
 
+static uint64_t learned_from(struct vcpu *v, uint32_t *after_guest)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s)};
+	uint64_t halts = 0;
+
+	assert_int_equal(halter_get_policy_stats(&v->halter, &s), 0);
+	for (uint32_t i = 0; i < s.contexts; i++)
+		halts += s.context[i].halts;
+	*after_guest = s.after_guest;
+	return halts;
+}
+
+static void halt_once(struct vcpu *v)
+{
+	vcpu_wake(v, VCPU_WORK_IRQ);
+	vcpu_halt(v);
+	halter_take(&v->halter);
+}
+
+/* The policy is asked, and keeps what it learns of such halts to itself. */
+static void test_learned(void **state)
+{
+	struct catnap_halter_config cfg;
+	struct vcpu_host host = {.poll_after_guest = CATNAP_AFTER_GUEST_LEARNED};
+	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
+	struct catnap_halt_poll p;
+	struct clock clock;
+	uint32_t after;
+
+	assert_non_null(v);
+	memset(v, 0, sizeof(*v));
+	v->host = &host;
+	clock_init(&clock, 0);
+	catnap_halter_config_init(&cfg);
+	assert_int_equal(halter_init(&v->halter, &cfg, &clock), 0);
+	pthread_mutex_init(&v->poll_lock, NULL);
+	lapic_init(&v->lapic, NULL, 0, true, &clock);
+	catnap_halt_poll_init(&p);
+	vcpu_set_halt_poll(v, &p);
+	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
+	for (int i = 0; i < 40; i++)
+		halt_once(v);
+	assert_in_range(learned_from(v, &after), 39, 40); /* the last one's turn comes later */
+	assert_int_equal(after, 0);
+	vcpu_set_poll_control(v, 0);
+	assert_int_equal(learned_from(v, &after), 0);
+	assert_int_equal(after, 1);
+	for (int i = 0; i < 100; i++)
+		halt_once(v);
+	assert_in_range(learned_from(v, &after), 99, 100);
+	assert_int_equal(v->counters.after_guest_attempted, 100);
+	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
+	assert_in_range(learned_from(v, &after), 39, 40);
+
+	/* Policy kernel: one of the two polls. */
+	p.policy = CATNAP_POLICY_KERNEL;
+	vcpu_set_halt_poll(v, &p);
+	vcpu_set_poll_control(v, 0);
+	assert_int_equal(atomic_load(&v->halter.poll_allowed), 0);
+	p.policy = CATNAP_POLICY_FIXED;
+	vcpu_set_halt_poll(v, &p);
+	assert_int_equal(atomic_load(&v->halter.poll_allowed), 1);
+	halter_fini(&v->halter);
+	pthread_mutex_destroy(&v->poll_lock);
+	free(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_limit),
 					   cmocka_unit_test(test_moved),
-					   cmocka_unit_test(test_follows_the_price)};
+					   cmocka_unit_test(test_follows_the_price),
+					   cmocka_unit_test(test_learned)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
