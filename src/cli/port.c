@@ -10,6 +10,7 @@
 
 #include "cli/now.h"
 #include "cli/port.h"
+#include "cli/printable.h"
 
 /* What a descriptor that poll(2) calls writable takes without blocking; at most PIPE_BUF. */
 #define OUTPUT_CHUNK 512
@@ -29,7 +30,7 @@ void port_init(struct port *p, const char *option, enum port_kind kind, const ch
 
 int port_error(const struct port *p, const char *path, int err)
 {
-	fprintf(stderr, "catnap run: --%s: %s: %s\n", p->option, path, strerror(err));
+	complain("catnap run: --%s: %s: %s\n", p->option, path, strerror(err));
 	return -1;
 }
 
@@ -90,7 +91,7 @@ void port_start(struct port *p)
 	if (p->kind == PORT_FILE && ftruncate(p->out, 0) < 0)
 		errno = 0;
 	if (p->kind == PORT_PTY)
-		fprintf(stderr, "catnap run: the %s is %s\n", p->what, p->name);
+		complain("catnap run: the %s is %s\n", p->what, p->name);
 }
 
 void port_undo(const struct port *p)

@@ -12,6 +12,7 @@
 
 #include <catnap/sandbox.h>
 #include "cli/port.h"
+#include "cli/printable.h"
 
 /* What a client that has gone may leave behind to be given to the guest; more than a socket holds.
  */
@@ -19,7 +20,7 @@
 
 static int refused(const struct port *p, const char *why)
 {
-	fprintf(stderr, "catnap run: --%s: %s: %s\n", p->option, p->path, why);
+	complain("catnap run: --%s: %s: %s\n", p->option, p->path, why);
 	return -1;
 }
 

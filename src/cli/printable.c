@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See printable.h. */
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -63,4 +64,15 @@ void printable_json(const char *text, FILE *out)
 		else
 			putc(*s, out);
 	}
+}
+
+void complain(const char *format, ...)
+{
+	char text[4096], shown_text[4096];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fputs(printable(text, true, shown_text, sizeof(shown_text)), stderr);
 }

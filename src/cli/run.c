@@ -11,6 +11,7 @@
 #include "cli/cmd.h"
 #include "cli/now.h"
 #include "cli/opts.h"
+#include "cli/printable.h"
 #include "cli/run.h"
 
 #define DEFAULT_CMDLINE "console=ttyS0"
@@ -454,7 +455,7 @@ static int check(struct opts *o, struct run_cfg *cfg)
 
 static int cannot_open(const char *option, const char *path)
 {
-	fprintf(stderr, "catnap run: --%s: %s: %s\n", option, path, strerror(errno));
+	complain("catnap run: --%s: %s: %s\n", option, path, strerror(errno));
 	return CMD_ERROR;
 }
 
@@ -639,7 +640,7 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper, struc
 	if (status == CMD_OK) {
 		ret = linux_cmdline ? catnap_vm_create(&vc, &vm) : -ENOMEM;
 		if (ret < 0) {
-			fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(NULL));
+			complain("catnap run: %s\n", catnap_vm_last_error(NULL));
 			status = CMD_ERROR;
 		}
 	}

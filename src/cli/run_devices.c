@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/printable.h"
 #include "cli/run.h"
 
 #define ID_MAX 20
@@ -237,7 +238,7 @@ int run_set_console(struct opts *o, const struct opt_arg *arg, void *ptr)
 static int added(struct catnap_vm *vm, int ret)
 {
 	if (ret < 0)
-		fprintf(stderr, "catnap run: --%s\n", catnap_vm_last_error(vm));
+		complain("catnap run: --%s\n", catnap_vm_last_error(vm));
 	return ret < 0 ? CMD_ERROR : CMD_OK;
 }
 

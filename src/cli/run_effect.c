@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "cli/printable.h"
 #include "cli/run.h"
 
 /* What is about a VM that runs. */
@@ -55,7 +56,7 @@ static int check_halts(struct opts *o, const struct run_cfg *cfg)
 		return opts_fail(o, "--guest-halt-poll: host: break-even has no effect with "
 				    "--halt-poll off: expected another policy");
 	if (cfg->halt_poll.group && cfg->cpus == 1 && cfg->irqchip == CATNAP_IRQCHIP_USER)
-		fprintf(stderr, "catnap run: --halt-poll: group: has no effect with --cpus 1\n");
+		complain("catnap run: --halt-poll: group: has no effect with --cpus 1\n");
 	if (cfg->irqchip != CATNAP_IRQCHIP_KERNEL)
 		return 0;
 	if (cfg->halt_poll_tuning)
@@ -65,10 +66,9 @@ static int check_halts(struct opts *o, const struct run_cfg *cfg)
 				 cfg->halt_poll_tuning);
 	if (cfg->halt_poll_named && cfg->halt_poll.policy != CATNAP_POLICY_KERNEL &&
 	    cfg->halt_poll.policy != CATNAP_POLICY_OFF)
-		fprintf(stderr,
-			"catnap run: --halt-poll: policy: %s has no effect with --irqchip kernel, "
-			"which has KVM's own: only max counts\n",
-			policy);
+		complain("catnap run: --halt-poll: policy: %s has no effect with --irqchip kernel, "
+			 "which has KVM's own: only max counts\n",
+			 policy);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/printable.h"
 #include "cli/run.h"
 
 /* -- --guest-halt-poll ------------------------------------------------------------------------ */
@@ -119,8 +120,8 @@ static int write_file(int dir, const char *name, const void *data, size_t len)
 
 static int failed(const char *option, const char *path, const char *name, int ret)
 {
-	fprintf(stderr, "catnap run: --%s: %s%s%s: %s\n", option, path, name ? "/" : "",
-		name ? name : "", strerror(-ret));
+	complain("catnap run: --%s: %s%s%s: %s\n", option, path, name ? "/" : "", name ? name : "",
+		 strerror(-ret));
 	return CMD_ERROR;
 }
 

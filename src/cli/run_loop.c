@@ -14,6 +14,7 @@
 
 #include "cli/cmd.h"
 #include "cli/now.h"
+#include "cli/printable.h"
 #include "cli/run.h"
 #include "cli/terminal.h"
 
@@ -334,7 +335,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	l.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (l.signals < 0) {
-		fprintf(stderr, "catnap run: signalfd: %s\n", strerror(errno));
+		complain("catnap run: signalfd: %s\n", strerror(errno));
 		return CMD_ERROR;
 	}
 	terminal_none(&l.term);
@@ -350,7 +351,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 		status = catnap_vm_sandbox_thread(vm, run_sandbox_allow(io));
 	if (status < 0) {
 		terminal_restore(&l.term);
-		fprintf(stderr, "catnap run: %s\n", catnap_vm_last_error(vm));
+		complain("catnap run: %s\n", catnap_vm_last_error(vm));
 		close(l.signals);
 		return CMD_ERROR;
 	}
@@ -373,7 +374,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	if (why == RUN_TIMEOUT && e.reason == CATNAP_EXIT_STOPPED)
 		log_last(&io->messages, "catnap run: --timeout: the time is over\n");
 	if (io->stats && write_stats(vm, cfg, &e, io->stats) < 0) {
-		fprintf(stderr, "catnap run: --stats: %s: %s\n", cfg->stats, strerror(errno));
+		complain("catnap run: --stats: %s: %s\n", cfg->stats, strerror(errno));
 		if (why == 0 && e.reason == CATNAP_EXIT_POWEROFF)
 			return CMD_ERROR;
 	}

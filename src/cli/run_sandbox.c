@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cmd.h"
+#include "cli/printable.h"
 #include "cli/run.h"
 
 #define PORTS 4 /* what may be a socket of ours, or a pty */
@@ -70,7 +71,7 @@ int run_sandbox_filters(const struct run_cfg *cfg, const struct catnap_vm_config
 	    catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP)
 		return CMD_OK;
 	if (cfg->sandbox_given) {
-		fprintf(stderr, "catnap run: --sandbox: this kernel has no seccomp filters\n");
+		complain("catnap run: --sandbox: this kernel has no seccomp filters\n");
 		return CMD_ERROR;
 	}
 	vc->log(vc->log_ctx, CATNAP_LOG_WARN,
@@ -130,12 +131,12 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 		return CMD_OK;
 	}
 	if (sc.failed && strcmp(sc.failed, "chroot") == 0)
-		fprintf(stderr, "catnap run: --chroot: %s: %s\n", cfg->chroot_dir, strerror(-ret));
+		complain("catnap run: --chroot: %s: %s\n", cfg->chroot_dir, strerror(-ret));
 	else if (sc.failed && strcmp(sc.failed, "user") == 0)
-		fprintf(stderr, "catnap run: --user: cannot become %u:%u: %s\n", cfg->uid, cfg->gid,
-			strerror(-ret));
+		complain("catnap run: --user: cannot become %u:%u: %s\n", cfg->uid, cfg->gid,
+			 strerror(-ret));
 	else
-		fprintf(stderr, "catnap run: --sandbox: %s: %s\n", sc.failed ? sc.failed : "failed",
-			strerror(-ret));
+		complain("catnap run: --sandbox: %s: %s\n", sc.failed ? sc.failed : "failed",
+			 strerror(-ret));
 	return CMD_ERROR;
 }

@@ -194,6 +194,37 @@ class NotRead(base.Run):
         self.ends(p, TIMEOUT)
         self.assertEqual(os.path.getsize(os.path.join(self.dir, "out")), 4096)
 
+    def test_no_escapes(self):
+        # What somebody else has chosen is not obeyed by a terminal.
+        escape = "\x1b]0;title\x07\x9b31m"
+        for args in (base.vmm("./" + escape), base.end("byte", "--disk", escape), base.end("byte", "--log-file", escape + "/x"),
+                     base.end("byte", "--serial", f"socket={escape}/x"), base.end("byte", "--stats", escape + "/x")):
+            done = subprocess.run(args, stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd=self.dir, timeout=60)
+            self.assertIn(done.returncode, (1, 2))
+            self.assertIn(b"\\x1b]0;title", done.stderr)
+            self.assertNotRegex(done.stdout + done.stderr, rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
+
+    def test_no_escapes_from_sockets(self):
+        escape = "\x1b]0;title\x07\x9b31m"
+        answer = {"irqchip": "user" + escape, "error": "no" + escape, "vcpus": [
+            {"policy": "adaptive" + escape, "learned": {"contexts": [{"halts": 1, "before": escape, "last": escape}]}}]}
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(os.path.join(self.dir, "s"))
+            s.listen(8)
+
+            def serve():
+                for _ in range(6):
+                    c, _ = s.accept()
+                    c.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+                    c.close()
+            threading.Thread(target=serve, daemon=True).start()
+            for args in (["stat", "-n", "1", "s"], ["stat", "-n", "1", "--learned", "s"], ["stat", "-n", "1", "--json", "s"],
+                         ["balloon", "s"], ["balloon", "--json", "s"], ["balloon", "s", "1M"]):
+                done = subprocess.run([base.CATNAP, *args], stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                                      cwd=self.dir, timeout=60)
+                self.assertTrue(done.stdout + done.stderr)
+                self.assertNotRegex(done.stdout + done.stderr, rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
+
     def test_no_inotify(self):
         # None to be had: the pty is looked at from time to time.
         none = ["unshare", "-Ur", "sh", "-c", 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$0" "$@"']
