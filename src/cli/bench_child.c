@@ -56,6 +56,7 @@ int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]
 {
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
+	sigset_t mask;
 	int pipe_fd[2], ret;
 
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
@@ -67,7 +68,9 @@ int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]
 	/* A group of its own: Ctrl-C is for us, who end it. */
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-	posix_spawnattr_setsigmask(&attr, &run->stop->before);
+	mask = run->stop->before;
+	sigdelset(&mask, SIGPIPE); /* main() has blocked it for itself */
+	posix_spawnattr_setsigmask(&attr, &mask);
 	c->started_ns = now_ns();
 	ret = posix_spawnp(&c->pid, argv[0], &fa, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);

@@ -13,6 +13,13 @@ enum {
 	CMD_USAGE = 2, /* the command line is wrong; nothing has been started */
 };
 
+/*
+ * Standard output cannot be written, and all has been tidied up: if its reader went away this ends
+ * the process as any filter ends, by the SIGPIPE that has been waiting since. Returns if that is
+ * ignored, or the reason is another.
+ */
+void cmd_end_by_sigpipe(void);
+
 int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_check(int argc, char **argv);

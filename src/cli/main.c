@@ -130,18 +130,31 @@ static void occupy_standard_fds(void)
 		close(fd);
 }
 
+void cmd_end_by_sigpipe(void)
+{
+	sigset_t sigpipe;
+
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	sigprocmask(SIG_UNBLOCK, &sigpipe, NULL);
+}
+
 int main(int argc, char **argv)
 {
+	sigset_t sigpipe;
 	int status;
 
 	occupy_standard_fds();
-	/* A reader that went away, and a file as large as may be, are errors of write(2): said, and
-	 * no sudden end. */
-	signal(SIGPIPE, SIG_IGN);
+	/* A reader that went away, and a file as large as may be, are errors of write(2): no sudden
+	 * end. */
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &sigpipe, NULL);
 	signal(SIGXFSZ, SIG_IGN);
 	status = run(argc, argv);
 	errno = 0;
 	if (fflush(stdout) || ferror(stdout)) {
+		cmd_end_by_sigpipe();
 		/* A command that gave up because of it has said so. */
 		if (status == CMD_OK)
 			fprintf(stderr, "catnap: standard output: %s\n",

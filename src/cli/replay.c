@@ -406,6 +406,7 @@ static int fail(const char *what)
 
 static int fail_output(int err)
 {
+	cmd_end_by_sigpipe();
 	fprintf(stderr, "catnap replay: standard output: %s\n", strerror(err));
 	return CMD_ERROR;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -710,6 +711,8 @@ int cmd_run(int argc, char **argv)
 	guest_halt_poll_init(&cfg.guest_poll);
 	status = opts_command(&o, &command, argc, argv, &cfg);
 	if (status < 0) {
+		/* Of the guest's end, not of its output's, is what the status tells. */
+		signal(SIGPIPE, SIG_IGN);
 		if (check(&o, &cfg) < 0) {
 			fprintf(stderr, "%s\n", o.error);
 			status = CMD_USAGE;
