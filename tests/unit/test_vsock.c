@@ -13,209 +13,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "devices/virtio/vsock_impl.h"
 #include "handover.h"
 #include "sandbox/keeper.h"
-#include "vdev.h"
-
-#define CID	 7
-#define RX_BYTES 4096u
-#define HDR	 sizeof(struct vsock_hdr)
-
-struct bench {
-	struct vdev *v;
-	struct vsock *vs;
-	char dir[32], path[64];
-	uint64_t rx_at, tx_at;
-	uint16_t rx_ids; /* buffers offered since the start */
-	struct catnap_keeper *keeper;
-	int asked; /* the other end of what the device asks over, where the test answers */
-};
-
-static int set_up(void **state)
-{
-	struct bench *b = calloc(1, sizeof(*b));
-	struct vsock_config cfg = {.cid = CID};
-	char why[256];
-
-	b->v = vdev_make(2 << 20);
-	snprintf(b->dir, sizeof(b->dir), "/tmp/vsock-XXXXXX");
-	if (!mkdtemp(b->dir))
-		return -1;
-	snprintf(b->path, sizeof(b->path), "%s/v", b->dir);
-	cfg.path = b->path;
-	cfg.dma = &b->v->g.dma;
-	if (vsock_create(&cfg, &b->vs, why, sizeof(why)) < 0)
-		return -1;
-	vdev_use(b->v, vsock_device(b->vs));
-	*state = b;
-	return vsock_attach(b->vs, &b->v->home);
-}
-
-static int tear_down(void **state)
-{
-	struct bench *b = *state;
-
-	vsock_destroy(&b->vs);
-	vdev_free(b->v);
-	/* Fails if anything is left in it, but for sockets of the tests' own. */
-	rmdir(b->dir);
-	free(b);
-	return 0;
-}
-
-/* -- the guest's side ------------------------------------------------------------------------- */
-
-static void offer(struct bench *b, unsigned int n)
-{
-	for (unsigned int i = 0; i < n; i++) {
-		uint64_t at = b->rx_at + RX_BYTES * (b->v->next_desc[VSOCK_RX]);
-
-		vdev_offer1(b->v, VSOCK_RX, at, RX_BYTES, true);
-	}
-	virtio_kick(b->v->dev, VSOCK_RX);
-}
-
-static void start(struct bench *b, unsigned int buffers)
-{
-	vdev_start(b->v, 0, VSOCK_QUEUES, 64);
-	b->rx_at = vdev_alloc(b->v, 64 * RX_BYTES);
-	b->tx_at = vdev_alloc(b->v, 256 << 10);
-	offer(b, buffers);
-}
-
-static struct vsock_hdr header(uint32_t guest, uint32_t host, uint16_t op)
-{
-	return (struct vsock_hdr){.src_cid = CID,
-				  .dst_cid = VSOCK_CID_HOST,
-				  .src_port = guest,
-				  .dst_port = host,
-				  .type = VSOCK_TYPE_STREAM,
-				  .op = op,
-				  .buf_alloc = 65536};
-}
-
-static void give(struct bench *b, const struct vsock_hdr *h, const void *data, uint32_t len)
-{
-	uint64_t at[2] = {b->tx_at, b->tx_at + 64};
-	uint32_t lens[2] = {HDR, len}, id, used;
-
-	memcpy(guest_ptr(&b->v->g, at[0]), h, HDR);
-	if (len)
-		memcpy(guest_ptr(&b->v->g, at[1]), data, len);
-	vdev_offer(b->v, VSOCK_TX, at, lens, len ? 2 : 1, len ? 2 : 1);
-	virtio_kick(b->v->dev, VSOCK_TX);
-	assert_true(driver_used(&b->v->q[VSOCK_TX], &id, &used));
-	assert_int_equal(used, 0);
-}
-
-static void say(struct bench *b, uint32_t guest, uint32_t host, uint16_t op)
-{
-	struct vsock_hdr h = header(guest, host, op);
-
-	give(b, &h, NULL, 0);
-}
-
-static void say_data(struct bench *b, uint32_t guest, uint32_t host, const void *data, uint32_t len)
-{
-	struct vsock_hdr h = header(guest, host, VSOCK_OP_RW);
-
-	h.len = len;
-	give(b, &h, data, len);
-}
-
-/* The next packet to the guest; its buffer is offered again. False: none. */
-static bool hear(struct bench *b, struct vsock_hdr *h, void *data)
-{
-	uint32_t id, len;
-	uint8_t *p;
-
-	if (!driver_used(&b->v->q[VSOCK_RX], &id, &len))
-		return false;
-	p = guest_ptr(&b->v->g, b->rx_at + RX_BYTES * id);
-	memcpy(h, p, HDR);
-	assert_int_equal(len, HDR + h->len);
-	assert_int_equal(h->src_cid, VSOCK_CID_HOST);
-	assert_int_equal(h->dst_cid, CID);
-	if (data)
-		memcpy(data, p + HDR, h->len);
-	return true;
-}
-
-/* It is @op, on the given ports. */
-static struct vsock_hdr expect(struct bench *b, uint32_t guest, uint32_t host, uint16_t op)
-{
-	struct vsock_hdr h;
-
-	vdev_until(b->v, hear(b, &h, NULL));
-	assert_int_equal(h.op, op);
-	assert_int_equal(h.dst_port, guest);
-	assert_int_equal(h.src_port, host);
-	return h;
-}
-
-static void expect_nothing(struct bench *b)
-{
-	struct vsock_hdr h;
-
-	for (int i = 0; i < 20; i++) {
-		vdev_turn(b->v);
-		assert_false(hear(b, &h, NULL));
-	}
-}
-
-/* -- the host's side -------------------------------------------------------------------------- */
-
-static struct sockaddr_un address(struct bench *b, int port)
-{
-	struct sockaddr_un at = {.sun_family = AF_UNIX};
-
-	if (port >= 0)
-		snprintf(at.sun_path, sizeof(at.sun_path), "%s_%d", b->path, port);
-	else
-		snprintf(at.sun_path, sizeof(at.sun_path), "%s", b->path);
-	return at;
-}
-
-static int listener(struct bench *b, int port)
-{
-	struct sockaddr_un at = address(b, port);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	assert_int_equal(listen(fd, 16), 0);
-	return fd;
-}
-
-static void close_listener(struct bench *b, int fd, int port)
-{
-	struct sockaddr_un at = address(b, port);
-
-	close(fd);
-	unlink(at.sun_path);
-}
-
-static int dial(struct bench *b)
-{
-	struct sockaddr_un at = address(b, -1);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	return fd;
-}
-
-/* A connection from guest port 1000 to the host's 52. */
-static int open_conn(struct bench *b, int *listening)
-{
-	int fd;
-
-	*listening = listener(b, 52);
-	say(b, 1000, 52, VSOCK_OP_REQUEST);
-	expect(b, 1000, 52, VSOCK_OP_RESPONSE);
-	fd = accept4(*listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(fd >= 0);
-	return fd;
-}
+#include "vsock_bench.h"
 
 /* -- connections ------------------------------------------------------------------------------ */
 
@@ -223,7 +23,7 @@ static void the_guest_connects(void **state)
 {
 	struct bench *b = *state;
 	char got[64];
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int l, fd;
 
 	start(b, 32);
@@ -267,7 +67,7 @@ static void the_host_connects(void **state)
 {
 	struct bench *b = *state;
 	char got[64];
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	uint32_t port;
 	int fd, n;
 
@@ -304,7 +104,7 @@ static void the_host_connects(void **state)
 static void the_guest_refuses(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	char c;
 	int fd;
 
@@ -333,7 +133,7 @@ static void wrong_lines_are_hung_up_on(void **state)
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	char c;
 
 	start(b, 32);
@@ -362,7 +162,7 @@ static void without_a_driver_nobody_gets_through(void **state)
 static void half_closed_both_ways(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	char got[8];
 	int l, fd;
 
@@ -407,7 +207,7 @@ static uint32_t fill(struct bench *b, uint32_t guest, uint32_t host, uint32_t ke
 {
 	static uint8_t block[16384];
 	struct vsock_conn *c = NULL;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	uint32_t sent = 0;
 
 	do {
@@ -496,7 +296,7 @@ static void a_reset_after_a_close_loses_nothing(void **state)
 static void a_reset_is_told_after_what_was_taken(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	uint32_t sent;
 	int l, fd;
 
@@ -653,7 +453,7 @@ static void the_end_of_the_device_loses_nothing(void **state)
 static void the_host_may_go_before_the_guest_answers(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	char got[4096];
 	uint32_t port;
 	int fd;
@@ -684,7 +484,7 @@ static void the_host_may_go_before_the_guest_answers(void **state)
 static void a_guest_that_never_answers_is_given_up(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int fd;
 
 	start(b, 32);
@@ -704,7 +504,7 @@ static void a_guest_that_never_answers_is_given_up(void **state)
 static void a_half_close_may_become_a_whole_one(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int l, fd;
 
 	start(b, 32);
@@ -768,7 +568,7 @@ static void what_the_host_does_not_take_is_kept(void **state)
 	struct bench *b = *state;
 	static uint8_t block[32768], got[65536];
 	uint32_t sent = 0, came = 0, fwd = 0, free;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int l, fd;
 
 	start(b, 32);
@@ -811,7 +611,7 @@ static void who_ignores_credit_is_cut_off(void **state)
 {
 	struct bench *b = *state;
 	static uint8_t block[65536];
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int l, fd;
 
 	start(b, 32);
@@ -835,7 +635,7 @@ static void who_ignores_credit_is_cut_off(void **state)
 static void the_host_goes_while_the_guest_sends(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int l, fd;
 
 	start(b, 32);
@@ -856,7 +656,7 @@ static void the_host_goes_while_the_guest_sends(void **state)
 static void packets_of_no_connection_are_refused(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 
 	start(b, 32);
 	say_data(b, 5, 6, "x", 1);
@@ -930,7 +730,7 @@ static void answers_are_bounded(void **state)
 static void connections_are_bounded(void **state)
 {
 	struct bench *b = *state;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	unsigned int refused = 0;
 	int l = listener(b, 52), fds[VSOCK_CONNS_MAX + 10];
 
@@ -957,7 +757,7 @@ static void without_a_descriptor_the_host_waits(void **state)
 	struct bench *b = *state;
 	struct vsock_counters c;
 	struct rlimit old, low;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	int fd;
 
 	start(b, 32);
@@ -989,7 +789,7 @@ static void some_descriptors_are_spared(void **state)
 	struct rlimit old, low = {100, 100};
 	int l = listener(b, 52), peers[100], n = 0, fd;
 	unsigned int open = 0, refused = 0;
-	struct vsock_hdr h;
+	struct vsock_hdr h = {0};
 	char why[256], c;
 
 	assert_int_equal(halter_unwatch(&b->v->home, b->vs->epoll_fd, &b->vs->watch), 0);
@@ -1252,7 +1052,7 @@ static void questions_are_bounded(void **state)
 	close(b->asked);
 	b->asked = -1;
 	for (uint32_t i = 0; i < VSOCK_ASKS_MAX; i++) {
-		struct vsock_hdr h;
+		struct vsock_hdr h = {0};
 
 		vdev_until(b->v, hear(b, &h, NULL));
 		assert_int_equal(h.op, VSOCK_OP_RST);
