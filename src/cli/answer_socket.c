@@ -35,8 +35,9 @@ void answer_socket_close(struct answer_socket *s)
 
 void answer_socket_prepare(const struct answer_socket *s, struct pollfd fds[ANSWER_POLLFDS])
 {
-	fds[0] = (struct pollfd){.fd = s->port.kind == PORT_SOCKET ? s->port.listener : -1,
-				 .events = POLLIN};
+	bool open = s->port.kind == PORT_SOCKET && !socket_rests(&s->port);
+
+	fds[0] = (struct pollfd){.fd = open ? s->port.listener : -1, .events = POLLIN};
 	for (int i = 0; i < ANSWER_CLIENTS; i++) {
 		const struct answer_client *c = &s->clients[i];
 
@@ -99,10 +100,10 @@ static void take(struct answer_socket *s, struct answer_client *c)
 static void came(struct answer_socket *s)
 {
 	struct answer_client *c = &s->clients[s->next];
-	int fd = accept4(s->port.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = socket_accept(&s->port);
 
 	if (fd < 0)
-		return; /* it has gone again */
+		return;
 	gone(c);
 	s->next = (s->next + 1) % ANSWER_CLIENTS;
 	c->fd = fd;
@@ -112,8 +113,14 @@ static void came(struct answer_socket *s)
 		answer(s, c);
 }
 
+int answer_socket_timeout(const struct answer_socket *s)
+{
+	return socket_timeout(&s->port);
+}
+
 void answer_socket_dispatch(struct answer_socket *s, const struct pollfd fds[ANSWER_POLLFDS])
 {
+	socket_rested(&s->port);
 	for (int i = 0; i < ANSWER_CLIENTS; i++) {
 		struct answer_client *c = &s->clients[i];
 

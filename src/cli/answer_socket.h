@@ -43,6 +43,8 @@ void answer_socket_init(struct answer_socket *s, const char *option, const char 
 void answer_socket_close(struct answer_socket *s);
 
 void answer_socket_prepare(const struct answer_socket *s, struct pollfd fds[ANSWER_POLLFDS]);
+/* How long poll(2) may take at most before answer_socket_dispatch(), in ms; -1: any time. */
+int answer_socket_timeout(const struct answer_socket *s);
 void answer_socket_dispatch(struct answer_socket *s, const struct pollfd fds[ANSWER_POLLFDS]);
 
 #endif

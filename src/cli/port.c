@@ -257,7 +257,7 @@ void port_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
 
 int port_timeout(const struct port *p)
 {
-	return p->kind == PORT_PTY ? pty_timeout(p) : -1;
+	return p->kind == PORT_PTY ? pty_timeout(p) : socket_timeout(p);
 }
 
 void port_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])

@@ -44,6 +44,7 @@ struct port {
 	char name[64];
 	/* socket */
 	int listener;
+	uint64_t rest_until; /* now_ns(): whoever connects waits, as there is no descriptor; or 0 */
 	bool bound;
 	struct catnap_keeper *keeper; /* who removes it; NULL: port_close() */
 	dev_t dev; /* of the socket's file: what is removed at the end is what was made */
@@ -101,6 +102,15 @@ void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
 void pty_drain(struct port *p);
 
 int socket_open(struct port *p);
+/*
+ * The next client, or -1. If that is for want of a descriptor or of memory, the socket rests a
+ * while: whoever waits there would be told of by poll(2) again and again.
+ */
+int socket_accept(struct port *p);
+bool socket_rests(const struct port *p);
+int socket_timeout(const struct port *p);
+/* After poll(2): it may be over. */
+void socket_rested(struct port *p);
 void socket_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
 void socket_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
 void socket_close(struct port *p);

@@ -11,12 +11,15 @@
 #include <unistd.h>
 
 #include <catnap/sandbox.h>
+#include "cli/now.h"
 #include "cli/port.h"
 #include "cli/printable.h"
 
 /* What a client that has gone may leave behind to be given to the guest; more than a socket holds.
  */
 #define LEGACY (4u << 20)
+/* How long clients wait for a descriptor before it is looked again. */
+#define REST_MS 100
 
 static int refused(const struct port *p, const char *why)
 {
@@ -76,13 +79,40 @@ int socket_open(struct port *p)
 	return listen(p->listener, 1) < 0 ? port_error(p, p->path, errno) : 0;
 }
 
+int socket_accept(struct port *p)
+{
+	int fd = accept4(p->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	p->rest_until = 0;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+		p->rest_until = now_ns() + REST_MS * UINT64_C(1000000);
+	return fd; /* else it has gone again */
+}
+
+bool socket_rests(const struct port *p)
+{
+	return p->rest_until != 0;
+}
+
+int socket_timeout(const struct port *p)
+{
+	return p->kind == PORT_SOCKET && p->rest_until ? REST_MS : -1;
+}
+
+void socket_rested(struct port *p)
+{
+	if (p->rest_until && now_ns() >= p->rest_until)
+		p->rest_until = 0;
+}
+
 void socket_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS])
 {
 	bool more = p->in >= 0 && !port_has_input(p);
 
 	/* Without POLLIN it still tells that the client has gone. */
 	fds[0] = (struct pollfd){.fd = p->out, .events = more ? POLLIN : 0};
-	fds[1] = (struct pollfd){.fd = p->out >= 0 ? -1 : p->listener, .events = POLLIN};
+	fds[1] = (struct pollfd){.fd = p->out >= 0 || socket_rests(p) ? -1 : p->listener,
+				 .events = POLLIN};
 }
 
 static void client_gone(struct port *p)
@@ -95,10 +125,10 @@ static void client_gone(struct port *p)
 
 static void client_came(struct port *p)
 {
-	int fd = accept4(p->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = socket_accept(p);
 
 	if (fd < 0)
-		return; /* it has gone again */
+		return;
 	pthread_mutex_lock(&p->lock);
 	p->in = p->out = fd;
 	pthread_mutex_unlock(&p->lock);
@@ -106,6 +136,7 @@ static void client_came(struct port *p)
 
 void socket_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS])
 {
+	socket_rested(p);
 	if (fds[0].revents & (POLLHUP | POLLERR)) {
 		client_gone(p);
 	} else if (fds[0].revents & POLLIN) {

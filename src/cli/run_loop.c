@@ -237,6 +237,8 @@ static int prepare(struct loop *l, struct pollfd p[ALL_POLLFDS])
 	}
 	answer_socket_prepare(&l->io->stats_socket, p + STATS_FIRST);
 	answer_socket_prepare(&l->io->balloon_socket, p + BALLOON_FIRST);
+	most = sooner(most, answer_socket_timeout(&l->io->stats_socket));
+	most = sooner(most, answer_socket_timeout(&l->io->balloon_socket));
 	return most;
 }
 
