@@ -12,6 +12,7 @@
 #define CONNS 6
 
 struct host {
+	struct vsock *vs;
 	char path[64];
 	int listening, conns[CONNS];
 	unsigned int next;
@@ -66,6 +67,32 @@ static void packet(struct fuzz *f)
 	virtio_kick(f->v->dev, VSOCK_TX);
 }
 
+/* As if @seconds had gone by. */
+static void later(struct vsock *vs, uint8_t seconds)
+{
+	pthread_mutex_lock(&vs->lock);
+	vsock_conn_tick(vs, vsock_now() + seconds * UINT64_C(1000000000));
+	pthread_mutex_unlock(&vs->lock);
+}
+
+/* What the device has counted is there. */
+static void check_counts(const struct vsock *vs)
+{
+	unsigned int all = 0, timed = 0;
+
+	for (unsigned int i = 0; i < VSOCK_HASH + 2; i++) {
+		const struct vsock_conn *c = i < VSOCK_HASH    ? vs->table[i]
+					     : i == VSOCK_HASH ? vs->parted
+							       : vs->handshakes;
+
+		for (; c; c = c->next) {
+			all++;
+			timed += c->give_up_ns != 0;
+		}
+	}
+	check(all == vs->conn_count && timed == vs->timed);
+}
+
 static void from_host(struct fuzz *f, void *ctx)
 {
 	static uint8_t bytes[70000];
@@ -73,7 +100,8 @@ static void from_host(struct fuzz *f, void *ctx)
 	struct host *h = ctx;
 	int fd, *conn = &h->conns[fuzz_u8(f) % CONNS];
 
-	switch (fuzz_u8(f) % 8) {
+	check_counts(h->vs);
+	switch (fuzz_u8(f) % 10) {
 	case 0:
 		fd = accept4(h->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
@@ -102,6 +130,9 @@ static void from_host(struct fuzz *f, void *ctx)
 		if (*conn >= 0)
 			close(*conn);
 		*conn = -1;
+		break;
+	case 6:
+		later(h->vs, fuzz_u8(f));
 		break;
 	default:
 		packet(f);
@@ -134,6 +165,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cfg.path = h.path;
 	cfg.dma = &f.v->g.dma;
 	check(vsock_create(&cfg, &vs, why, sizeof(why)) == 0);
+	h.vs = vs;
 	vdev_use(f.v, vsock_device(vs));
 	check(vsock_attach(vs, &f.v->home) == 0);
 	fuzz_run(&f);
