@@ -733,15 +733,19 @@ int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *wat
 	return ret;
 }
 
-int halter_drain(struct catnap_halter *h)
+int halter_drain(struct catnap_halter *h, bool cancel)
 {
 	int ret = 0;
 
+	h->draining = true;
+	if (cancel && h->ring.inflight)
+		ring_cancel(&h->ring);
 	while (h->ring.inflight && ret >= 0) {
 		ret = ring_wait(&h->ring);
 		if (ret == 0)
 			ret = ring_reap(&h->ring, h->on_eventfd, h->ctx);
 	}
+	h->draining = false;
 	return ret < 0 ? ret : 0;
 }
 

@@ -113,6 +113,7 @@ struct catnap_halter {
 		bool due;
 	} lesson;		      /* what the policy has not learned yet; see halter.c */
 	bool shares;		      /* this halt shares a poller */
+	bool draining;		      /* nothing is to be begun; see halter_drain() */
 	int error;		      /* of the ring, from a look; reported when the halt ends */
 	struct price price;	      /* what a sleep costs here */
 	struct contention contention; /* do others want the processor? */
@@ -203,8 +204,20 @@ static inline bool halter_reapable(struct catnap_halter *h)
 {
 	return ring_unflushed(&h->ring) || ring_ready(&h->ring);
 }
-/* Owner: waits until no request is in flight. 0 or -errno. */
-int halter_drain(struct catnap_halter *h);
+/* Owner: waits until no request is in flight. What their done() would begin is put off meanwhile,
+ * by halter_draining(). @cancel: it is the end, so those that have not been begun are given up. 0
+ * or -errno. */
+int halter_drain(struct catnap_halter *h, bool cancel);
+/* Owner: is nothing to be begun now? To be posted as a task, then. */
+static inline bool halter_draining(const struct catnap_halter *h)
+{
+	return h->draining;
+}
+/* Owner: does somebody want it to come back to its loop, for other reasons than devices'? */
+static inline bool halter_called(struct catnap_halter *h)
+{
+	return atomic_load_explicit(&h->pending, memory_order_relaxed) & CATNAP_WORK_USER;
+}
 
 /* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
  * now may still be running when the removal returns. */

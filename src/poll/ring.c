@@ -322,6 +322,19 @@ int ring_flush(struct ring *r)
 	return ret < 0 && !passes(ret) ? ret : 0;
 }
 
+void ring_cancel(struct ring *r)
+{
+	struct io_uring_sqe *sqe = r->made && !r->plain ? get_sqe(r) : NULL;
+
+	if (!sqe)
+		return;
+	io_uring_prep_nop(sqe);
+	sqe->opcode = IORING_OP_ASYNC_CANCEL;
+	sqe->cancel_flags = IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY;
+	sqe->user_data = tag(TAG_CANCEL, 0, 0);
+	io_uring_submit(&r->uring);
+}
+
 int ring_wait(struct ring *r)
 {
 	struct __kernel_timespec ts = {.tv_nsec = 100 * 1000 * 1000};

@@ -129,6 +129,9 @@ void ring_queue(struct ring *r, struct io_uring_sqe *sqe, struct ring_req *req);
 /* Owner: submits what was queued; one system call, none if nothing was. 0 or -errno; 0, too, when
  * the kernel is short of something: what is left is submitted with the next. */
 int ring_flush(struct ring *r);
+/* Owner: asks the kernel to give up what it has not begun; those complete with -ECANCELED. Before
+ * Linux 5.19 it does not. */
+void ring_cancel(struct ring *r);
 /* Owner: waits until something has completed, 100 ms at most. 0 or -errno. */
 int ring_wait(struct ring *r);
 /* Owner: anything that may complete? Then sleep here and not on the plain futex. */

@@ -144,6 +144,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(fsync), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(fdatasync), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(fallocate), V | IO, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(sync_file_range), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(timerfd_settime), V | IO, SANDBOX_TIMER, {{0}}},
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),

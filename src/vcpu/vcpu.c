@@ -236,7 +236,10 @@ static void take_work(struct vcpu *v, uint32_t work)
 		if ((events & LAPIC_EVENT_NMI) && v->life == VCPU_RUNNABLE)
 			v->nmi_pending = true;
 	}
-	if (work & HALTER_WORK_TASKS)
+	/* Tasks begin things: not before a pause, nor at the end. */
+	if (work & (VCPU_WORK_PAUSE | VCPU_WORK_STOP))
+		atomic_fetch_or(&v->halter.pending, work & HALTER_WORK_TASKS);
+	else if (work & HALTER_WORK_TASKS)
 		run_tasks(v);
 	if (work & HALTER_WORK_SOURCES) {
 		atomic_fetch_or(&v->halter.pending, HALTER_WORK_SOURCES);
@@ -246,7 +249,7 @@ static void take_work(struct vcpu *v, uint32_t work)
 		v->host->deliver(v->host->ctx);
 	/* Last: requests that the rest has begun end before it stands still. */
 	if (work & VCPU_WORK_PAUSE) {
-		vcpu_check_ring(v, halter_drain(&v->halter));
+		vcpu_check_ring(v, halter_drain(&v->halter, false));
 		v->host->paused(v->host->ctx, v);
 		vcpu_tell_stopped(v);
 	}
@@ -381,7 +384,7 @@ static void *thread(void *arg)
 	run(v);
 
 	/* Nothing may write to guest memory when this thread is gone. */
-	halter_drain(&v->halter);
+	halter_drain(&v->halter, true);
 	halter_set_self(NULL);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	atomic_store_explicit(&v->tid, 0, memory_order_release);

@@ -29,7 +29,10 @@ static void run(struct io_thread *io)
 		uint32_t work = halter_take(h);
 		int cause;
 
-		if (work & HALTER_WORK_TASKS)
+		/* Tasks begin things: not before a pause, nor at the end. */
+		if (work & (IO_WORK_PAUSE | IO_WORK_STOP))
+			atomic_fetch_or(&h->pending, work & HALTER_WORK_TASKS);
+		else if (work & HALTER_WORK_TASKS)
 			halter_run_tasks(h);
 		if (work & HALTER_WORK_SOURCES)
 			atomic_fetch_or(&h->pending, HALTER_WORK_SOURCES);
@@ -38,7 +41,7 @@ static void run(struct io_thread *io)
 		if (work & IO_WORK_LOG)
 			vm_log_hand_over(io->vm);
 		if ((work & IO_WORK_PAUSE) && ret >= 0) {
-			ret = halter_drain(h);
+			ret = halter_drain(h, false);
 			vm_stand(io->vm);
 		}
 		if (work & IO_WORK_STOP)
@@ -51,7 +54,7 @@ static void run(struct io_thread *io)
 			stop = true;
 		}
 	}
-	halter_drain(h);
+	halter_drain(h, true);
 }
 
 static void *thread(void *arg)

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "devices/virtio/blk.h"
+#include "uring.h"
 #include "virtio_fixture.h"
 
 #define SIZE	 256
@@ -100,9 +101,11 @@ static void test_cap(void **state)
 		assert_true(made == BUFFERS || made == 0 || dev->inflight < BUFFERS);
 		if (round == 2)
 			break; /* reset in the midst of it */
-		assert_true(halter_reap(halter) >= 0);
-		assert_int_equal(halter_drain(halter), 0);
-		assert_int_equal(dev->inflight, 0);
+		do {
+			assert_true(halter_reap(halter) >= 0);
+			assert_int_equal(halter_drain(halter, false), 0);
+			halter_run_tasks(halter);
+		} while (dev->inflight);
 		while (driver_used(&d, &id, &used))
 			n++;
 		assert_int_equal(n, REQUESTS);
@@ -127,5 +130,5 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cap)};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return has_uring() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
 }

@@ -110,14 +110,11 @@ static void test_one_long_at_a_time(void **state)
 	driver_desc(&f->d, 6, f->headers + 64, 16, F_NEXT, 7);
 	driver_desc(&f->d, 7, f->headers + 64 + 16, 1, F_WRITE, 0);
 	driver_offer(&f->d, 6);
+	finish(f);
 	for (unsigned int i = 0; i < 3; i++) {
-		finish(f);
 		assert_true(driver_used(&f->d, &id, &used));
 		assert_int_equal(id, 3 * i);
 		assert_int_equal(status(f, (uint16_t)i), OK);
-		if (i == 1)
-			assert_int_equal(f->dev->inflight, 0);
-		halter_run_tasks(f->halter);
 	}
 	assert_false(driver_used(&f->d, &id, &used));
 	/* A reset with one in flight and one behind it, and what was posted comes late. */
@@ -129,6 +126,172 @@ static void test_one_long_at_a_time(void **state)
 	halter_run_tasks(f->halter);
 	assert_int_equal(f->dev->inflight, 0);
 	assert_int_equal(f->dev->counters.requests, 4);
+}
+
+/* ---- how much is under way, and what an end or a pause waits for ---- */
+
+#define MANY 8
+#define MIB  (UINT32_C(1) << 20)
+
+/* Requests of 8 MiB into one place, by one indirect table. */
+static void offer_many(struct fix *f)
+{
+	uint64_t table = f->headers + 1024;
+
+	prepare_long(f, 0, 8);
+	for (uint16_t i = 0; i < MANY; i++) {
+		driver_desc(&f->d, i, table, 16 * (8 + 2), F_INDIRECT, 0);
+		driver_offer(&f->d, i);
+	}
+	virtio_kick(f->dev, 0);
+}
+
+static struct fix *with_many(void **state)
+{
+	struct fix *f = *state;
+
+	assert_int_equal(ftruncate(f->file, 64 << 20), 0);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(pwrite(f->file, &i, sizeof(i), i * (off_t)MIB + 4 * i), 4);
+	use_ring(f);
+	f->cfg.direct = true; /* or else what is in the page cache is there at once */
+	make_disk(f, ALL);
+	offer_many(f);
+	return f;
+}
+
+/* Not all that is offered is begun, what was begun is not finished once it is to stop, and nothing
+ * of it is reported; after a pause all of it is done, once. */
+static void put_off(void **state, bool cancel)
+{
+	struct fix *f = with_many(state);
+	uint32_t id, used;
+
+	assert_in_range(f->dev->inflight, 1, MANY - 1);
+	assert_int_equal(f->halter->ring.inflight, f->dev->inflight);
+	assert_int_equal(f->dev->counters.requests, f->dev->inflight);
+	assert_int_equal(halter_drain(f->halter, cancel), 0);
+	assert_int_equal(f->dev->inflight, 0);
+	assert_in_range(f->dev->counters.requests, 1, MANY - 1);
+	assert_false(driver_used(&f->d, &id, &used));
+	finish(f);
+	for (unsigned int i = 0; i < MANY; i++) {
+		assert_true(driver_used(&f->d, &id, &used));
+		assert_int_equal(used, 8 * MIB + 1);
+	}
+	assert_false(driver_used(&f->d, &id, &used));
+	assert_int_equal(status(f, 0), OK);
+	assert_int_equal(f->dev->counters.requests, MANY);
+}
+
+static void test_put_off_by_a_pause(void **state)
+{
+	put_off(state, false);
+}
+
+static void test_put_off_at_the_end(void **state)
+{
+	put_off(state, true);
+}
+
+/* A reset does not wait for what was put off, which is nobody's then, and neither does the end. */
+static void test_reset_of_what_was_put_off(void **state)
+{
+	struct fix *f = with_many(state);
+	uint32_t id, used;
+
+	assert_int_equal(halter_drain(f->halter, false), 0);
+	virtio_set_status(f->dev, 0);
+	assert_int_equal(f->dev->inflight, 0);
+	for (int round = 0; round < 2; round++) {
+		assert_true(driver_negotiate(f->dev, ALL & f->dev->offered));
+		driver_init(&f->d, &f->g, GUEST_BASE, SIZE);
+		driver_enable(f->dev, 0, &f->d);
+		driver_ok(f->dev);
+		if (round == 0) {
+			finish(f); /* they find out */
+			assert_false(driver_used(&f->d, &id, &used));
+			assert_int_equal(request(f, T_IN, 0, 4096), OK);
+			offer_many(f);
+			assert_int_equal(halter_drain(f->halter, true), 0);
+			virtio_set_status(f->dev, 0);
+		}
+	}
+	/* The end of all, with some of them put off. */
+}
+
+static bool is_memory(struct fix *f)
+{
+	struct blk_image img;
+	bool memory;
+
+	f->cfg.no_lock = true;
+	assert_int_equal(blk_image_open(&img, &f->cfg, f->why, sizeof(f->why)), 0);
+	memory = img.in_memory;
+	blk_image_close(&img);
+	return memory;
+}
+
+/* What would be one long call that nothing takes back is many. */
+static void test_flush_in_pieces(void **state)
+{
+	struct fix *f = *state;
+	uint64_t before;
+
+	assert_int_equal(ftruncate(f->file, 64 << 20), 0);
+	if (is_memory(f))
+		skip();
+	use_ring(f);
+	make_disk(f, ALL);
+	for (uint32_t i = 0; i < 16; i++)
+		assert_int_equal(request(f, T_OUT, 4096 * i, MIB), OK);
+	before = f->halter->ring.completed;
+	assert_int_equal(request(f, T_FLUSH, 0, 0), OK);
+	assert_in_range(f->halter->ring.completed - before, 3, 64);
+	/* Little, or nothing. */
+	for (int i = 0; i < 2; i++) {
+		before = f->halter->ring.completed;
+		assert_int_equal(request(f, T_FLUSH, 0, 0), OK);
+		assert_int_equal(f->halter->ring.completed - before, 1);
+		assert_int_equal(request(f, T_OUT, 8, 4096), OK);
+	}
+	assert_int_equal(f->dev->counters.errors, 0);
+}
+
+static void test_holes_in_pieces(void **state)
+{
+	struct fix *f = *state;
+	const struct {
+		uint32_t type, sectors;
+	} r[] = {{T_DISCARD, 0x400000 - 7}, {T_WRITE_ZEROES, 0x8000 - 7}};
+	const char mark[3] = "xyz";
+
+	assert_int_equal(ftruncate(f->file, INT64_C(3) << 30), 0);
+	use_ring(f);
+	make_disk(f, ALL);
+	if (!(f->dev->offered & FEATURE(13)))
+		skip();
+	for (size_t i = 0; i < sizeof(r) / sizeof(r[0]); i++) {
+		struct {
+			uint64_t sector;
+			uint32_t sectors, flags;
+		} range = {3, r[i].sectors, 0};
+		const uint64_t end = (3 + (uint64_t)r[i].sectors) * 512;
+		const uint64_t at[] = {0, 1535, 1536, end / 2, end - 1, end};
+		uint64_t before = f->halter->ring.completed;
+
+		for (size_t n = 0; n < 6; n++)
+			assert_int_equal(pwrite(f->file, mark, 1, (off_t)at[n]), 1);
+		memcpy(data(f, 0), &range, sizeof(range));
+		assert_int_equal(request(f, r[i].type, 0, sizeof(range)), OK);
+		assert_true(f->halter->ring.completed - before > 8);
+		for (size_t n = 0; n < 6; n++) {
+			char c = 1;
+
+			assert_int_equal(pread(f->file, &c, 1, (off_t)at[n]), 1);
+			assert_int_equal(c, n < 2 || n == 5 ? 'x' : 0);
+		}
+	}
 }
 
 /* ---- a rate limit ---- */
@@ -306,6 +469,11 @@ int main(void)
 		FILE_ONLY(test_long),
 		FILE_ONLY(test_long_buffer),
 		FILE_ONLY(test_one_long_at_a_time),
+		FILE_ONLY(test_put_off_by_a_pause),
+		FILE_ONLY(test_put_off_at_the_end),
+		FILE_ONLY(test_reset_of_what_was_put_off),
+		FILE_ONLY(test_flush_in_pieces),
+		FILE_ONLY(test_holes_in_pieces),
 		{"test_cancelled", test_cancelled, setup_ring, teardown, NULL},
 		{"test_reset", test_reset, setup_ring, teardown, NULL},
 		{"test_reset in memory", test_reset, setup_memory, teardown, NULL},

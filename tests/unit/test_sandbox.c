@@ -189,6 +189,7 @@ static const struct call calls[] = {
 	{"io_uring_register", SYS_io_uring_register, {BAD, 0, 0, 0}, 0, 0},
 	{"io_uring_enter", SYS_io_uring_enter, {BAD, 0, 0, 0}, V | IO, SANDBOX_RING},
 	{"fallocate", SYS_fallocate, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
+	{"sync_file_range", SYS_sync_file_range, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
 	{"fdatasync", SYS_fdatasync, {BAD}, V | IO, SANDBOX_FILES},
 	{"a file's lock", SYS_fcntl, {BAD, F_OFD_SETLK, 0}, M, SANDBOX_FILES},
 	{"a disk's size", SYS_ioctl, {BAD, BLKGETSIZE64}, M, SANDBOX_FILES},

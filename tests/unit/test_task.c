@@ -207,10 +207,10 @@ static void drain_waits_for_all(void **state)
 	pthread_t thread;
 
 	NEED_URING();
-	assert_int_equal(halter_drain(h), 0); /* nothing: no ring is made */
+	assert_int_equal(halter_drain(h, false), 0); /* nothing: no ring is made */
 	begin(h, &r, fd);
 	assert_int_equal(pthread_create(&thread, NULL, write_later, &fd), 0);
-	assert_int_equal(halter_drain(h), 0);
+	assert_int_equal(halter_drain(h, false), 0);
 	assert_int_equal(r.res, 8);
 	pthread_join(thread, NULL);
 	catnap_halter_destroy(&h);

@@ -388,7 +388,7 @@ static void test_kick(void **state)
 	virtio_kick(dev, 0);
 	assert_int_equal(f->m.kicks[0], 2);
 	assert_int_equal(write(f->m.pipe[1], "z", 1), 1);
-	assert_int_equal(halter_drain(f->halter), 0);
+	assert_int_equal(halter_drain(f->halter, false), 0);
 	assert_int_equal(dev->inflight, 0);
 	assert_true(driver_used(&f->d[0], &id, &len));
 	assert_int_equal(id, 2);
@@ -419,7 +419,7 @@ static void test_broken(void **state)
 	assert_int_equal(dev->faults, 1); /* not one for each look at it */
 	/* The other queue goes on. */
 	assert_int_equal(write(f->m.pipe[1], "z", 1), 1);
-	assert_int_equal(halter_drain(f->halter), 0);
+	assert_int_equal(halter_drain(f->halter, false), 0);
 	assert_int_equal(f->t.queue[1], 1);
 	up(f, V1);
 	assert_int_equal(virtio_status(dev), 15);
@@ -486,7 +486,7 @@ static void *work(void *arg)
 		assert_true(halter_reap(w->h) >= 0);
 		assert_int_equal(halter_halt(w->h, UINT64_MAX, &cause), 0);
 	}
-	assert_int_equal(halter_drain(w->h), 0);
+	assert_int_equal(halter_drain(w->h, false), 0);
 	return NULL;
 }
 
@@ -573,7 +573,7 @@ static void *cross(void *arg)
 	pthread_barrier_wait(c->barrier);
 	virtio_set_status(c->other, 0);
 	halter_set_self(NULL);
-	assert_int_equal(halter_drain(h), 0);
+	assert_int_equal(halter_drain(h, false), 0);
 	catnap_halter_destroy(&h);
 	return NULL;
 }

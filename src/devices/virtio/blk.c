@@ -6,6 +6,11 @@
  * read or written short is continued, and so is what has to go through a buffer of ours in pieces.
  * An operation that waits for no device is done at once; others go into the ring of the thread that
  * runs the request; where there is none to be had, they are plain system calls (blk_op.h).
+ *
+ * Whoever pauses or ends the VM waits for operations, not for requests: between two operations a
+ * request can be put off, as a task of the thread that runs it, which goes on after a pause. At the
+ * end of the VM it never does, and the guest never hears that it was done. It uses no guest memory
+ * meanwhile, so a reset does not wait for it, and it finds out when it would go on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +20,8 @@
 #include <unistd.h>
 
 #include "devices/virtio/blk.h"
+#include "devices/virtio/blk_dirty.h"
+#include "devices/virtio/blk_flight.h"
 #include "devices/virtio/blk_op.h"
 
 #define TYPE_BLOCK 2
@@ -47,16 +54,16 @@
 #define BUFFERS	   (SEG_MAX + 2) /* with header and status */
 #define RANGES_MAX 16		 /* of one discard */
 /*
- * Who wants the VM to pause or end waits for all requests in flight, hundreds in each queue, and
- * one may be as long as descriptors can say, which is 4 GiB: firmware reads a file at once. So of
- * those longer than this a queue has one at a time, in pieces, and what is behind it waits.
+ * A request may be as long as descriptors can say, which is 4 GiB: firmware reads a file at once.
+ * Of those longer than this a queue has one at a time, and what is behind it waits.
  *
  * There is no size_max to keep drivers below: FreeBSD's refuses a disk whose size_max is less than
  * the longest transfer of its own, and others have not asked for the feature and could not know.
  */
 #define LONG_TRANSFER (UINT32_C(16) << 20)
-/* A file system takes any length at once; zeroes that have to be written take their time, and so
- * are one range only. */
+/* Holes cost little, so their pieces are longer than those of data; they end at a multiple of their
+ * length, so that no block is left over between two. Zeroes that have to be written take their
+ * time, and so are one range only. */
 #define DISCARD_MAX	 0x400000u /* sectors: 2 GiB */
 #define WRITE_ZEROES_MAX 0x8000u   /* 16 MiB */
 
@@ -106,10 +113,16 @@ _Static_assert(sizeof(struct config) == 64 && offsetof(struct config, blk_size) 
 struct blk;
 
 struct request {
-	struct ring_req req; /* first */
+	struct ring_req req;	 /* first */
+	struct halter_task task; /* goes on with it */
 	struct blk *blk;
-	uint8_t *status; /* in guest memory */
-	void *bounce;	 /* NULL: not needed so far */
+	uint64_t began_ns, cost; /* of the operation in the ring */
+	uint64_t op_len;	 /* of the present operation */
+	uint32_t generation;	 /* the device's, when it was taken */
+	uint32_t errors;	 /* of writing out, when the flush began */
+	bool writes_out;	 /* the flush does so, piece by piece */
+	uint8_t *status;	 /* in guest memory */
+	void *bounce;		 /* NULL: not needed so far */
 	struct iovec bounce_iov, piece;
 	uint64_t offset; /* of what is left to read, write or zero */
 	uint64_t left;
@@ -117,7 +130,9 @@ struct request {
 	uint32_t count, type, written;
 	uint16_t head, queue, slot;
 	uint8_t result, retries;
+	bool complete;
 	uint8_t range, ranges_count; /* which one is under way */
+	bool buffered;		     /* the present operation leaves it to the page cache */
 	bool bounced;		     /* the present operation goes through the bounce buffer */
 	bool zeroing;		     /* the present range is written, not deallocated */
 	bool sync;		     /* what is left is to make it durable */
@@ -132,6 +147,7 @@ struct blk_queue {
 	struct request *requests; /* QUEUE_SIZE */
 	uint16_t free[QUEUE_SIZE], free_count;
 	bool has_long; /* one is in flight, and none is taken before it is complete */
+	struct catnap_halter *_Atomic waiter; /* who goes on once there is room again */
 };
 
 struct blk {
@@ -143,6 +159,9 @@ struct blk {
 	bool writeback_set;   /* under the device's lock, as is config */
 	_Atomic bool write_through;
 	_Atomic unsigned int bounces; /* buffers of requests in flight */
+	_Atomic uint32_t generation;  /* counts resets */
+	struct blk_flight flight;
+	struct blk_dirty dirty;
 	struct throttle throttle;
 	struct blk_queue queues[BLK_QUEUES_MAX];
 };
@@ -205,22 +224,52 @@ static void plan_transfer(struct request *r, struct blk_op *op)
 	op->count = 1;
 }
 
-/* Whoever copies has other work, too. As many whole buffers as there may be, or a part of the
- * first. */
+/* As many whole buffers as there may be in a piece, or a part of the first. */
 static void cut(struct request *r, struct blk_op *op)
 {
-	if (op->len <= LONG_TRANSFER || r->bounced)
+	uint32_t most = blk_flight_piece(&r->blk->flight);
+
+	if (op->len <= most || r->bounced)
 		return;
 	op->len = 0;
 	op->count = 0;
-	while (op->len + r->iov[op->count].iov_len <= LONG_TRANSFER)
+	while (op->len + r->iov[op->count].iov_len <= most)
 		op->len += r->iov[op->count++].iov_len;
 	if (op->count)
 		return;
-	r->piece = (struct iovec){r->iov->iov_base, LONG_TRANSFER};
+	r->piece = (struct iovec){r->iov->iov_base, most};
 	op->iov = &r->piece;
 	op->count = 1;
-	op->len = LONG_TRANSFER;
+	op->len = most;
+}
+
+#define HOLE_PIECES 16		    /* of those of data */
+#define HOLE_ALIGN  UINT64_C(65536) /* a piece is a multiple of it */
+
+static void plan_allocate(struct request *r, struct blk_op *op)
+{
+	bool unmap = r->type == T_DISCARD || (r->ranges[r->range].flags & SEGMENT_UNMAP);
+	uint64_t most = blk_flight_piece(&r->blk->flight) * (uint64_t)(unmap ? HOLE_PIECES : 1);
+	uint64_t end = r->offset + r->left;
+
+	op->kind = BLK_OP_ALLOCATE;
+	op->flags = (unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
+	op->offset = r->offset;
+	if (end - r->offset > most)
+		end = (r->offset + most) / HOLE_ALIGN * HOLE_ALIGN;
+	op->len = end - r->offset;
+}
+
+static void plan_sync(struct request *r, struct blk_op *op)
+{
+	uint32_t most = blk_flight_piece(&r->blk->flight);
+
+	op->kind = BLK_OP_SYNC;
+	if (!r->writes_out || (!r->left && !blk_dirty_next(&r->blk->dirty, &r->offset, &r->left)))
+		return;
+	op->kind = BLK_OP_WRITE_OUT;
+	op->offset = r->offset;
+	op->len = r->left < most ? r->left : most;
 }
 
 /* A piece of zeroes, for file systems that cannot allocate them; all entries are the same page. */
@@ -249,7 +298,7 @@ static void plan(struct request *r, struct blk_op *op)
 
 	*op = (struct blk_op){.fd = r->blk->image.fd};
 	if (r->sync || r->type == T_FLUSH) {
-		op->kind = BLK_OP_SYNC;
+		plan_sync(r, op);
 	} else if (r->type == T_IN) {
 		op->kind = BLK_OP_READ;
 		plan_transfer(r, op);
@@ -262,13 +311,7 @@ static void plan(struct request *r, struct blk_op *op)
 	} else if (r->zeroing) {
 		plan_zeroes(r, op);
 	} else {
-		bool unmap = r->type == T_DISCARD || (r->ranges[r->range].flags & SEGMENT_UNMAP);
-
-		op->kind = BLK_OP_ALLOCATE;
-		op->flags =
-			(unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
-		op->offset = r->offset;
-		op->len = r->left;
+		plan_allocate(r, op);
 	}
 }
 
@@ -277,9 +320,32 @@ static bool queue_op(struct request *r, const struct blk_op *op)
 {
 	struct catnap_halter *self = halter_self();
 
-	if (!self || r->retries > RING_TRIES)
+	if (!self || r->retries > RING_TRIES || blk_op_queue(op, &self->ring, &r->req) < 0)
 		return false;
-	return blk_op_queue(op, &self->ring, &r->req) == 0;
+	r->cost = BLK_FLIGHT_OP;
+	if (op->kind == BLK_OP_ALLOCATE)
+		r->cost += op->len / HOLE_PIECES;
+	else
+		r->cost += op->len;
+	r->began_ns = clock_monotonic_ns();
+	blk_flight_begin(&r->blk->flight, r->cost);
+	return true;
+}
+
+/* The operation in the ring is over. */
+static void landed(struct request *r)
+{
+	struct blk *blk = r->blk;
+	uint64_t now = clock_monotonic_ns();
+	bool flush = (r->sync || r->type == T_FLUSH) && !r->left; /* as slow as its journal */
+	uint32_t queues = blk_flight_end(&blk->flight, r->cost, flush ? 0 : now - r->began_ns, now);
+
+	for (unsigned int i = 0; queues; i++, queues >>= 1) {
+		struct catnap_halter *h = queues & 1 ? atomic_load(&blk->queues[i].waiter) : NULL;
+
+		if (h)
+			halter_post(h, &blk->dev.queues[i].kick_task);
+	}
 }
 
 /* -- the sequence of them --------------------------------------------------------------------- */
@@ -337,14 +403,12 @@ static bool ranges_done(struct request *r)
 	return !r->sync;
 }
 
-static bool advance_ranges(struct request *r, int res)
+static bool advance_ranges(struct request *r, uint64_t done)
 {
-	if (r->zeroing) {
-		r->offset += (uint64_t)res;
-		r->left -= (uint64_t)res;
-		if (r->left)
-			return false;
-	}
+	r->offset += done;
+	r->left -= done;
+	if (r->left)
+		return false;
 	r->range++;
 	return !next_range(r) && ranges_done(r);
 }
@@ -359,13 +423,34 @@ static bool passes(int res)
 	return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
 }
 
+static bool advance_sync(struct request *r, int res)
+{
+	struct blk_dirty *d = &r->blk->dirty;
+
+	if (r->left) { /* it was a piece */
+		if (res >= 0 || res == -EINVAL || res == -ESPIPE || res == -EOPNOTSUPP ||
+		    res == -ENOSYS) {
+			r->offset += r->op_len;
+			r->left -= r->op_len;
+			r->retries = 0;
+			return false;
+		}
+		r->left = 0;
+	}
+	if (res < 0)
+		atomic_fetch_add(&d->errors, 1);
+	else if (atomic_load(&d->errors) != r->errors)
+		res = -EIO; /* another one was told */
+	return res < 0 ? fail(r, res) : true;
+}
+
 /* An operation has ended with @res: true if the request has. */
 static bool advance(struct request *r, int res)
 {
 	if (passes(res) && r->retries++ < RETRIES_MAX)
 		return false;
 	if (r->sync || r->type == T_FLUSH)
-		return res < 0 ? fail(r, res) : true;
+		return advance_sync(r, res);
 	if (res == -EOPNOTSUPP || res == -ENOSYS) {
 		if (r->type == T_DISCARD) {
 			r->result = S_UNSUPP;
@@ -379,15 +464,19 @@ static bool advance(struct request *r, int res)
 	if (res < 0)
 		return fail(r, res);
 	if (r->type == T_DISCARD || (r->type == T_WRITE_ZEROES && !r->zeroing))
-		return advance_ranges(r, 0);
+		return advance_ranges(r, r->op_len);
 	/* The image has become shorter than it was. */
 	if (res == 0 || (uint64_t)res > r->left)
 		return fail(r, -ENODATA);
 	r->retries = 0;
-	if (r->type == T_WRITE_ZEROES)
-		return advance_ranges(r, res);
+	if (r->type == T_WRITE_ZEROES) {
+		blk_dirty_note(&r->blk->dirty, r->offset, (uint64_t)res);
+		return advance_ranges(r, (uint64_t)res);
+	}
 	if (r->type == T_IN && r->bounced)
 		iov_write(r->iov, r->count, 0, r->bounce, (size_t)res);
+	if (r->type == T_OUT && r->buffered)
+		blk_dirty_note(&r->blk->dirty, r->offset, (uint64_t)res);
 	consume(r, (uint64_t)res);
 	return r->left == 0;
 }
@@ -398,6 +487,9 @@ static void release(struct blk_queue *bq, struct request *r)
 		atomic_fetch_sub_explicit(&r->blk->bounces, 1, memory_order_relaxed);
 	free(r->bounce);
 	r->bounce = NULL;
+	if (r->writes_out)
+		blk_dirty_end(&r->blk->dirty, r->result == S_OK && r->complete);
+	r->writes_out = false;
 	bq->free[bq->free_count++] = r->slot;
 }
 
@@ -410,6 +502,7 @@ static void complete(struct request *r)
 	if (r->result != S_OK)
 		virtio_count(&blk->dev.counters.errors, 1);
 	__atomic_store_n(r->status, r->result, __ATOMIC_RELAXED);
+	r->complete = true;
 	pthread_mutex_lock(&q->lock);
 	vq_push(q, r->head, r->written);
 	virtio_publish(&blk->dev, index);
@@ -424,15 +517,65 @@ static void complete(struct request *r)
 	virtio_request_end(&blk->dev);
 }
 
-/* Goes on with the request until it waits for the ring, or is complete. *@budget: bytes that this
- * thread may copy by itself. */
+static void go_on(struct request *r, uint32_t *budget);
+
+/* Takes it up again, unless the device was reset meanwhile: then it is nobody's. */
+static void resume(struct halter_task *task)
+{
+	struct request *r = (struct request *)((char *)task - offsetof(struct request, task));
+	struct blk *blk = r->blk;
+	struct virtqueue *q = &blk->dev.queues[r->queue].vq;
+	uint32_t budget = BLK_HERE_MAX;
+	bool its;
+
+	pthread_mutex_lock(&q->lock);
+	its = atomic_load(&blk->dev.running) && atomic_load(&blk->generation) == r->generation;
+	if (its)
+		virtio_request_begin(&blk->dev);
+	else
+		release(&blk->queues[r->queue], r);
+	pthread_mutex_unlock(&q->lock);
+	if (its)
+		go_on(r, &budget);
+}
+
+static void put_off(struct request *r, struct catnap_halter *self)
+{
+	r->task.run = resume;
+	virtio_request_end(&r->blk->dev);
+	halter_post(self, &r->task);
+}
+
+/* Has the thread something else to do before the next operation? @first: of this turn. */
+static bool has_to_stop(const struct request *r, struct catnap_halter *self, bool first)
+{
+	if (!self)
+		return false;
+	if (halter_draining(self) || (!first && !atomic_load(&r->blk->dev.running)))
+		return true;
+	/* Plain system calls: one after the other, with the loop's other work in between. */
+	return self->ring.plain && (!first || halter_called(self));
+}
+
+/* Goes on with the request until it waits for the ring, is put off, or complete. *@budget: bytes
+ * that this thread may copy by itself. */
 static void go_on(struct request *r, uint32_t *budget)
 {
+	struct catnap_halter *self = halter_self();
+	bool first = true;
 	struct blk_op op;
 	int res;
 
 	do {
+		if (has_to_stop(r, self, first)) {
+			put_off(r, self);
+			return;
+		}
+		first = false;
 		plan(r, &op);
+		r->op_len = op.len;
+		r->buffered = op.fd == r->blk->image.unaligned_fd && !(op.flags & RWF_DSYNC) &&
+			      !r->blk->image.in_memory;
 		if (!blk_op_here(&r->blk->image, &op, budget, &res)) {
 			if (queue_op(r, &op))
 				return;
@@ -447,6 +590,7 @@ static void on_done(struct ring_req *req, int res)
 	struct request *r = (struct request *)req;
 	uint32_t budget = BLK_HERE_MAX;
 
+	landed(r);
 	if (advance(r, res))
 		complete(r);
 	else
@@ -530,6 +674,14 @@ static bool parse_ranges(struct request *r, uint64_t len)
 	return next_range(r);
 }
 
+static void parse_flush(struct request *r)
+{
+	struct blk_dirty *d = &r->blk->dirty;
+
+	r->writes_out =
+		!r->blk->image.in_memory && blk_dirty_begin(d, blk_flight_piece(&r->blk->flight));
+}
+
 static bool parse(struct request *r, const struct vq_chain *c)
 {
 	uint32_t in_data = c->in_len - 1, out_data = c->out_len - sizeof(struct request_header);
@@ -551,6 +703,7 @@ static bool parse(struct request *r, const struct vq_chain *c)
 	case T_OUT:
 		return parse_transfer(r, h.sector, out_data);
 	case T_FLUSH:
+		parse_flush(r);
 		return true;
 	case T_GET_ID:
 		/* With no NUL behind it if it is as long as there is room. */
@@ -604,7 +757,9 @@ static struct request *take(struct blk *blk, unsigned int index, struct vq_chain
 	r->offset = r->left = 0;
 	r->result = S_OK;
 	r->retries = 0;
-	r->zeroing = r->sync = false;
+	r->zeroing = r->sync = r->complete = false;
+	r->generation = atomic_load(&blk->generation);
+	r->errors = atomic_load(&blk->dirty.errors);
 	r->is_long = (uint64_t)c->out_len + c->in_len >
 		     LONG_TRANSFER + sizeof(struct request_header) + 1;
 	bq->has_long = r->is_long;
@@ -620,6 +775,15 @@ static bool has_to_wait(struct blk *blk, unsigned int index)
 
 	if (!atomic_load(&blk->dev.running))
 		return false;
+	if (halter_self() && blk_flight_full(&blk->flight, index)) {
+		atomic_store(&bq->waiter, halter_self());
+		if (blk_flight_full(&blk->flight,
+				    index)) { /* who saw the bit sees the waiter, too */
+			throttle_rest(&blk->throttle, &bq->place);
+			vq_kicks(q, false);
+			return true;
+		}
+	}
 	if (bq->has_long) {
 		throttle_rest(&blk->throttle, &bq->place);
 		vq_kicks(q, false);
@@ -657,6 +821,14 @@ static void begin(struct request *r, const struct vq_chain *c, uint32_t *budget)
 		complete(r);
 }
 
+/* Requests are done within the kick, and somebody wants the thread. */
+static bool plain_called(void)
+{
+	struct catnap_halter *self = halter_self();
+
+	return self && self->ring.plain && halter_called(self);
+}
+
 static void kick(struct virtio_device *dev, unsigned int index)
 {
 	struct blk *blk = (struct blk *)dev;
@@ -681,7 +853,7 @@ static void kick(struct virtio_device *dev, unsigned int index)
 		pthread_mutex_unlock(&q->lock);
 		if (r)
 			begin(r, &c, &budget);
-		if (more && !--limit) {
+		if (more && (!--limit || plain_called())) {
 			more = !virtio_kick_later(dev, index);
 			limit = QUEUE_SIZE;
 		}
@@ -737,6 +909,12 @@ static void reset(struct virtio_device *dev)
 {
 	struct blk *blk = (struct blk *)dev;
 
+	atomic_fetch_add(&blk->generation, 1);
+	for (unsigned int i = 0; i < blk->dev.queue_count; i++) {
+		pthread_mutex_lock(&blk->dev.queues[i].vq.lock);
+		blk->queues[i].has_long = false;
+		pthread_mutex_unlock(&blk->dev.queues[i].vq.lock);
+	}
 	blk->config.writeback = 1;
 	blk->writeback_set = false;
 	throttle_reset(&blk->throttle);
@@ -806,8 +984,15 @@ static int make_queues(struct blk *blk)
 
 static void free_blk(struct blk *blk)
 {
-	for (unsigned int i = 0; i < BLK_QUEUES_MAX; i++)
-		free(blk->queues[i].requests);
+	for (unsigned int i = 0; i < BLK_QUEUES_MAX; i++) {
+		struct request *r = blk->queues[i].requests;
+
+		/* Those that were put off have buffers still. */
+		for (unsigned int n = 0; r && n < QUEUE_SIZE; n++)
+			free(r[n].bounce);
+		free(r);
+	}
+	blk_dirty_fini(&blk->dirty);
 	throttle_fini(&blk->throttle);
 	blk_image_close(&blk->image);
 	free(blk);
@@ -856,8 +1041,11 @@ int blk_create(const struct blk_config *cfg, const struct dma *dma, struct virti
 	blk->dev.config_len = offsetof(struct config, unused1) + sizeof(blk->config.unused1);
 	blk->dev.queue_count = cfg->queues;
 	blk->dev.dma = dma;
+	blk_flight_init(&blk->flight);
 	fill_config(blk, cfg->queues);
 	ret = make_queues(blk);
+	if (ret == 0)
+		ret = blk_dirty_init(&blk->dirty, blk->image.sectors * BLK_SECTOR);
 	if (ret == 0)
 		ret = throttle_init(&blk->throttle, &cfg->limits);
 	if (ret == 0)

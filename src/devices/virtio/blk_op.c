@@ -6,6 +6,8 @@
 
 #include "devices/virtio/blk_op.h"
 
+#define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
+
 static bool cannot(const struct blk_image *img)
 {
 	return atomic_load_explicit(&img->no_nowait, memory_order_relaxed);
@@ -33,7 +35,8 @@ static bool read_cached(struct blk_image *img, const struct blk_op *op, int *res
 bool blk_op_here(struct blk_image *img, const struct blk_op *op, uint32_t *budget, int *res)
 {
 	/* A flush of memory does nothing; holes may be long. */
-	if (op->kind == BLK_OP_ALLOCATE || (op->kind != BLK_OP_READ && !img->in_memory))
+	if (op->kind == BLK_OP_ALLOCATE || op->kind == BLK_OP_WRITE_OUT ||
+	    (op->kind != BLK_OP_READ && !img->in_memory))
 		return false;
 	if (op->kind != BLK_OP_SYNC && (op->len > BLK_HERE_MAX || op->len > *budget))
 		return false;
@@ -61,6 +64,10 @@ int blk_op_queue(const struct blk_op *op, struct ring *ring, struct ring_req *re
 	case BLK_OP_WRITE:
 		io_uring_prep_writev2(sqe, op->fd, op->iov, op->count, op->offset, op->flags);
 		break;
+	case BLK_OP_WRITE_OUT:
+		io_uring_prep_sync_file_range(sqe, op->fd, (unsigned int)op->len, op->offset,
+					      WRITE_OUT);
+		break;
 	case BLK_OP_SYNC:
 		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
 		break;
@@ -82,6 +89,9 @@ int blk_op_do(const struct blk_op *op)
 		break;
 	case BLK_OP_WRITE:
 		n = pwritev2(op->fd, op->iov, (int)op->count, (off_t)op->offset, op->flags);
+		break;
+	case BLK_OP_WRITE_OUT:
+		n = sync_file_range(op->fd, (off_t)op->offset, (off_t)op->len, WRITE_OUT);
 		break;
 	case BLK_OP_SYNC:
 		n = fdatasync(op->fd);

@@ -29,7 +29,8 @@
 #define BLK_HERE_MAX	  (UINT32_C(64) << 10)
 #define BLK_HERE_KICK_MAX (UINT32_C(256) << 10)
 
-enum blk_op_kind { BLK_OP_READ, BLK_OP_WRITE, BLK_OP_SYNC, BLK_OP_ALLOCATE };
+/* WRITE_OUT: what the page cache has of a range goes to the disk, which makes nothing durable. */
+enum blk_op_kind { BLK_OP_READ, BLK_OP_WRITE, BLK_OP_WRITE_OUT, BLK_OP_SYNC, BLK_OP_ALLOCATE };
 
 struct blk_op {
 	enum blk_op_kind kind;

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a disk's page cache may have that the disk has not. See blk_dirty.h. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/virtio/blk_dirty.h"
+
+#define CHUNKS_MAX  8192u
+#define CHUNK_LEAST (UINT64_C(1) << 20)
+
+int blk_dirty_init(struct blk_dirty *d, uint64_t size)
+{
+	*d = (struct blk_dirty){.size = size, .chunk = CHUNK_LEAST};
+	while (size / d->chunk >= CHUNKS_MAX)
+		d->chunk *= 2;
+	d->bits = calloc(CHUNKS_MAX / 64, sizeof(*d->bits));
+	return d->bits ? 0 : -ENOMEM;
+}
+
+void blk_dirty_fini(struct blk_dirty *d)
+{
+	free(d->bits);
+	d->bits = NULL;
+}
+
+void blk_dirty_note(struct blk_dirty *d, uint64_t offset, uint64_t len)
+{
+	if (!len)
+		return;
+	atomic_fetch_add_explicit(&d->bytes, len, memory_order_relaxed);
+	for (uint64_t i = offset / d->chunk; i <= (offset + len - 1) / d->chunk; i++) {
+		uint64_t bit = UINT64_C(1) << i % 64;
+
+		if (!(atomic_load_explicit(&d->bits[i / 64], memory_order_relaxed) & bit))
+			atomic_fetch_or_explicit(&d->bits[i / 64], bit, memory_order_relaxed);
+	}
+}
+
+bool blk_dirty_begin(struct blk_dirty *d, uint64_t most)
+{
+	uint64_t bytes = atomic_load_explicit(&d->bytes, memory_order_relaxed);
+
+	if (bytes)
+		bytes = atomic_exchange(&d->bytes, 0);
+	if (bytes <= most && !atomic_load(&d->pieces))
+		return false;
+	atomic_fetch_add(&d->pieces, 1);
+	return true;
+}
+
+void blk_dirty_end(struct blk_dirty *d, bool done)
+{
+	/* What is left is for the next one. */
+	if (!done)
+		atomic_fetch_add(&d->bytes, d->size);
+	atomic_fetch_sub(&d->pieces, 1);
+}
+
+bool blk_dirty_next(struct blk_dirty *d, uint64_t *offset, uint64_t *len)
+{
+	for (uint64_t i = (*offset + d->chunk - 1) / d->chunk; i * d->chunk < d->size; i++) {
+		uint64_t bit = UINT64_C(1) << i % 64;
+		uint64_t bits = atomic_load_explicit(&d->bits[i / 64], memory_order_relaxed);
+
+		if (!(bits >> i % 64)) {
+			i |= 63; /* none up to the word's end */
+			continue;
+		}
+		/* Two flushes share the work. */
+		if (!(bits & bit) ||
+		    !(atomic_fetch_and_explicit(&d->bits[i / 64], ~bit, memory_order_relaxed) &
+		      bit))
+			continue;
+		*offset = i * d->chunk;
+		*len = d->size - *offset < d->chunk ? d->size - *offset : d->chunk;
+		return true;
+	}
+	return false;
+}
