@@ -131,6 +131,8 @@ struct catnap_vm_config {
 	/**
 	 * File descriptor to which a header line and then a line for each halt is written, for
 	 * catnap replay; -1: none. Opened with O_APPEND. Stays the caller's. irqchip user only.
+	 * A vCPU never waits for the reader of a pipe: what that leaves no room for is lost in the
+	 * end, see catnap_vm_flush_halt_trace().
 	 */
 	int32_t halt_trace_fd;
 	/** Processors for the vCPU threads: vcpu_affinity[i] is that of vCPU i, -1 for any. NULL:
@@ -421,6 +423,13 @@ struct catnap_exit {
  * -EINVAL (size), -EDEADLK (by a callback, with a time).
  */
 CATNAP_API int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit *exit);
+/**
+ * After catnap_vm_wait(): writes what the vCPUs have gathered of the halt trace and not written;
+ * catnap_vm_destroy() does so, too, but cannot tell. *@lost: the lines that are not in the file.
+ * -EBUSY: it has not ended. -EAGAIN: some wait for the reader of a pipe, see poll(2), and may be
+ * tried again; other errors are those of write(2), from the first of which on nothing was written.
+ */
+CATNAP_API int catnap_vm_flush_halt_trace(struct catnap_vm *vm, uint64_t *lost);
 /** A file descriptor that is readable once the VM has ended; it stays the VM's. Any thread. */
 CATNAP_API int catnap_vm_get_fd(struct catnap_vm *vm);
 /**

@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing the halt trace. A failing write switches the trace off: the VM goes on. */
+/*
+ * Writing the halt trace. The owner never waits: what the reader of a pipe has no room for is kept
+ * until the buffer is full, and lost then, line by line, until there is room again. A failing write
+ * switches the trace off. The VM goes on either way, and what is lost is counted.
+ */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "poll/stats.h"
@@ -10,10 +20,17 @@
 #define TRACE_BUFFER 16384
 #define TRACE_LINE   64 /* twice 20 digits, two flags, commas, newline */
 
+/* What a pipe's reader may lag behind. */
+#define TRACE_PIPE_BUFFER (256 << 10)
+
 struct halt_trace {
-	int fd; /* -1 after a failed write */
-	size_t used;
-	char buffer[TRACE_BUFFER];
+	int fd;
+	int error; /* -errno of the write that failed: nothing is written after it */
+	bool pipe;
+	size_t used, room;
+	size_t next; /* so much is gathered before it is tried again */
+	uint64_t lost;
+	char buffer[];
 };
 
 void halt_trace_begin(int fd)
@@ -24,37 +41,112 @@ void halt_trace_begin(int fd)
 	(void)n; /* a file that cannot be written shows when the halts are */
 }
 
+int halt_trace_own(int fd)
+{
+	char path[32];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 struct halt_trace *halt_trace_create(int fd)
 {
-	struct halt_trace *t = malloc(sizeof(*t));
+	struct stat st;
+	bool pipe = fstat(fd, &st) == 0 && !S_ISREG(st.st_mode);
+	size_t room = pipe ? TRACE_PIPE_BUFFER : TRACE_BUFFER;
+	struct halt_trace *t = malloc(sizeof(*t) + room);
 
-	if (t) {
-		t->fd = fd;
-		t->used = 0;
-	}
+	if (t)
+		*t = (struct halt_trace){
+			.fd = fd, .pipe = pipe, .room = room, .next = TRACE_BUFFER};
 	return t;
 }
 
-static void flush(struct halt_trace *t)
+static uint64_t lines(const char *text, size_t len)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += text[i] == '\n';
+	return n;
+}
+
+/* How much the next write is to take: others write to the same pipe, and only so much is never torn
+ * apart there. */
+static size_t piece(const struct halt_trace *t, size_t from)
+{
+	size_t len = t->used - from;
+
+	if (!t->pipe || len <= PIPE_BUF)
+		return len;
+	for (len = PIPE_BUF; t->buffer[from + len - 1] != '\n'; len--)
+		;
+	return len;
+}
+
+/* A descriptor that blocks, for it could not be opened anew, is asked first. */
+static bool has_room(const struct halt_trace *t)
+{
+	struct pollfd p = {.fd = t->fd, .events = POLLOUT};
+
+	return !t->pipe || poll(&p, 1, 0) != 0;
+}
+
+int halt_trace_flush(struct halt_trace *t)
 {
 	size_t done = 0;
+	int ret = t->error;
 
-	while (t->fd >= 0 && done < t->used) {
-		ssize_t n = write(t->fd, t->buffer + done, t->used - done);
+	while (ret == 0 && done < t->used) {
+		ssize_t n;
 
+		if (!has_room(t)) {
+			ret = -EAGAIN;
+			break;
+		}
+		n = write(t->fd, t->buffer + done, piece(t, done));
 		if (n > 0)
 			done += (size_t)n;
-		else if (n == 0 || errno != EINTR)
-			t->fd = -1;
+		else if (n < 0 && errno == EINTR)
+			continue;
+		else
+			ret = n < 0 && errno == EAGAIN ? -EAGAIN : n < 0 ? -errno : -EIO;
 	}
-	t->used = 0;
+	if (ret < 0 && ret != -EAGAIN) {
+		t->error = ret;
+		t->lost += lines(t->buffer + done, t->used - done);
+		done = t->used;
+	}
+	memmove(t->buffer, t->buffer + done, t->used - done);
+	t->used -= done;
+	t->next = t->used + TRACE_BUFFER < t->room ? t->used + TRACE_BUFFER : t->room;
+	return ret;
+}
+
+uint64_t halt_trace_lost(const struct halt_trace *t)
+{
+	return t->lost + lines(t->buffer, t->used);
+}
+
+/* For another line; false: it is lost. */
+static bool make_room(struct halt_trace *t)
+{
+	if (t->used + TRACE_LINE > t->next)
+		halt_trace_flush(t);
+	if (!t->error && t->used + TRACE_LINE <= t->room)
+		return true;
+	t->lost++;
+	return false;
 }
 
 void halt_trace_destroy(struct halt_trace **t)
 {
 	if (!*t)
 		return;
-	flush(*t);
+	halt_trace_flush(*t);
 	free(*t);
 	*t = NULL;
 }
@@ -75,8 +167,8 @@ static void put_number(struct halt_trace *t, uint64_t value)
 void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool allowed,
 		    uint64_t gave_way_ns)
 {
-	if (t->used > TRACE_BUFFER - TRACE_LINE)
-		flush(t);
+	if (!make_room(t))
+		return;
 	put_number(t, halt_ns);
 	t->buffer[t->used++] = ',';
 	t->buffer[t->used++] = valid ? '1' : '0';
@@ -90,6 +182,6 @@ void halt_trace_add(struct halt_trace *t, uint64_t halt_ns, bool valid, bool all
 
 void halt_trace_idle(struct halt_trace *t)
 {
-	if (t->used > TRACE_BUFFER / 2)
-		flush(t);
+	if (t->used + TRACE_BUFFER / 2 > t->next)
+		halt_trace_flush(t);
 }

@@ -147,7 +147,7 @@ int catnap_vm_start(struct catnap_vm *vm)
 	atomic_store(&vm->log.deferred, true);
 	make_filters(vm);
 	if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user)
-		halt_trace_begin(vm->cfg.halt_trace_fd);
+		halt_trace_begin(vm_trace_fd(vm));
 	if (vm->io) {
 		ret = io_start(vm->io);
 		if (ret < 0) {
@@ -278,6 +278,28 @@ int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit
 	if (ret == -ETIMEDOUT)
 		say_who_stays(vm);
 	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+int catnap_vm_flush_halt_trace(struct catnap_vm *vm, uint64_t *lost)
+{
+	bool at_rest;
+	int ret = 0;
+
+	*lost = 0;
+	pthread_mutex_lock(&vm->lock);
+	at_rest = vm->ended && vm->running == 0;
+	pthread_mutex_unlock(&vm->lock);
+	if (!at_rest)
+		return -EBUSY;
+	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+		struct halt_trace *t = vm->vcpus[i]->halter.trace;
+		int one = t ? halt_trace_flush(t) : 0;
+
+		if (one < 0 && (ret == 0 || ret == -EAGAIN))
+			ret = one;
+		*lost += t ? halt_trace_lost(t) : 0;
+	}
 	return ret;
 }
 

@@ -304,7 +304,7 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 		if (ret < 0)
 			return ret;
 		if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user) {
-			v->halter.trace = halt_trace_create(vm->cfg.halt_trace_fd);
+			v->halter.trace = halt_trace_create(vm_trace_fd(vm));
 			if (!v->halter.trace)
 				return -ENOMEM;
 		}
@@ -453,6 +453,8 @@ static int make(struct catnap_vm *vm, struct kvm_error *err)
 
 	if (ret < 0)
 		return ret;
+	if (vm->cfg.halt_trace_fd >= 0)
+		vm->trace_fd = halt_trace_own(vm->cfg.halt_trace_fd);
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	vm->stopping_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->end_fd < 0 || vm->stopping_fd < 0)
@@ -532,6 +534,7 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	vm->pid = getpid();
 	vm->kvm.fd = vm->kvm.vm_fd = vm->pressure.stall_fd = -1;
 	vm->end_fd = vm->stopping_fd = -1;
+	vm->trace_fd = -1;
 	events_init(vm);
 	vm_log_init(vm);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
@@ -598,6 +601,8 @@ int catnap_vm_destroy(struct catnap_vm **vmp)
 	if (vm->stopping_fd >= 0)
 		close(vm->stopping_fd);
 	vm_log_fini(vm);
+	if (vm->trace_fd >= 0)
+		close(vm->trace_fd);
 	if (vm->locks_made) {
 		pthread_cond_destroy(&vm->changed);
 		pthread_mutex_destroy(&vm->lock);

@@ -87,6 +87,7 @@ struct catnap_vm {
 	int end_fd;	 /* eventfd: readable once the VM has ended */
 	int stopping_fd; /* eventfd: readable once it is to end */
 	pid_t pid;	 /* a child of fork(2) has a copy without threads */
+	int trace_fd;	 /* our own description of cfg.halt_trace_fd; -1: that itself serves */
 	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
 	struct vm_event events[VM_EVENTS];
 	struct vm_doorbell doorbells[VM_DOORBELLS];
@@ -191,6 +192,12 @@ void vm_left(struct catnap_vm *vm, uint32_t count);
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
 /* A thread that runs guest or devices, before it does: its filter. */
 int vm_confine(struct catnap_vm *vm, const struct sandbox_filter *f);
+/* What the halt trace is written to. */
+static inline int vm_trace_fd(const struct catnap_vm *vm)
+{
+	return vm->trace_fd >= 0 ? vm->trace_fd : vm->cfg.halt_trace_fd;
+}
+
 /* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */
 void vm_tell_rest(struct catnap_vm *vm);
 

@@ -163,23 +163,88 @@ static void a_failing_write_switches_it_off(void **state)
 {
 	int fds[2];
 	struct halt_trace *t;
-	char byte;
 
 	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
 	t = halt_trace_create(fds[1]);
 	assert_non_null(t);
-	/* Nobody reads: once the pipe is full, EAGAIN. */
-	for (int i = 0; i < 100000; i++)
-		halt_trace_add(t, 123456789, true, true, HALT_KEPT);
-	while (read(fds[0], &byte, 1) == 1)
-		;
+	close(fds[0]);
 	for (int i = 0; i < 100000; i++)
 		halt_trace_add(t, 1, true, true, HALT_KEPT);
+	assert_int_equal(halt_trace_flush(t), -EPIPE);
+	assert_int_equal(halt_trace_lost(t), 100000);
+	/* Somebody reads again: it stays off. */
+	assert_int_equal(halt_trace_flush(t), -EPIPE);
 	halt_trace_destroy(&t);
-	assert_int_equal(read(fds[0], &byte, 1), -1);
-	assert_int_equal(errno, EAGAIN);
+	close(fds[1]);
+}
+
+static uint64_t read_lines(int fd)
+{
+	char text[4096];
+	uint64_t n = 0;
+	ssize_t got;
+
+	while ((got = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < got; i++)
+			n += text[i] == '\n';
+	return n;
+}
+
+static void a_reader_that_stands_still_is_not_waited_for(void **state)
+{
+	const uint64_t first = 200000, then = 1000;
+	int fds[2];
+	struct halt_trace *t;
+	uint64_t read, lost;
+
+	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	t = halt_trace_create(fds[1]);
+	assert_non_null(t);
+	for (uint64_t i = 0; i < first; i++)
+		halt_trace_add(t, 123456789, true, true, HALT_KEPT);
+	assert_int_equal(halt_trace_flush(t), -EAGAIN);
+	lost = halt_trace_lost(t);
+	assert_in_range(lost, 1, first - 1);
+	/* There is room again: what was kept is written, and what comes. */
+	read = read_lines(fds[0]);
+	while (halt_trace_flush(t) == -EAGAIN)
+		read += read_lines(fds[0]);
+	for (uint64_t i = 0; i < then; i++)
+		halt_trace_add(t, 1, true, true, HALT_KEPT);
+	assert_int_equal(halt_trace_flush(t), 0);
+	read += read_lines(fds[0]);
+	assert_true(halt_trace_lost(t) < lost); /* some of them had only to wait */
+	assert_int_equal(read + halt_trace_lost(t), first + then);
+	halt_trace_destroy(&t);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+static void a_pipe_that_blocks_is_opened_anew(void **state)
+{
+	struct halt_trace *t;
+	int fds[2], own;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	own = halt_trace_own(fds[1]);
+	assert_true(own >= 0);
+	assert_true(fcntl(own, F_GETFL) & O_NONBLOCK);
+	assert_false(fcntl(fds[1], F_GETFL) & O_NONBLOCK);
+	/* Even without that it is not waited for. */
+	for (int i = 0; i < 2; i++) {
+		t = halt_trace_create(i ? own : fds[1]);
+		assert_non_null(t);
+		for (int k = 0; k < 200000; k++)
+			halt_trace_add(t, 123456789, true, true, HALT_KEPT);
+		assert_int_equal(halt_trace_flush(t), -EAGAIN);
+		halt_trace_destroy(&t);
+	}
+	close(own);
+	close(fds[0]);
+	close(fds[1]);
+	own = new_file();
+	assert_int_equal(halt_trace_own(own), -1);
+	close(own);
 }
 
 /* -- from a halter ---------------------------------------------------------------------------- */
@@ -231,6 +296,8 @@ int main(void)
 		cmocka_unit_test(lines_are_gathered_and_written_before_a_sleep),
 		cmocka_unit_test(several_write_whole_lines_to_one_file),
 		cmocka_unit_test(a_failing_write_switches_it_off),
+		cmocka_unit_test(a_reader_that_stands_still_is_not_waited_for),
+		cmocka_unit_test(a_pipe_that_blocks_is_opened_anew),
 		cmocka_unit_test(a_halter_writes_a_line_for_each_halt),
 	};
 
