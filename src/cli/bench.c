@@ -346,6 +346,7 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 
 struct bench {
 	const struct bench_cfg *cfg;
+	struct bench_outputs *outputs;
 	struct cell *cells;
 	size_t n;
 	uint32_t tsc_khz;
@@ -430,25 +431,8 @@ static void run_all(struct bench *b)
 		fprintf(stderr, "\r\033[K");
 }
 
-/* To @path, or to standard output, by one of the two. */
-static int report_to(const struct bench_results *r, const char *option, const char *path,
-		     int (*write)(FILE *, const struct bench_results *))
-{
-	FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-	int ret = f ? write(f, r) : -1, saved = errno;
-
-	if (f && f != stdout && fclose(f) != 0 && ret == 0) {
-		ret = -1;
-		saved = errno;
-	}
-	if (ret < 0)
-		fprintf(stderr, "catnap bench: --%s: %s: %s\n", option, path, strerror(saved));
-	return ret;
-}
-
 static int report(struct bench *b, double load)
 {
-	const char *json = b->cfg->json, *html = b->cfg->html;
 	struct bench_results r = {.cfg = b->cfg,
 				  .cells = b->cells,
 				  .n = b->n,
@@ -456,15 +440,8 @@ static int report(struct bench *b, double load)
 				  .kvm_run_ns = catnap_host_kvm_run_ns(),
 				  .load = load,
 				  .interrupted = bench_stop_number(b->stop)};
-	int ret = 0;
 
-	if (!(json && strcmp(json, "-") == 0) && !(html && strcmp(html, "-") == 0))
-		report_table(stdout, &r);
-	if (json)
-		ret |= report_to(&r, "json", json, report_json);
-	if (html)
-		ret |= report_to(&r, "html", html, report_html);
-	return ret;
+	return bench_outputs_write(b->outputs, &r);
 }
 
 /* Whether a VM can be made with this interrupt controller; if not, @error says why. */
@@ -540,15 +517,16 @@ static int measure_and_report(struct bench *b)
 	if (number)
 		fprintf(stderr, "catnap bench: ended by %s: what has been measured follows\n",
 			bench_stop_name(number));
-	if (report(b, load) < 0 || b->failures)
+	if (report(b, load) != CMD_OK || b->failures)
 		status = CMD_ERROR;
 	return number ? 128 + number : status;
 }
 
-static int bench(const struct bench_cfg *cfg)
+static int bench(const struct bench_cfg *cfg, struct bench_outputs *outputs)
 {
 	struct bench_stop stop;
-	struct bench b = {.cfg = cfg, .stop = &stop, .progress = isatty(STDERR_FILENO)};
+	struct bench b = {
+		.cfg = cfg, .outputs = outputs, .stop = &stop, .progress = isatty(STDERR_FILENO)};
 	int status = CMD_ERROR, ret;
 
 	if (bench_plan(cfg, &b.cells, &b.n) < 0) {
@@ -582,6 +560,7 @@ int cmd_bench(int argc, char **argv)
 {
 	struct bench_cfg cfg = {
 		.samples = 1000, .rounds = 5, .duration_ns = 2000000000, .pin = PIN_ON};
+	struct bench_outputs outputs;
 	struct opts o;
 	int status = opts_command(&o, &command, argc, argv, &cfg);
 
@@ -590,7 +569,10 @@ int cmd_bench(int argc, char **argv)
 			fprintf(stderr, "%s\n", o.error);
 			status = CMD_USAGE;
 		} else {
-			status = bench(&cfg);
+			status = bench_outputs_open(&outputs, &cfg);
+			if (status == CMD_OK)
+				status = bench(&cfg, &outputs);
+			bench_outputs_close(&outputs);
 		}
 	}
 	opts_free(&o);

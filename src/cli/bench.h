@@ -13,6 +13,7 @@
 
 #include "cli/bench_stop.h"
 #include "cli/now.h"
+#include "cli/output.h"
 #include "cli/replay.h"
 
 enum bench_workload {
@@ -303,5 +304,18 @@ void report_table(FILE *out, const struct bench_results *r);
 int report_json(FILE *out, const struct bench_results *r);
 /* bench_html.c; 0, -1 with errno. */
 int report_html(FILE *out, const struct bench_results *r);
+
+/* bench_outputs.c: where the results go. */
+struct bench_outputs {
+	struct outputs all;
+	struct output json, html;
+	bool table; /* standard output is not one of them */
+};
+
+/* Before anything is measured. A status, after a message; bench_outputs_close() must follow. */
+int bench_outputs_open(struct bench_outputs *o, const struct bench_cfg *cfg);
+/* The same. */
+int bench_outputs_write(struct bench_outputs *o, const struct bench_results *r);
+void bench_outputs_close(struct bench_outputs *o);
 
 #endif

@@ -33,9 +33,9 @@ int json_write(struct json_object *root, FILE *out)
 	return ret < 0 ? -1 : 0;
 }
 
-char *json_line(struct json_object *root, size_t *len)
+static char *text_of(struct json_object *root, int form, size_t *len)
 {
-	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, len);
+	const char *text = json_object_to_json_string_length(root, form, len);
 	char *copy = text ? malloc(*len + 1) : NULL;
 
 	if (copy) {
@@ -44,4 +44,14 @@ char *json_line(struct json_object *root, size_t *len)
 	}
 	json_object_put(root);
 	return copy;
+}
+
+char *json_line(struct json_object *root, size_t *len)
+{
+	return text_of(root, JSON_C_TO_STRING_PLAIN, len);
+}
+
+char *json_document(struct json_object *root, size_t *len)
+{
+	return text_of(root, JSON_C_TO_STRING_PRETTY, len);
 }

@@ -21,5 +21,7 @@ struct json_object *policy_json(const struct catnap_policy_stats *stats);
 /* The document on a line, with its newline, for the caller to free; NULL: no memory. @root is put.
  */
 char *json_line(struct json_object *root, size_t *len);
+/* The same, on many. */
+char *json_document(struct json_object *root, size_t *len);
 
 #endif

@@ -125,6 +125,9 @@ static void occupy_standard_fds(void)
 
 	do {
 		fd = open("/dev/null", O_RDONLY);
+		/* Where that is not: what can be neither read nor written. */
+		if (fd < 0)
+			fd = open("/", O_PATH);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);

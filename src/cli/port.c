@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The serial port's other end: what all kinds have in common, standard input and output, files. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/cmd.h"
 #include "cli/now.h"
 #include "cli/port.h"
 #include "cli/printable.h"
@@ -25,6 +24,7 @@ void port_init(struct port *p, const char *option, enum port_kind kind, const ch
 	p->kind = kind;
 	p->path = path;
 	p->in = p->out = p->watch = p->listener = p->stop_fd = p->writing = -1;
+	p->file = (struct output)OUTPUT_NONE;
 	pthread_mutex_init(&p->lock, NULL);
 }
 
@@ -34,70 +34,46 @@ int port_error(const struct port *p, const char *path, int err)
 	return -1;
 }
 
-/*
- * A terminal can be stopped between poll(2) and write(2), which then blocks; and not to block is a
- * property of the open description, which others share. So: a description of our own, where it can
- * be had.
- */
-static int own_terminal(int fd)
-{
-	char path[32];
-	int own;
-
-	if (!isatty(fd))
-		return fd;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return own >= 0 ? own : fd;
-}
-
 /* A guest's console may show what is nobody else's business. */
-static int file_open(struct port *p)
+static int file_open(struct port *p, struct outputs *outputs)
 {
-	int fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+	int status = output_open(outputs, &p->file, p->option, p->path, 0600);
 
-	p->made = fd >= 0;
-	if (fd < 0 && errno == EEXIST)
-		fd = open(p->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return port_error(p, p->path, errno);
-	p->out = fd;
-	return 0;
+	p->out = p->file.fd;
+	return status;
 }
 
-int port_open(struct port *p, int stop_fd)
+int port_open(struct port *p, struct outputs *outputs, int stop_fd)
 {
+	int ret = 0;
+
 	p->stop_fd = stop_fd;
 	switch (p->kind) {
 	case PORT_STDIO:
 		p->in = STDIN_FILENO;
-		p->out = own_terminal(STDOUT_FILENO);
-		return 0;
+		/* A terminal can be stopped between poll(2) and write(2), which then blocks. */
+		p->out = isatty(STDOUT_FILENO) ? output_own(STDOUT_FILENO) : STDOUT_FILENO;
+		break;
 	case PORT_FILE:
-		return file_open(p);
+		return file_open(p, outputs);
 	case PORT_PTY:
-		return pty_open(p);
+		ret = pty_open(p);
+		break;
 	case PORT_SOCKET:
-		return socket_open(p);
+		ret = socket_open(p, outputs);
+		break;
 	case PORT_NULL:
 		break;
 	}
-	return 0;
+	return ret < 0 ? CMD_ERROR : CMD_OK;
 }
 
 void port_start(struct port *p)
 {
-	/* Fails for what is not a file. */
-	if (p->kind == PORT_FILE && ftruncate(p->out, 0) < 0)
-		errno = 0;
+	if (p->kind == PORT_FILE)
+		output_begin(&p->file);
 	if (p->kind == PORT_PTY)
 		complain("catnap run: the %s is %s\n", p->what, p->name);
-}
-
-void port_undo(const struct port *p)
-{
-	if (p->kind == PORT_FILE && p->made)
-		unlink(p->path);
 }
 
 void port_close(struct port *p)
@@ -106,7 +82,9 @@ void port_close(struct port *p)
 		pty_drain(p);
 	if (p->kind == PORT_SOCKET)
 		socket_close(p);
-	if (p->out > STDERR_FILENO)
+	if (p->kind == PORT_FILE)
+		output_close(&p->file);
+	else if (p->out > STDERR_FILENO)
 		close(p->out);
 	if (p->watch >= 0)
 		close(p->watch);
@@ -128,6 +106,18 @@ static int patience(const struct port *p)
 		return -1;
 	now = now_ns();
 	return now < p->give_up_at ? (int)((p->give_up_at - now + 999999) / 1000000) : 0;
+}
+
+/* A full disk is told at the end; that nobody reads is not: that may be so. */
+static void failed(struct port *p, int err, size_t len)
+{
+	int none = 0;
+
+	if (err == EPIPE || err == ECONNRESET || err == EBADF ||
+	    (err == EIO && p->kind == PORT_PTY))
+		return;
+	atomic_compare_exchange_strong(&p->failed, &none, err);
+	atomic_fetch_add(&p->lost, len);
 }
 
 /* Waits until output is taken. False: it is not, for nobody is there or the VM is to end. */
@@ -158,8 +148,10 @@ static void write_out(struct port *p, int fd, const char *bytes, size_t len)
 
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n <= 0)
+		if (n <= 0) {
+			failed(p, n < 0 ? errno : EIO, len);
 			break; /* nobody reads it: lost */
+		}
 		bytes += n;
 		len -= (size_t)n;
 	}

@@ -13,11 +13,14 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/un.h>
+
+#include "cli/output.h"
 
 enum port_kind { PORT_STDIO, PORT_NULL, PORT_FILE, PORT_PTY, PORT_SOCKET };
 
@@ -32,7 +35,9 @@ struct port {
 	int in;		      /* -1: none, or none any more */
 	bool held;	      /* not to be read now */
 	int out;	      /* -1: none. Changed under lock, by the main thread */
-	bool made;	      /* the file was not there before */
+	struct output file;   /* PORT_FILE: out is its descriptor */
+	atomic_int failed;    /* errno of the first write that failed */
+	atomic_ullong lost;   /* bytes from that on */
 	pthread_mutex_t lock; /* nothing that may block is done with it held */
 	int writing;	      /* under lock: the descriptor that is written to just now, or -1 */
 	bool writing_ends;    /* under lock: the writer is to close it */
@@ -56,12 +61,10 @@ struct port {
 
 /* Only sets it up: nothing is opened. */
 void port_init(struct port *p, const char *option, enum port_kind kind, const char *path);
-/* 0, or -1 after one line on standard error. port_close() must follow either way. */
-int port_open(struct port *p, int stop_fd);
+/* A status, after one line on standard error. port_close() must follow either way. */
+int port_open(struct port *p, struct outputs *outputs, int stop_fd);
 /* The VM starts: a file is emptied now and not before; the name of a pty is told. */
 void port_start(struct port *p);
-/* Nothing has been started: a file that was not there before goes. */
-void port_undo(const struct port *p);
 /* No vCPU runs any more. Gives a reader of the pty the time to take the last lines. */
 void port_close(struct port *p);
 
@@ -101,7 +104,7 @@ void pty_prepare(const struct port *p, struct pollfd fds[PORT_POLLFDS]);
 void pty_dispatch(struct port *p, const struct pollfd fds[PORT_POLLFDS]);
 void pty_drain(struct port *p);
 
-int socket_open(struct port *p);
+int socket_open(struct port *p, struct outputs *outputs);
 /*
  * The next client, or -1. If that is for want of a descriptor or of memory, the socket rests a
  * while: whoever waits there would be told of by poll(2) again and again.

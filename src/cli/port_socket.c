@@ -49,10 +49,28 @@ static int remove_stale(const struct port *p, const struct sockaddr_un *addr)
 	return unlink(p->path) < 0 && errno != ENOENT ? port_error(p, p->path, errno) : 0;
 }
 
-int socket_open(struct port *p)
+/* No signal ends the process between the socket's making and its being told. */
+static int bind_told(struct port *p, const struct sockaddr_un *addr, struct outputs *outputs)
+{
+	sigset_t before;
+	struct stat st;
+	int ret;
+
+	leftovers_hold(&before);
+	ret = bind(p->listener, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
+	if (ret == 0 && lstat(p->path, &st) == 0) {
+		p->dev = st.st_dev;
+		p->ino = st.st_ino;
+		p->bound = true;
+		leftovers_add(&outputs->left, p->path);
+	}
+	leftovers_let(&before);
+	return ret ? port_error(p, p->path, ret) : 0;
+}
+
+int socket_open(struct port *p, struct outputs *outputs)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct stat st;
 	int ret;
 
 	if (strlen(p->path) > PORT_SOCKET_PATH)
@@ -64,13 +82,8 @@ int socket_open(struct port *p)
 	/* Linux makes the file with the mode that the socket itself has: never open to others. */
 	if (p->listener < 0 || fchmod(p->listener, 0600) < 0)
 		return port_error(p, p->path, errno);
-	if (bind(p->listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return port_error(p, p->path, errno);
-	if (lstat(p->path, &st) == 0) {
-		p->dev = st.st_dev;
-		p->ino = st.st_ino;
-		p->bound = true;
-	}
+	if (bind_told(p, &addr, outputs) < 0)
+		return -1;
 	ret = p->keeper ? catnap_keeper_add_socket(p->keeper, p->path) : 0;
 	if (ret < 0) {
 		p->keeper = NULL; /* then we do */

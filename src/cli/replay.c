@@ -8,6 +8,7 @@
 #include <json-c/json.h>
 
 #include "cli/cmd.h"
+#include "cli/files.h"
 #include "cli/replay.h"
 #include "cli/wrap.h"
 
@@ -486,6 +487,19 @@ out:
 	return status;
 }
 
+/* The trace must not grow while it is read, nor be written over. A status. */
+static int compare_files(const char *path)
+{
+	struct files files;
+	int status;
+
+	files_init(&files, "replay");
+	files_add(&files, "FILE", strcmp(path, "-") == 0 ? "/dev/stdin" : path, FILE_READ);
+	status = files_check(&files);
+	files_free(&files);
+	return status;
+}
+
 static int generate(const struct replay_cfg *c)
 {
 	generate_write(&c->generate, c->halts, c->seed, stdout);
@@ -545,7 +559,9 @@ int cmd_replay(int argc, char **argv)
 			cfg.policies[0].label = opt_policy_name(DEFAULT_POLICY);
 			cfg.n_policies = 1;
 		}
-		status = replay(&cfg, o.args[0]);
+		status = compare_files(o.args[0]);
+		if (status == CMD_OK)
+			status = replay(&cfg, o.args[0]);
 	}
 	opts_free(&o);
 	return status;

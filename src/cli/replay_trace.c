@@ -6,10 +6,16 @@
  * present line is kept: traces may be longer than memory.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/replay.h"
+
+#define FIFO_PATIENCE_MS 300 /* until it is said that a FIFO is waited for */
 
 enum column { HALT, VALID, ALLOWED, GAVE_WAY, MAX, GROW, GROW_START, SHRINK };
 
@@ -124,12 +130,38 @@ static int read_header(struct trace *t)
 	return 0;
 }
 
+/* Opening a FIFO that nobody writes to waits, and says so. */
+static FILE *open_file(const char *path)
+{
+	struct pollfd p = {.events = POLLIN};
+	char shown[160];
+	struct stat st;
+	FILE *f;
+
+	if (stat(path, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return fopen(path, "re");
+	p.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (p.fd < 0)
+		return NULL;
+	if (poll(&p, 1, FIFO_PATIENCE_MS) == 0) {
+		fprintf(stderr, "catnap replay: %s: nothing is written to this FIFO yet: waiting\n",
+			opt_printable(path, shown, sizeof(shown)));
+		while (poll(&p, 1, -1) < 0 && errno == EINTR)
+			;
+	}
+	fcntl(p.fd, F_SETFL, 0);
+	f = fdopen(p.fd, "r");
+	if (!f)
+		close(p.fd);
+	return f;
+}
+
 int trace_open(struct trace *t, const char *path)
 {
 	bool standard = strcmp(path, "-") == 0;
 
 	*t = (struct trace){.name = standard ? "standard input" : path};
-	t->file = standard ? stdin : fopen(path, "re");
+	t->file = standard ? stdin : open_file(path);
 	if (!t->file)
 		return fail_file(t, strerror(errno));
 	if (read_header(t) < 0) {

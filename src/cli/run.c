@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -454,93 +455,77 @@ static int check(struct opts *o, struct run_cfg *cfg)
 	return 0;
 }
 
-static int cannot_open(const char *option, const char *path)
-{
-	complain("catnap run: --%s: %s: %s\n", option, path, strerror(errno));
-	return CMD_ERROR;
-}
-
-/* For writing; it is emptied only when the VM starts. Says what failed, and returns -1. */
-static int open_output(const char *option, const char *path, int flags, bool *made)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | flags, 0666);
-
-	*made = fd >= 0;
-	if (fd < 0 && errno == EEXIST)
-		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
-	if (fd < 0)
-		cannot_open(option, path);
-	return fd;
-}
-
-static void empty(int fd)
-{
-	/* Fails for what is not a file. */
-	if (fd >= 0 && ftruncate(fd, 0) < 0)
-		errno = 0;
-}
-
-static void empty_outputs(const struct run_io *io)
-{
-	empty(io->trace_fd);
-	if (io->stats && io->stats != stdout)
-		empty(fileno(io->stats));
-}
-
-/* Nothing has been started: nothing is left, and what was there is as it was. */
-static void remove_outputs(const struct run_cfg *cfg, const struct run_io *io)
-{
-	if (io->trace_made && cfg->halt_trace)
-		unlink(cfg->halt_trace);
-	port_undo(&io->port);
-	port_undo(&io->console);
-	if (io->stats_made && cfg->stats)
-		unlink(cfg->stats);
-}
-
 static void close_io(struct run_io *io)
 {
+	struct stat st;
+
 	log_close(&io->messages);
-	if (io->log_file)
-		fclose(io->log_file);
-	if (io->stats && io->stats != stdout)
-		fclose(io->stats);
+	/* What was said of a start that failed stays. */
+	if (io->log.fd >= 0 && fstat(io->log.fd, &st) == 0 && st.st_size > 0)
+		leftovers_drop(&io->outputs.left, io->log.fd);
+	output_close(&io->log);
+	output_close(&io->stats);
 	port_close(&io->port);
 	port_close(&io->console);
 	answer_socket_close(&io->stats_socket);
 	answer_socket_close(&io->balloon_socket);
-	if (io->trace_fd >= 0)
-		close(io->trace_fd);
+	output_close(&io->trace);
+	outputs_free(&io->outputs);
 }
 
-/* Opens the rest of what is written to. */
-static int open_io(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
+static int open_log(const struct run_cfg *cfg, struct run_io *io)
+{
+	int status = output_open_append(&io->outputs, &io->log, "log-file", cfg->log_file, 0666);
+
+	log_open(&io->messages, io->log.fd >= 0 ? io->log.fd : STDERR_FILENO,
+		 (enum catnap_log_level)cfg->log_level);
+	return status;
+}
+
+/* What the VM has to be told of, and what would leave the process as it is. */
+static int open_files(const struct run_cfg *cfg, struct run_io *io)
+{
+	const char *stats = cfg->stats && strcmp(cfg->stats, "-") == 0 ? "/dev/stdout" : cfg->stats;
+	int status = CMD_OK;
+
+	if (cfg->kernel)
+		status = output_open(&io->outputs, &io->trace, "halt-trace", cfg->halt_trace, 0666);
+	/* Before there is a VM, whose memory its helper would hold. */
+	if (status == CMD_OK && cfg->kernel)
+		status = output_open_document(&io->outputs, &io->stats, "stats", stats, 0666);
+	if (status == CMD_OK)
+		output_before_sandbox(&io->outputs, &io->stats);
+	return status;
+}
+
+/* The ports' other ends. Where nothing will run, nobody is to be waited for. */
+static int open_ports(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
 	int stop_fd = catnap_vm_get_stopping_fd(vm);
+	struct port *ports[] = {&io->port, &io->console, &io->stats_socket.port,
+				&io->balloon_socket.port};
 
-	/* Where nothing will run, nobody is to be waited for. */
-	if (cfg->kernel &&
-	    (port_open(&io->port, stop_fd) < 0 || port_open(&io->console, stop_fd) < 0 ||
-	     port_open(&io->stats_socket.port, stop_fd) < 0 ||
-	     port_open(&io->balloon_socket.port, stop_fd) < 0))
-		return CMD_ERROR;
-	if (cfg->stats) {
-		int fd = -1;
+	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]) && cfg->kernel; i++) {
+		int status = port_open(ports[i], &io->outputs, stop_fd);
 
-		if (strcmp(cfg->stats, "-") == 0) {
-			io->stats = stdout;
-			return CMD_OK;
-		}
-		fd = open_output("stats", cfg->stats, 0, &io->stats_made);
-		if (fd < 0)
-			return CMD_ERROR;
-		io->stats = fdopen(fd, "w");
-		if (!io->stats) {
-			close(fd);
-			return cannot_open("stats", cfg->stats);
-		}
+		if (status != CMD_OK)
+			return status;
 	}
 	return CMD_OK;
+}
+
+/* Its socket is the library's, which removes it if there is an end. */
+static int add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
+{
+	sigset_t before;
+	int status;
+
+	leftovers_hold(&before);
+	status = run_add_devices(vm, cfg, io);
+	if (status == CMD_OK && cfg->vsock.cid)
+		leftovers_add(&io->outputs.left, cfg->vsock.socket);
+	leftovers_let(&before);
+	return status;
 }
 
 static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, struct run_io *io)
@@ -569,7 +554,7 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->halt_poll = cfg->halt_poll;
 	vc->debug_exit_port = cfg->debug_exit == UINT32_MAX ? -1 : (int32_t)cfg->debug_exit;
 	vc->vcpu_affinity = cfg->pinned ? cfg->affinity : NULL;
-	vc->halt_trace_fd = io->trace_fd;
+	vc->halt_trace_fd = io->trace.fd;
 	vc->serial_output = cfg->serial == PORT_NULL ? NULL : port_output;
 	vc->serial_ctx = &io->port;
 	vc->log = log_message;
@@ -584,8 +569,7 @@ static _Noreturn void leave(struct run_io *io, int status)
 	socket_close(&io->console);
 	answer_socket_close(&io->stats_socket);
 	answer_socket_close(&io->balloon_socket);
-	if (io->stats)
-		fflush(io->stats);
+	output_close(&io->stats);
 	run_keeper_stop(io);
 	_exit(status);
 }
@@ -605,39 +589,42 @@ static void stay_above_the_vcpus(void)
 		errno = 0;
 }
 
-static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper, struct rescue *rescue,
-		  struct run_inherited *inherited)
+/* Everything is open: closes the process in, and lets the VM run. */
+static int close_in_and_run(struct catnap_vm *vm, const struct run_cfg *cfg,
+			    const struct catnap_vm_config *vc, struct run_io *io)
 {
-	struct run_io io = {.trace_fd = -1, .keeper = keeper, .rescue = rescue};
+	sigset_t ending, before;
+	int status;
+
+	/* From here on a signal waits until it can be read. */
+	ending_signals(&ending);
+	sigprocmask(SIG_BLOCK, &ending, &before);
+	status = run_sandbox_enter(cfg, vc, io);
+	if (status != CMD_OK) {
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		return status;
+	}
+	leftovers_end(&io->outputs.left);
+	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
+		catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
+					&cfg->vcpu_halt_poll[i].params);
+	output_begin(&io->trace);
+	port_start(&io->port);
+	port_start(&io->console);
+	return run_loop(vm, cfg, io);
+}
+
+static int make_and_run(const struct run_cfg *cfg, struct run_io *io,
+			struct run_inherited *inherited)
+{
+	char *linux_cmdline = guest_halt_poll_cmdline(&cfg->guest_poll);
 	struct catnap_vm_config vc;
 	struct catnap_vm *vm = NULL;
-	char *linux_cmdline = NULL;
-	int status = CMD_OK, ret;
+	int status, ret;
 
-	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
-	port_init(&io.console, "console", cfg->console, cfg->console_path);
-	answer_socket_init(&io.stats_socket, "stats-socket", cfg->stats_socket, false);
-	answer_socket_init(&io.balloon_socket, "balloon", cfg->balloon.socket, true);
-	io.port.keeper = io.console.keeper = keeper;
-	io.stats_socket.port.keeper = io.balloon_socket.port.keeper = keeper;
-	if (cfg->log_file) {
-		io.log_file = fopen(cfg->log_file, "ae");
-		if (!io.log_file)
-			return cannot_open("log-file", cfg->log_file);
-	}
-	log_open(&io.messages, io.log_file ? fileno(io.log_file) : STDERR_FILENO,
-		 (enum catnap_log_level)cfg->log_level);
-	if (cfg->halt_trace) {
-		io.trace_fd = open_output("halt-trace", cfg->halt_trace, O_APPEND, &io.trace_made);
-		if (io.trace_fd < 0)
-			status = CMD_ERROR;
-	}
-	linux_cmdline = guest_halt_poll_cmdline(&cfg->guest_poll);
-	if (status == CMD_OK) {
-		fill_config(&vc, cfg, &io);
-		vc.linux_cmdline = linux_cmdline;
-		status = run_sandbox_filters(cfg, &vc, &vc.sandbox);
-	}
+	fill_config(&vc, cfg, io);
+	vc.linux_cmdline = linux_cmdline;
+	status = run_sandbox_filters(cfg, &vc, &vc.sandbox);
 	if (status == CMD_OK) {
 		ret = linux_cmdline ? catnap_vm_create(&vc, &vm) : -ENOMEM;
 		if (ret < 0) {
@@ -647,28 +634,50 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper, struc
 	}
 	free(linux_cmdline);
 	if (status == CMD_OK)
-		status = run_add_devices(vm, cfg, &io);
+		status = add_devices(vm, cfg, io);
 	if (status == CMD_OK)
-		status = open_io(vm, cfg, &io);
+		status = open_ports(vm, cfg, io);
 	if (status == CMD_OK)
-		status = run_dump(vm, cfg);
+		status = run_dump(vm, cfg, &io->outputs);
 	run_inherited_close(inherited);
 	if (status == CMD_OK && cfg->kernel)
-		status = run_sandbox_enter(cfg, &vc, &io);
-	if (status == CMD_OK && cfg->kernel) {
-		for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
-			catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
-						&cfg->vcpu_halt_poll[i].params);
-		empty_outputs(&io);
-		port_start(&io.port);
-		port_start(&io.console);
-		status = run_loop(vm, cfg, &io);
-	} else {
-		remove_outputs(cfg, &io);
-	}
-	if (io.stuck)
-		leave(&io, status);
+		status = close_in_and_run(vm, cfg, &vc, io);
+	if (io->stuck)
+		leave(io, status);
 	catnap_vm_destroy(&vm);
+	return status;
+}
+
+static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper, struct rescue *rescue,
+		  struct run_inherited *inherited)
+{
+	struct run_io io = {.log = OUTPUT_NONE,
+			    .trace = OUTPUT_NONE,
+			    .stats = OUTPUT_NONE,
+			    .keeper = keeper,
+			    .rescue = rescue};
+	int status;
+
+	io.deadline = cfg->timeout_ns ? cfg->begin_ns + cfg->timeout_ns : UINT64_MAX;
+	if (io.deadline < cfg->timeout_ns)
+		io.deadline = UINT64_MAX;
+	port_init(&io.port, "serial", cfg->serial, cfg->serial_path);
+	port_init(&io.console, "console", cfg->console, cfg->console_path);
+	answer_socket_init(&io.stats_socket, "stats-socket", cfg->stats_socket, false);
+	answer_socket_init(&io.balloon_socket, "balloon", cfg->balloon.socket, true);
+	io.port.keeper = io.console.keeper = keeper;
+	io.stats_socket.port.keeper = io.balloon_socket.port.keeper = keeper;
+	outputs_init(&io.outputs, "run", io.deadline);
+	status = run_compare_files(cfg, &io.outputs);
+	if (status != CMD_OK) {
+		outputs_free(&io.outputs);
+		return status;
+	}
+	status = open_log(cfg, &io);
+	if (status == CMD_OK)
+		status = open_files(cfg, &io);
+	if (status == CMD_OK)
+		status = make_and_run(cfg, &io, inherited);
 	close_io(&io);
 	return status;
 }

@@ -11,6 +11,7 @@
 #include "cli/answer_socket.h"
 #include "cli/log.h"
 #include "cli/opts.h"
+#include "cli/output.h"
 #include "cli/port.h"
 #include "cli/rescue.h"
 
@@ -106,15 +107,14 @@ struct run_cfg {
 
 /* Everything that is open while the VM runs. */
 struct run_io {
-	FILE *log_file; /* NULL: standard error */
+	struct outputs outputs;
+	struct output log, trace, stats;
 	struct log messages;
 	bool stuck;	  /* a vCPU did not come back: what it may touch is not to be taken apart */
 	struct port port; /* the serial port's other end */
 	struct port console;
 	struct answer_socket stats_socket, balloon_socket;
-	FILE *stats;
-	int trace_fd;
-	bool stats_made, trace_made;  /* the files were not there before */
+	uint64_t deadline; /* of --timeout, as now_ns(): it counts from the command's begin */
 	struct catnap_keeper *keeper; /* NULL: nobody needs one */
 	struct rescue *rescue;	      /* NULL: standard input is no terminal, or not the guest's */
 };
@@ -130,8 +130,13 @@ void guest_halt_poll_init(struct guest_halt_poll *g);
 int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_halt_poll *g);
 /* What it adds to the command line, for the caller to free; NULL: no memory. */
 char *guest_halt_poll_cmdline(const struct guest_halt_poll *g);
-/* Writes what --dump-acpi and --dump-dtb ask for. CMD_OK, or CMD_ERROR after a line on stderr. */
-int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg);
+/* Writes what --dump-acpi and --dump-dtb ask for. A status, after a line on stderr. */
+int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg, struct outputs *outputs);
+
+/* run_outputs.c */
+
+/* Tells @outputs of all files of the command line, and compares them. A status. */
+int run_compare_files(const struct run_cfg *cfg, struct outputs *outputs);
 
 /* run_devices.c: --disk, --net and so on; and all devices, added to @vm. An exit status, after a
  * message. */
@@ -174,6 +179,12 @@ void run_limit(const struct run_cfg *cfg);
 /* run_loop.c: runs @vm to its end, with input, signals and timeout. Returns the exit status. */
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io);
 
+/* run_end.c: after the end @e, says and writes what is left. @why: as run_loop() has it, 0: by
+ * itself;
+ * @signals: a signalfd(2). The exit status. */
+int run_finish(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io,
+	       const struct catnap_exit *e, int why, int signals);
+
 /* balloon_socket.c: what whoever asks @vm's balloon is answered. For the caller to free; NULL: no
  * memory. */
 char *balloon_answer(struct catnap_vm *vm, const char *request, size_t *len);
@@ -181,8 +192,8 @@ char *balloon_answer(struct catnap_vm *vm, const char *request, size_t *len);
 /* stats_json.c: all statistics of @vm as one JSON document on a line, while it
  * runs. For the caller to free; NULL: no memory. */
 char *stats_text(struct catnap_vm *vm, const struct run_cfg *cfg, size_t *len);
-/* The same, at the end. 0, or -1 with errno set. */
-int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *exit,
-		FILE *out);
+/* The same at the end, in a form for people, too. */
+char *stats_document(struct catnap_vm *vm, const struct run_cfg *cfg,
+		     const struct catnap_exit *exit, size_t *len);
 
 #endif

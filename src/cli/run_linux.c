@@ -96,33 +96,21 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
 
 /* -- --dump-acpi, --dump-dtb ------------------------------------------------------------------ */
 
-static int write_file(int dir, const char *name, const void *data, size_t len)
+static int write_document(struct outputs *outputs, const char *option, const char *path,
+			  const void *data, size_t len)
 {
-	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), ret = 0;
-	const char *p = data;
+	struct way_out w = {
+		.signals = -1, .deadline = outputs->deadline, .patience_ns = UINT64_MAX};
+	struct output o = OUTPUT_NONE;
+	int status = output_open_document(outputs, &o, option, path, 0666), ret;
 
-	if (fd < 0)
-		return -errno;
-	while (len && ret == 0) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno != EINTR)
-			ret = -errno;
-		if (n > 0) {
-			p += n;
-			len -= (size_t)n;
-		}
+	if (status == CMD_OK) {
+		ret = output_write(&o, data, len, &w);
+		if (ret < 0)
+			status = output_failed(outputs, option, path, ret);
 	}
-	if (close(fd) < 0 && ret == 0)
-		ret = -errno;
-	return ret;
-}
-
-static int failed(const char *option, const char *path, const char *name, int ret)
-{
-	complain("catnap run: --%s: %s%s%s: %s\n", option, path, name ? "/" : "", name ? name : "",
-		 strerror(-ret));
-	return CMD_ERROR;
+	output_close(&o);
+	return status;
 }
 
 /* DSDT becomes dsdt.dat, as acpixtract writes them and iasl -d wants them. */
@@ -135,41 +123,41 @@ static void file_name(char out[16], const char *table)
 	memcpy(out + n, ".dat", 5);
 }
 
-static int dump_acpi(struct catnap_vm *vm, const char *path)
+static int dump_acpi(struct catnap_vm *vm, const char *path, struct outputs *outputs)
 {
 	const char *table;
 	const void *data;
-	int dir, ret = 0;
-	char name[16];
+	int status = CMD_OK;
+	char name[16], *file;
+	struct stat st;
 	size_t len;
 
 	if (mkdir(path, 0777) < 0 && errno != EEXIST)
-		return failed("dump-acpi", path, NULL, -errno);
-	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return failed("dump-acpi", path, NULL, -errno);
-	for (uint32_t i = 0; ret == 0 && catnap_vm_get_acpi_table(vm, i, &table, &data, &len) == 0;
-	     i++) {
+		return output_failed(outputs, "dump-acpi", path, -errno);
+	if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+		return output_failed(outputs, "dump-acpi", path, -ENOTDIR);
+	for (uint32_t i = 0;
+	     status == CMD_OK && catnap_vm_get_acpi_table(vm, i, &table, &data, &len) == 0; i++) {
 		file_name(name, table);
-		ret = write_file(dir, name, data, len);
+		if (asprintf(&file, "%s/%s", path, name) < 0)
+			return output_failed(outputs, "dump-acpi", path, -ENOMEM);
+		status = write_document(outputs, "dump-acpi", file, data, len);
+		free(file);
 	}
-	close(dir);
-	return ret < 0 ? failed("dump-acpi", path, name, ret) : CMD_OK;
+	return status;
 }
 
-int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg)
+int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg, struct outputs *outputs)
 {
-	int status = CMD_OK, ret;
+	int status = CMD_OK;
 	const void *data;
 	size_t len;
 
 	if (cfg->dump_acpi)
-		status = dump_acpi(vm, cfg->dump_acpi);
+		status = dump_acpi(vm, cfg->dump_acpi, outputs);
 	if (status == CMD_OK && cfg->dump_dtb) {
 		catnap_vm_get_device_tree(vm, &data, &len);
-		ret = write_file(AT_FDCWD, cfg->dump_dtb, data, len);
-		if (ret < 0)
-			status = failed("dump-dtb", cfg->dump_dtb, NULL, ret);
+		status = write_document(outputs, "dump-dtb", cfg->dump_dtb, data, len);
 	}
 	return status;
 }

@@ -300,20 +300,15 @@ static bool come_to_rest(struct loop *l, struct catnap_exit *e)
 	}
 }
 
+/* Those that end it, and a terminal's new size. */
 static void our_signals(sigset_t *set)
 {
-	struct sigaction hangup;
-
-	sigemptyset(set);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGQUIT);
+	ending_signals(set);
 	sigaddset(set, SIGWINCH);
 	sigaddset(set, SIGTSTP);
 	sigaddset(set, SIGCONT);
-	/* Blocked, it would come although nohup(1) has it ignored. */
-	if (sigaction(SIGHUP, NULL, &hangup) < 0 || hangup.sa_handler != SIG_IGN)
-		sigaddset(set, SIGHUP);
+	/* The kick is the library's. */
+	sigdelset(set, SIGRTMIN);
 }
 
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
@@ -324,12 +319,9 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 				      {&io->console, catnap_vm_console_input, INPUT_RETRY_MS}}};
 	struct catnap_exit e = {.size = sizeof(e)};
 	struct source source = {vm, cfg};
-	uint64_t deadline = cfg->timeout_ns ? cfg->begin_ns + cfg->timeout_ns : UINT64_MAX;
 	int status = 0, why = 0;
 	sigset_t set;
 
-	if (deadline < cfg->timeout_ns)
-		deadline = UINT64_MAX;
 	our_signals(&set);
 	/* Nothing that concerns the terminal stops the VM but SIGTSTP: see terminal.h. */
 	signal(SIGTTIN, SIG_IGN);
@@ -345,7 +337,7 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 		if (l.channels[i].port->kind == PORT_STDIO)
 			terminal_take(&l.term, l.channels[i].port->in, io->rescue);
 	/* Over while it was loaded: it is not started at all. */
-	if (now_ns() >= deadline)
+	if (now_ns() >= io->deadline)
 		why = RUN_TIMEOUT;
 	else
 		status = catnap_vm_start(vm);
@@ -361,27 +353,12 @@ int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 	io->balloon_socket.text = ask_balloon;
 	io->stats_socket.ctx = io->balloon_socket.ctx = &source;
 	if (why == 0)
-		why = wait_for_end(&l, deadline);
+		why = wait_for_end(&l, io->deadline);
 	if (why != 0)
 		catnap_vm_request_stop(vm);
 	io->stuck = !come_to_rest(&l, &e);
 	terminal_restore(&l.term);
+	status = run_finish(vm, cfg, io, &e, why, l.signals);
 	close(l.signals);
-
-	if (io->stuck)
-		log_last(&io->messages, "catnap run: %s: the process ends all the same\n",
-			 catnap_vm_last_error(vm));
-	if (e.report[0])
-		log_last(&io->messages, "catnap run: %s", e.report);
-	if (why == RUN_TIMEOUT && e.reason == CATNAP_EXIT_STOPPED)
-		log_last(&io->messages, "catnap run: --timeout: the time is over\n");
-	if (io->stats && write_stats(vm, cfg, &e, io->stats) < 0) {
-		complain("catnap run: --stats: %s: %s\n", cfg->stats, strerror(errno));
-		if (why == 0 && e.reason == CATNAP_EXIT_POWEROFF)
-			return CMD_ERROR;
-	}
-	/* Ended by itself while it was being stopped: then that is how it ended. */
-	if (why > 0 && e.reason == CATNAP_EXIT_STOPPED)
-		return why;
-	return run_status(cfg, io, &e);
+	return status;
 }

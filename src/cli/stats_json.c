@@ -173,8 +173,8 @@ char *stats_text(struct catnap_vm *vm, const struct run_cfg *cfg, size_t *len)
 	return json_line(all(vm, cfg, NULL), len);
 }
 
-int write_stats(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
-		FILE *out)
+char *stats_document(struct catnap_vm *vm, const struct run_cfg *cfg, const struct catnap_exit *e,
+		     size_t *len)
 {
-	return json_write(all(vm, cfg, e), out);
+	return json_document(all(vm, cfg, e), len);
 }

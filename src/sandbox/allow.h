@@ -178,6 +178,7 @@ static const struct allow allow[] = {
 	IOCTL(M, SANDBOX_FILES, BLKGETSIZE64), /* catnap_vm_update_disk() */
 	{SCMP_SYS(lseek), M, 0, {{0}}},
 	{SCMP_SYS(fstat), M, 0, {{0}}},
+	{SCMP_SYS(ftruncate), M, 0, {{0}}}, /* statistics that are written in place */
 	/* fstat(2) by glibc up to 2.38 or so; but it would also tell of any path. stdio does
 	 * without. */
 	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}, EACCES},

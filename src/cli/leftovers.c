@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See leftovers.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/leftovers.h"
+
+/* For the handler, which runs on any thread. A process is one command, so there is one. */
+static struct leftovers *volatile watched;
+
+static bool is_fault(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE ||
+	       sig == SIGTRAP || sig == SIGSYS || sig == SIGABRT;
+}
+
+static bool ends_process(int sig)
+{
+	switch (sig) {
+	case SIGKILL:
+	case SIGSTOP:
+	case SIGCONT:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+	case SIGCHLD:
+	case SIGURG:
+	case SIGWINCH:
+		return false;
+	}
+	return true;
+}
+
+void ending_signals(sigset_t *set)
+{
+	struct sigaction sa;
+
+	sigemptyset(set);
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		/* One that is ignored, as SIGHUP under nohup(1), would come if it were blocked. */
+		if (ends_process(sig) && (!is_fault(sig) || sig == SIGABRT) &&
+		    sigaction(sig, NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)
+			sigaddset(set, sig);
+}
+
+/* Only what a signal handler may call. */
+static void remove_all(const struct leftovers *l)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct leftover *f = &l->files[i];
+
+		if (lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
+			unlink(f->path);
+	}
+}
+
+static void on_signal(int sig)
+{
+	struct leftovers *l = watched;
+
+	if (l)
+		remove_all(l);
+	if (l && l->child) {
+		close(l->child_fd);
+		waitpid(l->child, NULL, 0);
+	}
+	/* It comes again when this returns, and a fault anyway. */
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void set_handlers(void (*from)(int), void (*to)(int))
+{
+	struct sigaction now, sa = {.sa_handler = to};
+
+	sigfillset(&sa.sa_mask);
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		if (ends_process(sig) && sigaction(sig, NULL, &now) == 0 && now.sa_handler == from)
+			sigaction(sig, &sa, NULL);
+}
+
+void leftovers_watch(struct leftovers *l)
+{
+	l->n = 0;
+	l->child = 0;
+	watched = l;
+	set_handlers(SIG_DFL, on_signal);
+}
+
+void leftovers_hold(sigset_t *before)
+{
+	sigset_t set;
+
+	ending_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, before);
+}
+
+void leftovers_let(const sigset_t *before)
+{
+	sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+void leftovers_add(struct leftovers *l, const char *path)
+{
+	struct leftover *f = &l->files[l->n];
+	struct stat st;
+
+	if (!path || l->n == LEFTOVERS || lstat(path, &st) < 0)
+		return;
+	f->path = strdup(path);
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
+	if (f->path)
+		l->n++;
+}
+
+void leftovers_drop(struct leftovers *l, int fd)
+{
+	sigset_t before;
+	struct stat st;
+
+	/* With none left there may be a filter that lets nobody ask for a signal's handler. */
+	if (!l->n || fstat(fd, &st) < 0)
+		return;
+	leftovers_hold(&before);
+	for (size_t i = 0; i < l->n;) {
+		if (l->files[i].dev == st.st_dev && l->files[i].ino == st.st_ino) {
+			free(l->files[i].path);
+			l->files[i] = l->files[--l->n];
+		} else {
+			i++;
+		}
+	}
+	leftovers_let(&before);
+}
+
+static void forget(struct leftovers *l)
+{
+	while (l->n)
+		free(l->files[--l->n].path);
+}
+
+void leftovers_remove(struct leftovers *l)
+{
+	sigset_t before;
+
+	if (!l->n)
+		return;
+	leftovers_hold(&before);
+	remove_all(l);
+	forget(l);
+	leftovers_let(&before);
+}
+
+void leftovers_end(struct leftovers *l)
+{
+	sigset_t before;
+
+	if (watched != l)
+		return;
+	leftovers_hold(&before);
+	set_handlers(on_signal, SIG_DFL);
+	watched = NULL;
+	forget(l);
+	leftovers_let(&before);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files and sockets that a command makes before it is known to succeed. If it does not, they go,
+ * whatever ends it: an error, or a signal at any moment. (SIGKILL leaves them.)
+ *
+ * The main thread's, while it is the only one. Between leftovers_hold() and leftovers_let() no
+ * signal ends the process: there a file is made, and told.
+ */
+#ifndef CLI_LEFTOVERS_H
+#define CLI_LEFTOVERS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define LEFTOVERS 32
+
+struct leftover {
+	char *path;
+	dev_t dev; /* not what somebody else has put there meanwhile */
+	ino_t ino;
+};
+
+struct leftovers {
+	struct leftover files[LEFTOVERS];
+	size_t n;
+	pid_t child; /* a process that ends when @child_fd is closed; 0: none */
+	int child_fd;
+};
+
+/* From now on a signal that ends the process removes what is told here, and waits for the child,
+ * before it does. */
+void leftovers_watch(struct leftovers *l);
+void leftovers_hold(sigset_t *before);
+void leftovers_let(const sigset_t *before);
+/* @path was just made; a copy is kept. NULL, or nothing there: none. */
+void leftovers_add(struct leftovers *l, const char *path);
+/* What is open as @fd is there to stay. */
+void leftovers_drop(struct leftovers *l, int fd);
+/* Removes them all now. */
+void leftovers_remove(struct leftovers *l);
+/* They are there to stay, or gone: signals do what they did before. */
+void leftovers_end(struct leftovers *l);
+
+/* The signals that end a process and can be waited for: none that a fault raises. */
+void ending_signals(sigset_t *set);
+
+#endif
