@@ -103,7 +103,8 @@ def ipi(catnap, probe):
     bad += check(counts['write'] == 0, 'no write')
     rest = {k: n for k, n in counts.items()
             if k not in ('tgkill', 'rt_sigreturn', 'getpid', 'futex', 'write')}
-    bad += check(sum(rest.values()) <= 5, f'nothing else, but for the threads\' start: {rest}')
+    # The second vCPU's thread may begin only now: a dozen, once.
+    bad += check(sum(rest.values()) <= 16, f'nothing else, but for the threads\' start: {rest}')
     return bad
 
 

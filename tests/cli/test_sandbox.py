@@ -411,7 +411,7 @@ class Running(Case):
 
     def test_terminal_after_a_sudden_end(self):
         for mode in ("on", "off"):
-            for sig in (signal.SIGKILL, signal.SIGSYS, signal.SIGSEGV, signal.SIGABRT):
+            for sig in (signal.SIGKILL, signal.SIGSYS, signal.SIGSEGV, signal.SIGBUS):
                 p, slave, before = self.on_terminal("--sandbox", mode)
                 p.send_signal(sig)
                 self.assertEqual(p.wait(timeout=10), -sig)
