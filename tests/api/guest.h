@@ -3,8 +3,11 @@
 #ifndef TESTS_API_GUEST_H
 #define TESTS_API_GUEST_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,6 +98,12 @@ static inline int guest_stop(struct guest *g)
 {
 	__atomic_store_n(&g->shared->stop, 1, __ATOMIC_RELEASE);
 	return guest_event(g);
+}
+
+/* Where it is not to be had, there is an I/O thread in any case. */
+static inline bool has_uring(void)
+{
+	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && errno != EPERM && errno != ENOSYS;
 }
 
 #endif

@@ -83,12 +83,6 @@ static int add(struct fix *f, struct catnap_vm *vm)
 	return catnap_vm_add_disk(vm, &disk);
 }
 
-/* Where it is not to be had, there is an I/O thread in any case. */
-static bool has_uring(void)
-{
-	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && errno != EPERM && errno != ENOSYS;
-}
-
 static void refused(struct catnap_vm *vm, const struct catnap_disk *disk, int ret, const char *what)
 {
 	struct catnap_device_stats s = {.size = sizeof(s)};

@@ -59,6 +59,16 @@ def failing(calls, error):
     return before
 
 
+def has_io_uring():
+    """With no argument it can only fail; how tells."""
+    return LIBC.syscall(IO_URING[0].number, 0, None) >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS)
+
+
+def unsaid(text):
+    """What the command says, without its line on a host that has no io_uring."""
+    return "".join(line for line in text.splitlines(True) if "without io_uring" not in line)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--errno", default="EPERM")

@@ -9,13 +9,17 @@ import sys
 import tempfile
 import unittest
 
+from filtered import unsaid
+
 CATNAP = os.path.abspath(sys.argv.pop(1))
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 def run(*cmd, cwd=None):
-    return subprocess.run(cmd, capture_output=True, text=True, check=False, cwd=cwd,
-                          stdin=subprocess.DEVNULL, timeout=60)
+    p = subprocess.run(cmd, capture_output=True, text=True, check=False, cwd=cwd,
+                       stdin=subprocess.DEVNULL, timeout=60)
+    p.stderr = unsaid(p.stderr)
+    return p
 
 
 @unittest.skipUnless(KVM, "no /dev/kvm")

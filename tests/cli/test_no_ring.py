@@ -17,7 +17,7 @@ import tempfile
 import time
 import unittest
 
-from filtered import IO_URING, failing
+from filtered import IO_URING, failing, has_io_uring
 
 CATNAP, IMAGES = (os.path.abspath(p) for p in sys.argv[1:3])
 del sys.argv[1:3]
@@ -74,6 +74,7 @@ class NoRing(unittest.TestCase):
         p = self.run_it("blk.elf", "how=spin only_transfer=1", "-d", self.disk, how=failing(IO_URING, errno.ENOSYS))
         self.passes(p, "Function not implemented", "CONFIG_IO_URING")
 
+    @unittest.skipUnless(has_io_uring(), "no io_uring")
     def test_little_memory_to_be_locked(self):
         # What is left of the second's depends on who else runs as this user: one ring, or none.
         for size, cpus, words in ((0, "1", ("without io_uring", "ulimit -l")), (65536, "16", ("ulimit -l", "I/O thread"))):
@@ -82,6 +83,7 @@ class NoRing(unittest.TestCase):
                                 how=little_memory(size))
                 self.passes(p, *words)
 
+    @unittest.skipUnless(has_io_uring(), "no io_uring")
     def test_the_rest_of_the_user_may_have_it(self):
         """Capabilities go when the process closes itself in, and with them the right to lock memory: not before."""
         if os.geteuid():
