@@ -191,8 +191,10 @@ static bool may_share(const struct file_entry *a, const struct file_entry *b)
 		return true; /* the caller's own */
 	if (stream && stream->use == FILE_READ && a->use < FILE_APPEND && b->use < FILE_APPEND)
 		return true;
+	/* Who boots from a disk does not let it be written. Of two disks the library knows more. */
 	if (a->use < FILE_APPEND && b->use < FILE_APPEND)
-		return a->use == b->use; /* who boots from a disk does not let it be written */
+		return a->use == b->use ||
+		       (a->path && b->path && strcmp(a->option, b->option) == 0);
 	if (a->use == FILE_APPEND && b->use == FILE_APPEND)
 		return true;
 	/* --stats - writes to where the guest's output goes, and loses nothing. */
