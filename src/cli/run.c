@@ -722,6 +722,10 @@ int cmd_run(int argc, char **argv)
 	if (status < 0) {
 		/* Of the guest's end, not of its output's, is what the status tells. */
 		signal(SIGPIPE, SIG_IGN);
+		/* A script's shell ignores these for what it starts in the background: who sends
+		 * one to a VM all the same means it. */
+		signal(SIGINT, SIG_DFL);
+		signal(SIGQUIT, SIG_DFL);
 		if (check(&o, &cfg) < 0) {
 			fprintf(stderr, "%s\n", o.error);
 			status = CMD_USAGE;

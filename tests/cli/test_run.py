@@ -421,6 +421,17 @@ class Run(Case):
 
 @unittest.skipUnless(KVM, "no /dev/kvm")
 class Ends(Run):
+    def test_signals_that_a_shell_ignores(self):
+        """As in the background of a script."""
+        def ignore():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        for sig in (signal.SIGINT, signal.SIGQUIT):
+            p = self.start(end("halt"), preexec_fn=ignore, bufsize=0)
+            self.until(p.stdout, b"halting\n")
+            p.send_signal(sig)
+            self.ends(p, 128 + sig)
+
     def test_signals(self):
         for irqchip in ("user", "kernel"):
             for how, word in (("spin", b"spinning\n"), ("halt", b"halting\n")):
