@@ -106,11 +106,11 @@ void ring_plain_sync(struct ring *r)
 	for (int i = 0; i < RING_SOURCES; i++) {
 		struct ring_source *s = &r->sources[i];
 
-		if (s->stale && s->armed)
+		if (s->armed && (s->stale || r->held))
 			disarm(r, s->armed_fd);
 		s->stale = false;
 	}
-	for (int i = 0; i < RING_SOURCES && ret == 0; i++)
+	for (int i = 0; i < RING_SOURCES && ret == 0 && !r->held; i++)
 		if (r->sources[i].wanted && !r->sources[i].armed)
 			ret = arm(r, r->sources[i].fd);
 	pthread_mutex_unlock(&r->lock);
