@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "blk_bench.h"
+#include "devices/virtio/blk_dirty.h"
 #include "home.h"
 #include "uring.h"
 
@@ -258,6 +259,35 @@ static void test_flush_in_pieces(void **state)
 	assert_int_equal(f->dev->counters.errors, 0);
 }
 
+/* The disk grows: what is written there is noted as far as there are bits, and nowhere else. */
+static void test_dirty_grows(void **state)
+{
+	const uint64_t mib = UINT64_C(1) << 20, last = 8191 * mib;
+	uint64_t offset = 0, len;
+	struct blk_dirty d;
+
+	assert_int_equal(blk_dirty_init(&d, 10 * mib), 0);
+	blk_dirty_note(&d, 20 * mib, 1);
+	assert_false(blk_dirty_next(&d, &offset, &len));
+	blk_dirty_resize(&d, UINT64_C(1) << 50);
+	blk_dirty_note(&d, last, 5 * mib);
+	blk_dirty_note(&d, last + mib, 1);
+	blk_dirty_note(&d, (UINT64_C(1) << 50) - 512, 512);
+	assert_true(blk_dirty_next(&d, &offset, &len));
+	assert_true(offset == 20 * mib && len == mib);
+	offset += len;
+	assert_true(blk_dirty_next(&d, &offset, &len));
+	assert_true(offset == last && len == mib);
+	offset += len;
+	assert_false(blk_dirty_next(&d, &offset, &len));
+	/* And shrinks. */
+	blk_dirty_note(&d, 20 * mib, 1);
+	blk_dirty_resize(&d, mib);
+	offset = 0;
+	assert_false(blk_dirty_next(&d, &offset, &len));
+	blk_dirty_fini(&d);
+}
+
 static void test_holes_in_pieces(void **state)
 {
 	struct fix *f = *state;
@@ -474,6 +504,7 @@ int main(void)
 		FILE_ONLY(test_reset_of_what_was_put_off),
 		FILE_ONLY(test_flush_in_pieces),
 		FILE_ONLY(test_holes_in_pieces),
+		cmocka_unit_test(test_dirty_grows),
 		{"test_cancelled", test_cancelled, setup_ring, teardown, NULL},
 		{"test_reset", test_reset, setup_ring, teardown, NULL},
 		{"test_reset in memory", test_reset, setup_memory, teardown, NULL},

@@ -1081,6 +1081,7 @@ int blk_update(struct virtio_device *dev, uint64_t *bytes, char *why, size_t siz
 	if (ret == 0 && sectors != before) {
 		/* First what is allowed, then what is told: nobody is refused what he was offered.
 		 */
+		blk_dirty_resize(&blk->dirty, sectors * BLK_SECTOR);
 		atomic_store_explicit(&blk->image.sectors, sectors, memory_order_relaxed);
 		blk->config.capacity = sectors;
 		virtio_config_changed(dev);

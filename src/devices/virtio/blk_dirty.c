@@ -10,7 +10,8 @@
 
 int blk_dirty_init(struct blk_dirty *d, uint64_t size)
 {
-	*d = (struct blk_dirty){.size = size, .chunk = CHUNK_LEAST};
+	*d = (struct blk_dirty){.chunk = CHUNK_LEAST};
+	blk_dirty_resize(d, size);
 	while (size / d->chunk >= CHUNKS_MAX)
 		d->chunk *= 2;
 	d->bits = calloc(CHUNKS_MAX / 64, sizeof(*d->bits));
@@ -23,12 +24,26 @@ void blk_dirty_fini(struct blk_dirty *d)
 	d->bits = NULL;
 }
 
+void blk_dirty_resize(struct blk_dirty *d, uint64_t size)
+{
+	atomic_store_explicit(&d->size, size, memory_order_relaxed);
+}
+
+/* So far, at most, there are bits. */
+static uint64_t covered(const struct blk_dirty *d)
+{
+	uint64_t size = atomic_load_explicit(&d->size, memory_order_relaxed);
+
+	return size < CHUNKS_MAX * d->chunk ? size : CHUNKS_MAX * d->chunk;
+}
+
 void blk_dirty_note(struct blk_dirty *d, uint64_t offset, uint64_t len)
 {
 	if (!len)
 		return;
 	atomic_fetch_add_explicit(&d->bytes, len, memory_order_relaxed);
-	for (uint64_t i = offset / d->chunk; i <= (offset + len - 1) / d->chunk; i++) {
+	for (uint64_t i = offset / d->chunk; i <= (offset + len - 1) / d->chunk && i < CHUNKS_MAX;
+	     i++) {
 		uint64_t bit = UINT64_C(1) << i % 64;
 
 		if (!(atomic_load_explicit(&d->bits[i / 64], memory_order_relaxed) & bit))
@@ -52,13 +67,15 @@ void blk_dirty_end(struct blk_dirty *d, bool done)
 {
 	/* What is left is for the next one. */
 	if (!done)
-		atomic_fetch_add(&d->bytes, d->size);
+		atomic_fetch_add(&d->bytes, atomic_load_explicit(&d->size, memory_order_relaxed));
 	atomic_fetch_sub(&d->pieces, 1);
 }
 
 bool blk_dirty_next(struct blk_dirty *d, uint64_t *offset, uint64_t *len)
 {
-	for (uint64_t i = (*offset + d->chunk - 1) / d->chunk; i * d->chunk < d->size; i++) {
+	uint64_t end = covered(d);
+
+	for (uint64_t i = (*offset + d->chunk - 1) / d->chunk; i * d->chunk < end; i++) {
 		uint64_t bit = UINT64_C(1) << i % 64;
 		uint64_t bits = atomic_load_explicit(&d->bits[i / 64], memory_order_relaxed);
 
@@ -72,7 +89,7 @@ bool blk_dirty_next(struct blk_dirty *d, uint64_t *offset, uint64_t *len)
 		      bit))
 			continue;
 		*offset = i * d->chunk;
-		*len = d->size - *offset < d->chunk ? d->size - *offset : d->chunk;
+		*len = end - *offset < d->chunk ? end - *offset : d->chunk;
 		return true;
 	}
 	return false;

@@ -17,7 +17,8 @@
 
 /* Any thread. */
 struct blk_dirty {
-	uint64_t size, chunk; /* bytes; constant */
+	_Atomic uint64_t size; /* bytes */
+	uint64_t chunk;	       /* bytes; constant */
 	_Atomic uint64_t *bits;
 	_Atomic uint64_t bytes;	 /* noted since the last flush began */
 	_Atomic uint32_t pieces; /* flushes that write out piece by piece */
@@ -27,6 +28,9 @@ struct blk_dirty {
 /* 0 or -ENOMEM. */
 int blk_dirty_init(struct blk_dirty *d, uint64_t size);
 void blk_dirty_fini(struct blk_dirty *d);
+/* The disk has another size. What lies beyond 8192 chunks of the first one's is not noted: that is
+ * written out by the fdatasync alone. */
+void blk_dirty_resize(struct blk_dirty *d, uint64_t size);
 void blk_dirty_note(struct blk_dirty *d, uint64_t offset, uint64_t len);
 /* A flush begins: is it to write out piece by piece, since there are more than @most bytes, or
  * others are at it? Then blk_dirty_end() follows; @done: it came to its end. */
