@@ -186,7 +186,7 @@ class Files(base.Case):
                       [("--stats", "a"), ("--halt-trace", "b"), ("--log-file", "c"), ("--serial", "file=d")]):
             done = subprocess.run(self.args(*pairs), cwd=self.dir, timeout=30, check=False, env=base.ENV, capture_output=True,
                                   stdin=subprocess.DEVNULL)
-            self.assertEqual((done.returncode, done.stderr), (1, b""), pairs)
+            self.assertEqual((done.returncode, unsaid(done.stderr.decode())), (1, ""), pairs)
 
     def test_standard_output_by_name(self):
         # Statistics where the guest's output is: after it, and neither is lost.
