@@ -320,7 +320,8 @@ CATNAP_API void catnap_vsock_init_sized(struct catnap_vsock *vsock, size_t size)
  * With a sandbox a keeper removes it, and connects to path_P, which may not be a symbolic link then
  * (catnap/sandbox.h); one is made here if the configuration names none.
  * Errors: -EINVAL (size, cid, started already), -EEXIST (there is one), -ENAMETOOLONG, -EADDRINUSE
- * (something is at path), -ENOSPC (16 devices), -ENOMEM, and those of bind(2).
+ * (something is at path), -ENOSPC (16 devices), -ENOMEM, those of bind(2), and, where there is a
+ * keeper, those of catnap_keeper_start() and catnap_keeper_add_socket().
  */
 CATNAP_API int catnap_vm_set_vsock(struct catnap_vm *vm, const struct catnap_vsock *vsock);
 

@@ -123,8 +123,9 @@ CATNAP_API int catnap_keeper_start(struct catnap_keeper **keeper, uint32_t mode,
  * The Unix socket that is now at @path is to be removed at the end, if it is still that one then.
  * At most 16.
  *
- * Errors: -EPERM (a VM has started), -ENOSPC (16), -ENOTSOCK, -ENAMETOOLONG, those of opening it;
- * -EPIPE, -ETIMEDOUT (the keeper was killed, or stopped). One thread at a time.
+ * Errors: -EINVAL (no name), -EPERM (a VM has started), -ENOSPC (16), -ENOTSOCK, -ENAMETOOLONG,
+ * those of opening it; -EPIPE, -ETIMEDOUT (the keeper was killed, or stopped). One thread at a
+ * time.
  */
 CATNAP_API int catnap_keeper_add_socket(struct catnap_keeper *keeper, const char *path);
 
