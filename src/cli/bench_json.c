@@ -146,7 +146,7 @@ static void add_price(struct json_object *o, struct cell *c)
 static void add_figures(struct json_object *o, struct cell *cells, size_t n, struct cell *c)
 {
 	struct ratio r;
-	double spread;
+	double spread = 0;
 	uint64_t net;
 
 	if (c->workload == BENCH_NEIGHBOUR)

@@ -142,8 +142,12 @@ void leftovers_drop(struct leftovers *l, int fd)
 
 static void forget(struct leftovers *l)
 {
-	while (l->n)
-		free(l->files[--l->n].path);
+	while (l->n) {
+		struct leftover *f = &l->files[--l->n];
+
+		free(f->path);
+		f->path = NULL;
+	}
 }
 
 void leftovers_remove(struct leftovers *l)

@@ -208,8 +208,8 @@ static int read_head(const struct image *img, struct image_head *head, struct fo
 int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err)
 {
 	const struct multiboot_header *mb;
-	struct image_head head;
-	struct format format;
+	struct image_head head = {0};
+	struct format format = {0};
 	uint32_t offset;
 	int ret = read_head(req->image, &head, &format, err);
 

@@ -199,8 +199,8 @@ static int sectors_of(uint64_t bytes, uint64_t *sectors, const struct sentence *
 
 static int measure(struct blk_image *img, const struct blk_config *cfg, const struct sentence *s)
 {
-	uint64_t bytes, sectors;
-	struct stat st;
+	uint64_t bytes = 0, sectors = 0;
+	struct stat st = {0};
 	int ret = bytes_of(img, &st, &bytes, s);
 
 	if (ret < 0)
@@ -223,7 +223,7 @@ int blk_image_sectors(const struct blk_image *img, const char *name, uint64_t *s
 		      size_t size)
 {
 	const struct sentence s = {name, why, size};
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	struct stat st;
 	int ret = bytes_of(img, &st, &bytes, &s);
 
