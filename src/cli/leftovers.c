@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See leftovers.h. */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,16 +62,24 @@ static void remove_all(const struct leftovers *l)
 	}
 }
 
+/* The same. When its end of the socket is closed, it cannot be stopped any more. */
+static void end_child(const struct leftovers *l)
+{
+	struct pollfd end = {.fd = l->child_fd, .events = POLLIN};
+
+	shutdown(l->child_fd, SHUT_WR);
+	if (poll(&end, 1, LEFTOVERS_PATIENCE_NS / 1000000) > 0)
+		waitpid(l->child, NULL, 0);
+}
+
 static void on_signal(int sig)
 {
 	struct leftovers *l = watched;
 
 	if (l)
 		remove_all(l);
-	if (l && l->child) {
-		close(l->child_fd);
-		waitpid(l->child, NULL, 0);
-	}
+	if (l && l->child)
+		end_child(l);
 	/* It comes again when this returns, and a fault anyway. */
 	signal(sig, SIG_DFL);
 	raise(sig);

@@ -12,9 +12,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define LEFTOVERS 32
+
+/* So long is the child waited for: it may be stopped, and ends by itself when it goes on. */
+#define LEFTOVERS_PATIENCE_NS UINT64_C(1000000000)
 
 struct leftover {
 	char *path;
@@ -25,7 +29,7 @@ struct leftover {
 struct leftovers {
 	struct leftover files[LEFTOVERS];
 	size_t n;
-	pid_t child; /* a process that ends when @child_fd is closed; 0: none */
+	pid_t child; /* a process that ends when @child_fd, a socket, says no more; 0: none */
 	int child_fd;
 };
 

@@ -85,9 +85,12 @@ struct way_out {
 
 /* Until @fd takes something. The same as: */
 int output_wait(int fd, struct way_out *w);
+/* Until there is something to read from @fd, or its other end is gone. */
+int output_await(int fd, struct way_out *w);
 /* Writes all of it, if it is taken: 0 or -errno; -ETIMEDOUT, -EINTR: nobody read it in time. */
 int output_send(int fd, const void *data, size_t len, struct way_out *w);
-/* Writes the document @text. The same. */
+/* Writes the document @text. The same; -EINPROGRESS: it is whole but has not got its name in time,
+ * and is o->beside until a process that lives on gives it that. */
 int output_write(struct output *o, const void *text, size_t len, struct way_out *w);
 /* For a message: why @err (-errno, of the two above) came to be. */
 const char *output_error(int err);
@@ -110,8 +113,9 @@ struct renamer;
 
 /* From @beside to @real in the same folder; @l is told of it. NULL with errno set. */
 struct renamer *renamer_start(struct leftovers *l, const char *beside, const char *real);
-/* 0 or -errno. The second: not renamed but removed. It is gone then, and freed. */
-int renamer_rename(struct renamer **r);
+/* 0 or -errno; -EINPROGRESS: it has not answered in time, and does it when it comes to. The second:
+ * not renamed but removed, now or then. It is gone, or left to itself, and freed. */
+int renamer_rename(struct renamer **r, struct way_out *w);
 void renamer_remove(struct renamer **r);
 
 #endif

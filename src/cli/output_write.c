@@ -52,24 +52,34 @@ static bool ended(struct way_out *w)
 	return w->signal != 0;
 }
 
-int output_wait(int fd, struct way_out *w)
+static int wait_for(int fd, short events, struct way_out *w)
 {
 	uint64_t at = give_up_at(w);
 
 	for (;;) {
-		struct pollfd p[2] = {{.fd = fd, .events = POLLOUT},
+		struct pollfd p[2] = {{.fd = fd, .events = events},
 				      {.fd = w->signals, .events = POLLIN}};
 		int n = poll(p, 2, timeout_ms(at));
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n > 0 && p[0].revents)
-			return 0; /* or an error, which writing tells */
+			return 0; /* or an error, which writing or reading tells */
 		if (n > 0 && p[1].revents && ended(w))
 			return -EINTR;
 		if (now_ns() >= at)
 			return -ETIMEDOUT;
 	}
+}
+
+int output_wait(int fd, struct way_out *w)
+{
+	return wait_for(fd, POLLOUT, w);
+}
+
+int output_await(int fd, struct way_out *w)
+{
+	return wait_for(fd, POLLIN, w);
 }
 
 int output_send(int fd, const void *data, size_t len, struct way_out *w)
@@ -119,10 +129,10 @@ static int write_over(int fd, const void *text, size_t len)
 	return write_all(fd, text, len);
 }
 
-static int give_name(struct output *o)
+static int give_name(struct output *o, struct way_out *w)
 {
 	if (o->renamer)
-		return renamer_rename(&o->renamer);
+		return renamer_rename(&o->renamer, w);
 	return rename(o->beside, o->real) < 0 ? -errno : 0;
 }
 
@@ -137,7 +147,7 @@ int output_write(struct output *o, const void *text, size_t len, struct way_out 
 	ret = write_over(o->fd, text, len);
 	if (ret < 0 || !o->beside)
 		return ret;
-	ret = give_name(o);
+	ret = give_name(o, w);
 	/* A file that something is mounted on keeps its place. */
-	return ret < 0 && o->old >= 0 ? write_over(o->old, text, len) : ret;
+	return ret < 0 && ret != -EINPROGRESS && o->old >= 0 ? write_over(o->old, text, len) : ret;
 }

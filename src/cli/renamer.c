@@ -145,36 +145,52 @@ struct renamer *renamer_start(struct leftovers *l, const char *beside, const cha
 	return r;
 }
 
-/* Waits for its answer, or its end. */
-static int finish(struct renamer **rp, char what)
+/* Until it answers, which is its last word, or is gone. It may be stopped, or its disk be slow. */
+static int await_answer(const struct renamer *r, struct way_out *w)
+{
+	int32_t err;
+	ssize_t n;
+
+	if (output_await(r->fd, w) < 0)
+		return -EINPROGRESS;
+	do
+		n = read(r->fd, &err, sizeof(err));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(err) ? -err : -EPIPE;
+}
+
+static int finish(struct renamer **rp, char what, struct way_out *w)
 {
 	struct renamer *r = *rp;
-	int32_t err = EPIPE;
-	ssize_t n = 0;
+	ssize_t n;
+	int ret;
 
 	*rp = NULL;
 	r->left->child = 0;
 	do
-		n = write(r->fd, &what, 1);
+		n = send(r->fd, &what, 1, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
-	do
-		n = read(r->fd, &err, sizeof(err));
-	while (n < 0 && errno == EINTR);
+	ret = await_answer(r, w);
+	/* Who waits for this process's end finds nothing left of it, if its end can be had: when
+	 * the socket is closed, it cannot be stopped any more. */
+	if (ret != -EINPROGRESS && output_await(r->fd, w) == 0)
+		while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
+			;
 	close(r->fd);
-	/* Who waits for this process's end finds nothing left of it. */
-	while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
-		;
 	free(r);
-	return n == sizeof(err) ? -err : -EPIPE;
+	return ret;
 }
 
-int renamer_rename(struct renamer **r)
+int renamer_rename(struct renamer **r, struct way_out *w)
 {
-	return finish(r, RENAME);
+	return finish(r, RENAME, w);
 }
 
 void renamer_remove(struct renamer **r)
 {
+	struct way_out w = {
+		.signals = -1, .deadline = UINT64_MAX, .patience_ns = LEFTOVERS_PATIENCE_NS};
+
 	if (*r)
-		finish(r, REMOVE);
+		finish(r, REMOVE, &w);
 }

@@ -72,8 +72,14 @@ static void finish_stats(struct finish *f, const struct catnap_exit *e)
 	if (ret == 0)
 		return;
 	f->lost = true;
-	log_last(&f->io->messages, "catnap run: --stats: %s: %s\n", f->cfg->stats,
-		 output_error(ret));
+	if (ret == -EINPROGRESS)
+		log_last(&f->io->messages,
+			 "catnap run: --stats: %s: the process that is to rename it does not "
+			 "answer: the statistics are in %s until it does\n",
+			 f->cfg->stats, o->beside);
+	else
+		log_last(&f->io->messages, "catnap run: --stats: %s: %s\n", f->cfg->stats,
+			 output_error(ret));
 }
 
 int run_finish(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io,

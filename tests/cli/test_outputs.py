@@ -533,6 +533,60 @@ class Documents(base.Run):
                 time.sleep(0.01)
             self.assertEqual(read(self.dir, "stats"), PRECIOUS)
 
+    def renamer(self, p):
+        for pid in read(f"/proc/{p.pid}/task/{p.pid}/children").split():
+            if read(f"/proc/{int(pid)}/comm") == b"catnap-rename\n":
+                return int(pid)
+        self.fail("nobody renames")
+
+    def test_renamer_stopped(self):
+        """What gives the name does not answer: the command ends within its ways out, and says where the document is."""
+        for ends, args, there in (((signal.SIGTERM, 143), ("--timeout", "60s"), True), ((signal.SIGINT, 130), (), False),
+                                  ((None, 124), ("--timeout", "2s"), True)):
+            with self.subTest(ends=ends, there=there):
+                if there:
+                    self.file("stats", PRECIOUS)
+                command = base.vmm(base.guest("end.elf"), "--debug-exit", "0xf4", "-m", "16M", "-c", "how=halt", "--stats", "stats")
+                p = self.start([*command, *args], bufsize=0)
+                self.until(p.stdout, b"halting\n")
+                renamer = self.renamer(p)
+                os.kill(renamer, signal.SIGSTOP)
+                try:
+                    if ends[0]:
+                        p.send_signal(ends[0])
+                    self.assertEqual(p.wait(30), ends[1])
+                    beside, = (name for name in os.listdir(self.dir) if name.startswith(".stats."))
+                    said = p.stderr.read().decode().splitlines()[-1]
+                    self.assertIn("--stats: stats: ", said)
+                    self.assertIn("does not answer", said)
+                    self.assertTrue(said.endswith(f" in {beside} until it does"), said)
+                    with open(os.path.join(self.dir, beside), encoding="utf-8") as f:
+                        json.load(f)
+                    if there:
+                        self.assertEqual(read(self.dir, "stats"), PRECIOUS)
+                finally:
+                    os.kill(renamer, signal.SIGCONT)
+                until = time.monotonic() + 20
+                while os.listdir(self.dir) != ["stats"]:
+                    self.assertLess(time.monotonic(), until, os.listdir(self.dir))
+                    time.sleep(0.01)
+                with open(os.path.join(self.dir, "stats"), encoding="utf-8") as f:
+                    json.load(f)
+                os.unlink(os.path.join(self.dir, "stats"))
+
+    def test_renamer_stopped_at_start(self):
+        os.mkfifo(os.path.join(self.dir, "fifo"))
+        p = self.start(base.end("byte", "--stats", "stats", "--serial", "file=fifo"), bufsize=0)
+        self.until(p.stderr, b"waiting for a reader\n")
+        renamer = self.renamer(p)
+        os.kill(renamer, signal.SIGSTOP)
+        try:
+            p.terminate()
+            self.assertEqual(p.wait(15), -signal.SIGTERM)
+            self.assertEqual(os.listdir(self.dir), ["fifo"])
+        finally:
+            os.kill(renamer, signal.SIGCONT)
+
     def test_chroot_and_user(self):
         if os.geteuid():
             self.skipTest("needs root")
