@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -589,6 +590,28 @@ static void stay_above_the_vcpus(void)
 		errno = 0;
 }
 
+/* In SCHED_DEADLINE this thread makes no thread or process, unless those are in the ordinary class.
+ * Early, too. A status, after a message. */
+static int let_fork(void)
+{
+	struct { /* the kernel's struct sched_attr, which not every C library has */
+		uint32_t size, policy;
+		uint64_t flags;
+		uint32_t nice, priority;
+		uint64_t runtime, deadline, period;
+	} class;
+
+	if (sched_getscheduler(0) != SCHED_DEADLINE ||
+	    syscall(SYS_sched_getattr, 0, &class, sizeof(class), 0) < 0)
+		return CMD_OK;
+	class.flags |= 1; /* SCHED_FLAG_RESET_ON_FORK */
+	if (syscall(SYS_sched_setattr, 0, &class, 0) == 0)
+		return CMD_OK;
+	complain("catnap run: a thread in the class SCHED_DEADLINE cannot start others: expected "
+		 "chrt --reset-on-fork, or CAP_SYS_NICE\n");
+	return CMD_ERROR;
+}
+
 /* Everything is open: closes the process in, and lets the VM run. */
 static int close_in_and_run(struct catnap_vm *vm, const struct run_cfg *cfg,
 			    const struct catnap_vm_config *vc, struct run_io *io)
@@ -689,6 +712,9 @@ static int run(const struct run_cfg *cfg)
 	int status;
 
 	stay_above_the_vcpus();
+	status = let_fork();
+	if (status != CMD_OK)
+		return status;
 	if (cfg->sandbox != CATNAP_SANDBOX_OFF)
 		run_inherited_note(&inherited);
 	status = run_keeper_start(cfg, &io);

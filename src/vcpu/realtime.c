@@ -2,6 +2,9 @@
 /* Where a VM's threads stand in a real-time class; see realtime.h. */
 #include <errno.h>
 #include <sched.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "vcpu/realtime.h"
 
@@ -32,11 +35,52 @@ static bool below(pthread_attr_t *attr)
 	return true;
 }
 
+/* As the kernel's struct sched_attr, which not every C library has. */
+struct class
+{
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+#define RESET_ON_FORK UINT64_C(1)
+
+/*
+ * A thread in SCHED_DEADLINE can make none, unless those that it makes are in the ordinary class:
+ * so let it be. False: nothing was to be set, or it may not, which making one will tell.
+ */
+static bool let_make(struct class *before)
+{
+	struct class c;
+
+	if ((sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) != SCHED_DEADLINE ||
+	    syscall(SYS_sched_getattr, 0, before, sizeof(*before), 0) < 0 ||
+	    before->flags & RESET_ON_FORK)
+		return false;
+	c = *before;
+	c.flags |= RESET_ON_FORK;
+	return syscall(SYS_sched_setattr, 0, &c, 0) == 0;
+}
+
+static int create(pthread_t *thread, pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+	struct class before;
+	bool changed = let_make(&before);
+	int ret = pthread_create(thread, attr, run, arg);
+
+	/* Who may set the flag may clear it. */
+	if (changed)
+		(void)syscall(SYS_sched_setattr, 0, &before, 0);
+	return ret;
+}
+
 int realtime_create(pthread_t *thread, pthread_attr_t *attr, void *(*run)(void *), void *arg,
 		    bool *left)
 {
 	bool placed = below(attr);
-	int ret = pthread_create(thread, attr, run, arg);
+	int ret = create(thread, attr, run, arg);
 
 	*left = false;
 	if (ret == EPERM && placed) {

@@ -14,7 +14,10 @@
 /*
  * As pthread_create(3), and in its place. SCHED_FIFO and SCHED_RR: the new thread is in SCHED_RR,
  * one below the caller, or at 1 if the caller is. Where that is not permitted (RLIMIT_RTPRIO) it is
- * in the ordinary class, and *@left says so. Another class: as the caller's. 0 or -errno.
+ * in the ordinary class, and *@left says so. SCHED_DEADLINE, whose threads can make none of their
+ * kind: in the ordinary class; -EAGAIN if it was not started with SCHED_RESET_ON_FORK and may not
+ * set that for as long (CAP_SYS_NICE). Another class: as the caller's. The caller's own is left as
+ * it was. 0 or -errno.
  */
 int realtime_create(pthread_t *thread, pthread_attr_t *attr, void *(*run)(void *), void *arg,
 		    bool *left);

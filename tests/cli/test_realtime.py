@@ -8,11 +8,14 @@ The lowest priority, where there is none below, and one above it. This program i
 what it starts is killed after a while. Skipped where real-time classes are not permitted.
 """
 
+import ctypes
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -22,6 +25,9 @@ POLICIES = ("kernel", "fixed", "adaptive", "always", "off")
 CLASSES = ((os.SCHED_FIFO, 1), (os.SCHED_FIFO, 2), (os.SCHED_RR, 1), (os.SCHED_RR, 30))
 CPU = max(os.sched_getaffinity(0))
 PATIENT = 60
+LIBC = ctypes.CDLL(None)
+SCHED_SETATTR, SCHED_DEADLINE = 314, 6
+CAPBSET_DROP, CAP_SYS_NICE = 24, 23
 RLIMIT_RTTIME = 15  # us that a thread of a real-time class may run without a sleep
 
 
@@ -68,6 +74,33 @@ class RealTime(unittest.TestCase):
             for policy in POLICIES:
                 with self.subTest(cls=cls, policy=policy):
                     self.ends(self.start(cls, policy, PROBE, *self.TICK, "--timeout", "300ms"), 124)
+
+    def test_deadline(self):
+        """Its threads are in the ordinary class, and so is what tidies up."""
+        attr = struct.pack("=IIQiIQQQ", 48, SCHED_DEADLINE, 0, 0, 0, 10000000, 100000000, 100000000)
+
+        def deadline():
+            if LIBC.syscall(SCHED_SETATTR, 0, attr, 0):
+                os._exit(99)
+
+        def without():
+            deadline()
+            LIBC.prctl(CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0)
+
+        with tempfile.TemporaryDirectory() as folder:
+            for how, more, status in ((deadline, (), 124), (deadline, ("--sandbox", "off"), 124),
+                                      (deadline, ("--stats", os.path.join(folder, "stats"), "--serial",
+                                                  "socket=" + os.path.join(folder, "socket")), 124), (without, (), 1)):
+                with self.subTest(more=more, status=status):
+                    p = subprocess.run([CATNAP, "run", PROBE, *self.TICK, "-m", "16M", "--timeout", "300ms", *more],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                       preexec_fn=how, timeout=PATIENT, check=False)
+                    if p.returncode == 99:
+                        self.skipTest("SCHED_DEADLINE is not permitted")
+                    self.assertEqual(p.returncode, status, p.stderr)
+                    if status == 1:
+                        self.assertRegex(p.stderr, r"^catnap run: .*SCHED_DEADLINE.*--reset-on-fork, or CAP_SYS_NICE\n$")
+            self.assertEqual(os.listdir(folder), ["stats"])
 
     def test_computing_guest(self):
         spin = (os.path.join(GUESTS, "end.elf"), "-c", "how=spin")

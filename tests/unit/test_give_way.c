@@ -12,7 +12,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "poll/halter.h"
@@ -274,6 +276,50 @@ static void threads_come_after_what_ends_them(void **state)
 	check_place(SCHED_OTHER, 0, SCHED_OTHER, 0);
 }
 
+/* As the kernel's struct sched_attr. */
+struct deadline {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+/* Such a thread can make none of its kind; its own class is what it was, whatever was made. */
+static void a_deadline_makes_ordinary_threads(void **state)
+{
+	for (uint64_t reset = 0; reset < 2; reset++) {
+		struct deadline d = {.size = sizeof(d),
+				     .policy = SCHED_DEADLINE,
+				     .flags = reset,
+				     .runtime = 1000 * US,
+				     .deadline = 100000 * US,
+				     .period = 100000 * US};
+		struct deadline after = {.size = 0};
+		struct place at;
+		pthread_attr_t attr;
+		pthread_t thread;
+		bool left;
+		int ret;
+
+		if (syscall(SYS_sched_setattr, 0, &d, 0) < 0)
+			skip();
+		assert_int_equal(pthread_attr_init(&attr), 0);
+		ret = realtime_create(&thread, &attr, where_am_i, &at, &left);
+		assert_int_equal(syscall(SYS_sched_getattr, 0, &after, sizeof(after), 0), 0);
+		assert_int_equal(set_class(SCHED_OTHER, 0), 0);
+		pthread_attr_destroy(&attr);
+		assert_int_equal(ret, 0);
+		pthread_join(thread, NULL);
+		assert_int_equal(at.policy, SCHED_OTHER);
+		assert_false(left);
+		assert_int_equal(after.policy, SCHED_DEADLINE);
+		assert_int_equal(after.flags, reset);
+		assert_int_equal(after.runtime, d.runtime);
+		assert_int_equal(after.period, d.period);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +329,7 @@ int main(void)
 		cmocka_unit_test(a_task_that_computes_is_given_way_to),
 		cmocka_unit_test(in_a_real_time_class_nothing_is_polled),
 		cmocka_unit_test(threads_come_after_what_ends_them),
+		cmocka_unit_test(a_deadline_makes_ordinary_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
