@@ -139,6 +139,10 @@ static int set_halt_poll(struct opts *o, const struct opt_arg *arg, void *ptr)
 	if (more.tuning)
 		cfg->halt_poll_tuning = more.tuning;
 	if (more.vcpu < 0) {
+		if (cfg->halt_poll_given)
+			return opts_fail(o, "--halt-poll: given twice: expected once, or with "
+					    "vcpu=N");
+		cfg->halt_poll_given = true;
 		cfg->halt_poll = params;
 		cfg->halt_poll_named = cfg->halt_poll_named || more.policy;
 		return 0;

@@ -83,6 +83,7 @@ struct run_cfg {
 	int irqchip, image_kind;
 	struct catnap_halt_poll halt_poll; /* of all vCPUs */
 	const char *halt_poll_tuning;	   /* a key of it that only irqchip user has; NULL: none */
+	bool halt_poll_given;		   /* for all vCPUs */
 	bool halt_poll_named;		   /* its policy was given */
 	struct {
 		int vcpu;

@@ -328,6 +328,10 @@ class RunEffects(Case):
             self.assertNotIn("effect", p.stderr)
         # The policy that counts is the one that it is added to.
         self.refused("run", "--halt-poll", "off", "--halt-poll", "vcpu=1,bias=power", says="policy off")
+        # For all vCPUs there is one.
+        for second in ("off", "fixed", "max=1us"):
+            self.refused("run", "--halt-poll", "fixed", "--halt-poll", "vcpu=0,policy=off", "--halt-poll", second, "kernel",
+                         says="--halt-poll: given twice: expected once")
 
     def test_irqchip_kernel(self):
         for key in ("grow=2", "bias=power", "cpu-max=5%", "group=on", "group=off"):
