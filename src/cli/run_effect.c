@@ -53,8 +53,12 @@ static int check_halts(struct opts *o, const struct run_cfg *cfg)
 
 	if (cfg->guest_poll.host && !cfg->n_vcpu_halt_poll &&
 	    cfg->halt_poll.policy == CATNAP_POLICY_OFF)
-		return opts_fail(o, "--guest-halt-poll: host: break-even has no effect with "
-				    "--halt-poll off: expected another policy");
+		return opts_fail(o,
+				 "--guest-halt-poll: host: %s has no effect with --halt-poll off: "
+				 "expected another policy",
+				 cfg->guest_poll.host == CATNAP_AFTER_GUEST_BREAK_EVEN
+					 ? "break-even"
+					 : "learned");
 	if (cfg->halt_poll.group && cfg->cpus == 1 && cfg->irqchip == CATNAP_IRQCHIP_USER)
 		complain("catnap run: --halt-poll: group: has no effect with --cpus 1\n");
 	if (cfg->irqchip != CATNAP_IRQCHIP_KERNEL)

@@ -358,7 +358,9 @@ class RunEffects(Case):
 
     def test_others(self):
         for args, says in (
-                (("--guest-halt-poll", "force,host=break-even", "--halt-poll", "off"), "--guest-halt-poll: host"),
+                (("--guest-halt-poll", "force,host=break-even", "--halt-poll", "off"),
+                 "--guest-halt-poll: host: break-even has no effect"),
+                (("--guest-halt-poll", "host=learned", "--halt-poll", "off"), "--guest-halt-poll: host: learned has no effect"),
                 (("--guest-halt-poll", "force,ns=1us", "--kernel-format", "flat"), "--guest-halt-poll: parameters"),
                 (("--guest-halt-poll", "realtime,grow=2", "--kernel-format", "multiboot"), "--guest-halt-poll: param"),
                 (("--guest-halt-poll", "force", "--kernel-format", "multiboot"), "--guest-halt-poll: force"),
