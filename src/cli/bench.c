@@ -258,7 +258,8 @@ static const struct opt_command command = {
 		"  compute    completion to interrupt in a guest that computes on all its vCPUs\n"
 		"\n"
 		"Ctrl-C ends it; what has been measured until then is reported. Exit status: 0 all "
-		"was measured; 1 something could not be; 2 wrong command line; 130 Ctrl-C.\n",
+		"was measured; 1 something could not be; 2 wrong command line; 129, 130 or 143 "
+		"ended by SIGHUP, Ctrl-C or SIGTERM.\n",
 	.arg_name = "WORKLOAD",
 	.max_args = BENCH_WORKLOADS,
 };

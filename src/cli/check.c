@@ -31,7 +31,7 @@ static const struct opt_command command = {
 		   "absence costs "
 		   "and what to do about it.",
 	.options = options,
-	.notes = "Exit status: 0 a VM can run; 1 it cannot.\n",
+	.notes = "Exit status: 0 a VM can run; 1 it cannot; 2 wrong command line.\n",
 };
 
 /* As it is written in tables, and in JSON. */
