@@ -162,8 +162,8 @@ static inline bool ring_ready(struct ring *r)
  * not slept, since something could not be submitted; reap and try again.
  */
 int ring_sleep(struct ring *r, _Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
-/* ring_open.c: makes a ring that takes only those requests that are used; the completion queue has
- * @cq_entries. @probe is the caller's, for io_uring_free_probe(). -errno. */
+/* ring_open.c: makes a ring that takes only those requests that are used, and tries it; the
+ * completion queue has @cq_entries. @probe is the caller's, for io_uring_free_probe(). -errno. */
 int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entries,
 	      struct io_uring_probe **probe);
 /* ring_plain.c: the same without io_uring, for ring.c. */

@@ -60,6 +60,13 @@ static int limit(struct io_uring *uring, const struct io_uring_probe *probe)
 	return ret < 0 ? ret : ring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
+/* A filter may refuse io_uring_enter(2) alone, and then a ring is of no use. One that submits
+ * nothing tells: no shortage makes it fail, and it leaves nothing in the ring. */
+static int try_to_enter(struct io_uring *uring)
+{
+	return syscall(SYS_io_uring_enter, uring->ring_fd, 0, 0, 0, NULL, 0) < 0 ? -errno : 0;
+}
+
 int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entries,
 	      struct io_uring_probe **probe)
 {
@@ -78,6 +85,8 @@ int ring_open(struct io_uring *uring, unsigned int entries, unsigned int cq_entr
 	ret = *probe ? 0 : -ENOMEM;
 	if (ret == 0 && p.flags & IORING_SETUP_R_DISABLED)
 		ret = limit(uring, *probe);
+	if (ret == 0)
+		ret = try_to_enter(uring);
 	if (ret < 0) {
 		io_uring_free_probe(*probe);
 		io_uring_queue_exit(uring);

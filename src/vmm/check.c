@@ -94,7 +94,7 @@ static void check_uring(struct list *l)
 {
 	struct io_uring ring;
 	struct io_uring_probe *probe;
-	int ret = io_uring_queue_init(4, &ring, 0);
+	int ret = ring_open(&ring, 4, 8, &probe);
 	char advice[256];
 	bool futex;
 
@@ -107,8 +107,7 @@ static void check_uring(struct list *l)
 		add(l, "io_uring", CATNAP_CHECK_DEGRADED, strerror(-ret), advice);
 		return;
 	}
-	probe = io_uring_get_probe_ring(&ring);
-	futex = probe && io_uring_opcode_supported(probe, 51);
+	futex = io_uring_opcode_supported(probe, RING_OP_FUTEX_WAIT);
 	io_uring_free_probe(probe);
 	io_uring_queue_exit(&ring);
 	add(l, "io_uring", CATNAP_CHECK_OK, "yes", "");

@@ -117,6 +117,20 @@ class NoRing(unittest.TestCase):
                 self.assertIn("without io_uring", err)
                 self.assertEqual(err.count("io_uring"), 2, err)  # and the sysctl
 
+    def test_one_that_cannot_be_entered(self):
+        """A filter that refuses io_uring_enter alone: a ring that is of no use is none."""
+        how = failing(IO_URING[1:2], errno.EPERM)
+        words = "without io_uring", "Operation not permitted", "kernel.io_uring_disabled"
+        for sandbox in ("on", "off"):
+            for args in (("--vsock", f"cid=3,socket={self.socket}"), ("--io", "thread", "-d", self.disk), ("-d", self.disk)):
+                with self.subTest(sandbox=sandbox, args=args):
+                    image, cmdline = ("end.elf", "how=byte value=33") if "--vsock" in args else \
+                        ("blk.elf", "how=hlt only_transfer=1")
+                    self.passes(self.run_it(image, cmdline, "--sandbox", sandbox, *args, how=how), *words)
+        # pylint: disable=subprocess-popen-preexec-fn
+        p = subprocess.run([CATNAP, "check"], capture_output=True, text=True, check=False, preexec_fn=how)
+        self.assertRegex(p.stdout, r"(?m)^less +io_uring ")
+
     def test_nothing_is_said_without_devices(self):
         for how in (failing(IO_URING, errno.EPERM), little_memory(0)):
             self.passes(self.run_it("end.elf", "how=byte value=33", "--sandbox", "on", how=how))
