@@ -117,7 +117,7 @@ static void check_uring(struct list *l)
 		"more for a wake-up.");
 }
 
-/* By what policy adaptive learns that it should not poll. */
+/* By what every policy but always learns that it should not poll. */
 static void check_pressure(struct list *l)
 {
 	struct pressure p;
@@ -133,9 +133,9 @@ static void check_pressure(struct list *l)
 		    p.stall_host ? "yes, the host's" : "yes, the control group's", "");
 	else
 		add(l, "processor pressure", CATNAP_CHECK_DEGRADED, "no",
-		    "Policy adaptive only notices who waits for the very processor that it polls "
-		    "on: "
-		    "needs CONFIG_PSI (Linux 4.20), and psi=1 on some kernels.");
+		    "A policy that gives way (all but always) only notices who waits for the very "
+		    "processor that it polls on: needs CONFIG_PSI (Linux 4.20), and psi=1 on some "
+		    "kernels.");
 	pressure_close(&p);
 }
 
