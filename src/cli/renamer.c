@@ -57,8 +57,9 @@ static void serve(const struct names *n, int fd)
 		err = renameat(n->folder, n->from, n->folder, n->to) < 0 ? errno : 0;
 	if (err && still_ours(n))
 		unlinkat(n->folder, n->from, 0);
-	if (got == 1)
-		got = write(fd, &err, sizeof(err));
+	/* Nobody is there any more: then nobody asks. */
+	if (got == 1 && write(fd, &err, sizeof(err)) < 0)
+		_exit(1);
 	_exit(0);
 }
 
