@@ -48,26 +48,51 @@ static bool follow(char path[PATH_MAX])
 	return len < PATH_MAX;
 }
 
-/* A file that is not there yet is known by its folder and name. */
-static void identify_absent(struct file_id *id, const char *path)
+void files_resolve(const char *path, char real[PATH_MAX])
 {
-	char at[PATH_MAX], copy[PATH_MAX];
-	struct stat st;
+	snprintf(real, PATH_MAX, "%s", path);
+	for (int i = 0; i < MAX_LINKS && follow(real); i++)
+		;
+}
 
-	*id = (struct file_id){.kind = FILE_OTHER};
+/* The last @n parts of @path, which is changed, and what has them in it: a folder that is there. */
+static bool last_parts(struct file_place *p, char path[PATH_MAX], int n)
+{
+	char copy[PATH_MAX], *last;
+	struct stat st;
+	size_t len;
+
+	memcpy(copy, path, PATH_MAX);
+	last = basename(copy);
+	len = strlen(last);
+	if (len + 1 > sizeof(p->name) - strlen(p->name) - 1)
+		return false;
+	memmove(p->name + len + 1, p->name, strlen(p->name) + 1);
+	memcpy(p->name, last, len);
+	p->name[len] = '/';
+	last = dirname(path);
+	if (stat(last, &st) == 0) {
+		p->dev = st.st_dev;
+		p->ino = st.st_ino;
+		return true;
+	}
+	if (errno != ENOENT || n == 1)
+		return false;
+	memmove(path, last, strlen(last) + 1);
+	return last_parts(p, path, n - 1);
+}
+
+/* The folder may be one that is to be made, too. */
+static void find_place(struct file_place *p, const char *path)
+{
+	char at[PATH_MAX];
+
+	*p = (struct file_place){.ino = 0};
 	if (strlen(path) >= sizeof(at))
 		return;
-	strcpy(at, path);
-	for (int i = 0; i < MAX_LINKS && follow(at); i++)
-		;
-	memcpy(copy, at, sizeof(copy));
-	if (stat(dirname(copy), &st) < 0)
-		return; /* opening it will say so */
-	memcpy(copy, at, sizeof(copy));
-	id->kind = FILE_ABSENT;
-	id->dev = st.st_dev;
-	id->ino = st.st_ino;
-	snprintf(id->name, sizeof(id->name), "%s", basename(copy));
+	files_resolve(path, at);
+	if (!last_parts(p, at, 2))
+		p->name[0] = '\0'; /* opening it will say so */
 }
 
 static void identify(struct file_entry *e)
@@ -76,8 +101,10 @@ static void identify(struct file_entry *e)
 
 	if (e->fd >= 0 ? fstat(e->fd, &st) == 0 : stat(e->path, &st) == 0)
 		identify_stat(&e->id, &st);
-	else if (e->fd < 0 && errno == ENOENT)
-		identify_absent(&e->id, e->path);
+	else
+		e->id.kind = e->fd < 0 && errno == ENOENT ? FILE_ABSENT : FILE_UNKNOWN;
+	if (e->fd < 0)
+		find_place(&e->place, e->path);
 }
 
 static int number(const char *text)
@@ -125,8 +152,7 @@ static void add(struct files *f, struct file_entry e)
 		f->no_memory = true;
 		return;
 	}
-	if (e.id.kind == FILE_UNKNOWN)
-		identify(&e);
+	identify(&e);
 	f->entries[f->n++] = e;
 }
 
@@ -169,11 +195,26 @@ void files_add(struct files *f, const char *option, const char *path, enum file_
 
 /* -- comparing -------------------------------------------------------------------------------- */
 
-static bool same_file(const struct file_id *a, const struct file_id *b)
+static bool same_place(const struct file_place *a, const struct file_place *b)
 {
-	if (a->kind != b->kind || a->kind == FILE_OTHER || a->dev != b->dev || a->ino != b->ino)
+	return a->name[0] && a->dev == b->dev && a->ino == b->ino && strcmp(a->name, b->name) == 0;
+}
+
+static bool can_clash(const struct file_id *id)
+{
+	return id->kind == FILE_INODE || id->kind == FILE_BLOCK || id->kind == FILE_ABSENT;
+}
+
+static bool same_id(const struct file_id *a, const struct file_id *b)
+{
+	return a->kind == b->kind && a->kind != FILE_ABSENT && a->dev == b->dev && a->ino == b->ino;
+}
+
+static bool same_file(const struct file_entry *a, const struct file_entry *b)
+{
+	if (!can_clash(&a->id) || !can_clash(&b->id))
 		return false;
-	return a->kind != FILE_ABSENT || strcmp(a->name, b->name) == 0;
+	return same_id(&a->id, &b->id) || same_place(&a->place, &b->place);
 }
 
 /* One open file by two numbers has one position: what goes through both is written in turn. */
@@ -235,7 +276,7 @@ int files_check(const struct files *f)
 		for (size_t k = 0; k < i; k++) {
 			const struct file_entry *a = &f->entries[i], *b = &f->entries[k];
 
-			if (same_file(&a->id, &b->id) && !may_share(a, b))
+			if (same_file(a, b) && !may_share(a, b))
 				return say(f, a, b);
 		}
 	return CMD_OK;
@@ -260,13 +301,15 @@ int files_check_open(struct files *f, const char *option, const char *path, int 
 	struct file_entry *own = find(f, option, path);
 	struct stat st;
 
+	if (e.fd < 0)
+		find_place(&e.place, path);
 	if (fstat(fd, &st) < 0)
 		return CMD_OK;
 	identify_stat(&e.id, &st);
 	for (size_t i = 0; i < f->n; i++) {
 		const struct file_entry *b = &f->entries[i];
 
-		if (b != own && same_file(&e.id, &b->id) && !may_share(&e, b))
+		if (b != own && same_file(&e, b) && !may_share(&e, b))
 			return say(f, &e, b);
 	}
 	/* It was perhaps not there before. */
@@ -277,9 +320,10 @@ int files_check_open(struct files *f, const char *option, const char *path, int 
 	return CMD_OK;
 }
 
-void files_resolve(const char *path, char real[PATH_MAX])
+void files_closed(struct files *f, const char *option, const char *path)
 {
-	snprintf(real, PATH_MAX, "%s", path);
-	for (int i = 0; i < MAX_LINKS && follow(real); i++)
-		;
+	struct file_entry *own = find(f, option, path);
+
+	if (own)
+		identify(own);
 }

@@ -2,8 +2,9 @@
 /*
  * All files of one command line, with the options that name them, so that none is written over
  * another: an output given the path of a disk would empty it, two outputs to one file leave one.
- * They are compared by what they are (device and inode, a block device by its number), not by name,
- * before anything is made, emptied or written; and each once more when it is open.
+ * They are compared by what they are (device and inode, a block device by its number) and by where
+ * they are (folder and name, without symbolic links), before anything is made, emptied or written;
+ * and each once more when it is open.
  *
  * One thread's.
  */
@@ -23,11 +24,11 @@ enum file_use {
 };
 
 enum file_kind {
-	FILE_UNKNOWN,
-	FILE_OTHER,  /* a terminal, /dev/null: as many as like may write there */
-	FILE_INODE,  /* dev, ino */
-	FILE_BLOCK,  /* dev: the device's own number */
-	FILE_ABSENT, /* to be made: @name in the folder dev, ino */
+	FILE_UNKNOWN, /* it cannot be looked at: who opens it says why */
+	FILE_OTHER,   /* a terminal, /dev/null: as many as like may write there */
+	FILE_INODE,   /* dev, ino */
+	FILE_BLOCK,   /* dev: the device's own number */
+	FILE_ABSENT,  /* to be made: there is only its place */
 };
 
 struct file_id {
@@ -35,7 +36,13 @@ struct file_id {
 	bool pipe;
 	dev_t dev;
 	ino_t ino;
-	char name[NAME_MAX + 1];
+};
+
+/* Where a file is, or will be: it stays, while what is there is made, set aside and replaced. */
+struct file_place {
+	dev_t dev; /* a folder */
+	ino_t ino;
+	char name[2 * NAME_MAX + 3]; /* with a folder that is not there yet, too; "": unknown */
 };
 
 struct file_entry {
@@ -44,6 +51,7 @@ struct file_entry {
 	enum file_use use;
 	int fd; /* which descriptor of this process the path names, or the stream; -1: none */
 	struct file_id id;
+	struct file_place place; /* of what is no descriptor */
 };
 
 struct files {
@@ -65,6 +73,9 @@ int files_check(const struct files *f);
 /* The same for what @option has just opened as @fd, and whatever was opened before it. */
 int files_check_open(struct files *f, const char *option, const char *path, int fd,
 		     enum file_use use);
+/* It is closed, and perhaps another file has its name: what was there may be gone, and its number
+ * another file's. */
+void files_closed(struct files *f, const char *option, const char *path);
 
 /* Where the symbolic links of @path end. */
 void files_resolve(const char *path, char real[PATH_MAX]);

@@ -110,6 +110,7 @@ static int write_document(struct outputs *outputs, const char *option, const cha
 			status = output_failed(outputs, option, path, ret);
 	}
 	output_close(&o);
+	files_closed(&outputs->files, option, path);
 	return status;
 }
 

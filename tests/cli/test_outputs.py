@@ -176,6 +176,42 @@ class Files(base.Case):
                 shutil.rmtree(os.path.join(self.dir, "tables"))
                 os.mkdir(os.path.join(self.dir, "tables"))
 
+    def dump(self, *pairs):
+        """Without a kernel."""
+        done = subprocess.run(base.vmm(*[o for pair in pairs for o in pair]), cwd=self.dir, timeout=30, check=False, env=base.ENV,
+                              capture_output=True, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout, unsaid(done.stderr.decode())
+
+    def test_dump_acpi_again(self):
+        # What was replaced leaves its number to the next that is made, which is no other's.
+        if not base.KVM:
+            self.skipTest("no /dev/kvm")
+        tables = os.path.join(self.dir, "tables")
+        self.assertEqual(self.dump(("--transport", "mmio"), ("--dump-acpi", "tables")), (0, b"", ""))
+        first = sorted(os.listdir(tables))
+        self.assertEqual(self.dump(("--dump-acpi", "tables")), (0, b"", ""))
+        every = sorted(os.listdir(tables))
+        self.assertGreater(len(every), len(first))
+        for gone in every:
+            os.unlink(os.path.join(tables, gone))
+            self.assertEqual(self.dump(("--dump-acpi", "tables"), ("--dump-dtb", "tables/dtb")), (0, b"", ""))
+            os.unlink(os.path.join(tables, "dtb"))
+            self.assertEqual(sorted(os.listdir(tables)), every)
+
+    def test_cannot_be_looked_at(self):
+        # Nobody knows whether these are one file: opening them says what is wrong.
+        os.symlink("b", os.path.join(self.dir, "a"))
+        os.symlink("a", os.path.join(self.dir, "b"))
+        for one, other, said in (("a", "b", "Too many levels"), ("a", "a", "Too many levels"),
+                                 ("/dev/fd/98", "/dev/fd/99", "Bad file descriptor"), ("none/a", "none/b", "No such file")):
+            for first, second in itertools.permutations(("--stats", "--halt-trace"), 2):
+                self.refused(self.args((first, one), (second, other)), 1, said)
+        os.mkdir(os.path.join(self.dir, "closed"), 0)
+        path = os.path.join(self.dir, "closed", "x")
+        more = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        if subprocess.run([base.CATNAP, "--version"], check=False, capture_output=True, **more).returncode == 0:
+            self.refused(self.args(("--stats", path), ("--halt-trace", path)), 1, "Permission denied", **more)
+
     def test_allowed(self):
         if not base.KVM:
             self.skipTest("no /dev/kvm")
