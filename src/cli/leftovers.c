@@ -50,16 +50,18 @@ void ending_signals(sigset_t *set)
 }
 
 /* Only what a signal handler may call. */
-static void remove_all(const struct leftovers *l)
+static void remove_one(const struct leftover *f)
 {
 	struct stat st;
 
-	for (size_t i = 0; i < l->n; i++) {
-		const struct leftover *f = &l->files[i];
+	if (lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
+		unlink(f->path);
+}
 
-		if (lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
-			unlink(f->path);
-	}
+static void remove_all(const struct leftovers *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		remove_one(&l->files[i]);
 }
 
 /* The same. When its end of the socket is closed, it cannot be stopped any more. */
@@ -130,7 +132,7 @@ void leftovers_add(struct leftovers *l, const char *path)
 		l->n++;
 }
 
-void leftovers_drop(struct leftovers *l, int fd)
+static void end_of(struct leftovers *l, int fd, bool gone)
 {
 	sigset_t before;
 	struct stat st;
@@ -141,6 +143,8 @@ void leftovers_drop(struct leftovers *l, int fd)
 	leftovers_hold(&before);
 	for (size_t i = 0; i < l->n;) {
 		if (l->files[i].dev == st.st_dev && l->files[i].ino == st.st_ino) {
+			if (gone)
+				remove_one(&l->files[i]);
 			free(l->files[i].path);
 			l->files[i] = l->files[--l->n];
 		} else {
@@ -148,6 +152,16 @@ void leftovers_drop(struct leftovers *l, int fd)
 		}
 	}
 	leftovers_let(&before);
+}
+
+void leftovers_drop(struct leftovers *l, int fd)
+{
+	end_of(l, fd, false);
+}
+
+void leftovers_undo(struct leftovers *l, int fd)
+{
+	end_of(l, fd, true);
 }
 
 static void forget(struct leftovers *l)

@@ -42,6 +42,8 @@ void leftovers_let(const sigset_t *before);
 void leftovers_add(struct leftovers *l, const char *path);
 /* What is open as @fd is there to stay. */
 void leftovers_drop(struct leftovers *l, int fd);
+/* The same, but if it has the name still that was told, it is removed. -1: none. */
+void leftovers_undo(struct leftovers *l, int fd);
 /* Removes them all now. */
 void leftovers_remove(struct leftovers *l);
 /* They are there to stay, or gone: signals do what they did before. */

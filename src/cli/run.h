@@ -133,6 +133,8 @@ int guest_halt_poll_set(struct opts *o, const struct opt_arg *arg, struct guest_
 char *guest_halt_poll_cmdline(const struct guest_halt_poll *g);
 /* Writes what --dump-acpi and --dump-dtb ask for. A status, after a line on stderr. */
 int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg, struct outputs *outputs);
+/* Tells @f of the files that --dump-acpi makes. 0 or -ENOMEM. */
+int run_compare_tables(const struct run_cfg *cfg, struct files *f);
 
 /* run_outputs.c */
 

@@ -96,22 +96,74 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
 
 /* -- --dump-acpi, --dump-dtb ------------------------------------------------------------------ */
 
-static int write_document(struct outputs *outputs, const char *option, const char *path,
-			  const void *data, size_t len)
+struct document {
+	struct output out;
+	const char *option;
+	char *path;
+	const void *data;
+	size_t len;
+};
+
+/* All that is dumped: none is replaced before all of them are open. */
+struct dump {
+	struct document *docs;
+	size_t n;
+};
+
+/* @path: this one's from now on. 0 or -errno. */
+static int dump_add(struct dump *d, const char *option, char *path, const void *data, size_t len)
+{
+	struct document *more = path ? realloc(d->docs, (d->n + 1) * sizeof(*more)) : NULL;
+
+	if (!more) {
+		free(path);
+		return -ENOMEM;
+	}
+	d->docs = more;
+	d->docs[d->n++] = (struct document){
+		.out = OUTPUT_NONE, .option = option, .path = path, .data = data, .len = len};
+	return 0;
+}
+
+static int open_document(struct outputs *outputs, struct document *doc)
+{
+	return output_open_document(outputs, &doc->out, doc->option, doc->path, 0666);
+}
+
+/* A FIFO's reader perhaps comes when it has read those before: that is opened in its turn. */
+static int open_documents(struct outputs *outputs, struct dump *d)
+{
+	int status = CMD_OK;
+	struct stat st;
+
+	for (size_t i = 0; status == CMD_OK && i < d->n; i++)
+		if (stat(d->docs[i].path, &st) < 0 || !S_ISFIFO(st.st_mode))
+			status = open_document(outputs, &d->docs[i]);
+	return status;
+}
+
+static int write_document(struct outputs *outputs, struct document *doc)
 {
 	struct way_out w = {
 		.signals = -1, .deadline = outputs->deadline, .patience_ns = UINT64_MAX};
-	struct output o = OUTPUT_NONE;
-	int status = output_open_document(outputs, &o, option, path, 0666), ret;
+	int status = doc->out.fd < 0 ? open_document(outputs, doc) : CMD_OK, ret;
 
-	if (status == CMD_OK) {
-		ret = output_write(&o, data, len, &w);
-		if (ret < 0)
-			status = output_failed(outputs, option, path, ret);
+	if (status != CMD_OK)
+		return status;
+	ret = output_write(&doc->out, doc->data, doc->len, &w);
+	return ret < 0 ? output_failed(outputs, doc->option, doc->path, ret) : CMD_OK;
+}
+
+/* What was not written is gone. */
+static void dump_end(struct outputs *outputs, struct dump *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		leftovers_undo(&outputs->left, d->docs[i].out.fd);
+		output_close(&d->docs[i].out);
+		files_closed(&outputs->files, d->docs[i].option, d->docs[i].path);
+		free(d->docs[i].path);
 	}
-	output_close(&o);
-	files_closed(&outputs->files, option, path);
-	return status;
+	free(d->docs);
 }
 
 /* DSDT becomes dsdt.dat, as acpixtract writes them and iasl -d wants them. */
@@ -124,41 +176,81 @@ static void file_name(char out[16], const char *table)
 	memcpy(out + n, ".dat", 5);
 }
 
-static int dump_acpi(struct catnap_vm *vm, const char *path, struct outputs *outputs)
+/* NULL: no memory. */
+static char *table_path(const char *folder, const char *table)
+{
+	char name[16], *path;
+
+	file_name(name, table);
+	return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+int run_compare_tables(const struct run_cfg *cfg, struct files *f)
+{
+	static const char *const tables[] = {"RSDP", "DSDT", "FACP", "APIC", "XSDT", "MCFG"};
+	size_t n = sizeof(tables) / sizeof(tables[0]);
+
+	/* MCFG, the last, is of a PCI bus. */
+	for (size_t i = 0; cfg->dump_acpi && i < n - (cfg->transport == CATNAP_TRANSPORT_MMIO);
+	     i++) {
+		char *path = table_path(cfg->dump_acpi, tables[i]);
+
+		if (!path)
+			return -ENOMEM;
+		files_add(f, "dump-acpi", path, FILE_WRITE);
+		free(path);
+	}
+	return 0;
+}
+
+/* The folder, too: @made, it was not there. A status. */
+static int add_tables(struct catnap_vm *vm, const char *folder, struct outputs *outputs,
+		      struct dump *d, bool *made)
 {
 	const char *table;
 	const void *data;
-	int status = CMD_OK;
-	char name[16], *file;
+	int ret = mkdir(folder, 0777) < 0 ? -errno : 0;
 	struct stat st;
 	size_t len;
 
-	if (mkdir(path, 0777) < 0 && errno != EEXIST)
-		return output_failed(outputs, "dump-acpi", path, -errno);
-	if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
-		return output_failed(outputs, "dump-acpi", path, -ENOTDIR);
-	for (uint32_t i = 0;
-	     status == CMD_OK && catnap_vm_get_acpi_table(vm, i, &table, &data, &len) == 0; i++) {
-		file_name(name, table);
-		if (asprintf(&file, "%s/%s", path, name) < 0)
-			return output_failed(outputs, "dump-acpi", path, -ENOMEM);
-		status = write_document(outputs, "dump-acpi", file, data, len);
-		free(file);
-	}
-	return status;
+	*made = ret == 0;
+	if (ret == -EEXIST)
+		ret = stat(folder, &st) == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : 0;
+	for (uint32_t i = 0; ret == 0 && catnap_vm_get_acpi_table(vm, i, &table, &data, &len) == 0;
+	     i++)
+		ret = dump_add(d, "dump-acpi", table_path(folder, table), data, len);
+	return ret < 0 ? output_failed(outputs, "dump-acpi", folder, ret) : CMD_OK;
+}
+
+static int add_device_tree(struct catnap_vm *vm, const char *path, struct outputs *outputs,
+			   struct dump *d)
+{
+	const void *data;
+	size_t len;
+
+	catnap_vm_get_device_tree(vm, &data, &len);
+	if (dump_add(d, "dump-dtb", strdup(path), data, len) < 0)
+		return output_failed(outputs, "dump-dtb", path, -ENOMEM);
+	return CMD_OK;
 }
 
 int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg, struct outputs *outputs)
 {
+	struct dump d = {.docs = NULL};
+	bool made = false;
 	int status = CMD_OK;
-	const void *data;
-	size_t len;
 
 	if (cfg->dump_acpi)
-		status = dump_acpi(vm, cfg->dump_acpi, outputs);
-	if (status == CMD_OK && cfg->dump_dtb) {
-		catnap_vm_get_device_tree(vm, &data, &len);
-		status = write_document(outputs, "dump-dtb", cfg->dump_dtb, data, len);
-	}
+		status = add_tables(vm, cfg->dump_acpi, outputs, &d, &made);
+	if (status == CMD_OK && cfg->dump_dtb)
+		status = add_device_tree(vm, cfg->dump_dtb, outputs, &d);
+	if (status == CMD_OK)
+		status = open_documents(outputs, &d);
+	for (size_t i = 0; status == CMD_OK && i < d.n; i++)
+		status = write_document(outputs, &d.docs[i]);
+	dump_end(outputs, &d);
+	/* Unless something is in it. */
+	if (status != CMD_OK && made)
+		rmdir(cfg->dump_acpi);
 	return status;
 }

@@ -29,5 +29,8 @@ int run_compare_files(const struct run_cfg *cfg, struct outputs *outputs)
 	files_add(f, "balloon", cfg->balloon.socket, FILE_WRITE);
 	if (cfg->vsock.cid)
 		files_add(f, "vsock", cfg->vsock.socket, FILE_WRITE);
+	/* The last is named first, with its whole path. */
+	if (run_compare_tables(cfg, f) < 0)
+		f->no_memory = true; /* files_check() says so */
 	return files_check(f);
 }

@@ -157,30 +157,77 @@ class Files(base.Case):
         for option, form in OUTPUTS:
             self.clash(("--disk", "path=one"), (option, form.format("two")))
 
-    def test_dump_acpi(self):
-        # Its files have names of their own.
-        self.file("f", PRECIOUS)
-        os.mkdir(os.path.join(self.dir, "tables"))
-        for name in ("dsdt.dat", "facp.dat"):
-            for make in (os.link, os.symlink):
-                path = os.path.join(self.dir, "tables", name)
-                make(os.path.join(self.dir, "f"), path)
-                done = subprocess.run(self.args(("--disk", "path=f"), ("--dump-acpi", "tables")), cwd=self.dir, timeout=30, check=False,
-                                      env=base.ENV, capture_output=True)
-                if base.KVM:
-                    said = unsaid(done.stderr.decode())
-                    self.assertEqual((done.returncode, done.stdout, said.count("\n")), (2, b"", 1), done.stderr)
-                    self.assertIn(b"--disk", done.stderr)
-                    self.assertIn(name.encode(), done.stderr)
-                self.assertEqual(read(self.dir, "f"), PRECIOUS)
-                shutil.rmtree(os.path.join(self.dir, "tables"))
-                os.mkdir(os.path.join(self.dir, "tables"))
-
     def dump(self, *pairs):
         """Without a kernel."""
         done = subprocess.run(base.vmm(*[o for pair in pairs for o in pair]), cwd=self.dir, timeout=30, check=False, env=base.ENV,
                               capture_output=True, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout, unsaid(done.stderr.decode())
+
+    def tables(self, *pairs):
+        """What --dump-acpi makes, of its own accord."""
+        if not base.KVM:
+            self.skipTest("no /dev/kvm")
+        self.assertEqual(self.dump(("--dump-acpi", "all"), *pairs), (0, b"", ""))
+        names = sorted(os.listdir(os.path.join(self.dir, "all")))
+        shutil.rmtree(os.path.join(self.dir, "all"))
+        return names
+
+    def tree(self):
+        out = {}
+        for folder, folders, files in os.walk(self.dir):
+            out[folder] = sorted(folders + files)
+            for name in files:
+                path = os.path.join(folder, name)
+                out[path] = (os.lstat(path).st_ino, os.lstat(path).st_mtime_ns, read(path))
+        return out
+
+    def test_dump_acpi(self):
+        # Its files have names of their own: each is compared before one of them is made or replaced.
+        tables = os.path.join(self.dir, "tables")
+        for name in self.tables():
+            for make in (os.link, os.symlink, None):
+                os.mkdir(tables)
+                path = os.path.join(tables, name)
+                if make:
+                    make(self.file("f", PRECIOUS), path)
+                for other in ("rsdp.dat", "mcfg.dat"):
+                    if other != name:
+                        self.file(os.path.join(tables, other), b"old")
+                before = self.tree()
+                for option, form in [*((option, form) for option, form, _ in INPUTS), *OUTPUTS]:
+                    if make or option in dict(OUTPUTS):
+                        self.clash((option, form.format("f" if make else path)), ("--dump-acpi", "tables"), words=["--dump-acpi", option, name])
+                if not make:
+                    for option, form in SOCKETS:
+                        self.clash((option, form.format(path)), ("--dump-acpi", "tables"), words=["--dump-acpi", option, name])
+                self.assertEqual(self.tree(), before)
+                shutil.rmtree(tables)
+            # The folder is not there yet: nobody would see it later.
+            self.clash(("--dump-dtb", f"tables/{name}"), ("--dump-acpi", "./tables"), words=["--dump-acpi", "--dump-dtb", name])
+
+    def test_dump_acpi_mmio(self):
+        # A table that is not made is nobody's name.
+        every, mmio = self.tables(), self.tables(("--transport", "mmio"))
+        for name in set(every) - set(mmio):
+            self.assertEqual(self.dump(("--transport", "mmio"), ("--dump-acpi", "t"), ("--dump-dtb", f"t/{name}")), (0, b"", ""))
+            self.assertEqual(sorted(os.listdir(os.path.join(self.dir, "t"))), every)
+            shutil.rmtree(os.path.join(self.dir, "t"))
+
+    def test_dump_fails(self):
+        # One cannot be opened: the others stay as they were, or are not made.
+        tables = os.path.join(self.dir, "t")
+        for name in self.tables():
+            os.makedirs(os.path.join(tables, name))
+            self.file("t/rsdp.dat" if name != "rsdp.dat" else "t/dsdt.dat", b"old")
+            before = self.tree()
+            status, out, err = self.dump(("--dump-acpi", "t"), ("--dump-dtb", "dtb"))
+            self.assertEqual((status, out, err.count("\n")), (1, b"", 1))
+            self.assertIn(f"--dump-acpi: t/{name}: Is a directory", err)
+            self.assertEqual(self.tree(), before)
+            shutil.rmtree(tables)
+        status, out, err = self.dump(("--dump-acpi", "new"), ("--dump-dtb", "none/dtb"))
+        self.assertEqual((status, out), (1, b""), err)
+        self.assertEqual(os.listdir(self.dir), ["kernel.elf"])
 
     def test_dump_acpi_again(self):
         # What was replaced leaves its number to the next that is made, which is no other's.
