@@ -7,6 +7,7 @@ waiting without a limit, and nothing left of what did not come to be.
 """
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import json
@@ -24,13 +25,14 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
-from filtered import unsaid  # noqa: E402 pylint: disable=wrong-import-position
+from filtered import Call, failing, unsaid  # noqa: E402 pylint: disable=wrong-import-position
 
 def read(*path):
     with open(os.path.join(*path), "rb") as f:
         return f.read()
 
 
+KCMP = 312
 PRECIOUS = b"precious\n" * 512  # 4608 bytes: nine sectors
 
 # option, how its value is made of a path, and whether the guest or this run writes there
@@ -291,6 +293,20 @@ class Files(base.Case):
             done = subprocess.run(base.end("byte", "--log-file", "log", "--log-level", "debug"), stdin=subprocess.DEVNULL,
                                   stderr=log, stdout=subprocess.PIPE, cwd=self.dir, timeout=30, check=False, env=base.ENV)
         self.assertEqual(done.returncode, 1)
+
+    def test_both_streams(self):
+        # >out 2>&1 is one open file, also where a filter refuses to compare; the same name twice is two.
+        if not base.KVM:
+            self.skipTest("no /dev/kvm")
+        for error in (errno.EPERM, errno.ENOSYS):
+            for twice in (False, True):
+                self.file("out", b"")
+                with open(os.path.join(self.dir, "out"), "wb") as out, open(os.path.join(self.dir, "out"), "r+b") as again:
+                    done = subprocess.run(base.end("byte", "--stats", "-"), stdin=subprocess.DEVNULL, stdout=out,
+                                          stderr=again if twice else out, cwd=self.dir, timeout=30, check=False, env=base.ENV,
+                                          preexec_fn=failing([Call(KCMP)], error))
+                self.assertEqual(done.returncode, 2 if twice else 1)
+                self.assertIn(b"same file" if twice else b"{", read(self.dir, "out"))
 
 
 class Others(base.Case):
