@@ -4,12 +4,16 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <linux/kcmp.h>
+#include <linux/loop.h>
+#include <linux/major.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cli/cmd.h"
@@ -31,6 +35,25 @@ static void identify_stat(struct file_id *id, const struct stat *st)
 	} else if (S_ISCHR(st->st_mode) || S_ISDIR(st->st_mode)) {
 		id->kind = FILE_OTHER;
 	}
+}
+
+/* A loop device is the file behind it: who writes the one changes the other. */
+static void look_behind(struct file_id *id, const struct stat *st, const char *path)
+{
+	struct loop_info64 info;
+	int fd;
+
+	if (!S_ISBLK(st->st_mode) || major(st->st_rdev) != LOOP_MAJOR)
+		return;
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_inode) {
+		id->kind = FILE_INODE;
+		id->dev = info.lo_device;
+		id->ino = info.lo_inode;
+	}
+	close(fd);
 }
 
 /* Where the symbolic link @path leads; relative to its own folder. False: it is none. */
@@ -104,8 +127,11 @@ static void identify(struct file_entry *e)
 		identify_stat(&e->id, &st);
 	else
 		e->id.kind = e->fd < 0 && errno == ENOENT ? FILE_ABSENT : FILE_UNKNOWN;
-	if (e->fd < 0)
-		find_place(&e->place, e->path);
+	if (e->fd >= 0)
+		return;
+	if (e->id.kind == FILE_BLOCK)
+		look_behind(&e->id, &st, e->path);
+	find_place(&e->place, e->path);
 }
 
 static int number(const char *text)

@@ -261,6 +261,25 @@ class Files(base.Case):
         if subprocess.run([base.CATNAP, "--version"], check=False, capture_output=True, **more).returncode == 0:
             self.refused(self.args(("--stats", path), ("--halt-trace", path)), 1, "Permission denied", **more)
 
+    def test_behind_a_loop_device(self):
+        """The file that a loop device shows is that device's disk."""
+        if not base.KVM or os.geteuid() != 0:
+            self.skipTest("needs root and /dev/kvm")
+        self.file("f", PRECIOUS)
+        found = subprocess.run(["losetup", "-f", "--show", "f"], cwd=self.dir, capture_output=True, text=True, check=False)
+        if found.returncode != 0:
+            self.skipTest("no loop device")
+        device = found.stdout.strip()
+        try:
+            for option, value in (("--halt-trace", "f"), ("--stats", "f"), ("--serial", "file=f")):
+                done = subprocess.run(self.args(("--disk", f"path={device}"), (option, value)), cwd=self.dir, timeout=30,
+                                      check=False, env=base.ENV, capture_output=True, stdin=subprocess.DEVNULL)
+                self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 1), done.stderr)
+                self.assertIn(b"--disk", done.stderr)
+                self.assertEqual(read(self.dir, "f"), PRECIOUS)
+        finally:
+            subprocess.run(["losetup", "-d", device], check=True)
+
     def test_allowed(self):
         if not base.KVM:
             self.skipTest("no /dev/kvm")
