@@ -414,8 +414,8 @@ def msr():
 @case
 def after_guest():
     """The guest has switched its host's polling off: not polled for, or for the break-even time, as was asked for."""
-    def run(*args, poll="off"):
-        g = Guest("msr.elf", "--halt-poll", "fixed,max=1s", *args, cmdline=f"poll={poll} halts=20")
+    def run(*args, poll="off", policy="fixed,max=1s"):
+        g = Guest("msr.elf", "--halt-poll", policy, *args, cmdline=f"poll={poll} halts=20")
         v = g.stats["vcpus"][0]
         g.expect(v["halt_exits"] >= 20 and v["policy"] == "fixed", "halts")
         g.expect(v["poll_allowed"] is (poll == "on"), "poll_allowed")
@@ -432,7 +432,7 @@ def after_guest():
     def is_price(v):
         return abs(v["window_ns"] - (v["price_ns"] or 50000)) <= v["window_ns"] / 8
     g.expect(is_price(v), "not for the price of a sleep")
-    g, polled, after, v, least = run(*on, "--halt-poll", "fixed,max=20us")
+    g, polled, after, v, least = run(*on, policy="fixed,max=20us")
     g.expect(polled == after >= least and (v["window_ns"] == 20000 or v["window_ns"] < 20000 and is_price(v)),
              "for longer than --halt-poll allows, or less than it asks for")
     # As the policy has learned, from such halts alone; policy kernel keeps to one of the two.
