@@ -104,22 +104,21 @@ struct document {
 	size_t len;
 };
 
+#define DOCUMENTS 16 /* more than there are tables, and the device tree */
+
 /* All that is dumped: none is replaced before all of them are open. */
 struct dump {
-	struct document *docs;
+	struct document docs[DOCUMENTS];
 	size_t n;
 };
 
 /* @path: this one's from now on. 0 or -errno. */
 static int dump_add(struct dump *d, const char *option, char *path, const void *data, size_t len)
 {
-	struct document *more = path ? realloc(d->docs, (d->n + 1) * sizeof(*more)) : NULL;
-
-	if (!more) {
+	if (!path || d->n == DOCUMENTS) {
 		free(path);
 		return -ENOMEM;
 	}
-	d->docs = more;
 	d->docs[d->n++] = (struct document){
 		.out = OUTPUT_NONE, .option = option, .path = path, .data = data, .len = len};
 	return 0;
@@ -163,7 +162,6 @@ static void dump_end(struct outputs *outputs, struct dump *d)
 		files_closed(&outputs->files, d->docs[i].option, d->docs[i].path);
 		free(d->docs[i].path);
 	}
-	free(d->docs);
 }
 
 /* DSDT becomes dsdt.dat, as acpixtract writes them and iasl -d wants them. */
@@ -236,7 +234,7 @@ static int add_device_tree(struct catnap_vm *vm, const char *path, struct output
 
 int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg, struct outputs *outputs)
 {
-	struct dump d = {.docs = NULL};
+	struct dump d = {.n = 0};
 	bool made = false;
 	int status = CMD_OK;
 
