@@ -3,6 +3,7 @@
  * hardware. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -99,7 +100,7 @@ char *guest_halt_poll_cmdline(const struct guest_halt_poll *g)
 struct document {
 	struct output out;
 	const char *option;
-	char *path;
+	char path[PATH_MAX];
 	const void *data;
 	size_t len;
 };
@@ -112,15 +113,19 @@ struct dump {
 	size_t n;
 };
 
-/* @path: this one's from now on. 0 or -errno. */
-static int dump_add(struct dump *d, const char *option, char *path, const void *data, size_t len)
+/* 0 or -errno. */
+static int dump_add(struct dump *d, const char *option, const char *path, const void *data,
+		    size_t len)
 {
-	if (!path || d->n == DOCUMENTS) {
-		free(path);
-		return -ENOMEM;
-	}
-	d->docs[d->n++] = (struct document){
-		.out = OUTPUT_NONE, .option = option, .path = path, .data = data, .len = len};
+	struct document *doc = &d->docs[d->n];
+
+	if (d->n == DOCUMENTS)
+		return -ENOSPC;
+	if (strlen(path) >= sizeof(doc->path))
+		return -ENAMETOOLONG;
+	*doc = (struct document){.out = OUTPUT_NONE, .option = option, .data = data, .len = len};
+	memcpy(doc->path, path, strlen(path) + 1);
+	d->n++;
 	return 0;
 }
 
@@ -160,7 +165,6 @@ static void dump_end(struct outputs *outputs, struct dump *d)
 		leftovers_undo(&outputs->left, d->docs[i].out.fd);
 		output_close(&d->docs[i].out);
 		files_closed(&outputs->files, d->docs[i].option, d->docs[i].path);
-		free(d->docs[i].path);
 	}
 }
 
@@ -215,8 +219,12 @@ static int add_tables(struct catnap_vm *vm, const char *folder, struct outputs *
 	if (ret == -EEXIST)
 		ret = stat(folder, &st) == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : 0;
 	for (uint32_t i = 0; ret == 0 && catnap_vm_get_acpi_table(vm, i, &table, &data, &len) == 0;
-	     i++)
-		ret = dump_add(d, "dump-acpi", table_path(folder, table), data, len);
+	     i++) {
+		char *path = table_path(folder, table);
+
+		ret = path ? dump_add(d, "dump-acpi", path, data, len) : -ENOMEM;
+		free(path);
+	}
 	return ret < 0 ? output_failed(outputs, "dump-acpi", folder, ret) : CMD_OK;
 }
 
@@ -225,11 +233,11 @@ static int add_device_tree(struct catnap_vm *vm, const char *path, struct output
 {
 	const void *data;
 	size_t len;
+	int ret;
 
 	catnap_vm_get_device_tree(vm, &data, &len);
-	if (dump_add(d, "dump-dtb", strdup(path), data, len) < 0)
-		return output_failed(outputs, "dump-dtb", path, -ENOMEM);
-	return CMD_OK;
+	ret = dump_add(d, "dump-dtb", path, data, len);
+	return ret < 0 ? output_failed(outputs, "dump-dtb", path, ret) : CMD_OK;
 }
 
 int run_dump(struct catnap_vm *vm, const struct run_cfg *cfg, struct outputs *outputs)
