@@ -50,25 +50,41 @@ static void test_moved(void **state)
 	assert_false(vcpu_price_moved(500, 500));
 }
 
-/* What is polled after the guest is the price that was measured, once it was. */
-static void test_follows_the_price(void **state)
+/* One that halts, with no guest; its halt polling is the default. */
+static struct vcpu *make(const struct vcpu_host *host, struct clock *clock)
 {
-	struct catnap_halter_config cfg;
-	struct vcpu_host host = {.poll_after_guest = CATNAP_AFTER_GUEST_BREAK_EVEN};
 	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
+	struct catnap_halter_config cfg;
 	struct catnap_halt_poll p;
-	struct clock clock;
 
 	assert_non_null(v);
 	memset(v, 0, sizeof(*v));
-	v->host = &host;
-	clock_init(&clock, 0);
+	v->host = host;
+	clock_init(clock, 0);
 	catnap_halter_config_init(&cfg);
-	assert_int_equal(halter_init(&v->halter, &cfg, &clock), 0);
+	assert_int_equal(halter_init(&v->halter, &cfg, clock), 0);
 	pthread_mutex_init(&v->poll_lock, NULL);
-	lapic_init(&v->lapic, NULL, 0, true, &clock);
+	lapic_init(&v->lapic, NULL, 0, true, clock);
 	catnap_halt_poll_init(&p);
 	vcpu_set_halt_poll(v, &p);
+	return v;
+}
+
+static void unmake(struct vcpu *v)
+{
+	halter_fini(&v->halter);
+	pthread_mutex_destroy(&v->poll_lock);
+	free(v);
+}
+
+/* What is polled after the guest is the price that was measured, once it was. */
+static void test_follows_the_price(void **state)
+{
+	struct vcpu_host host = {.poll_after_guest = CATNAP_AFTER_GUEST_BREAK_EVEN};
+	struct vcpu *v;
+	struct clock clock;
+
+	v = make(&host, &clock);
 	vcpu_set_poll_control(v, 0);
 	assert_int_equal(policy_window(&v->halter.policy), 50000);
 	price_add(&v->halter.price, 8000, false);
@@ -78,9 +94,7 @@ static void test_follows_the_price(void **state)
 	/* And the guest gives it back. */
 	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
 	assert_int_equal(policy_window(&v->halter.policy), 0);
-	halter_fini(&v->halter);
-	pthread_mutex_destroy(&v->poll_lock);
-	free(v);
+	unmake(v);
 }
 
 static uint64_t learned_from(struct vcpu *v, uint32_t *after_guest)
@@ -105,23 +119,13 @@ static void halt_once(struct vcpu *v)
 /* The policy is asked, and keeps what it learns of such halts to itself. */
 static void test_learned(void **state)
 {
-	struct catnap_halter_config cfg;
 	struct vcpu_host host = {.poll_after_guest = CATNAP_AFTER_GUEST_LEARNED};
-	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
+	struct vcpu *v;
 	struct catnap_halt_poll p;
 	struct clock clock;
 	uint32_t after;
 
-	assert_non_null(v);
-	memset(v, 0, sizeof(*v));
-	v->host = &host;
-	clock_init(&clock, 0);
-	catnap_halter_config_init(&cfg);
-	assert_int_equal(halter_init(&v->halter, &cfg, &clock), 0);
-	pthread_mutex_init(&v->poll_lock, NULL);
-	lapic_init(&v->lapic, NULL, 0, true, &clock);
-	catnap_halt_poll_init(&p);
-	vcpu_set_halt_poll(v, &p);
+	v = make(&host, &clock);
 	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
 	for (int i = 0; i < 40; i++)
 		halt_once(v);
@@ -138,6 +142,7 @@ static void test_learned(void **state)
 	assert_in_range(learned_from(v, &after), 39, 40);
 
 	/* Policy kernel: one of the two polls. */
+	catnap_halt_poll_init(&p);
 	p.policy = CATNAP_POLICY_KERNEL;
 	vcpu_set_halt_poll(v, &p);
 	vcpu_set_poll_control(v, 0);
@@ -145,9 +150,7 @@ static void test_learned(void **state)
 	p.policy = CATNAP_POLICY_FIXED;
 	vcpu_set_halt_poll(v, &p);
 	assert_int_equal(atomic_load(&v->halter.poll_allowed), 1);
-	halter_fini(&v->halter);
-	pthread_mutex_destroy(&v->poll_lock);
-	free(v);
+	unmake(v);
 }
 
 int main(void)
