@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The budget for polls that fail; see budget.h. */
 #include "poll/budget.h"
+#include "relaxed.h"
 
 #define WHOLE	   10000u /* a rate of 100 per cent */
 #define SETTLEMENT (UINT64_C(1) << 32)
@@ -9,13 +10,15 @@
  * ago, if the caller was held up. */
 #define JUMP_NS UINT64_C(10000000000)
 
-/* The moment to which time is spent, and from which on more is: the present, if that has passed. */
+/* Returns the moment to which time is spent, and from which more is; the present, if that is
+ * later. */
 static uint64_t spent_until(uint64_t earned, uint64_t now)
 {
 	return earned > now && earned - now <= JUMP_NS ? earned : now;
 }
 
-/* How long it takes to earn @ns. @ns: no more than BUDGET_DEBT_NS, so that it does not overflow. */
+/* Returns how long it takes to earn @ns, which is BUDGET_DEBT_NS at most, so that nothing
+ * overflows. */
 static uint64_t to_earn(uint64_t ns, uint32_t rate)
 {
 	return (ns * WHOLE + rate - 1) / rate;
@@ -29,7 +32,7 @@ bool budget_take(struct budget *b, uint64_t now_ns, uint64_t window_ns, uint32_t
 	if (window_ns > BUDGET_BURST_NS)
 		return false;
 	do {
-		uint64_t earned = atomic_load_explicit(&b->earned_ns, memory_order_relaxed);
+		uint64_t earned = relaxed_load(&b->earned_ns);
 		uint64_t ahead = spent_until(earned, now_ns) - now_ns;
 
 		if (ahead + to_earn((uint32_t)seen + window_ns, rate) > BUDGET_BURST_NS)
@@ -41,11 +44,12 @@ bool budget_take(struct budget *b, uint64_t now_ns, uint64_t window_ns, uint32_t
 
 static void spend(struct budget *b, uint64_t now_ns, uint64_t ns, uint32_t rate)
 {
-	uint64_t earned = atomic_load_explicit(&b->earned_ns, memory_order_relaxed), next;
+	uint64_t earned = relaxed_load(&b->earned_ns), next;
 
 	do {
 		next = spent_until(earned, now_ns);
-		/* What is ahead may be a little more than the most, if @now_ns is some time ago. */
+		/* The time ahead may be a little more than the most, if @now_ns is some time
+		 * ago. */
 		next += to_earn(ns < BUDGET_DEBT_NS ? ns : BUDGET_DEBT_NS, rate);
 		if (next - now_ns > BUDGET_DEBT_NS)
 			next = now_ns + BUDGET_DEBT_NS;

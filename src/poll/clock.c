@@ -16,7 +16,8 @@ static bool tsc_is_invariant(void)
 	return d & (1u << 8);
 }
 
-/* CPUID 0x15: crystal and ratio; 0x40000010: what a hypervisor says, in kHz. 0: not told. */
+/* Returns the frequency by CPUID, or 0. Leaf 0x15 has crystal and ratio; 0x40000010 has what a
+ * hypervisor says, in kHz. */
 static uint32_t tsc_khz_from_cpuid(void)
 {
 	unsigned int a, b, c, d;
@@ -34,9 +35,9 @@ static uint32_t tsc_khz_from_cpuid(void)
 }
 
 /*
- * Both clocks are read as a pair twice, each time keeping the tightest of several readings. 4 ms at
- * a reading error of some 30 ns is good to 10 ppm; long sleeps do not depend on it, since the
- * kernel times those.
+ * Measures the frequency. Both clocks are read as a pair, twice; each time the tightest of several
+ * readings counts. 4 ms at a reading error of some 30 ns is good to 10 ppm. Long sleeps do not
+ * depend on it, since the kernel times those.
  */
 static uint32_t tsc_khz_by_measuring(void)
 {
@@ -75,4 +76,17 @@ void clock_init(struct clock *c, uint32_t tsc_khz)
 	c->khz = tsc_khz;
 	c->to_ns = (uint64_t)(((unsigned __int128)1000000 << 32) / tsc_khz);
 	c->to_ticks = ((uint64_t)tsc_khz << 32) / 1000000;
+}
+
+int clock_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+	int ret = pthread_condattr_init(&attr);
+
+	if (ret)
+		return -ret;
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* one that it knows */
+	ret = pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+	return -ret;
 }

@@ -7,6 +7,7 @@
 #ifndef POLL_CLOCK_H
 #define POLL_CLOCK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -18,10 +19,12 @@ struct clock {
 	uint64_t to_ticks; /* ticks per ns, 32.32 fixed point */
 };
 
-/* With the TSC's frequency as the hypervisor interface tells it (KVM_GET_TSC_KHZ); 0: find out. */
+/* Sets *@c up. @tsc_khz: the TSC's frequency as the hypervisor interface tells it
+ * (KVM_GET_TSC_KHZ); 0: find it out. */
 void clock_init(struct clock *c, uint32_t tsc_khz);
 
-/* One of those that cannot fail: of the system, or of the calling thread. */
+/* Returns the time of clock @id, which is one that cannot fail: the system's, or the calling
+ * thread's. */
 static inline uint64_t clock_read_ns(clockid_t id)
 {
 	struct timespec ts;
@@ -35,6 +38,26 @@ static inline uint64_t clock_monotonic_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
+/* Returns @ns as a timespec. */
+static inline struct timespec clock_timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
+				 .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+/* Returns the time @ns from now on CLOCK_MONOTONIC, for a wait; some 290 years at most. */
+static inline struct timespec clock_timespec_after(uint64_t ns)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	return clock_timespec(ns > INT64_MAX - now ? INT64_MAX : now + ns);
+}
+
+/* Makes a condition whose waits are until a time of CLOCK_MONOTONIC. Returns 0 or a negative errno
+ * value. */
+int clock_cond_init(pthread_cond_t *cond);
+
+/* Returns the time in ticks. */
 static inline uint64_t clock_now(const struct clock *c)
 {
 	if (__builtin_expect(c->tsc, 1))
@@ -47,7 +70,8 @@ static inline uint64_t clock_ticks_to_ns(const struct clock *c, uint64_t ticks)
 	return (uint64_t)(((unsigned __int128)ticks * c->to_ns) >> 32);
 }
 
-/* Saturates at UINT64_MAX, which stands for "never" wherever ticks are a deadline. */
+/* Returns @ns in ticks. It saturates at UINT64_MAX, which stands for "never" wherever ticks are a
+ * deadline. */
 static inline uint64_t clock_ns_to_ticks(const struct clock *c, uint64_t ns)
 {
 	unsigned __int128 t = ((unsigned __int128)ns * c->to_ticks) >> 32;
@@ -55,6 +79,7 @@ static inline uint64_t clock_ns_to_ticks(const struct clock *c, uint64_t ns)
 	return t > UINT64_MAX ? UINT64_MAX : (uint64_t)t;
 }
 
+/* Returns @a + @b, or UINT64_MAX if that is too much. */
 static inline uint64_t clock_add(uint64_t a, uint64_t b)
 {
 	return a + b < a ? UINT64_MAX : a + b;

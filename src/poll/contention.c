@@ -12,13 +12,14 @@
 #define PAUSE_MIN_NS 1000000
 #define PAUSE_MAX_NS 1000000000
 #define PAUSE_GROWS  4
-/* Others may take so much at a time, and 1/16 of the time in the long run, before polls are put
- * off. The threads of the kernel that every host has stay far below that: they take some 50 us
- * each, some ten times a second. A task that computes takes its slice, which is longer. */
+/* Others may take so much at a time, and 1/16 of the time in the long run, before there is a pause.
+ * The threads of the kernel that every host has stay far below that: they take some 50 us each,
+ * some ten times a second. A task that computes takes its slice, which is longer. */
 #define TAKEN_MAX_NS 500000
 #define TAKEN_SHARE  16
-/* Polling for so many pauses and offers without being cut short again: half of it is forgotten. (An
- * offer is not always taken: who has had less than his share may be told to go on.) */
+/* After polls for as long as so many pauses and offers, none of them cut short, the pause is
+ * halved. (An offer is not always taken: the scheduler may tell a task that has had less than its
+ * share to go on.) */
 #define CALM_PAUSES 4
 #define CALM_OFFERS 8
 /* So often a thread of a real-time class asks whether it is still in it: a system call. */
@@ -31,7 +32,8 @@ static long involuntary_switches(void)
 	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
 
-/* Before whom those in the ordinary class wait in vain. */
+/* Returns whether this thread is in a class before which those in the ordinary class wait in
+ * vain. */
 static bool realtime(void)
 {
 	int class = sched_getscheduler(0);
@@ -93,7 +95,8 @@ void contention_taken(struct contention *c, uint64_t now, uint64_t ticks)
 	contention_pause(c, now);
 }
 
-bool contention_closer(struct contention *c, const struct clock *clock, uint64_t now, uint64_t gap)
+bool contention_ask_slow(struct contention *c, const struct clock *clock, uint64_t now,
+			 uint64_t gap)
 {
 	long switches = involuntary_switches();
 	/* Those since the last count include the guest's running: so a gap alone (an interrupt, an

@@ -1,93 +1,92 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Halters that share one poller; see group.h. */
+/* Wake words that share one poller; see group.h. */
 #include <errno.h>
 #include <stddef.h>
 
-#include "poll/halter.h"
+#include "poll/group.h"
+#include "relaxed.h"
 
-int group_add(struct halter_group *g, struct catnap_halter *h)
+int group_add(struct wake_group *g, struct wake *w)
 {
 	if (g->count == GROUP_MEMBERS)
 		return -ENOSPC;
-	g->members[g->count++] = h;
-	h->group = g;
+	g->members[g->count++] = w;
 	return 0;
 }
 
-bool group_lead(struct halter_group *g, struct catnap_halter *h)
+bool group_begin(struct wake_group *g, struct wake *w)
 {
-	struct catnap_halter *none = NULL;
+	struct wake *none = NULL;
 
-	if (group_polled(g) || !atomic_compare_exchange_strong(&g->poller, &none, h))
+	if (group_polled(g) || !atomic_compare_exchange_strong(&g->poller, &none, w))
 		return false;
 	for (uint32_t i = 0; i < g->count; i++) {
-		struct catnap_halter *m = g->members[i];
-		uint32_t sleeping = HALTER_SLEEPING;
+		struct wake *m = g->members[i];
+		uint32_t sleeping = WAKE_SLEEPING;
 
-		/* A waker that comes between finds that it need not wake: it left its work before.
-		 */
-		if (m != h)
-			atomic_compare_exchange_strong(&m->state, &sleeping, HALTER_WATCHED);
+		/* A waker that comes between finds that it need not wake: it left its work
+		 * before. */
+		if (m != w)
+			atomic_compare_exchange_strong(&m->state, &sleeping, WAKE_WATCHED);
 	}
 	return true;
 }
 
-unsigned int group_look(struct halter_group *g, struct catnap_halter *h)
+unsigned int group_scan(struct wake_group *g, struct wake *w)
 {
 	unsigned int woken = 0;
 
 	for (uint32_t i = 0; i < g->count; i++) {
-		struct catnap_halter *m = g->members[i];
+		struct wake *m = g->members[i];
 
 		/* One cache line each, which stays in this processor's cache until somebody writes
 		 * to it. The exchange in the wake makes sure. */
-		if (!halter_pending(m) || m == h ||
-		    atomic_load_explicit(&m->state, memory_order_relaxed) != HALTER_WATCHED)
+		if (!wake_pending(m) || m == w || relaxed_load(&m->state) != WAKE_WATCHED)
 			continue;
-		woken += halter_wake_from(m, HALTER_WATCHED);
+		woken += wake_from(m, WAKE_WATCHED);
 	}
 	return woken;
 }
 
-uint64_t group_wanted(const struct halter_group *g, const struct catnap_halter *h)
+uint64_t group_wanted(const struct wake_group *g, const struct wake *w)
 {
 	uint64_t last = 0;
 
 	for (uint32_t i = 0; i < g->count; i++) {
-		const struct catnap_halter *m = g->members[i];
-		uint64_t end = atomic_load_explicit(&m->poll_end, memory_order_relaxed);
+		const struct wake *m = g->members[i];
+		uint64_t end = relaxed_load(&m->poll_end);
 
-		if (m != h && end > last &&
-		    atomic_load_explicit(&m->state, memory_order_relaxed) == HALTER_WATCHED)
+		if (m != w && end > last && relaxed_load(&m->state) == WAKE_WATCHED)
 			last = end;
 	}
 	return last;
 }
 
-bool group_leave(struct halter_group *g, struct catnap_halter *h, bool hand_over, uint64_t after)
+bool group_end(struct wake_group *g, struct wake *w, bool hand_over, uint64_t after)
 {
-	struct catnap_halter *next = NULL;
+	struct wake *next = NULL;
 
 	atomic_exchange(&g->poller, NULL);
 	for (uint32_t i = 0; i < g->count; i++) {
-		struct catnap_halter *m = g->members[i];
-		uint32_t watched = HALTER_WATCHED;
+		struct wake *m = g->members[i];
+		uint32_t watched = WAKE_WATCHED;
 		uint64_t end;
 
-		if (m == h || atomic_load(&m->state) != HALTER_WATCHED ||
-		    !atomic_compare_exchange_strong(&m->state, &watched, HALTER_SLEEPING))
+		if (m == w || atomic_load(&m->state) != WAKE_WATCHED ||
+		    !atomic_compare_exchange_strong(&m->state, &watched, WAKE_SLEEPING))
 			continue;
-		/* Work that came while it was watched is still nobody else's. */
+		/* Wakers that brought work while the member was watched have left its wake to the
+		 * poller. */
 		if (atomic_load(&m->pending)) {
-			halter_wake_from(m, HALTER_SLEEPING);
+			wake_from(m, WAKE_SLEEPING);
 			continue;
 		}
-		end = atomic_load_explicit(&m->poll_end, memory_order_relaxed);
+		end = relaxed_load(&m->poll_end);
 		if (hand_over && end > after) {
 			after = end;
 			next = m;
 		}
 	}
-	/* It finds that nobody polls. If it was woken meanwhile, it will find that, too. */
-	return next && halter_wake_from(next, HALTER_SLEEPING);
+	/* It finds that there is no poller, also if somebody else has woken it meanwhile. */
+	return next && wake_from(next, WAKE_SLEEPING);
 }

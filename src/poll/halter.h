@@ -1,23 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The halter: one owner waits, anybody wakes. This is the wake protocol itself; the public face is
- * catnap/poll.h, the model that checks it is tests/model/wake.pml, the story is
- * docs/wake-protocol.md.
+ * The halter: the poll engine put together. One owner waits for work, which wakers (wake.h), its
+ * ring (ring.h) and a deadline bring. A halt polls for as long as the policy says (policy.h), and
+ * then sleeps. The public face is catnap/poll.h.
  *
- * The two words, and who may do what:
- *
- *   pending  work bits. Wakers: fetch_or (seq_cst). Owner: exchange with 0, before it reads what
- * the bits announce. state    where the owner is. Owner: any exchange (seq_cst). Wakers: only GUEST
- * -> KICKED and SLEEPING -> VMM, by compare-and-swap; the winner owes the owner one kick or one
- * futex wake.
- *
- * With a group (group.h) the poller also makes SLEEPING -> WATCHED and WATCHED -> SLEEPING of the
- * others, and wakes them in a waker's place: WATCHED -> VMM.
- *
- * Pairing (Dekker): a waker publishes pending and then reads state; the owner publishes state and
- * then reads pending. Both publications are locked instructions, so at least one of the two sees
- * the other. The two words share one cache line: a waker that takes the line for pending has state
- * with it, and a polling owner reads this line only.
+ * "Owner" is the thread that halts. Functions are its alone where they do not say "any thread".
  */
 #ifndef POLL_HALTER_H
 #define POLL_HALTER_H
@@ -32,213 +19,234 @@
 #include "poll/clock.h"
 #include "poll/contention.h"
 #include "poll/group.h"
+#include "poll/lead.h"
+#include "poll/loop.h"
 #include "poll/policy.h"
 #include "poll/pressure.h"
 #include "poll/price.h"
 #include "poll/ring.h"
+#include "poll/spin.h"
 #include "poll/stats.h"
+#include "poll/task.h"
 #include "poll/trace.h"
-
-enum halter_state {
-	HALTER_VMM,	 /* awake, will look at its work before it leaves */
-	HALTER_GUEST,	 /* in the guest: needs a kick */
-	HALTER_KICKED,	 /* in the guest, the kick is under way */
-	HALTER_POLLING,	 /* looks at its work all the time */
-	HALTER_SLEEPING, /* on the futex or in the ring: needs a wake */
-	HALTER_WATCHED,	 /* so, too, but the poller of its group looks at its work, and wakes it */
-};
+#include "poll/wake.h"
+#include "relaxed.h"
 
 /* Work bits that belong to the engine; the rest is CATNAP_WORK_USER. */
-#define HALTER_WORK_SOURCES (UINT32_C(1) << 31) /* the list of eventfds has changed */
+#define HALTER_WORK_SOURCES (UINT32_C(1) << 31) /* the list of sources has changed */
 #define HALTER_WORK_TASKS   (UINT32_C(1) << 30) /* tasks were posted */
-
-/*
- * Something to be run on the owner's thread; part of the poster's structure, which must outlive its
- * run. Zeroed but for run before it is first posted.
- */
-struct halter_task {
-	void (*run)(struct halter_task *task);
-	struct halter_task *next; /* the halter's, while it is posted */
-	_Atomic bool posted;
-};
+#define HALTER_WORK_ENGINE  (HALTER_WORK_SOURCES | HALTER_WORK_TASKS)
 
 struct catnap_halter {
-	/* The line that wakers and the owner share. */
-	_Alignas(64) _Atomic uint32_t state;
-	_Atomic uint32_t pending;
-	/* Posted and not yet run, the latest first. Pushed by anybody, taken as a whole by the
-	 * owner after HALTER_WORK_TASKS. */
-	struct halter_task *_Atomic tasks;
-	/* The owner sleeps in its ring and IORING_OP_FUTEX_WAIT is not there: wake by this eventfd.
-	 * Written by the owner before it publishes SLEEPING; -1: wake by futex. */
-	_Atomic int wake_fd;
-	/* Wakers count what a wake has cost; relaxed, on a line that they hold anyway. */
-	_Atomic uint64_t kicks_sent;
-	_Atomic uint64_t kicks_saved;
-	_Atomic uint64_t futex_wakes;
-	/* When the last wake that has ended a sleep was sent, in ticks; relaxed, a hint: the owner
-	 * believes it if it lies within the sleep. */
-	_Atomic uint64_t wake_sent;
-	/* How long a waker's system call took; of the last wake, or the one before. */
-	_Atomic uint64_t wake_took;
+	struct wake wake; /* first: it is aligned to cache lines */
 
 	/* Constant after creation. */
-	_Alignas(64) struct clock clock;
-	void (*kick)(void *ctx);
+	struct clock clock; /* as in the wake words, on a line that wakers do not touch */
 	void (*on_eventfd)(void *ctx, int fd);
 	void *ctx;
-	/* The poll has failed, a sleep follows; owner. NULL: nothing to do then. Set after
-	 * halter_init(). */
+	/* As in struct halter_env, which explains them. */
 	void (*before_sleep)(void *ctx);
-	uint32_t flags;
+	struct wake_group *group;
+	struct budget *budget;
+	struct pressure *pressure;
+	struct halt_trace *trace; /* the halter's own */
+	struct spin spin;	  /* constant */
 
-	/* Until when the owner would poll (ticks; 0: it would not), for the poller of its group to
-	 * read while it sleeps; relaxed, a hint. */
-	_Atomic uint64_t poll_end;
-	/* NULL: none. Set by group_add(). */
-	struct halter_group *group;
+	uint32_t *mark; /* 0 in a child of fork(2); NULL: it is part of something that has one */
 
-	/* Set by anybody, read by the owner when a halt begins. */
+	/* Any thread sets it; the owner reads it when a halt begins. */
 	_Atomic uint32_t poll_allowed;
 	struct catnap_policy policy;
 
 	/* The owner's. stats: see stats.h for who may read. */
 	struct ring ring;
+	struct loop loop; /* any thread may change its sources */
 	struct halt_stats stats;
-	struct halt_trace *trace; /* NULL: off */
 	struct {
 		struct catnap_halt halt;
 		uint64_t arrival_ns;
 		bool ipi;
 		bool due;
-	} lesson;		      /* what the policy has not learned yet; see halter.c */
+	} lesson; /* of the halt before: the policy learns it with the next */
+	/* Others wanted the processor when the last halt began, or during its poll. */
+	bool others_wait;
 	bool shares;		      /* this halt shares a poller */
 	bool draining;		      /* nothing is to be begun; see halter_drain() */
+	bool tasks_held;	      /* some are posted, and their bit is not pending */
 	int error;		      /* of the ring, from a look; reported when the halt ends */
-	struct price price;	      /* what a sleep costs here */
+	struct price price;	      /* the price of a sleep here */
 	struct contention contention; /* do others want the processor? */
 	struct budget own_budget;
-	struct budget *budget; /* for failed polls; shared by a VM's. Set after halter_init(). */
-	/* Is the processor's time short? Shared by a VM's. NULL: nobody asks. Set after
-	 * halter_init(). */
-	struct pressure *pressure;
-	uint64_t wake_lead; /* ticks by which a timed sleep ends early; see halter.c */
+	struct lead lead; /* by which a timed sleep ends early */
 };
 
-/* As catnap_halter_create(), in place, with a clock that the caller has at hand. */
+/* The surroundings of a halter, beside its public configuration. Halters may share them; all that
+ * is pointed at outlives the halters. */
+struct halter_env {
+	const struct clock *clock; /* is copied */
+	struct budget *budget;	   /* for polls that fail; NULL: one of its own */
+	struct pressure *pressure; /* tells when the processor's time is short; NULL: never */
+	struct wake_group *group;  /* of which it becomes a member; NULL: none */
+	const struct spin *spin;   /* the turns that this host has; NULL: it is found out */
+	/* Called by the owner when its poll has failed and a sleep follows; may be NULL. */
+	void (*before_sleep)(void *ctx);
+};
+
+/*
+ * Makes a halter in place, as catnap_halter_create() does. @trace is where its halts are written;
+ * NULL: nowhere. It is the halter's from this call on, also if that fails.
+ * Errors:
+ *   -EINVAL  the halt-polling parameters (catnap_halt_poll_check())
+ *   -ENOSPC  the group is full
+ *   -ENOMEM  and whatever else pthread_mutex_init(3) returns
+ */
 int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
-		const struct clock *clock);
+		const struct halter_env *env, struct halt_trace *trace);
+/* Takes a halter apart. No thread uses it any more. */
 void halter_fini(struct catnap_halter *h);
 
-/* Wakes the owner if its state is still @from (SLEEPING, WATCHED). False: it is not. Any thread. */
-bool halter_wake_from(struct catnap_halter *h, uint32_t from);
-/* The two costly ends of a wake. */
-void halter_wake_slow(struct catnap_halter *h, uint32_t state);
-
-/* Any thread, any signal handler. */
+/* wake.h, for the halter's own words: wake_owner(), wake_take() and wake_pending(). */
 static inline void halter_wake(struct catnap_halter *h, uint32_t bits)
 {
-	uint32_t state;
-
-	atomic_fetch_or(&h->pending, bits);
-	state = atomic_load(&h->state);
-	if (state == HALTER_GUEST || state == HALTER_SLEEPING)
-		halter_wake_slow(h, state);
-	else
-		atomic_fetch_add_explicit(&h->kicks_saved, 1, memory_order_relaxed);
+	wake_owner(&h->wake, bits);
 }
 
-/* Owner. The acquire half orders the reading of what the bits announce after it. */
 static inline uint32_t halter_take(struct catnap_halter *h)
 {
-	if (!atomic_load_explicit(&h->pending, memory_order_relaxed))
-		return 0;
-	return atomic_exchange(&h->pending, 0);
+	return wake_take(&h->wake);
 }
 
-static inline bool halter_pending(struct catnap_halter *h)
+static inline bool halter_pending(const struct catnap_halter *h)
 {
-	return atomic_load_explicit(&h->pending, memory_order_relaxed) != 0;
+	return wake_pending(&h->wake);
 }
 
-/* Owner, before the guest. False: there is work. */
+/* Publishes that the owner goes into the guest. Returns false if there is work: it is not to go. */
 static inline bool halter_enter(struct catnap_halter *h)
 {
-	atomic_exchange(&h->state, HALTER_GUEST);
+	if (!wake_enter(&h->wake))
+		return false;
 	/* Completions of the ring end KVM_RUN by themselves, but for those that came just before
 	 * it. */
-	if (__builtin_expect(atomic_load(&h->pending) == 0 && !ring_ready(&h->ring), 1))
+	if (__builtin_expect(!ring_ready(&h->ring), 1))
 		return true;
-	atomic_exchange(&h->state, HALTER_VMM);
+	wake_leave(&h->wake);
 	return false;
 }
 
-/* Owner, after the guest. True: a kick was sent and may still arrive. */
+/* Publishes that the owner is back. Returns whether a kick was sent, which may still arrive. */
 static inline bool halter_leave(struct catnap_halter *h)
 {
-	return atomic_exchange(&h->state, HALTER_VMM) == HALTER_KICKED;
+	return wake_leave(&h->wake);
 }
 
 /*
- * Owner: the halt. Returns when there is work, a completion, or the clock has reached @deadline
- * (ticks, UINT64_MAX: never). *@cause is an enum catnap_wake_cause. 0 or -errno of the ring.
+ * Halts: waits until there is work, something has completed, or the clock has reached @deadline (in
+ * ticks; UINT64_MAX: never). *@cause becomes an enum catnap_wake_cause. Returns 0 or a negative
+ * errno value of the ring.
  */
 int halter_halt(struct catnap_halter *h, uint64_t deadline, int *cause);
 
-/* Owner: waits for work with no policy, no deadline and no statistics: a vCPU that is not started
- * yet. */
+/* Waits for work with no policy, no deadline and no statistics, as a vCPU does that is not started
+ * yet. Returns as halter_halt(). */
 int halter_park(struct catnap_halter *h);
 
-/* Owner: deals with changed sources. 0 or -errno. */
+/*
+ * Serves the engine's bits among @work, which halter_take() gave: runs the tasks that were posted,
+ * and arms and disarms sources that have changed. Then it does what halter_reap() does. The other
+ * bits are the owner's to deal with.
+ * Returns how many sources fired and requests were done, or a negative errno value of the ring.
+ */
+int halter_serve(struct catnap_halter *h, uint32_t work);
+/* Does the same for what is pending, where the owner is away from the loop that takes its work. The
+ * other bits stay pending. */
+int halter_serve_pending(struct catnap_halter *h);
+/* Deals with sources that have changed. Returns 0 or a negative errno value. */
 int halter_sync(struct catnap_halter *h);
-/* Owner: deals with changed sources, submits requests that were queued, and deals with completions.
- * Returns how many sources fired and requests were done, or -errno. */
+/* Deals with sources that have changed, submits the requests that are queued, and deals with what
+ * has completed. Returns how many sources fired and requests were done, or a negative errno
+ * value. */
 int halter_reap(struct catnap_halter *h);
-/* Owner: ring_hold(). */
+
+/* ring_hold() of the halter's ring. */
 static inline int halter_hold(struct catnap_halter *h, bool hold)
 {
 	return ring_hold(&h->ring, hold);
 }
-/* Owner: is there anything for halter_reap() to do with requests and completions? */
+
+/* Returns whether there are requests to submit, or completions, for halter_reap(). */
 static inline bool halter_reapable(struct catnap_halter *h)
 {
-	return ring_unflushed(&h->ring) || ring_ready(&h->ring);
+	return ring_unflushed(&h->ring) || h->loop.due || ring_ready(&h->ring);
 }
-/* Owner: waits until no request is in flight. What their done() would begin is put off meanwhile,
- * by halter_draining(). @cancel: it is the end, so those that have not been begun are given up. 0
- * or -errno. */
+
+/* Waits until no request is in flight. Their done() asks halter_draining() and begins nothing new.
+ * @cancel: it is the end, so requests that have not been begun are given up. Returns 0 or a
+ * negative errno value. */
 int halter_drain(struct catnap_halter *h, bool cancel);
-/* Owner: is nothing to be begun now? To be posted as a task, then. */
+
+/* Returns whether nothing is to be begun now. The caller posts as a task what it would begin. */
 static inline bool halter_draining(const struct catnap_halter *h)
 {
 	return h->draining;
 }
-/* Owner: does somebody want it to come back to its loop, for other reasons than devices'? */
+
+/* Returns whether bits of the owner's own are pending, so that it should come back to its loop. */
 static inline bool halter_called(struct catnap_halter *h)
 {
-	return atomic_load_explicit(&h->pending, memory_order_relaxed) & CATNAP_WORK_USER;
+	return relaxed_load(&h->wake.pending) & CATNAP_WORK_USER;
 }
 
-/* Any thread: ring_add_watch() and ring_del_watch() in the owner's ring. A handler that runs just
- * now may still be running when the removal returns. */
-int halter_watch(struct catnap_halter *h, int fd, uint32_t events, struct ring_watch *watch);
-int halter_unwatch(struct catnap_halter *h, int fd, const struct ring_watch *watch);
+/* ring_add_source() and ring_del_source() in the owner's ring, which is told of it. Any thread. A
+ * handler that runs just now may still be running when the removal returns. */
+int halter_add_source(struct catnap_halter *h, int fd, uint32_t events,
+		      struct ring_handler *handler);
+int halter_del_source(struct catnap_halter *h, int fd, const struct ring_handler *handler);
 
-/*
- * Any thread: task->run() will be called on the owner's thread, when it next looks at its work.
- * Posting a task again before it has begun to run changes nothing: it runs once, and sees all that
- * was written before each of the posts. A task may post itself.
- */
-void halter_post(struct catnap_halter *h, struct halter_task *task);
-/* Owner: runs what was posted, in the order in which it was; to be called when HALTER_WORK_TASKS
- * was among the bits that halter_take() gave. */
-void halter_run_tasks(struct catnap_halter *h);
+/* Posts @task, which runs on the owner's thread when that next serves its work (task.h). Any
+ * thread. */
+static inline void halter_post(struct catnap_halter *h, struct halter_task *task)
+{
+	task_post(&h->wake, task, HALTER_WORK_TASKS);
+}
 
-/*
- * The halter whose owner the calling thread is, so that devices find the ring of whoever runs them;
- * NULL on a thread that has none. Set once by the thread itself.
- */
+/* Runs the tasks that were posted, in that order. */
+static inline void halter_run_tasks(struct catnap_halter *h)
+{
+	h->tasks_held = false;
+	task_run_all(&h->wake);
+}
+
+/* Puts off the tasks that @work announces. Returns @work without them; halter_take() gives
+ * them again. */
+static inline uint32_t halter_put_off_tasks(struct catnap_halter *h, uint32_t work)
+{
+	if (work & HALTER_WORK_TASKS)
+		wake_put_back(&h->wake, HALTER_WORK_TASKS);
+	return work & ~HALTER_WORK_TASKS;
+}
+
+/* Holds the tasks that @work announces: halter_take() gives them after halter_release_tasks(), or
+ * once another one is posted. Returns @work without them. */
+static inline uint32_t halter_hold_tasks(struct catnap_halter *h, uint32_t work)
+{
+	h->tasks_held |= (work & HALTER_WORK_TASKS) != 0;
+	return work & ~HALTER_WORK_TASKS;
+}
+
+/* Lets halter_take() give the tasks that are held. */
+static inline void halter_release_tasks(struct catnap_halter *h)
+{
+	if (!h->tasks_held)
+		return;
+	h->tasks_held = false;
+	wake_put_back(&h->wake, HALTER_WORK_TASKS);
+}
+
+/* Returns the halter whose owner the calling thread is, or NULL. So devices find the ring of the
+ * thread that runs them. */
 struct catnap_halter *halter_self(void);
+/* Makes the calling thread the owner of @h for halter_self(); NULL: of none. */
 void halter_set_self(struct catnap_halter *h);
 
 /* Any thread. */

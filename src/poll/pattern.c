@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What has followed on the same course of halts; see pattern.h.
+ * Remembers what has followed on the same course of halts; see pattern.h.
  *
  * Ranges: a sum of numbers up to N that loses 1/64 with each is below 64 N + 64. With N of 128 and
  * 512 that is below 2^14 and 2^16, and the square of the first below 2^28.
@@ -12,7 +12,7 @@
 #define MEMORY	   64
 #define SQUARE_DIV 32
 /* An advice is taken if the mean gain is further from 0 than sqrt(8) times its own deviation, and
- * if the gains came to one price at least: that is as far for gains whose squares are lost in
+ * if the gains came to one worth at least: that is as far for gains whose squares are lost in
  * rounding. */
 #define DOUBT	 8
 #define GAIN_MIN PATTERN_GAIN_UNIT
@@ -86,4 +86,40 @@ void pattern_forget(struct pattern *p)
 		}
 	}
 	p->advice = advice(p);
+}
+
+/* The ranges above. */
+#define GAIN_MAX   (PATTERN_GAIN_MAX * MEMORY + MEMORY)
+#define SQUARE_MAX ((PATTERN_GAIN_MAX * PATTERN_GAIN_MAX / SQUARE_DIV + 1) * MEMORY)
+
+void pattern_save(const struct pattern *p, struct state_writer *w)
+{
+	for (unsigned int i = 0; i < sizeof(p->course) / sizeof(p->course[0]); i++) {
+		for (unsigned int j = 0; j < PATTERN_ADVICES; j++) {
+			state_put_u16(w, (uint16_t)p->course[i].gain[j]);
+			state_put_u16(w, p->course[i].square[j]);
+		}
+	}
+	state_put_u8(w, p->last);
+	state_put_u8(w, p->run);
+}
+
+void pattern_load(struct pattern *p, struct state_in *in)
+{
+	for (unsigned int i = 0; i < sizeof(p->course) / sizeof(p->course[0]); i++) {
+		for (unsigned int j = 0; j < PATTERN_ADVICES; j++) {
+			int16_t gain = (int16_t)state_get_u16(in);
+
+			p->course[i].gain[j] = gain;
+			p->course[i].square[j] = state_get_u16(in);
+			state_check(in,
+				    gain <= GAIN_MAX && gain >= -GAIN_MAX &&
+					    p->course[i].square[j] <= SQUARE_MAX,
+				    "what has followed on a course of halts");
+		}
+	}
+	p->last = state_get_u8(in);
+	p->run = state_get_u8(in);
+	if (state_check(in, p->run < PATTERN_BITS + PATTERN_RUNS, "how many halts were alike"))
+		p->advice = advice(p);
 }

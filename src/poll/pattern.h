@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What has followed on the same course of halts: a part of the learner of policy `adaptive`, see
- * adaptive.h and docs/policy.md.
+ * Memory of what followed on the same course of halts: a part of the learner of policy `adaptive`,
+ * see adaptive.h and docs/policy.md.
  *
- * The course is which of the last 7 halts were short, or, where all of them were of one kind, how
- * many have been so in a row. For each course it is kept how much better it would have been not to
- * poll, and to poll for the price, than what the histograms said. Where one of these has been
- * better beyond doubt, it is done. Halts that follow no pattern leave doubt, and nothing changes.
+ * The course is which of the last 7 halts were short. Where all of them were of one kind, it is how
+ * many have been so in a row. A table has an entry for each course: how much better it would have
+ * been not to poll, or to poll for the worth (adaptive.h), than what the histograms said. If one of
+ * the two has been better beyond doubt, the policy does that. Halts that follow no pattern leave
+ * doubt, and nothing changes.
  *
  * Integers only, no clock, no allocation; 2 KiB. One thread.
  */
@@ -16,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "state.h"
+
 #define PATTERN_BITS 7
 #define PATTERN_RUNS 64 /* of each kind: from PATTERN_BITS halts in a row on */
 
@@ -23,13 +26,13 @@ enum pattern_advice { PATTERN_SLEEP, PATTERN_POLL, PATTERN_NONE };
 
 #define PATTERN_ADVICES PATTERN_NONE
 
-/* One halt counts for so much at most, in 1/64 of the price. */
+/* One halt counts for so much at most, in 1/64 of the worth. */
 #define PATTERN_GAIN_UNIT 64
 #define PATTERN_GAIN_MAX  (2 * PATTERN_GAIN_UNIT)
 
 /* Decayed sums over the halts that have followed on a course. */
 struct pattern_course {
-	int16_t gain[PATTERN_ADVICES];	  /* in 1/64 of the price */
+	int16_t gain[PATTERN_ADVICES];	  /* in 1/64 of the worth */
 	uint16_t square[PATTERN_ADVICES]; /* of the gain of each halt, in 1/32 of its unit's */
 };
 
@@ -42,11 +45,16 @@ struct pattern {
 
 void pattern_init(struct pattern *p);
 
-/* A halt is over: by how much each advice would have been better, PATTERN_GAIN_MAX at most
- * either way; and whether the halt was short. */
+/* Learns from a halt: by how much each advice would have been better, PATTERN_GAIN_MAX at most
+ * either way, and whether the halt was short. */
 void pattern_learn(struct pattern *p, const int gain[PATTERN_ADVICES], bool is_short);
 
-/* The halts are not what they were: what is known counts for a quarter. */
+/* Makes what is known count for a quarter: the halts are not what they were. */
 void pattern_forget(struct pattern *p);
+
+/* Writes what is known; and reads it into @p, which is as after pattern_init(). Anything wrong is noted
+ * in @in; then @p is to be made anew. */
+void pattern_save(const struct pattern *p, struct state_writer *w);
+void pattern_load(struct pattern *p, struct state_in *in);
 
 #endif

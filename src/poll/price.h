@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a sleep costs on this host: the time from a waker's timestamp to the owner's running again,
- * against which that of a wake-up seen by polling is nothing. Followed as a median, so that a few
- * that were held up by something else do not matter, and one that follows when the host changes.
+ * The price of a sleep on this host: how late it makes the sleeper. It is the time from a waker's
+ * timestamp to the owner's running again; beside it that of a wake-up seen by polling is nothing.
+ * A median follows it. So a few wake-ups that were held up by something else do not matter, and the
+ * price changes when the host does.
  *
- * And the processor time that it takes: the sleeper's on the way into it and back, and that of the
- * waker's system call. Followed in the same way.
+ * The processor time of a sleep is followed in the same way: the sleeper's on the way into it and
+ * back, and that of the waker's system call.
  *
- * The owner alone adds; anybody may read.
+ * price_measured() is the price. price_estimate() is the price less what is doubtful of it, which
+ * is what a policy decides by. The policy reckons from it what a sleep is worth (worth.c). The
+ * owner alone adds; anybody may read.
  */
 #ifndef POLL_PRICE_H
 #define POLL_PRICE_H
@@ -15,6 +18,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "relaxed.h"
+#include "state.h"
 
 #define PRICE_MIN_NS	  500
 #define PRICE_MAX_NS	  5000000
@@ -33,60 +39,61 @@ struct price {
 /* To read a thread's clock is a system call, so only every so many sleeps are measured. */
 #define PRICE_SAMPLE 16
 
-/* What a sleep costs until it has been measured. */
+/* The price until it has been measured; `catnap replay` takes the same. */
 #define PRICE_GUESS_NS 50000
-/* So many samples are few: they move the price fast, and it is not believed to be above the guess.
- */
+/* So many samples are few. They move the price fast, and the estimate is not above the guess. */
 #define PRICE_FEW 32
-/* After so many halts in a row without a sleep, half of the price is believed. */
+/* After so many halts in a row without a sleep the estimate is half of the price. */
 #define PRICE_DOUBT_HALTS 2048
 
-/* A wake-up took @ns. @timer: it was a timer's, whose own lateness is in that; such samples serve
- * only as long as there are no others. */
+/* Adds a sample: a wake-up took @ns. @timer: it was a timer's, whose own lateness is in that. Such
+ * samples serve only as long as there are no others. */
 void price_add(struct price *p, uint64_t ns, bool timer);
 
-static inline uint32_t price_get(const struct price *p)
+/* Returns the price; 0: not measured yet. */
+static inline uint32_t price_measured(const struct price *p)
 {
-	return atomic_load_explicit(&p->ns, memory_order_relaxed);
+	return relaxed_load(&p->ns);
 }
 
-/* Is the sleep that begins one whose processor time is to be measured? The owner's alone. */
+/* Tells whether the processor time of the sleep that begins is to be measured. Owner. */
 static inline bool price_samples(struct price *p)
 {
 	return p->sleeps++ % PRICE_SAMPLE == 0;
 }
 
-/* A sleep took its owner @ns of processor time; a waker's call took @ns, of which no more is
- * believed than a sleeper is late: who wakes somebody on his own processor may be preempted by him.
- */
+/* Adds a sample: a sleep took its owner @ns of processor time. */
 void price_add_sleeper(struct price *p, uint64_t ns);
+/* Adds a sample: a waker's call took @ns. Time beyond the price does not count: a waker that wakes
+ * a thread on its own processor may be preempted by it. */
 void price_add_waker(struct price *p, uint64_t ns);
 
-/* The processor time of both; 0: not measured yet. */
+/* Returns the processor time of both; 0: not measured yet. */
 static inline uint32_t price_cpu(const struct price *p)
 {
-	uint32_t sleeper = atomic_load_explicit(&p->sleeper_ns, memory_order_relaxed);
+	uint32_t sleeper = relaxed_load(&p->sleeper_ns);
 
-	return sleeper ? sleeper + atomic_load_explicit(&p->waker_ns, memory_order_relaxed) : 0;
+	return sleeper ? sleeper + relaxed_load(&p->waker_ns) : 0;
 }
 
 /*
- * What to decide by; 0: not measured yet. Who does not sleep does not learn what it costs: a price
- * that is too high, from a bad second or a first sample that was held up, would be kept for as long
- * as it makes polling worth while. So few samples are not believed beyond the guess, and the others
- * less the longer nobody has slept; what is just worth it is now and then slept through. The
- * owner's alone.
+ * Returns what to decide by; 0: not measured yet. Owner.
+ *
+ * An owner that does not sleep does not learn what it costs. A price that is too high, from a bad
+ * second or a first sample that was held up, would be kept for as long as it makes polling worth
+ * while. So the estimate from few samples is not above the guess, and it falls the longer the owner
+ * has not slept. A halt that is just worth polling for is slept through now and then.
  */
-static inline uint32_t price_believed(const struct price *p)
+static inline uint32_t price_estimate(const struct price *p)
 {
-	uint64_t ns = price_get(p);
+	uint64_t ns = price_measured(p);
 
 	if (p->seen < PRICE_FEW && ns > PRICE_GUESS_NS)
 		ns = PRICE_GUESS_NS;
 	return (uint32_t)(ns * PRICE_DOUBT_HALTS / (PRICE_DOUBT_HALTS + (uint64_t)p->unslept));
 }
 
-/* A halt has ended, and has slept or not. The owner's alone. */
+/* Notes that a halt has ended, and whether it has slept. Owner. */
 static inline void price_halted(struct price *p, bool slept)
 {
 	if (slept)
@@ -96,11 +103,17 @@ static inline void price_halted(struct price *p, bool slept)
 }
 
 /*
- * When the wake-up of a halt that has slept was sent, in ns after its begin. @slept_from and @halt:
- * ns from the begin of the halt to that of the sleep and to the end. @sent: by the waker's
- * timestamp, or anything else, for it may be an earlier wake-up's: then it is estimated.
+ * Returns when the wake-up of a halt that has slept was sent, in ns after the halt's begin.
+ * @slept_from and @halt are the ns from that begin to the begin of the sleep and to the halt's end.
+ * @sent is what the waker's timestamp says. It may be an earlier wake-up's and lie outside the
+ * sleep. Then *@known is false, and the price is taken off the end.
  */
 uint64_t price_arrival(const struct price *p, uint64_t slept_from, uint64_t halt, int64_t sent,
 		       bool *known);
+
+/* Writes the price as it was measured; and reads it into @p, which is all zeroes. Samples of this host
+ * move it from there. Anything wrong is noted in @in; then @p is as it was. */
+void price_save(const struct price *p, struct state_writer *w);
+void price_load(struct price *p, struct state_in *in);
 
 #endif

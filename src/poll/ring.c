@@ -74,22 +74,23 @@ void ring_fini(struct ring *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
-static struct ring_source *find_wanted(struct ring *r, int fd, const struct ring_watch *watch)
+static struct ring_source *find_wanted(struct ring *r, int fd, const struct ring_handler *handler)
 {
 	for (int i = 0; i < RING_SOURCES; i++)
-		if (r->sources[i].fd == fd && r->sources[i].wanted && r->sources[i].watch == watch)
+		if (r->sources[i].fd == fd && r->sources[i].wanted &&
+		    r->sources[i].handler == handler)
 			return &r->sources[i];
 	return NULL;
 }
 
-int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *watch)
+int ring_add_source(struct ring *r, int fd, uint32_t events, struct ring_handler *handler)
 {
 	int ret = -ENOSPC;
 
 	if (fd < 0 || fcntl(fd, F_GETFD) < 0)
 		return -EBADF;
 	pthread_mutex_lock(&r->lock);
-	if (find_wanted(r, fd, watch)) {
+	if (find_wanted(r, fd, handler)) {
 		ret = -EEXIST;
 	} else {
 		/* A deleted source's place may be taken before the owner has seen that it was
@@ -101,7 +102,7 @@ int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *w
 				continue;
 			s->fd = fd;
 			s->events = events;
-			s->watch = watch;
+			s->handler = handler;
 			s->wanted = 1;
 			ret = 0;
 		}
@@ -112,16 +113,16 @@ int ring_add_watch(struct ring *r, int fd, uint32_t events, struct ring_watch *w
 
 int ring_add(struct ring *r, int fd)
 {
-	return ring_add_watch(r, fd, POLLIN, NULL);
+	return ring_add_source(r, fd, POLLIN, NULL);
 }
 
-int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch)
+int ring_del_source(struct ring *r, int fd, const struct ring_handler *handler)
 {
 	struct ring_source *s;
 	int ret = -ENOENT;
 
 	pthread_mutex_lock(&r->lock);
-	s = find_wanted(r, fd, watch);
+	s = find_wanted(r, fd, handler);
 	if (s) {
 		s->wanted = 0;
 		s->stale = s->armed;
@@ -131,9 +132,22 @@ int ring_del_watch(struct ring *r, int fd, const struct ring_watch *watch)
 	return ret;
 }
 
+void ring_replace_source(struct ring *r, int fd, const struct ring_handler *handler, int new_fd)
+{
+	struct ring_source *s;
+
+	pthread_mutex_lock(&r->lock);
+	s = find_wanted(r, fd, handler);
+	if (s) {
+		s->fd = new_fd;
+		s->stale = s->armed;
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
 int ring_del(struct ring *r, int fd)
 {
-	return ring_del_watch(r, fd, NULL);
+	return ring_del_source(r, fd, NULL);
 }
 
 /* @threads: the process has several, or will when the owner first sleeps. */
@@ -181,13 +195,13 @@ int ring_prepare(struct ring *r, bool plain)
 	return plain || r->no_uring ? ring_plain_make(r) : make_uring(r, true);
 }
 
-/* What comes to an end by itself, once completions have been consumed. */
+/* Returns whether error @ret passes by itself, once completions have been consumed. */
 static bool passes(int ret)
 {
 	return ret == -EINTR || ret == -EAGAIN || ret == -EBUSY;
 }
 
-/* NULL: the kernel takes none just now. */
+/* Returns a free entry; NULL: the kernel takes none just now. */
 static struct io_uring_sqe *get_sqe(struct ring *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
@@ -361,9 +375,10 @@ static void drain(int fd)
 		;
 }
 
-/* One completion of a source. True: it fired and is still wanted, *fd and *watch say which. */
+/* Deals with one completion of a source. Returns true if it fired and is still wanted; *fd and
+ * *handler say which. */
 static bool source_completed(struct ring *r, const struct io_uring_cqe *cqe, int *fd,
-			     struct ring_watch **watch)
+			     struct ring_handler **handler)
 {
 	uint32_t i = (uint32_t)cqe->user_data;
 	struct ring_source *s;
@@ -385,7 +400,7 @@ static bool source_completed(struct ring *r, const struct io_uring_cqe *cqe, int
 		}
 		if (s->wanted && !stale && cqe->res >= 0) {
 			*fd = s->fd;
-			*watch = s->watch;
+			*handler = s->handler;
 			fired = true;
 		}
 	}
@@ -403,10 +418,10 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 	if (r->plain)
 		return ring_plain_reap(r, fired, ctx);
 	/* No more than that: what handlers do may bring completions about without end, and the
-	 * owner has other work to look at. What is left is there for the next look. */
+	 * owner has other work to look at. The rest is there for the next look. */
 	for (unsigned int n = 0; n < RING_CQ_ENTRIES; n++) {
 		struct io_uring_cqe c;
-		struct ring_watch *watch = NULL;
+		struct ring_handler *handler = NULL;
 		bool source = false;
 		int fd = -1;
 
@@ -420,7 +435,7 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 			count++;
 			break;
 		case TAG_SOURCE:
-			source = source_completed(r, &c, &fd, &watch);
+			source = source_completed(r, &c, &fd, &handler);
 			break;
 		case TAG_FUTEX:
 			r->futex_armed = false;
@@ -435,18 +450,18 @@ int ring_reap(struct ring *r, void (*fired)(void *ctx, int fd), void *ctx)
 		}
 		if (source) {
 			count++;
-			if (watch)
-				watch->ready(watch, (uint32_t)c.res);
+			if (handler)
+				handler->ready(handler, (uint32_t)c.res);
 			else if (fired)
 				fired(ctx, fd);
 		}
 	}
-	/* What did not fit the queue is in the kernel: some of it comes, and shows. */
+	/* The kernel keeps completions that did not fit the queue. Some of them come, and show. */
 	if (!io_uring_cq_ready(&r->uring))
 		io_uring_peek_cqe(&r->uring, &cqe);
 	if (r->behind)
 		sync_sources(r);
-	/* What had to be armed again, and what done() has queued. */
+	/* Submit the polls that had to be armed again, and the requests that done() has queued. */
 	if (io_uring_sq_ready(&r->uring))
 		io_uring_submit(&r->uring);
 	return count;
@@ -462,7 +477,7 @@ int ring_prepare_sleep(struct ring *r)
 	if (ret < 0)
 		return 0; /* nor will the sleep find room */
 	r->wake_armed = true;
-	/* What stays behind is submitted by the sleep, or else that does not sleep. */
+	/* The sleep submits what stays behind here, or else it does not sleep. */
 	return submit(r);
 }
 

@@ -2,13 +2,13 @@
 /*
  * The same without io_uring, where that is not to be had: sources are in an epoll instance, and the
  * owner sleeps in ppoll(2) on that, woken by an eventfd in it, as in a ring without futexes. There
- * are no requests: ring_get() says so, and who asks makes plain system calls. See epoll(7).
+ * are no requests: ring_get() says so, and its callers make plain system calls. See epoll(7).
  *
  * An epoll instance takes a file once, but a file may be watched several times: so there is one
  * registration for a descriptor, for the events of all its sources. It is told by a serial number:
  * one that outlives its source, because another process has the file open, is nobody's.
  *
- * What epoll has told once it tells no more, and a look may be anywhere: so it is kept until it is
+ * epoll tells of an event once, and a look may be anywhere: so the event is kept until it is
  * reaped.
  */
 #include <errno.h>
@@ -55,7 +55,7 @@ void ring_plain_fini(struct ring *r)
 	r->plain = r->made = false;
 }
 
-/* Under the lock: nothing of this descriptor is armed any more. */
+/* Disarms all of this descriptor. Under the lock. */
 static void disarm(struct ring *r, int fd)
 {
 	/* If it was closed, it is gone by itself, and the number may be another file's. */
@@ -70,7 +70,7 @@ static void disarm(struct ring *r, int fd)
 	}
 }
 
-/* Under the lock: all sources of this descriptor are armed. 0, or -errno for what passes. */
+/* Arms all sources of this descriptor. Returns 0, or -errno for what passes. Under the lock. */
 static int arm(struct ring *r, int fd)
 {
 	struct epoll_event e = {.events = EPOLLET, .data.u64 = ++r->serial};
@@ -137,7 +137,7 @@ static int deliver(struct ring *r, const struct epoll_event *e, void (*fired)(vo
 
 	for (int i = 0; i < RING_SOURCES; i++) {
 		struct ring_source *s = &r->sources[i];
-		struct ring_watch *watch = NULL;
+		struct ring_handler *handler = NULL;
 		bool its;
 		int fd = -1;
 
@@ -149,14 +149,14 @@ static int deliver(struct ring *r, const struct epoll_event *e, void (*fired)(vo
 		      (e->events & (s->events | EPOLLERR | EPOLLHUP));
 		if (its) {
 			fd = s->fd;
-			watch = s->watch;
+			handler = s->handler;
 		}
 		pthread_mutex_unlock(&r->lock);
 		if (!its)
 			continue;
 		count++;
-		if (watch)
-			watch->ready(watch, e->events);
+		if (handler)
+			handler->ready(handler, e->events);
 		else if (fired)
 			fired(ctx, fd);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counting halts, with the meanings of KVM's own per-vCPU statistics. */
 #include "poll/stats.h"
+#include "relaxed.h"
 
 void stats_count(struct halt_stats *s, const struct halt_record *r)
 {
@@ -27,32 +28,27 @@ void stats_count(struct halt_stats *s, const struct halt_record *r)
 	stat_add(&s->causes[r->cause], 1);
 }
 
-static uint64_t get(const _Atomic uint64_t *s)
-{
-	return atomic_load_explicit(s, memory_order_relaxed);
-}
-
 void stats_read(const struct halt_stats *s, struct catnap_halt_stats *out)
 {
-	out->halt_exits = get(&s->exits);
-	out->halt_attempted_poll = get(&s->attempted);
-	out->halt_successful_poll = get(&s->successful);
-	out->halt_poll_invalid = get(&s->invalid);
-	out->halt_poll_contended = get(&s->contended);
-	out->group_watched = get(&s->watched);
-	out->group_wakes = get(&s->group_wakes);
-	out->group_handovers = get(&s->handovers);
-	out->halt_poll_throttled = get(&s->throttled);
-	out->halt_poll_pressure = get(&s->pressure);
-	out->halt_wakeup = get(&s->wakeup);
-	out->halt_poll_success_ns = get(&s->success_ns);
-	out->halt_poll_fail_ns = get(&s->fail_ns);
-	out->halt_wait_ns = get(&s->wait_ns);
+	out->halt_exits = relaxed_load(&s->exits);
+	out->halt_attempted_poll = relaxed_load(&s->attempted);
+	out->halt_successful_poll = relaxed_load(&s->successful);
+	out->halt_poll_invalid = relaxed_load(&s->invalid);
+	out->halt_poll_contended = relaxed_load(&s->contended);
+	out->group_watched = relaxed_load(&s->watched);
+	out->group_wakes = relaxed_load(&s->group_wakes);
+	out->group_handovers = relaxed_load(&s->handovers);
+	out->halt_poll_throttled = relaxed_load(&s->throttled);
+	out->halt_poll_pressure = relaxed_load(&s->pressure);
+	out->halt_wakeup = relaxed_load(&s->wakeup);
+	out->halt_poll_success_ns = relaxed_load(&s->success_ns);
+	out->halt_poll_fail_ns = relaxed_load(&s->fail_ns);
+	out->halt_wait_ns = relaxed_load(&s->wait_ns);
 	for (int i = 0; i < CATNAP_HIST_BUCKETS; i++) {
-		out->halt_poll_success_hist[i] = get(&s->success_hist[i]);
-		out->halt_poll_fail_hist[i] = get(&s->fail_hist[i]);
-		out->halt_wait_hist[i] = get(&s->wait_hist[i]);
+		out->halt_poll_success_hist[i] = relaxed_load(&s->success_hist[i]);
+		out->halt_poll_fail_hist[i] = relaxed_load(&s->fail_hist[i]);
+		out->halt_wait_hist[i] = relaxed_load(&s->wait_hist[i]);
 	}
 	for (int i = 0; i < CATNAP_CAUSES; i++)
-		out->wakeups[i] = get(&s->causes[i]);
+		out->wakeups[i] = relaxed_load(&s->causes[i]);
 }

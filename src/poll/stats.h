@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <catnap/poll.h>
+#include "relaxed.h"
 
 struct halt_stats {
 	_Atomic uint64_t exits, attempted, successful, invalid, wakeup, contended;
@@ -33,16 +34,16 @@ struct halt_record {
 	int cause;
 };
 
-/* Nobody else wanted the processor while this halt would poll. */
+/* gave_way_ns of a halt in which nobody else wanted the processor. */
 #define HALT_KEPT UINT64_MAX
 
+/* Adds to a counter of the owner's. */
 static inline void stat_add(_Atomic uint64_t *s, uint64_t n)
 {
-	atomic_store_explicit(s, atomic_load_explicit(s, memory_order_relaxed) + n,
-			      memory_order_relaxed);
+	relaxed_store(s, relaxed_load(s) + n);
 }
 
-/* Bucket 0: 0 ns; bucket i: [2^(i-1), 2^i); the last takes the rest. */
+/* Returns the bucket of @ns. Bucket 0: 0 ns; bucket i: [2^(i-1), 2^i); the last takes the rest. */
 static inline unsigned int stats_bucket(uint64_t ns)
 {
 	unsigned int b = ns ? 64u - (unsigned int)__builtin_clzll(ns) : 0;
@@ -50,7 +51,9 @@ static inline unsigned int stats_bucket(uint64_t ns)
 	return b < CATNAP_HIST_BUCKETS ? b : CATNAP_HIST_BUCKETS - 1;
 }
 
+/* Counts one halt. Owner. */
 void stats_count(struct halt_stats *s, const struct halt_record *r);
+/* Copies the counters. Any thread. */
 void stats_read(const struct halt_stats *s, struct catnap_halt_stats *out);
 
 #endif

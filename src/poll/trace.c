@@ -20,7 +20,7 @@
 #define TRACE_BUFFER 16384
 #define TRACE_LINE   64 /* twice 20 digits, two flags, commas, newline */
 
-/* What a pipe's reader may lag behind. */
+/* The bytes by which a pipe's reader may lag behind. */
 #define TRACE_PIPE_BUFFER (256 << 10)
 
 struct halt_trace {
@@ -74,8 +74,8 @@ static uint64_t lines(const char *text, size_t len)
 	return n;
 }
 
-/* How much the next write is to take: others write to the same pipe, and only so much is never torn
- * apart there. */
+/* Returns how much the next write is to take. Others write to the same pipe, and only PIPE_BUF
+ * bytes are never torn apart there. */
 static size_t piece(const struct halt_trace *t, size_t from)
 {
 	size_t len = t->used - from;
@@ -87,7 +87,7 @@ static size_t piece(const struct halt_trace *t, size_t from)
 	return len;
 }
 
-/* A descriptor that blocks, for it could not be opened anew, is asked first. */
+/* Returns whether a write would not wait. A descriptor that could not be opened anew blocks. */
 static bool has_room(const struct halt_trace *t)
 {
 	struct pollfd p = {.fd = t->fd, .events = POLLOUT};
@@ -131,7 +131,7 @@ uint64_t halt_trace_lost(const struct halt_trace *t)
 	return t->lost + lines(t->buffer, t->used);
 }
 
-/* For another line; false: it is lost. */
+/* Makes room for another line. Returns false if there is none: the line is lost. */
 static bool make_room(struct halt_trace *t)
 {
 	if (t->used + TRACE_LINE > t->next)
@@ -142,13 +142,18 @@ static bool make_room(struct halt_trace *t)
 	return false;
 }
 
+void halt_trace_drop(struct halt_trace **t)
+{
+	free(*t);
+	*t = NULL;
+}
+
 void halt_trace_destroy(struct halt_trace **t)
 {
 	if (!*t)
 		return;
 	halt_trace_flush(*t);
-	free(*t);
-	*t = NULL;
+	halt_trace_drop(t);
 }
 
 static void put_number(struct halt_trace *t, uint64_t value)

@@ -4,12 +4,14 @@
  * see docs/policy.md.
  *
  * Two vCPUs that wake each other in turn have short halts if both poll, and long ones if both
- * sleep: each halt has the other's sleep in it. Both are stable. Who has learned that such halts
- * are longer than the price does not poll, and is right as long as the other one learns the same.
- * So where halts that another vCPU ends are longer than the price by not more than a few sleeps, a
- * few are polled for all the same, for as long as they are. Who does not sleep itself makes the
- * other's halts shorter, and so in turn its own. If that happens, what is learned from those few is
- * enough to go on; if not, the next trial comes after twice as many halts.
+ * sleep, because each halt has the other's sleep in it. Both conditions are stable. A vCPU that has
+ * learned that such halts are longer than the worth (adaptive.h) does not poll, and is right as
+ * long as the other one learns the same.
+ *
+ * So some halts are polled for on trial: halts that another vCPU ends, and that are longer than the
+ * worth by no more than a few sleeps. The poll is as long as they are. A vCPU that does not sleep
+ * makes the other's halts shorter, and so in turn its own. If that happens, what is learned from
+ * those few is enough to go on. If not, the next trial comes after twice as many halts.
  *
  * Integers only, no clock, no allocation. One thread.
  */
@@ -18,6 +20,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "state.h"
 
 struct trial {
 	uint32_t window_ns; /* of the present trial */
@@ -29,7 +33,8 @@ struct trial {
 
 void trial_init(struct trial *t);
 
-/* A halt begins, in which one would poll for @window ns, @max_ns at most: for how long on trial. */
+/* Returns for how long to poll in a halt that begins, where @window ns were chosen. @max_ns at
+ * most. */
 static inline uint32_t trial_window(const struct trial *t, uint32_t window, uint32_t max_ns)
 {
 	uint32_t all = t->window_ns < max_ns ? t->window_ns : max_ns;
@@ -37,8 +42,12 @@ static inline uint32_t trial_window(const struct trial *t, uint32_t window, uint
 	return t->left && window < all ? all : window;
 }
 
-/* A halt is over, which another vCPU of the VM has ended (@ipi), or not; @halt_ns as it is
- * learned. */
-void trial_end(struct trial *t, uint64_t halt_ns, uint32_t price_ns, bool ipi);
+/* Ends a halt of @halt_ns, as it is learned. @ipi: another vCPU of the VM has ended it. @worth_ns:
+ * as in adaptive_begin(). */
+void trial_end(struct trial *t, uint64_t halt_ns, uint32_t worth_ns, bool ipi);
+
+/* Writes a trial; and reads it into @t. Anything wrong is noted in @in; then @t is to be made anew. */
+void trial_save(const struct trial *t, struct state_writer *w);
+void trial_load(struct trial *t, struct state_in *in);
 
 #endif

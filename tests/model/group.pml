@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Groups (src/poll/group.c and halter.c): MEMBERS owners that share one poller, WAKERS that wake any
+ * Groups (src/poll/group.c, halt.c and sleep.c): MEMBERS owners that share one poller, WAKERS that wake any
  * of them any number of times. What a single owner does with its ring, the guest, the deadline is
  * wake.pml's; here is who looks at whose work, and how that is handed over.
  *
@@ -37,7 +37,7 @@ byte poller = NOBODY;
 byte under_way;		/* wakes, and pollers that leave, before their end */
 bool lost;
 
-/* halter_wake_from(): the exchange, then FUTEX_WAKE. */
+/* wake_from(): the exchange, then FUTEX_WAKE. */
 inline wake_from(who, from)
 {
 	if
@@ -114,7 +114,7 @@ vmm:	if
 
 	/* -------- halt_shared(): whose turn is it? -------- */
 turn:	if
-	:: atomic { window && poller == NOBODY -> poller = me } /* group_lead() */
+	:: atomic { window && poller == NOBODY -> poller = me } /* group_begin() */
 	:: atomic { !window || poller != NOBODY -> goto sleep }
 	fi;
 	i = 0;
@@ -148,7 +148,7 @@ poll:	if
 	:: atomic { woken = false; window = false }; /* nobody wants it any more */
 	fi;
 
-	/* -------- group_leave() -------- */
+	/* -------- group_end() -------- */
 leave:
 #ifdef BROKEN_LEAVE_LATE
 	under_way++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The wake protocol of src/poll/halter.c and ring.c: one owner, two wakers, a deadline, a ring.
+ * The wake protocol of src/poll/wake.h, sleep.c and ring.c: one owner, two wakers, a deadline, a ring.
  *
  * Select one way to sleep: -DPLAIN, -DRING or -DEVENTFD.
  * Select what is checked:  nothing (safety: the assertions) or -DLIVENESS (the LTL formula).
@@ -121,7 +121,7 @@ end:	do
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Wakers: catnap_halter_wake(), any number of times
+ * Wakers: wake_owner(), any number of times
  */
 inline futex_wake()
 {
@@ -379,7 +379,7 @@ active proctype owner()
 
 	/* -------- awake: take the work, serve the rest in any order, go -------- */
 vmm:	if
-	:: atomic { pending -> pending = false; drain() }; goto vmm /* halter_take(): exchange(pending, 0) */
+	:: atomic { pending -> pending = false; drain() }; goto vmm /* wake_take(): exchange(pending, 0) */
 	:: !pending
 	fi;
 	if
@@ -406,7 +406,7 @@ enter:
 #ifndef BROKEN_TIMER_BEFORE_CLEAR
 	look_at_deadline();
 #endif
-	/* halter_enter() */
+	/* wake_enter(), halter_enter() */
 #ifdef BROKEN_NO_FENCE_GUEST
 	store_state(GUEST);
 #else
@@ -440,7 +440,7 @@ enter:
 #ifdef GUEST_IO
 	in_guest = false;
 #endif
-	atomic { exchange_state(VMM); kicks = 0 }; /* halter_leave() */
+	atomic { exchange_state(VMM); kicks = 0 }; /* wake_leave() */
 	goto vmm;
 
 	/* -------- halter_halt(): poll -------- */

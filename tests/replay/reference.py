@@ -42,7 +42,7 @@ class Kernel:
         self.window = min(self.window, self.params["max"])
 
     def verdict(self, halt, valid):
-        """What is to be done after a halt in which polling was allowed."""
+        """Returns what is to be done after a halt in which polling was allowed."""
         maximum = self.params["max"]
         if not valid:
             return "shrink: invalid"
