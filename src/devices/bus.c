@@ -5,7 +5,7 @@
 
 #include "devices/bus.h"
 
-/* [addr, addr + len) is in the range. */
+/* Returns whether [addr, addr + len) is in the range. */
 static bool within(const struct bus_range *r, uint64_t addr, uint64_t len)
 {
 	return addr >= r->base && addr - r->base < r->size && r->size - (addr - r->base) >= len;
@@ -50,7 +50,8 @@ int bus_add_window(struct bus *bus, uint64_t base, uint64_t size,
 		   false);
 }
 
-/* An access that begins in a range and leaves it belongs to nobody. */
+/* Returns the range of an access, or NULL. An access that begins in a range and leaves it belongs
+ * to nobody. */
 static const struct bus_range *find(const struct bus *bus, uint64_t addr, unsigned int len,
 				    struct bus_range *behind)
 {

@@ -3,8 +3,8 @@
  * An address space of devices: I/O ports or MMIO. Filled before the vCPUs start, constant
  * afterwards, so that any vCPU may look things up without a lock; devices protect themselves.
  *
- * What moves while the guest runs - the BARs of PCI functions - is behind a window: one range, as
- * constant as the others, whose owner is asked who answers at an address just now.
+ * The BARs of PCI functions move while the guest runs. They are behind a window: one range, as
+ * constant as the others, whose owner knows which device answers at an address just now.
  */
 #ifndef DEVICES_BUS_H
 #define DEVICES_BUS_H
@@ -36,18 +36,19 @@ struct bus {
 	unsigned int count;
 };
 
-/* 0, -ENOSPC, -EEXIST (overlaps another range), -EINVAL (empty or wraps). */
+/* Adds a range. Returns 0, -ENOSPC, -EEXIST (overlaps another range), -EINVAL (empty or wraps). */
 int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops *ops, void *dev);
-/* The same for a window. */
+/* Adds a window. Returns the same. */
 int bus_add_window(struct bus *bus, uint64_t base, uint64_t size,
 		   bool (*find)(void *dev, uint64_t addr, struct bus_range *found), void *dev);
 /*
- * As bus_add(), but ranges that are there already may lie within: an access that is wholly theirs
- * stays theirs, and this one has the others. -EEXIST: one of them lies only partly within.
+ * Adds a range as bus_add(), but ranges that are there already may lie within: an access that is
+ * wholly theirs stays theirs, and this one has the others. -EEXIST: one of them lies only partly
+ * within.
  */
 int bus_add_around(struct bus *bus, uint64_t base, uint64_t size, const struct bus_ops *ops,
 		   void *dev);
-/* False: nobody is there; a read then gives all ones, a write is ignored. */
+/* Returns false if nobody is there; a read then gives all ones, a write is ignored. */
 bool bus_read(const struct bus *bus, uint64_t addr, void *data, unsigned int len);
 bool bus_write(const struct bus *bus, uint64_t addr, const void *data, unsigned int len);
 

@@ -9,9 +9,10 @@
 #define I8042_PULSE   0xf0 /* pulse output lines; bit 0 clear: the reset line */
 #define RESET_PORT    0xcf9
 #define RESET_CPU     0x04
+#define RESET_KIND    0x0a
 #define POST_PORT     0x80
 
-/* No keyboard: nothing to read, always ready to be written. */
+/* Answers as without a keyboard: nothing to read, always ready to be written. */
 static void i8042_read(void *dev, uint64_t offset, void *data, unsigned int len)
 {
 	memset(data, 0, len);
@@ -42,7 +43,7 @@ static void reset_write(void *dev, uint64_t offset, const void *data, unsigned i
 	struct control *c = dev;
 	uint8_t value = *(const uint8_t *)data, old = c->reset_register;
 
-	c->reset_register = value & 0x0a; /* the kind of reset stays, the trigger does not */
+	c->reset_register = value & RESET_KIND; /* it stays, the trigger does not */
 	if ((value & RESET_CPU) && !(old & RESET_CPU))
 		c->event(c->ctx, CONTROL_RESET, 0);
 }
@@ -80,4 +81,21 @@ int control_add(struct control *c, struct bus *pio, int debug_exit_port)
 	bus_add(pio, RESET_PORT, 1, &reset_ops, c);
 	bus_add(pio, POST_PORT, 1, &post_ops, c);
 	return 0;
+}
+
+void control_save(const struct control *c, struct state_writer *w)
+{
+	state_put_u8(w, c->reset_register);
+}
+
+int control_load(struct control *c, struct state_in *in, struct error *err)
+{
+	uint8_t value = state_get_u8(in);
+	int ret;
+
+	state_check(in, !(value & ~RESET_KIND), "the reset control register");
+	ret = state_finish(in, err);
+	if (ret == 0)
+		c->reset_register = value;
+	return ret;
 }

@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #include "devices/bus.h"
+#include "errors.h"
+#include "state.h"
 
 enum control_event { CONTROL_RESET, CONTROL_DEBUG_EXIT };
 
@@ -22,5 +24,11 @@ struct control {
 
 /* Adds the ports. 0, or -EEXIST: @debug_exit_port (-1: none) is taken. */
 int control_add(struct control *c, struct bus *pio, int debug_exit_port);
+
+#define CONTROL_STATE_VERSION 1
+/* Writes the reset control register, in an open section. */
+void control_save(const struct control *c, struct state_writer *w);
+/* Reads that section whole, checks it, and takes it over. 0, or -EINVAL with a sentence. */
+int control_load(struct control *c, struct state_in *in, struct error *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a device reaches guest memory: through this one call, which checks. What it returns is shared
- * with a guest that writes to it at any moment: a value is copied out once, then checked, then
- * used.
+ * A device's way to guest memory: this one call, which checks. The memory is shared with a guest
+ * that writes to it at any moment. So a value is copied out once, then checked, then used. What is
+ * written by this way, or will be before the device stands still, is told by dma_wrote().
  */
 #ifndef DEVICES_DMA_H
 #define DEVICES_DMA_H
@@ -13,11 +13,20 @@ struct dma {
 	/* A host pointer to [gpa, gpa + len); NULL unless all of it is memory, or if len is 0. */
 	void *(*at)(void *ctx, uint64_t gpa, uint64_t len);
 	void *ctx;
+	/* [gpa, gpa + len), which at() has found, is another than before. NULL: nobody keeps account
+	 * of that. Any thread. */
+	void (*wrote)(void *ctx, uint64_t gpa, uint64_t len);
 };
 
 static inline void *dma_at(const struct dma *dma, uint64_t gpa, uint64_t len)
 {
 	return dma->at(dma->ctx, gpa, len);
+}
+
+static inline void dma_wrote(const struct dma *dma, uint64_t gpa, uint64_t len)
+{
+	if (dma->wrote)
+		dma->wrote(dma->ctx, gpa, len);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a file is. Most formats have their bytes at one place, and are rows of a table, those that
- * say more before those that say less; the few others have a function each.
+ * Tells what a file is. Most formats have their bytes at one place, and are rows of a table, those
+ * that say more before those that say less; the few others have a function each.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 
 #include "devices/format.h"
 
-#define HEAD	   8192u /* what is read of the beginning */
+#define HEAD	   8192u /* bytes that are read of the beginning */
 #define NOTHING	   ((struct format){FORMAT_UNKNOWN, NULL})
 #define SECTOR	   512u
 #define MBR_MAGIC  510u
@@ -157,7 +157,8 @@ static bool has(const struct head *h, uint64_t offset, const char *bytes, uint32
 	       h->src->read(h->src->ctx, offset, far, len) == 0 && memcmp(far, bytes, len) == 0;
 }
 
-/* Old-style lzma has no magic number: its properties, a dictionary's size, and a length. */
+/* Returns whether it is old-style lzma, which has no magic number: its properties, a dictionary's
+ * size, and a length. */
 static bool is_lzma(const struct head *h)
 {
 	uint32_t dictionary = le(h->bytes + 1, 4);
@@ -173,7 +174,8 @@ static bool is_skippable(const struct head *h)
 	return h->len > 8 && (le(h->bytes, 4) & 0xfffffff0u) == 0x184d2a50u;
 }
 
-/* OMAGIC, NMAGIC, ZMAGIC or QMAGIC, for no machine in particular or for an x86. */
+/* Returns whether @word is OMAGIC, NMAGIC, ZMAGIC or QMAGIC, for no machine in particular or for an
+ * x86. */
 static bool aout_word(uint32_t word)
 {
 	uint32_t magic = word & 0xffff, machine = word >> 16 & 0x3ff;
@@ -182,7 +184,8 @@ static bool aout_word(uint32_t word)
 	       (magic == 0407 || magic == 0410 || magic == 0413 || magic == 0314);
 }
 
-/* NetBSD's begins in network order. A size of the text follows, in the machine's. */
+/* Returns whether it is a.out. NetBSD's begins in network order. A size of the text follows, in the
+ * machine's. */
 static bool is_aout(const struct head *h)
 {
 	uint32_t text = le(h->bytes + 4, 4);
@@ -206,7 +209,7 @@ static const char *program_name(const struct head *h)
 	return "an EFI or Windows program";
 }
 
-/* Partition tables and boot sectors end alike. */
+/* Returns whether it is an MBR. Partition tables and boot sectors end alike. */
 static bool is_mbr(const struct head *h)
 {
 	return h->len >= SECTOR && h->bytes[MBR_MAGIC] == 0x55 && h->bytes[MBR_MAGIC + 1] == 0xaa;
@@ -229,7 +232,7 @@ static bool is_text(const struct head *h)
 	return true;
 }
 
-/* A FIT is a device tree in which kernels lie. */
+/* Returns the name of a device tree. A FIT is one in which kernels lie. */
 static const char *tree_name(const struct head *h)
 {
 	return memmem(h->bytes, h->len, "\0images", 8) ? "a U-Boot FIT image" : "a device tree";

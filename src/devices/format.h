@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a file is, by what its format's own description says that it begins (or ends) with: so that
- * what was given as a kernel, an initramfs or a disk by mistake can be refused by its name. It lies
- * here, and not with the loaders, because disks ask as well. No state; any thread.
+ * The format of a file, by the bytes with which it begins or ends. With that a file that was given
+ * as a kernel, an initramfs or a disk by mistake can be refused by its name. It lies here, and not
+ * with the loaders, because disks ask as well. No state; any thread.
  */
 #ifndef DEVICES_FORMAT_H
 #define DEVICES_FORMAT_H
@@ -16,7 +16,7 @@ enum format_kind {
 	FORMAT_ELF,	   /* of any machine */
 	FORMAT_KERNEL,	   /* a kernel for another machine or another boot loader */
 	FORMAT_PROGRAM,	   /* runs under EFI, an operating system, an interpreter */
-	FORMAT_CPIO,	   /* what an initramfs is made of */
+	FORMAT_CPIO,	   /* the archive of an initramfs */
 	FORMAT_COMPRESSED, /* one stream; what is in it is not looked at */
 	FORMAT_ARCHIVE,	   /* archives and packages */
 	FORMAT_FILESYSTEM, /* without a partition table: ext4, squashfs, ISO 9660, ... */
@@ -39,10 +39,10 @@ struct format_source {
 	const void *ctx;
 };
 
-/* 0, or -errno of a read: then @f is unknown. */
+/* Tells the format in @f. Returns 0, or -errno of a read: then @f is unknown. */
 int format_tell(const struct format_source *src, struct format *f);
-/* The same of an open file or block device of @size bytes; not one that was opened with O_DIRECT.
- */
+/* Tells the same of an open file or block device of @size bytes; not one that was opened with
+ * O_DIRECT. */
 int format_tell_fd(int fd, uint64_t size, struct format *f);
 
 #endif

@@ -34,8 +34,8 @@
 #define ENTRY_WRITABLE_LOW  UINT64_C(0x1afff)
 #define ENTRY_WRITABLE_HIGH UINT64_C(0xff00000000000000)
 
-/* Only these two delivery modes have levels; "treated as an edge ... even if programmed as level".
- */
+/* Returns whether it is by level. Only these two delivery modes have levels; "treated as an edge
+ * ... even if programmed as level". */
 static bool is_level(uint64_t entry)
 {
 	return (entry & ENTRY_LEVEL) &&
@@ -58,8 +58,8 @@ static unsigned int send(struct ioapic *io, uint64_t entry)
 }
 
 /*
- * A level that is asserted, not masked, and not being handled is sent. If no local APIC took it,
- * the next change of the entry or the pin tries again.
+ * Sends a level that is asserted, not masked, and not being handled. If no local APIC took it, the
+ * next change of the entry or the pin tries again.
  */
 static void send_level(struct ioapic *io, unsigned int pin)
 {
@@ -245,6 +245,66 @@ int ioapic_init(struct ioapic *io, struct lapic_bus *bus)
 		io->entry[pin] = ENTRY_MASKED;
 	ret = pthread_mutex_init(&io->lock, NULL);
 	return -ret;
+}
+
+void ioapic_reset(struct ioapic *io)
+{
+	pthread_mutex_lock(&io->lock);
+	io->id = io->index = 0;
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++)
+		io->entry[pin] = ENTRY_MASKED;
+	memset(io->level_mask_of_vector, 0, sizeof(io->level_mask_of_vector));
+	pthread_mutex_unlock(&io->lock);
+}
+
+void ioapic_save(struct ioapic *io, struct state_writer *w)
+{
+	pthread_mutex_lock(&io->lock);
+	state_put_u8(w, (uint8_t)io->id);
+	state_put_u8(w, (uint8_t)io->index);
+	state_put_u32(w, io->level);
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++)
+		state_put_u64(w, io->entry[pin]);
+	pthread_mutex_unlock(&io->lock);
+}
+
+static bool is_possible(uint64_t entry)
+{
+	uint64_t bits = ENTRY_WRITABLE_LOW | ENTRY_WRITABLE_HIGH;
+
+	if (is_level(entry))
+		bits |= ENTRY_REMOTE_IRR;
+	return !(entry & ~bits);
+}
+
+int ioapic_load(struct ioapic *io, struct state_in *in, struct error *err)
+{
+	uint8_t id = state_get_u8(in), index = state_get_u8(in);
+	uint32_t level = state_get_u32(in);
+	uint64_t entry[IOAPIC_PINS];
+	int ret;
+
+	state_check(in, !(id & ~ID_MASK), "the id");
+	state_check(in, !(level >> IOAPIC_PINS), "a level");
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++) {
+		entry[pin] = state_get_u64(in);
+		state_check(in, is_possible(entry[pin]), "an entry of the redirection table");
+	}
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&io->lock);
+	io->id = id;
+	io->index = index;
+	io->level = level;
+	memset(io->level_mask_of_vector, 0, sizeof(io->level_mask_of_vector));
+	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++) {
+		io->entry[pin] = entry[pin];
+		if (is_level(entry[pin]))
+			io->level_mask_of_vector[ENTRY_VECTOR(entry[pin])] |= 1u << pin;
+	}
+	pthread_mutex_unlock(&io->lock);
+	return 0;
 }
 
 void ioapic_destroy(struct ioapic *io)

@@ -30,15 +30,25 @@ struct ioapic {
 
 int ioapic_init(struct ioapic *io, struct lapic_bus *bus);
 void ioapic_destroy(struct ioapic *io);
-/* Any thread. An edge is a change from 0 to 1. Pins outside the table are ignored. */
+/* Resets it to its state at power-on; pins are at the levels that they are driven to. Any
+ * thread. */
+void ioapic_reset(struct ioapic *io);
+/* Drives a pin. An edge is a change from 0 to 1. Pins outside the table are ignored. Any thread. */
 void ioapic_set_pin(struct ioapic *io, unsigned int pin, bool level);
-/* Any thread: is the pin there and not masked? */
+/* Returns whether the pin is there and not masked. Any thread. */
 bool ioapic_pin_enabled(struct ioapic *io, unsigned int pin);
-/* Any thread: a local APIC acknowledged level-triggered @vector. */
+/* Tells that a local APIC has acknowledged level-triggered @vector. Any thread. */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
-/* MMIO: IOREGSEL 0x00, IOWIN 0x10, EOI 0x40; 1, 2, 4 or 8 bytes are taken, the register is 32 bits.
- */
+/* Does an access to MMIO: IOREGSEL 0x00, IOWIN 0x10, EOI 0x40; 1, 2, 4 or 8 bytes are taken, the
+ * register is 32 bits. */
 void ioapic_mmio_read(struct ioapic *io, uint64_t offset, void *data, unsigned int len);
 void ioapic_mmio_write(struct ioapic *io, uint64_t offset, const void *data, unsigned int len);
+
+#define IOAPIC_STATE_VERSION 1
+/* Writes registers and the pins' levels, in an open section. Any thread. */
+void ioapic_save(struct ioapic *io, struct state_writer *w);
+/* Reads that section whole, checks it, and takes it over. No message is sent. 0, or -EINVAL with a
+ * sentence. */
+int ioapic_load(struct ioapic *io, struct state_in *in, struct error *err);
 
 #endif

@@ -13,66 +13,11 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "devices/lapic.h"
+#include "devices/lapic_impl.h"
+#include "relaxed.h"
 
-/* Register numbers: MMIO offset / 16, and MSR - 0x800. */
-enum {
-	REG_ID = 0x02,
-	REG_VERSION = 0x03,
-	REG_TPR = 0x08,
-	REG_APR = 0x09,
-	REG_PPR = 0x0a,
-	REG_EOI = 0x0b,
-	REG_RRD = 0x0c,
-	REG_LDR = 0x0d,
-	REG_DFR = 0x0e,
-	REG_SVR = 0x0f,
-	REG_ISR = 0x10,
-	REG_TMR = 0x18,
-	REG_IRR = 0x20,
-	REG_IRR_LAST = 0x27,
-	REG_ESR = 0x28,
-	REG_ICR = 0x30,
-	REG_ICR2 = 0x31,
-	REG_LVT_TIMER = 0x32,
-	REG_LVT_THERMAL = 0x33,
-	REG_LVT_PERF = 0x34,
-	REG_LVT_LINT0 = 0x35,
-	REG_LVT_LINT1 = 0x36,
-	REG_LVT_ERROR = 0x37,
-	REG_TIMER_INITIAL = 0x38,
-	REG_TIMER_CURRENT = 0x39,
-	REG_TIMER_DIVIDE = 0x3e,
-	REG_SELF_IPI = 0x3f,
-};
-
-#define VERSION		   0x00050014u /* integrated, 6 LVT entries, no EOI-broadcast suppression */
-#define FIRST_LEGAL_VECTOR 16
-
-#define SVR_ENABLED  (1u << 8)
-#define SVR_WRITABLE 0x3ffu
-#define SVR_RESET    0xffu
-
-#define LVT_STATUS	  (1u << 12)
-#define LVT_REMOTE_IRR	  (1u << 14)
-#define LVT_MASKED	  (1u << 16)
-#define LVT_MODE(lvt)	  ((lvt) >> 17 & 3)
-#define LVT_DELIVERY(lvt) ((lvt) >> 8 & 7)
-
-enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE, TIMER_RESERVED };
-
-#define DIVIDE_WRITABLE 0xbu
-
-#define ICR_WRITABLE 0xccfffu /* without the delivery status, which always says idle */
-
-#define DFR_ONES 0x0fffffffu
-
-#define NEVER UINT64_MAX
-/*
- * A guest may ask for an interrupt every nanosecond, and each costs the host an exit. KVM's floor
- * is 200 us (min_timer_period_us); no guest that works asks for less than 20 us either.
- */
-#define MIN_PERIOD_NS 20000
+#define VERSION 0x00050014u /* integrated, 6 LVT entries, no EOI-broadcast suppression */
+#define NEVER	UINT64_MAX
 
 /* Bit maps of 256 vectors. */
 
@@ -111,38 +56,33 @@ static bool any_vector(const uint32_t *map)
 
 /* The words that senders read: written only on change, so that their cache line stays shared. */
 
-static uint32_t own(const _Atomic uint32_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 static void publish(_Atomic uint32_t *word, uint32_t value)
 {
-	if (own(word) != value)
-		atomic_store_explicit(word, value, memory_order_relaxed);
+	if (relaxed_load(word) != value)
+		relaxed_store(word, value);
 }
 
 static enum lapic_mode mode_of(const struct lapic *l)
 {
-	return (enum lapic_mode)own(&l->address.mode);
+	return (enum lapic_mode)relaxed_load(&l->address.mode);
 }
 
-static enum lapic_mode mode_of_base(uint64_t base)
+enum lapic_mode lapic_mode_of_base(uint64_t base)
 {
 	if (!(base & LAPIC_BASE_ENABLE))
 		return LAPIC_DISABLED;
 	return base & LAPIC_BASE_X2APIC ? LAPIC_X2APIC : LAPIC_XAPIC;
 }
 
-static uint32_t x2apic_ldr(uint32_t id)
+uint32_t lapic_x2apic_ldr(uint32_t id)
 {
 	return id >> 4 << 16 | 1u << (id & 15);
 }
 
 /* Priorities */
 
-/* "Processor Priority Register"; of what is the model's choice, TPR[3:0] where the classes are
- * equal. */
+/* Reckons the "Processor Priority Register"; of what is the model's choice, TPR[3:0] where the
+ * classes are equal. */
 static void update_ppr(struct lapic *l)
 {
 	int isrv = highest_vector(l->isr);
@@ -151,7 +91,7 @@ static void update_ppr(struct lapic *l)
 	publish(&l->address.ppr, (l->tpr & 0xf0) >= class ? l->tpr : class);
 }
 
-static void set_tpr(struct lapic *l, uint32_t tpr)
+void lapic_set_tpr(struct lapic *l, uint32_t tpr)
 {
 	l->tpr = tpr;
 	update_ppr(l);
@@ -161,14 +101,14 @@ void lapic_set_cr8(struct lapic *l, uint64_t cr8)
 {
 	/* Told after every exit: what has not changed must not clear TPR[3:0]. */
 	if ((cr8 & 0xf) != lapic_cr8(l))
-		set_tpr(l, (uint32_t)(cr8 & 0xf) << 4);
+		lapic_set_tpr(l, (uint32_t)(cr8 & 0xf) << 4);
 }
 
 int lapic_pending_vector(const struct lapic *l)
 {
 	int vector = highest_vector(l->irr);
 
-	if (vector < 0 || ((uint32_t)vector & 0xf0) <= (own(&l->address.ppr) & 0xf0))
+	if (vector < 0 || ((uint32_t)vector & 0xf0) <= (relaxed_load(&l->address.ppr) & 0xf0))
 		return -1;
 	return vector;
 }
@@ -176,11 +116,6 @@ int lapic_pending_vector(const struct lapic *l)
 bool lapic_has_irr(const struct lapic *l)
 {
 	return any_vector(l->irr);
-}
-
-bool lapic_has_isr(const struct lapic *l)
-{
-	return any_vector(l->isr);
 }
 
 void lapic_accept(struct lapic *l, uint8_t vector)
@@ -210,8 +145,8 @@ void lapic_eoi(struct lapic *l)
 
 static void lvt_deliver(struct lapic *l, uint32_t lvt);
 
-/* "Error Handling": the interrupt comes once for each kind until a write to the ESR arms it again.
- */
+/* Logs an error. "Error Handling": the interrupt comes once for each kind until a write to the ESR
+ * arms it again. */
 static void log_error(struct lapic *l, uint32_t esr)
 {
 	bool news = esr & ~l->esr_pending;
@@ -221,7 +156,7 @@ static void log_error(struct lapic *l, uint32_t esr)
 		lvt_deliver(l, l->lvt_error);
 }
 
-/* A fixed interrupt from inside, always an edge. */
+/* Takes a fixed interrupt from inside, always an edge. */
 static void take_vector(struct lapic *l, uint8_t vector)
 {
 	if (!(l->svr & SVR_ENABLED))
@@ -234,45 +169,12 @@ static void take_vector(struct lapic *l, uint8_t vector)
 	clear_vector(l->tmr, vector);
 }
 
-static void raise_event(struct lapic *l, uint32_t event)
-{
-	/* Through the inbox, as the owner has one place to look for them. */
-	atomic_fetch_or_explicit(&l->inbox.events, event, memory_order_release);
-	if (l->bus->wake)
-		l->bus->wake(l->bus->ctx, l->id, false);
-}
-
+/* Delivers an entry of the LVT: that of the timer or of errors, which have no delivery mode.
+ * Nothing drives the others. */
 static void lvt_deliver(struct lapic *l, uint32_t lvt)
 {
-	if (lvt & LVT_MASKED)
-		return;
-	/* The timer's and the error's entry have no delivery mode: these bits are 0, fixed. */
-	switch (LVT_DELIVERY(lvt)) {
-	case LAPIC_FIXED:
+	if (!(lvt & LVT_MASKED))
 		take_vector(l, (uint8_t)lvt);
-		break;
-	case LAPIC_SMI:
-		raise_event(l, LAPIC_EVENT_SMI);
-		break;
-	case LAPIC_NMI:
-		raise_event(l, LAPIC_EVENT_NMI);
-		break;
-	case LAPIC_INIT:
-		raise_event(l, LAPIC_EVENT_INIT);
-		break;
-	default: /* ExtINT: no 8259; the others are reserved */
-		l->illegal++;
-		break;
-	}
-}
-
-void lapic_lint1(struct lapic *l)
-{
-	/* Without an APIC the pin is the processor's NMI input. */
-	if (mode_of(l) == LAPIC_DISABLED)
-		raise_event(l, LAPIC_EVENT_NMI);
-	else
-		lvt_deliver(l, l->lvt_lint1);
 }
 
 /* Takes the posted vectors that the bits of @events point at. */
@@ -285,7 +187,8 @@ static void take_posted(struct lapic *l, uint32_t events)
 		uint32_t bits =
 			atomic_exchange_explicit(&l->inbox.pir[word], 0, memory_order_acquire);
 
-		/* What was on its way to an APIC that has been disabled or reset since is lost. */
+		/* Vectors on their way to an APIC that has been disabled or reset since are
+		 * lost. */
 		if (enabled) {
 			l->irr[word] |= bits;
 			l->tmr[word] &= ~bits;
@@ -325,12 +228,25 @@ static uint32_t timer_mode(const struct lapic *l)
 	return LVT_MODE(l->lvt_timer);
 }
 
-/* "Divide Configuration Register": 000 is 2, 001 is 4, ... 110 is 128, 111 is 1. */
-static unsigned int divide_shift(const struct lapic *l)
+/* Returns the shift of the "Divide Configuration Register": 000 is 2, 001 is 4, ... 110 is 128, 111
+ * is 1. */
+static unsigned int shift_of(uint32_t divide)
 {
-	unsigned int field = (l->timer_divide & 3) | (l->timer_divide >> 1 & 4);
+	unsigned int field = (divide & 3) | (divide >> 1 & 4);
 
 	return (field + 1) & 7;
+}
+
+static unsigned int divide_shift(const struct lapic *l)
+{
+	return shift_of(l->timer_divide);
+}
+
+uint64_t lapic_timer_most_ns(uint32_t divide, uint32_t initial)
+{
+	uint64_t ns = (uint64_t)initial << shift_of(divide);
+
+	return ns > MIN_PERIOD_NS ? ns : MIN_PERIOD_NS;
 }
 
 static uint64_t count_to_ticks(const struct lapic *l, uint32_t count)
@@ -382,18 +298,26 @@ static uint32_t timer_current(const struct lapic *l, uint64_t now)
 	return count < l->timer_initial ? (uint32_t)count : l->timer_initial;
 }
 
+/* Returns how long all of the count lasts, in ticks. */
+static uint64_t whole_ticks(const struct lapic *l)
+{
+	return timer_mode(l) == TIMER_PERIODIC ? period_ticks(l)
+					       : count_to_ticks(l, l->timer_initial);
+}
+
+void lapic_timer_place(struct lapic *l, uint64_t deadline)
+{
+	l->timer_deadline = deadline;
+	l->timer_start = deadline - whole_ticks(l);
+}
+
 /* Starts a count at @now of which @count is left. */
 static void timer_start(struct lapic *l, uint32_t count, uint64_t now)
 {
-	uint64_t left = count_to_ticks(l, count), whole = count_to_ticks(l, l->timer_initial);
+	bool all = timer_mode(l) == TIMER_PERIODIC && count == l->timer_initial;
+	uint64_t left = all ? whole_ticks(l) : count_to_ticks(l, count);
 
-	if (timer_mode(l) == TIMER_PERIODIC) {
-		whole = period_ticks(l);
-		if (count == l->timer_initial)
-			left = whole;
-	}
-	l->timer_deadline = clock_add(now, left);
-	l->timer_start = l->timer_deadline - whole;
+	lapic_timer_place(l, clock_add(now, left));
 }
 
 static void write_timer_initial(struct lapic *l, uint32_t count, uint64_t now)
@@ -423,8 +347,8 @@ static void write_lvt_timer(struct lapic *l, uint32_t lvt)
 {
 	uint32_t mode = LVT_MODE(lvt);
 
-	/* "Transitioning between TSC-deadline mode and other timer modes also disarms the timer."
-	 */
+	/* "Transitioning between TSC-deadline mode and other timer modes also disarms the
+	 * timer." */
 	if (mode != timer_mode(l) && (mode > TIMER_PERIODIC || timer_mode(l) > TIMER_PERIODIC)) {
 		timer_disarm(l);
 		l->timer_initial = 0;
@@ -434,13 +358,10 @@ static void write_lvt_timer(struct lapic *l, uint32_t lvt)
 	l->lvt_timer = lvt;
 }
 
-/* "TSC-Deadline Mode" */
-static void write_tsc_deadline(struct lapic *l, uint64_t value, uint64_t now)
+void lapic_timer_set_tsc(struct lapic *l, uint64_t value, uint64_t now)
 {
 	uint64_t guest_now = now + l->tsc_offset;
 
-	if (timer_mode(l) != TIMER_DEADLINE)
-		return;
 	l->tsc_deadline = value;
 	if (!value)
 		l->timer_deadline = NEVER;
@@ -448,6 +369,13 @@ static void write_tsc_deadline(struct lapic *l, uint64_t value, uint64_t now)
 		l->timer_deadline = now;
 	else
 		l->timer_deadline = clock_add(now, value - guest_now);
+}
+
+/* "TSC-Deadline Mode" */
+static void write_tsc_deadline(struct lapic *l, uint64_t value, uint64_t now)
+{
+	if (timer_mode(l) == TIMER_DEADLINE)
+		lapic_timer_set_tsc(l, value, now);
 }
 
 bool lapic_timer_run(struct lapic *l, uint64_t now)
@@ -491,7 +419,7 @@ static uint32_t *lvt_register(struct lapic *l, uint32_t reg)
 
 /* Bits that a write changes, and bits that it may carry without being reserved. 0: no such
  * register. */
-static uint32_t writable_bits(const struct lapic *l, uint32_t reg, uint32_t *read_only)
+uint32_t lapic_writable_bits(const struct lapic *l, uint32_t reg, uint32_t *read_only)
 {
 	*read_only = 0;
 	switch (reg) {
@@ -557,7 +485,7 @@ static void write_register(struct lapic *l, uint32_t reg, uint32_t value, uint64
 	}
 	switch (reg) {
 	case REG_TPR:
-		set_tpr(l, value);
+		lapic_set_tpr(l, value);
 		break;
 	case REG_SVR:
 		write_svr(l, value);
@@ -573,7 +501,7 @@ static void write_register(struct lapic *l, uint32_t reg, uint32_t value, uint64
 	}
 }
 
-/* False: not a register that both have. */
+/* Returns false if it is not a register that both have. */
 static bool read_register(struct lapic *l, uint32_t reg, uint32_t *value, uint64_t now)
 {
 	const uint32_t *lvt = lvt_register(l, reg);
@@ -596,10 +524,10 @@ static bool read_register(struct lapic *l, uint32_t reg, uint32_t *value, uint64
 		*value = l->tpr;
 		return true;
 	case REG_PPR:
-		*value = own(&l->address.ppr);
+		*value = relaxed_load(&l->address.ppr);
 		return true;
 	case REG_LDR:
-		*value = own(&l->address.ldr);
+		*value = relaxed_load(&l->address.ldr);
 		return true;
 	case REG_SVR:
 		*value = l->svr;
@@ -621,7 +549,7 @@ static bool read_register(struct lapic *l, uint32_t reg, uint32_t *value, uint64
 	}
 }
 
-/* "Error Handling": a write makes what was detected since the last one readable. */
+/* Writes the ESR. "Error Handling": a write makes what was detected since the last one readable. */
 static void write_esr(struct lapic *l)
 {
 	l->esr = l->esr_pending;
@@ -662,8 +590,8 @@ static int x2apic_read(struct lapic *l, uint32_t reg, uint64_t *value, uint64_t 
 	return 0;
 }
 
-/* "X2APIC Interrupt Command Register": no delivery status, and bits 13, 17:16 and 31:20 reserved.
- */
+/* Writes the "X2APIC Interrupt Command Register": no delivery status, and bits 13, 17:16 and 31:20
+ * reserved. */
 static int x2apic_write_icr(struct lapic *l, uint64_t value)
 {
 	if ((uint32_t)value & ~ICR_WRITABLE)
@@ -707,7 +635,7 @@ static int x2apic_write(struct lapic *l, uint32_t reg, uint64_t value, uint64_t 
 		break;
 	}
 
-	writable = writable_bits(l, reg, &read_only);
+	writable = lapic_writable_bits(l, reg, &read_only);
 	if (!writable || value & ~(uint64_t)(writable | read_only))
 		return -EPERM;
 	write_register(l, reg, (uint32_t)value & writable, now);
@@ -761,7 +689,7 @@ static uint32_t xapic_read(struct lapic *l, uint32_t reg, uint64_t now)
 	case REG_ID:
 		return l->id << 24;
 	case REG_DFR:
-		return own(&l->address.dfr);
+		return relaxed_load(&l->address.dfr);
 	case REG_ICR:
 		return (uint32_t)l->icr;
 	case REG_ICR2:
@@ -810,7 +738,7 @@ static void xapic_write(struct lapic *l, uint32_t reg, uint32_t value, uint64_t 
 		break;
 	}
 
-	writable = writable_bits(l, reg, &read_only);
+	writable = lapic_writable_bits(l, reg, &read_only);
 	if (writable) {
 		write_register(l, reg, value & writable, now);
 	} else {
@@ -890,15 +818,15 @@ void lapic_reset(struct lapic *l)
 	l->timer_initial = 0;
 	l->timer_start = 0;
 	timer_disarm(l);
-	publish(&l->address.ldr, mode_of(l) == LAPIC_X2APIC ? x2apic_ldr(l->id) : 0);
+	publish(&l->address.ldr, mode_of(l) == LAPIC_X2APIC ? lapic_x2apic_ldr(l->id) : 0);
 	publish(&l->address.dfr, UINT32_MAX);
 	publish(&l->address.sw_enabled, 0);
-	set_tpr(l, 0);
+	lapic_set_tpr(l, 0);
 }
 
 void lapic_set_base(struct lapic *l, uint64_t base)
 {
-	enum lapic_mode old = mode_of(l), new = mode_of_base(base);
+	enum lapic_mode old = mode_of(l), new = lapic_mode_of_base(base);
 
 	if (base == l->base)
 		return;
@@ -916,7 +844,7 @@ void lapic_set_base(struct lapic *l, uint64_t base)
 	if (new == LAPIC_DISABLED)
 		lapic_reset(l);
 	else
-		publish(&l->address.ldr, new == LAPIC_X2APIC ? x2apic_ldr(l->id) : 0);
+		publish(&l->address.ldr, new == LAPIC_X2APIC ? lapic_x2apic_ldr(l->id) : 0);
 }
 
 void lapic_init(struct lapic *l, struct lapic_bus *bus, uint32_t id, bool bsp,

@@ -2,7 +2,7 @@
 /*
  * The local APIC as a state machine (Intel SDM volume 3, chapter "Advanced Programmable Interrupt
  * Controller"): xAPIC by MMIO, x2APIC by MSRs, the timer, and the interrupt messages between them.
- * No KVM, no thread, no clock of its own: whoever drives it passes the time in.
+ * It has no KVM, no thread and no clock of its own: the caller passes the time.
  *
  * Owner: the vCPU's thread owns a struct lapic. Other threads reach it only through
  * lapic_bus_send(), which sets the atomic words of struct lapic_inbox and then calls the bus's
@@ -16,7 +16,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "errors.h"
 #include "poll/clock.h"
+#include "relaxed.h"
+#include "state.h"
 
 #define LAPIC_MMIO_BASE	       UINT64_C(0xfee00000)
 #define LAPIC_MMIO_SIZE	       UINT64_C(0x1000)
@@ -74,13 +77,14 @@ struct lapic_msg {
 /* Inside the inbox only: which words of pir[] and pir_level[] to look at. */
 #define LAPIC_EVENT_PIR(word)	    (1u << (16 + (word)))
 #define LAPIC_EVENT_PIR_LEVEL(word) (1u << (24 + (word)))
-#define LAPIC_EVENT_OWNER	    0xff0fu /* what lapic_collect() returns */
+#define LAPIC_EVENT_OWNER	    0xff0fu /* the bits that lapic_collect() returns */
 
 /*
- * What other threads write. A cache line of its own (level-triggered vectors above 223 use a
- * second). A vector is posted in pir[] or, if level-triggered, in pir_level[], never in both, so
- * two senders of one vector cannot undo each other. Then its word's bit is set in events, with
- * release; lapic_collect() takes events with acquire, and an empty inbox costs it one load.
+ * The words that other threads write. They have a cache line of their own (level-triggered vectors
+ * above 223 use a second). A vector is posted in pir[] or, if level-triggered, in pir_level[],
+ * never in both, so two senders of one vector cannot undo each other. Then its word's bit is set in
+ * events, with release; lapic_collect() takes events with acquire, and an empty inbox costs it one
+ * load.
  */
 struct lapic_inbox {
 	_Alignas(64) _Atomic uint32_t events;
@@ -88,7 +92,7 @@ struct lapic_inbox {
 	_Atomic uint32_t pir_level[8]; /* posted vectors, level-triggered */
 };
 
-/* What other threads read to match destinations: the owner writes it, relaxed atomics. */
+/* The words that other threads read to match destinations. The owner writes them; relaxed. */
 struct lapic_address {
 	_Atomic uint32_t mode;	     /* enum lapic_mode */
 	_Atomic uint32_t ldr, dfr;   /* as the guest sees them */
@@ -139,62 +143,66 @@ struct lapic_bus {
 	_Atomic uint32_t lowest_next; /* round robin among equals */
 };
 
-/* Power-up state (SDM "Local APIC State After Power-Up or Reset"); @bsp sets the BSP bit of the
- * base. */
+/* Puts it into its power-up state (SDM "Local APIC State After Power-Up or Reset"); @bsp sets the
+ * BSP bit of the base. */
 void lapic_init(struct lapic *l, struct lapic_bus *bus, uint32_t id, bool bsp,
 		const struct clock *clock);
-/* State after INIT: registers reset, id and base kept, IRR/ISR/TMR empty, timer stopped. Inbox
- * kept. */
+/* Puts it into its state after INIT: registers reset, id and base kept, IRR/ISR/TMR empty, timer
+ * stopped. Inbox kept. */
 void lapic_reset(struct lapic *l);
-/* IA32_APIC_BASE is now @base (KVM keeps that register and reports it in kvm_run). Cheap if
+/* Takes @base as IA32_APIC_BASE (KVM keeps that register and reports it in kvm_run). Cheap if
  * unchanged. */
 void lapic_set_base(struct lapic *l, uint64_t base);
 
 /*
- * x2APIC registers, and LAPIC_MSR_TSC_DEADLINE where offered. 0, or -EPERM: the access raises #GP
- * in the guest (not in x2APIC mode, reserved register or bits, read of a write-only one, ...).
- * @now is the time in ticks.
+ * Reads or writes x2APIC registers, and LAPIC_MSR_TSC_DEADLINE where offered. Returns 0, or -EPERM:
+ * the access raises #GP in the guest (not in x2APIC mode, reserved register or bits, read of a
+ * write-only one, ...). @now is the time in ticks.
  */
 int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value, uint64_t now);
 int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value, uint64_t now);
 /*
- * xAPIC registers. Accesses that are not 4 bytes at a multiple of 16 are undefined by the SDM:
- * reads give what lies there, writes are ignored and counted. Ignored as well unless in xAPIC mode
- * (reads ~0).
+ * Reads or writes xAPIC registers. Accesses that are not 4 bytes at a multiple of 16 are undefined
+ * by the SDM: reads give what lies there, writes are ignored and counted. Ignored as well unless in
+ * xAPIC mode (reads ~0).
  */
 void lapic_mmio_read(struct lapic *l, uint32_t offset, void *data, unsigned int len, uint64_t now);
 void lapic_mmio_write(struct lapic *l, uint32_t offset, const void *data, unsigned int len,
 		      uint64_t now);
 
-/* Any thread: delivers @msg to whom it concerns. @from is the sending APIC, NULL for MSI and
- * IOAPIC. Returns how many local APICs took it. */
+/* Delivers @msg to whom it concerns. @from is the sending APIC, NULL for MSI and IOAPIC. Returns
+ * how many local APICs took it. Any thread. */
 unsigned int lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg,
 			    const struct lapic *from);
-/* Any thread: an MSI write (SDM "Message Signalled Interrupts"; with the 15-bit destination
- * extension, address bits 11 to 5 as destination bits 14 to 8). Returns how many local APICs took
- * it, 0 for an address outside 0xfeexxxxx. */
+/* Decodes an MSI write (SDM "Message Signalled Interrupts"; with the 15-bit destination extension,
+ * address bits 11 to 5 as destination bits 14 to 8). Returns false if it means nothing, because the
+ * address lies outside 0xfeexxxxx, or because a level is taken back. */
+bool lapic_msi_decode(uint64_t address, uint32_t data, struct lapic_msg *msg);
+/* Delivers one. Returns how many local APICs took it. Any thread. */
 unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t data);
 
 /*
- * What writing @icr (xAPIC: the two halves put together) sends. False: nothing, because of @esr
- * (bits of the error status register to log), or because the SDM has no such message. Pure.
+ * Decodes the message that a write of @icr (xAPIC: the two halves put together) sends. Returns
+ * false if it sends none, because of *@esr (bits of the error status register to log), or because
+ * the SDM has no such message. Pure.
  */
 bool lapic_icr_decode(uint64_t icr, bool x2apic, struct lapic_msg *msg, uint32_t *esr);
 
-/* Any thread: is there something for lapic_collect()? A hint: one relaxed load. */
+/* Returns whether there is something for lapic_collect(). A hint: one relaxed load. Any thread. */
 static inline bool lapic_inbox_pending(const struct lapic *l)
 {
-	return atomic_load_explicit(&l->inbox.events, memory_order_relaxed) != 0;
+	return relaxed_load(&l->inbox.events) != 0;
 }
 
-/* Owner: moves posted vectors into IRR/TMR and returns and clears the events. */
+/* Moves posted vectors into IRR/TMR, and returns and clears the events. Owner. */
 uint32_t lapic_collect(struct lapic *l);
-/* Owner: the vector to inject now, or -1: the highest in IRR above the processor priority. */
+/* Returns the vector to inject now, or -1: the highest in IRR above the processor priority.
+ * Owner. */
 int lapic_pending_vector(const struct lapic *l);
-/* Owner: any vector in IRR at all, deliverable or not? And any in service? */
+/* Returns whether there is any vector in IRR at all, deliverable or not. Owner. */
 bool lapic_has_irr(const struct lapic *l);
-bool lapic_has_isr(const struct lapic *l);
-/* Owner: exactly one vector is in service, and its EOI concerns nobody else (edge-triggered). */
+/* Returns whether exactly one vector is in service, and its EOI concerns nobody else
+ * (edge-triggered). Owner. */
 static inline bool lapic_eoi_is_simple(const struct lapic *l)
 {
 	uint32_t in_service = 0, level = 0;
@@ -207,30 +215,43 @@ static inline bool lapic_eoi_is_simple(const struct lapic *l)
 	}
 	return count == 1 && !level;
 }
-/* Owner: the vector was handed to the processor (interrupt acknowledge): IRR -> ISR. */
+/* Tells that the vector was handed to the processor (interrupt acknowledge): IRR -> ISR. Owner. */
 void lapic_accept(struct lapic *l, uint8_t vector);
-/* Owner: EOI, as a write to the EOI register (used for paravirtual EOI too). */
+/* Does an EOI, as a write to the EOI register (used for paravirtual EOI too). Owner. */
 void lapic_eoi(struct lapic *l);
-/* Owner: CR8 is TPR bits 7 to 4. */
+/* Takes CR8, which is TPR bits 7 to 4. Owner. */
 void lapic_set_cr8(struct lapic *l, uint64_t cr8);
 static inline uint64_t lapic_cr8(const struct lapic *l)
 {
 	return l->tpr >> 4;
 }
 
-/* Owner: when the timer expires, in ticks; UINT64_MAX: not armed. */
+/* Returns when the timer expires, in ticks; UINT64_MAX: not armed. Owner. */
 static inline uint64_t lapic_deadline(const struct lapic *l)
 {
 	return l->timer_deadline;
 }
 /*
- * Owner: if the deadline has passed at @now, delivers the timer's LVT entry (to this APIC's own
- * IRR; masked: nothing) and starts the next period (periodic; periods that were missed altogether
- * are counted as one interrupt) or stops (one-shot, TSC deadline). Returns whether it expired.
+ * If the deadline has passed at @now, delivers the timer's LVT entry (to this APIC's own IRR;
+ * masked: nothing) and starts the next period (periodic; periods that were missed altogether are
+ * counted as one interrupt) or stops (one-shot, TSC deadline). Returns whether it expired. Owner.
  */
 bool lapic_timer_run(struct lapic *l, uint64_t now);
 
-/* LINT0 with ExtINT is how a PC's 8259 reaches the processor; there is none here. LINT1/NMI: */
-void lapic_lint1(struct lapic *l);
+/* lapic_state.c */
+#define LAPIC_STATE_VERSION 1
+/*
+ * Writes the state at @now, in an open section: registers, the timer by what is left of it, and what
+ * lies in the inbox. The owner stands; other threads may send meanwhile.
+ */
+void lapic_save(const struct lapic *l, struct state_writer *w, uint64_t now);
+/*
+ * Reads that section whole, checks it, and takes it over at @now, before the owner has started: the
+ * guest's TSC (tsc_offset) is as it will be. The owner is woken for what lies in the inbox. Errors,
+ * with a sentence:
+ *   -EINVAL   no local APIC can be so
+ *   -ENOTSUP  the timer is in TSC deadline mode, which is not offered here
+ */
+int lapic_load(struct lapic *l, struct state_in *in, uint64_t now, struct error *err);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "devices/lapic.h"
+#include "relaxed.h"
 
 #define ICR_VECTOR(icr)	   ((uint8_t)(icr))
 #define ICR_DELIVERY(icr)  ((uint8_t)((icr) >> 8 & 7))
@@ -26,12 +27,8 @@
 
 #define FIRST_LEGAL_VECTOR 16
 
-static uint32_t peek(const _Atomic uint32_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-/* Logical destination; "Logical Destination Mode in xAPIC Mode" and "... in x2APIC Mode". */
+/* Returns whether a logical destination matches; "Logical Destination Mode in xAPIC Mode" and "...
+ * in x2APIC Mode". */
 static bool match_logical(const struct lapic *l, uint32_t id, uint32_t mode, uint32_t dest)
 {
 	uint32_t ldr, dfr;
@@ -40,8 +37,8 @@ static bool match_logical(const struct lapic *l, uint32_t id, uint32_t mode, uin
 		return dest >> 16 == id >> 4 && (dest & 1u << (id & 15));
 	if (dest > 0xff)
 		return false;
-	ldr = peek(&l->address.ldr) >> 24;
-	dfr = peek(&l->address.dfr) >> 28;
+	ldr = relaxed_load(&l->address.ldr) >> 24;
+	dfr = relaxed_load(&l->address.dfr) >> 28;
 	if (dfr == 0xf) /* flat: a bit mask */
 		return ldr & dest;
 	if (dfr == 0x0) /* cluster: number in the high half, a bit mask in the low half */
@@ -105,7 +102,7 @@ static struct lapic *match(const struct lapic_bus *bus, const struct lapic_msg *
 	if (!l || id == t->except)
 		return NULL;
 	/* Globally disabled: as if it were not there, for INIT, NMI and SIPI too. */
-	mode = peek(&l->address.mode);
+	mode = relaxed_load(&l->address.mode);
 	if (mode == LAPIC_DISABLED)
 		return NULL;
 	if (!t->everyone && !match_logical(l, id, mode, msg->dest))
@@ -126,7 +123,7 @@ static bool post_vector(struct lapic_bus *bus, struct lapic *l, uint32_t id,
 	uint32_t event;
 
 	/* "Local APIC State After It Has Been Software Disabled": takes no fixed interrupt. */
-	if (!peek(&l->address.sw_enabled))
+	if (!relaxed_load(&l->address.sw_enabled))
 		return false;
 	/* Release in both: a vector may be taken through another sender's event bit. */
 	if (msg->vector < FIRST_LEGAL_VECTOR) {
@@ -146,7 +143,7 @@ static bool post_vector(struct lapic_bus *bus, struct lapic *l, uint32_t id,
 static void post_event(struct lapic_bus *bus, struct lapic *l, uint32_t id,
 		       const struct lapic_msg *msg, const struct lapic *from)
 {
-	uint32_t old = peek(&l->inbox.events), new;
+	uint32_t old = relaxed_load(&l->inbox.events), new;
 
 	do {
 		new = old;
@@ -167,7 +164,8 @@ static void post_event(struct lapic_bus *bus, struct lapic *l, uint32_t id,
 	wake(bus, id, from);
 }
 
-/* Lowest priority: the one with the lowest processor priority takes it; in turn among equals. */
+/* Sends by lowest priority: the one with the lowest processor priority takes it; in turn among
+ * equals. */
 static unsigned int send_lowest(struct lapic_bus *bus, const struct lapic_msg *msg,
 				const struct targets *t, const struct lapic *from)
 {
@@ -181,9 +179,9 @@ static unsigned int send_lowest(struct lapic_bus *bus, const struct lapic_msg *m
 		uint32_t ppr;
 
 		l = match(bus, msg, t, id);
-		if (!l || !peek(&l->address.sw_enabled))
+		if (!l || !relaxed_load(&l->address.sw_enabled))
 			continue;
-		ppr = peek(&l->address.ppr) & 0xf0;
+		ppr = relaxed_load(&l->address.ppr) & 0xf0;
 		if (ppr < best_ppr) {
 			best_ppr = ppr;
 			best = id;
@@ -251,8 +249,8 @@ bool lapic_icr_decode(uint64_t icr, bool x2apic, struct lapic_msg *msg, uint32_t
 	};
 	*esr = 0;
 
-	/* "Valid Combinations for the ... Interrupt Command Register": these two send fixed only.
-	 */
+	/* "Valid Combinations for the ... Interrupt Command Register": these two send fixed
+	 * only. */
 	if ((msg->shorthand == LAPIC_TO_SELF || msg->shorthand == LAPIC_TO_ALL) &&
 	    msg->delivery != LAPIC_FIXED)
 		return false;
@@ -286,9 +284,9 @@ bool lapic_icr_decode(uint64_t icr, bool x2apic, struct lapic_msg *msg, uint32_t
 	}
 }
 
-unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t data)
+bool lapic_msi_decode(uint64_t address, uint32_t data, struct lapic_msg *msg)
 {
-	struct lapic_msg msg = {
+	*msg = (struct lapic_msg){
 		.dest = (uint32_t)((address >> 12 & 0xff) | (address >> 5 & 0x7f) << 8),
 		.vector = (uint8_t)data,
 		.delivery = data >> 8 & 7,
@@ -303,10 +301,17 @@ unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t dat
 		.xapic_dest = true,
 	};
 
-	if (address >> 20 != MSI_ADDRESS_TOP || msg.deassert)
-		return 0;
+	if (address >> 20 != MSI_ADDRESS_TOP || msg->deassert)
+		return false;
 	/* "... only the processor with the matching APIC ID is considered" when it is physical. */
-	if ((address & MSI_REDIRECT_HINT) && msg.logical && msg.delivery == LAPIC_FIXED)
-		msg.delivery = LAPIC_LOWEST;
-	return lapic_bus_send(bus, &msg, NULL);
+	if ((address & MSI_REDIRECT_HINT) && msg->logical && msg->delivery == LAPIC_FIXED)
+		msg->delivery = LAPIC_LOWEST;
+	return true;
+}
+
+unsigned int lapic_bus_msi(struct lapic_bus *bus, uint64_t address, uint32_t data)
+{
+	struct lapic_msg msg;
+
+	return lapic_msi_decode(address, data, &msg) ? lapic_bus_send(bus, &msg, NULL) : 0;
 }

@@ -4,23 +4,16 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "devices/log_limit.h"
+#include "poll/clock.h"
+#include "relaxed.h"
 
 #define EVERY_NS UINT64_C(1000000000)
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 bool log_limit_pass(struct log_limit *l, char *text, size_t size)
 {
-	uint64_t now = now_ns(), next = atomic_load_explicit(&l->next, memory_order_relaxed);
+	uint64_t now = clock_monotonic_ns(), next = relaxed_load(&l->next);
 	uint64_t left_out;
 	size_t used;
 

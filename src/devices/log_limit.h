@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How often a message is given that a guest, or whoever speaks to a device, can cause: once a
- * second at most from each source. The rest is counted, and the next one says how many there were.
+ * A limit for messages that a guest, or a program that speaks to a device, can cause: one a second
+ * from each source. The others are counted, and the next message says how many there were.
  */
 #ifndef DEVICES_LOG_LIMIT_H
 #define DEVICES_LOG_LIMIT_H
@@ -16,7 +16,7 @@ struct log_limit {
 	_Atomic uint64_t left_out;
 };
 
-/* May it be said? Then, if any were left out since the last, that is added to @text. */
+/* Returns whether a message may be given now. Then adds to @text how many were left out, if any. */
 bool log_limit_pass(struct log_limit *l, char *text, size_t size);
 
 #endif

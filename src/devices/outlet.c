@@ -16,8 +16,8 @@ int outlet_init(struct outlet *o)
 
 void outlet_fini(struct outlet *o)
 {
-	/* Not the condition: in a child of fork(2) glibc would wait for threads that are not there.
-	 */
+	/* Not the condition: in a child of fork(2) glibc would wait for threads that are not
+	 * there. */
 	pthread_mutex_destroy(&o->lock);
 }
 

@@ -22,10 +22,11 @@ struct outlet {
 	uint64_t next, served; /* tickets; under the lock */
 };
 
-/* output and ctx are the caller's to set, before the threads start. 0 or -errno. */
+/* Sets *@o up. output and ctx are the caller's to set, before the threads start. Returns 0 or
+ * -errno. */
 int outlet_init(struct outlet *o);
 void outlet_fini(struct outlet *o);
-/* Any thread, no lock held. Returns once output() has. */
+/* Puts @data out, and returns once output() has returned. Any thread, no lock held. */
 void outlet_put(struct outlet *o, const void *data, size_t len);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sleep registers and power button: ACPI 6.5, 4.8.3.7 "Sleep Control and Status Registers". */
 #include <string.h>
-#include <time.h>
 
 #include "devices/power.h"
+#include "poll/clock.h"
 
 #define STATUS_WAKE 0x80 /* written as 1 to clear; a machine that never sleeps never sets it */
 #define PM_TIMER_HZ 3579545u
+#define NS_PER_S    1000000000u
 #define MMIO_STATUS 4 /* offset of the status register, where each has a word */
 
 static void control_write(struct power *p, uint8_t value)
@@ -55,15 +56,17 @@ static void mmio_write(void *dev, uint64_t offset, const void *data, unsigned in
 		write_value(dev, offset != 0, data);
 }
 
-/* 32 bits; 24 of them are what drivers look at. */
+/* Reads the timer, of 32 bits; drivers look at 24 of them. */
+static uint32_t timer_at(const struct power *p, uint64_t ns)
+{
+	return (uint32_t)(ns / NS_PER_S * PM_TIMER_HZ + ns % NS_PER_S * PM_TIMER_HZ / NS_PER_S) +
+	       p->timer_ahead;
+}
+
 static void timer_read(void *dev, uint64_t offset, void *data, unsigned int len)
 {
-	struct timespec ts;
-	uint32_t ticks;
+	uint32_t ticks = timer_at(dev, clock_monotonic_ns());
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ticks = (uint32_t)((uint64_t)ts.tv_sec * PM_TIMER_HZ +
-			   (uint64_t)ts.tv_nsec * PM_TIMER_HZ / 1000000000u);
 	memcpy(data, (const uint8_t *)&ticks + offset, len);
 }
 
@@ -88,4 +91,25 @@ void power_press(struct power *p)
 {
 	p->button(p->ctx, true);
 	p->button(p->ctx, false);
+}
+
+void power_save(const struct power *p, struct state_writer *w, uint64_t now_ns)
+{
+	state_put_u8(w, p->status);
+	state_put_u32(w, timer_at(p, now_ns));
+}
+
+int power_load(struct power *p, struct state_in *in, uint64_t now_ns, struct error *err)
+{
+	uint8_t status = state_get_u8(in);
+	uint32_t timer = state_get_u32(in);
+	int ret;
+
+	state_check(in, !(status & ~STATUS_WAKE), "the sleep status register");
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	p->status = status;
+	p->timer_ahead += timer - timer_at(p, now_ns);
+	return 0;
 }

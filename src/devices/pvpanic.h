@@ -23,7 +23,7 @@ struct pvpanic {
 	void *ctx;
 };
 
-/* 0, or -EEXIST: the port is taken. */
+/* Returns 0, or -EEXIST if the port is taken. */
 int pvpanic_add(struct pvpanic *p, struct bus *pio, struct bus *mmio);
 
 #endif

@@ -61,16 +61,33 @@ static uint8_t interrupt_id(const struct serial *s)
 	return IIR_NONE;
 }
 
-/* On a PC the interrupt output is gated by OUT2; drivers that poll never set it. */
+/* Brings the interrupt output in line. On a PC OUT2 gates it; drivers that poll never set that. */
+static bool wants_irq(const struct serial *s)
+{
+	return interrupt_id(s) != IIR_NONE && (s->mcr & MCR_OUT2);
+}
+
 static void update_irq(struct serial *s)
 {
-	bool level = interrupt_id(s) != IIR_NONE && (s->mcr & MCR_OUT2);
+	bool level = wants_irq(s);
 
 	if (level == s->irq_level)
 		return;
 	s->irq_level = level;
 	if (s->irq)
 		s->irq(s->irq_ctx, level);
+}
+
+void serial_reset(struct serial *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->ier = s->mcr = s->scr = s->fcr = s->dlm = 0;
+	s->dll = 1;
+	s->lcr = 0x03;
+	s->head = s->used = 0;
+	s->thr_empty_pending = s->overrun = s->uses_rts = false;
+	update_irq(s);
+	pthread_mutex_unlock(&s->lock);
 }
 
 static void push(struct serial *s, uint8_t byte)
@@ -94,7 +111,7 @@ static uint8_t pop(struct serial *s)
 	return byte;
 }
 
-/* Lock held. False: the bytes are to leave, without the lock. */
+/* Loops bytes back. Returns false if they are to leave, without the lock. The lock is held. */
 static bool loop_back(struct serial *s, const uint8_t *data, size_t len)
 {
 	if (!(s->mcr & MCR_LOOP))
@@ -106,7 +123,7 @@ static bool loop_back(struct serial *s, const uint8_t *data, size_t len)
 	return true;
 }
 
-/* Lock not held. */
+/* Puts bytes out. The lock is not held. */
 static void transmit(struct serial *s, const uint8_t *data, size_t len)
 {
 	outlet_put(&s->outlet, data, len);
@@ -163,7 +180,8 @@ static uint8_t read_register(struct serial *s, unsigned int reg)
 	return value;
 }
 
-/* Lock held. True: the byte is to be transmitted, without the lock. */
+/* Writes a register. Returns true if the byte is to be transmitted, without the lock. The lock is
+ * held. */
 static bool write_register(struct serial *s, unsigned int reg, uint8_t value)
 {
 	switch (reg) {
@@ -248,9 +266,9 @@ bool serial_write_many(struct serial *s, const void *data, size_t len)
 }
 
 /*
- * The other end heeds RTS, as modems do with hardware flow control: Linux lowers it while it has no
- * room (stty crtscts) and while nobody has the port open. Programs that never touch it get their
- * input all the same.
+ * Returns whether the port takes input. The other end heeds RTS, as modems do with hardware flow
+ * control: Linux lowers it while it has no room (stty crtscts) and while nobody has the port open.
+ * Programs that never touch it get their input all the same.
  */
 static bool takes_input(const struct serial *s)
 {
@@ -270,4 +288,68 @@ size_t serial_input(struct serial *s, const void *data, size_t len)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return n;
+}
+
+void serial_save(struct serial *s, struct state_writer *w)
+{
+	pthread_mutex_lock(&s->lock);
+	state_put_u8(w, s->ier);
+	state_put_u8(w, s->lcr);
+	state_put_u8(w, s->mcr);
+	state_put_u8(w, s->scr);
+	state_put_u8(w, s->fcr);
+	state_put_u8(w, s->dll);
+	state_put_u8(w, s->dlm);
+	state_put_bool(w, s->thr_empty_pending);
+	state_put_bool(w, s->overrun);
+	state_put_bool(w, s->uses_rts);
+	state_put_u8(w, (uint8_t)s->used);
+	for (unsigned int i = 0; i < s->used; i++)
+		state_put_u8(w, s->fifo[(s->head + i) % SERIAL_FIFO]);
+	pthread_mutex_unlock(&s->lock);
+}
+
+int serial_load(struct serial *s, struct state_in *in, struct error *err)
+{
+	uint8_t ier = state_get_u8(in), lcr = state_get_u8(in), mcr = state_get_u8(in);
+	uint8_t scr = state_get_u8(in), fcr = state_get_u8(in);
+	uint8_t dll = state_get_u8(in), dlm = state_get_u8(in);
+	bool thr_empty = state_get_bool(in), overrun = state_get_bool(in);
+	bool uses_rts = state_get_bool(in);
+	uint8_t used = state_get_u8(in), fifo[SERIAL_FIFO] = {0};
+	int ret;
+
+	state_check(in, !(ier & ~IER_MASK), "the interrupt enable register");
+	state_check(in, !(mcr & ~MCR_MASK), "the modem control register");
+	state_check(in, !(fcr & ~FCR_ENABLE), "the FIFO control register");
+	if (state_check(in, used <= SERIAL_FIFO, "the number of bytes of input"))
+		state_get_bytes(in, fifo, used);
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&s->lock);
+	s->ier = ier;
+	s->lcr = lcr;
+	s->mcr = mcr;
+	s->scr = scr;
+	s->fcr = fcr;
+	s->dll = dll;
+	s->dlm = dlm;
+	s->thr_empty_pending = thr_empty;
+	s->overrun = overrun;
+	s->uses_rts = uses_rts;
+	s->head = 0;
+	s->used = used;
+	memcpy(s->fifo, fifo, sizeof(fifo));
+	s->irq_level = wants_irq(s);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+void serial_drive(struct serial *s)
+{
+	pthread_mutex_lock(&s->lock);
+	if (s->irq)
+		s->irq(s->irq_ctx, s->irq_level);
+	pthread_mutex_unlock(&s->lock);
 }

@@ -15,6 +15,8 @@
 
 #include "devices/bus.h"
 #include "devices/outlet.h"
+#include "errors.h"
+#include "state.h"
 
 #define SERIAL_COM1_PORT 0x3f8
 #define SERIAL_COM1_IRQ	 4
@@ -40,10 +42,21 @@ extern const struct bus_ops serial_ops; /* dev is the struct serial */
 
 int serial_init(struct serial *s);
 void serial_destroy(struct serial *s);
-/* String output (REP OUTSB) to the data register in one go; false: the port is not set up for it.
- */
+/* Resets the port to its state at power-on: input that was not read is gone. Any thread. */
+void serial_reset(struct serial *s);
+/* Does string output (REP OUTSB) to the data register in one go. Returns false if the port is not
+ * set up for it. */
 bool serial_write_many(struct serial *s, const void *data, size_t len);
-/* Any thread: input arrives. Returns how many bytes there was room for. */
+/* Gives the port input. Returns how many bytes there was room for. Any thread. */
 size_t serial_input(struct serial *s, const void *data, size_t len);
+
+#define SERIAL_STATE_VERSION 1
+/* Writes registers and input that was not read, in an open section. Any thread. */
+void serial_save(struct serial *s, struct state_writer *w);
+/* Reads that section whole, checks it, and takes it over. The interrupt's level is taken to be what
+ * follows from it. 0, or -EINVAL with a sentence. */
+int serial_load(struct serial *s, struct state_in *in, struct error *err);
+/* Tells irq() how the level is. Any thread. */
+void serial_drive(struct serial *s);
 
 #endif

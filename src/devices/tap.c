@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -13,7 +12,7 @@
 
 #define TAP_HEADER 12
 
-/* Negative: errno of what failed. */
+/* Opens a queue. Returns its descriptor, or -errno of what failed. */
 static int open_queue(const char *name, short flags)
 {
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -31,40 +30,37 @@ static int open_queue(const char *name, short flags)
 	return ret;
 }
 
-static void say(const char *name, unsigned int queues, int err, char *why, size_t len)
+static int refused(const char *name, unsigned int queues, int ret, struct error *err)
 {
-	const char *text = strerror(err);
+	const char *text = strerror(-ret);
 
-	if (err == EBUSY)
+	if (ret == -EBUSY)
 		text = "another program has it";
-	else if (err == EINVAL)
+	else if (ret == -EINVAL)
 		text = queues > 1 ? "not a TAP interface that was made with multi_queue"
 				  : "not a TAP interface";
-	else if (err == EPERM)
+	else if (ret == -EPERM)
 		text = "not yours, and CAP_NET_ADMIN is missing";
-	else if (err == ENOENT)
+	else if (ret == -ENOENT)
 		text = "/dev/net/tun is missing: is the tun module loaded?";
-	else if (err == EACCES)
+	else if (ret == -EACCES)
 		text = "/dev/net/tun: permission denied";
-	snprintf(why, len, "%s: %s", name, text);
+	return error_fail(err, ret, "%s: %s", name, text);
 }
 
-int tap_open(struct tap *tap, const char *name, unsigned int queues, char *why, size_t len)
+int tap_open(struct tap *tap, const char *name, unsigned int queues, struct error *err)
 {
 	short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 	int ret;
 
 	memset(tap, 0, sizeof(*tap));
-	if (strlen(name) >= IFNAMSIZ) {
-		snprintf(why, len, "%s: the name of an interface has %d characters at most", name,
-			 IFNAMSIZ - 1);
-		return -ENAMETOOLONG;
-	}
+	if (strlen(name) >= IFNAMSIZ)
+		return error_fail(err, -ENAMETOOLONG,
+				  "%s: the name of an interface has %d characters at most", name,
+				  IFNAMSIZ - 1);
 	/* The kernel would make one, which nobody has configured. */
-	if (!if_nametoindex(name)) {
-		snprintf(why, len, "%s: no such interface", name);
-		return -ENODEV;
-	}
+	if (!if_nametoindex(name))
+		return error_fail(err, -ENODEV, "%s: no such interface", name);
 	if (queues > 1)
 		flags |= IFF_MULTI_QUEUE;
 	for (unsigned int i = 0; i < queues; i++) {
@@ -73,13 +69,62 @@ int tap_open(struct tap *tap, const char *name, unsigned int queues, char *why, 
 			ret = open_queue(name, (short)(flags | IFF_MULTI_QUEUE));
 		if (ret < 0) {
 			tap_close(tap);
-			say(name, queues, -ret, why, len);
-			return ret;
+			return refused(name, queues, ret, err);
 		}
 		tap->fds[tap->queues++] = ret;
 	}
 	tap->attached = queues;
 	return 0;
+}
+
+/* Makes @fd, which is one of @queues, ready for use. */
+static int take_queue(int fd, unsigned int queues, struct ifreq *ifr, struct error *err)
+{
+	const short needed = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	int header = TAP_HEADER, flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return error_fail(err, -errno, "descriptor %d: %s", fd, strerror(errno));
+	if (ioctl(fd, TUNGETIFF, ifr) < 0)
+		return error_fail(err, -EINVAL, "descriptor %d: not a queue of a TAP interface",
+				  fd);
+	if ((ifr->ifr_flags & needed) != needed ||
+	    (queues > 1 && !(ifr->ifr_flags & IFF_MULTI_QUEUE)))
+		return error_fail(err, -EINVAL,
+				  "descriptor %d: expected IFF_TAP, IFF_NO_PI, IFF_VNET_HDR%s", fd,
+				  queues > 1 ? " and IFF_MULTI_QUEUE" : "");
+	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
+	    ioctl(fd, TUNSETOFFLOAD, 0) < 0)
+		return error_fail(err, -errno, "descriptor %d: %s", fd, strerror(errno));
+	return 0;
+}
+
+int tap_take(struct tap *tap, const int *fds, unsigned int queues, char *name, struct error *err)
+{
+	int ret = 0;
+
+	memset(tap, 0, sizeof(*tap));
+	for (unsigned int i = 0; i < queues && ret == 0; i++) {
+		struct ifreq ifr = {.ifr_flags = 0};
+
+		ret = take_queue(fds[i], queues, &ifr, err);
+		if (ret == 0 && i == 0)
+			memcpy(name, ifr.ifr_name, IFNAMSIZ);
+		else if (ret == 0 && strncmp(name, ifr.ifr_name, IFNAMSIZ) != 0)
+			ret = error_fail(err, -EINVAL, "descriptor %d: is of another interface",
+					 fds[i]);
+		if (ret < 0)
+			break;
+		tap->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		if (tap->fds[i] < 0)
+			ret = error_fail(err, -errno, "descriptor %d: %s", fds[i], strerror(errno));
+		else
+			tap->queues++;
+	}
+	tap->attached = queues;
+	if (ret < 0)
+		tap_close(tap);
+	return ret;
 }
 
 void tap_close(struct tap *tap)

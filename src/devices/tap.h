@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "devices/virtio/net.h"
+#include "errors.h"
 
 struct tap {
 	unsigned int queues; /* open */
@@ -18,13 +19,19 @@ struct tap {
 };
 
 /*
- * Opens @queues queues of the interface @name, which must exist. 0, or -errno with a sentence in
- * @why: -ENAMETOOLONG, -ENODEV (no such interface), -EBUSY (somebody else has it), -EINVAL (not a
- * TAP; made for one queue only), -ENOENT, -EACCES, -EPERM (/dev/net/tun).
+ * Opens @queues queues of the interface @name, which must exist. 0, or -errno with a sentence:
+ * -ENAMETOOLONG, -ENODEV (no such interface), -EBUSY (somebody else has it), -EINVAL (not a TAP;
+ * made for one queue only), -ENOENT, -EACCES, -EPERM (/dev/net/tun).
  */
-int tap_open(struct tap *tap, const char *name, unsigned int queues, char *why, size_t len);
+int tap_open(struct tap *tap, const char *name, unsigned int queues, struct error *err);
+/*
+ * Takes queues that somebody else has opened, @fds, of which it makes duplicates; they are those of
+ * one interface, whose name is put into @name (IFNAMSIZ). 0, or with a sentence: -EBADF, -EINVAL
+ * (not a TAP's, or not made with the flags that it needs), -EMFILE.
+ */
+int tap_take(struct tap *tap, const int *fds, unsigned int queues, char *name, struct error *err);
 void tap_close(struct tap *tap);
-/* As struct net_backend asks; @tap is the context. */
+/* Does what struct net_backend asks; @tap is the context. */
 int tap_set_offload(void *tap, uint32_t offloads);
 int tap_set_pairs(void *tap, unsigned int pairs);
 

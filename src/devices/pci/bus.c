@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "devices/pci/bus.h"
+#include "relaxed.h"
 
-/* What QEMU's generic PCI Express machines have at 00:00.0: no driver wants it, none dislikes it.
- */
+/* The host bridge of QEMU's generic PCI Express machines at 00:00.0: no driver wants it, none
+ * dislikes it. */
 #define BRIDGE_VENDOR 0x1b36
 #define BRIDGE_DEVICE 0x0008
 #define BRIDGE_CLASS  0x060000
@@ -20,7 +21,8 @@
 #define ECAM_FUNCTION_SHIFT 12
 #define ECAM_REGISTER_MASK  0xfffu
 
-/* @where: device and function, as in bits 15 to 8 of CONFIG_ADDRESS. NULL: nobody there. */
+/* Returns the function at @where: device and function, as in bits 15 to 8 of CONFIG_ADDRESS. NULL:
+ * nobody there. */
 static struct pci_function *function_at(struct pci_bus *bus, unsigned int where)
 {
 	unsigned int slot = PCI_SLOT(where);
@@ -50,10 +52,11 @@ static void config_write(struct pci_bus *bus, unsigned int where, unsigned int r
 
 /* -- ports ------------------------------------------------------------------------------------ */
 
-/* Where CONFIG_DATA leads; false: nowhere, the window is closed or the bus is another. */
+/* Finds where CONFIG_DATA leads. Returns false if that is nowhere: the window is closed, or the bus
+ * is another. */
 static bool selected(struct pci_bus *bus, uint64_t offset, unsigned int *where, unsigned int *reg)
 {
-	uint32_t address = atomic_load_explicit(&bus->address, memory_order_relaxed);
+	uint32_t address = relaxed_load(&bus->address);
 
 	if (!(address & ADDRESS_ENABLE) || (address >> 16 & 0xff) != 0)
 		return false;
@@ -69,7 +72,7 @@ static void ports_read(void *dev, uint64_t offset, void *data, unsigned int len)
 	unsigned int where, reg;
 
 	if (offset == CONFIG_ADDRESS && len == 4) {
-		uint32_t value = atomic_load_explicit(&bus->address, memory_order_relaxed);
+		uint32_t value = relaxed_load(&bus->address);
 
 		memcpy(data, &value, sizeof(value));
 	} else if (offset >= CONFIG_DATA && selected(bus, offset, &where, &reg)) {
@@ -86,7 +89,7 @@ static void ports_write(void *dev, uint64_t offset, const void *data, unsigned i
 		uint32_t value;
 
 		memcpy(&value, data, sizeof(value));
-		atomic_store_explicit(&bus->address, value & ADDRESS_BITS, memory_order_relaxed);
+		relaxed_store(&bus->address, value & ADDRESS_BITS);
 	} else if (offset >= CONFIG_DATA && selected(bus, offset, &where, &reg)) {
 		config_write(bus, where, reg, data, len);
 	}
@@ -116,14 +119,14 @@ static const struct bus_ops ecam_ops = {ecam_read, ecam_write};
 
 /* -- the window ------------------------------------------------------------------------------- */
 
-/* A guest may put two BARs at one place: the first one has it. */
+/* Finds the BAR at @addr. A guest may put two BARs at one place: the first one has it. */
 static bool find_bar(void *dev, uint64_t addr, struct bus_range *found)
 {
 	struct pci_bus *bus = dev;
 
 	for (unsigned int i = 0; i < bus->bar_count; i++) {
 		const struct pci_bar *b = bus->bars[i];
-		uint64_t base = atomic_load_explicit(&b->base, memory_order_relaxed);
+		uint64_t base = relaxed_load(&b->base);
 
 		if (addr < base || addr - base >= b->size)
 			continue;
@@ -136,7 +139,7 @@ static bool find_bar(void *dev, uint64_t addr, struct bus_range *found)
 
 /* -- interrupt pins --------------------------------------------------------------------------- */
 
-/* An input is up as long as one of its slots is. */
+/* Drives the input of @slot, which is up as long as one of its slots is. */
 static void drive_intx(void *ctx, unsigned int slot, bool level)
 {
 	struct pci_bus *bus = ctx;
@@ -197,6 +200,12 @@ int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio)
 	return ret;
 }
 
+void pci_bus_reset(struct pci_bus *bus)
+{
+	atomic_store(&bus->address, 0);
+	pci_function_reset(&bus->bridge);
+}
+
 void pci_bus_fini(struct pci_bus *bus)
 {
 	pci_function_fini(&bus->bridge);
@@ -228,6 +237,29 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_function *f)
 		bus->bars[bus->bar_count++] = &f->bars[i];
 	}
 	connect_intx(bus, f, bus->count);
+	pci_function_remember(f);
 	bus->slots[bus->count] = f;
 	return (int)bus->count++;
+}
+
+void pci_bus_save(struct pci_bus *bus, struct state_writer *w)
+{
+	state_put_u32(w, relaxed_load(&bus->address));
+	pci_function_save(&bus->bridge, w);
+}
+
+int pci_bus_load(struct pci_bus *bus, struct state_in *in, struct error *err)
+{
+	struct pci_function_state bridge;
+	uint32_t address = state_get_u32(in);
+	int ret;
+
+	state_check(in, !(address & ~ADDRESS_BITS), "the address of configuration space");
+	pci_function_read_state(&bus->bridge, &bridge, in);
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	relaxed_store(&bus->address, address);
+	pci_function_load(&bus->bridge, &bridge);
+	return 0;
 }

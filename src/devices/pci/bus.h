@@ -53,20 +53,28 @@ struct pci_bus {
  */
 int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio);
 void pci_bus_fini(struct pci_bus *bus);
+/* Resets the bus and its bridge to their state at power-on; whoever has what is plugged resets
+ * that. Any thread. */
+void pci_bus_reset(struct pci_bus *bus);
+/* Writes the address register and the bridge, in an open section. */
+void pci_bus_save(struct pci_bus *bus, struct state_writer *w);
+/* Reads that section whole, checks it, and takes it over, before the threads start. 0, or -EINVAL
+ * with a sentence. */
+int pci_bus_load(struct pci_bus *bus, struct state_in *in, struct error *err);
 /*
- * Before anything is plugged: where interrupt pins lead to. Without, functions have none.
+ * Says where interrupt pins lead to, before anything is plugged. Without it functions have none.
  * @set_input is called by any thread, with locks held; it must not come back here.
  */
 void pci_bus_route_intx(struct pci_bus *bus,
 			void (*set_input)(void *ctx, unsigned int input, bool level), void *ctx);
-/* The input that the INTA# of @slot leads to. */
+/* Returns the input that the INTA# of @slot leads to. */
 static inline unsigned int pci_intx_input(unsigned int slot)
 {
 	return PCI_INTX_FIRST + slot % PCI_INTX_INPUTS;
 }
 /*
- * The next slot, and places for its BARs, as firmware would find them: a guest that does not
- * assign addresses finds them assigned and decoded. @f stays the caller's. The slot, or -ENOSPC.
+ * Gives @f the next slot, and places for its BARs, as firmware would: a guest that does not assign
+ * addresses finds them assigned and decoded. @f stays the caller's. Returns the slot, or -ENOSPC.
  */
 int pci_bus_plug(struct pci_bus *bus, struct pci_function *f);
 

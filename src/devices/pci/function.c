@@ -6,6 +6,7 @@
 
 #include "devices/bytes.h"
 #include "devices/pci/function.h"
+#include "relaxed.h"
 
 #define COMMAND_BITS (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
 #define CAP_FIRST    0x40u
@@ -97,12 +98,12 @@ int pci_function_watch(struct pci_function *f, const struct pci_watch *watch)
 	return 0;
 }
 
-/* Lock held, or nobody else here yet: the header has changed. */
+/* Follows a change of the header. The lock is held, or nobody else is here yet. */
 static void follow_header(struct pci_function *f)
 {
 	uint16_t command = get16(f->config + PCI_COMMAND);
 
-	atomic_store_explicit(&f->master, command & PCI_COMMAND_MASTER, memory_order_relaxed);
+	relaxed_store(&f->master, command & PCI_COMMAND_MASTER);
 	for (unsigned int i = 0; i < PCI_BARS; i++) {
 		const uint8_t *reg = f->config + bar_register(i);
 		struct pci_bar *b = &f->bars[i];
@@ -115,14 +116,18 @@ static void follow_header(struct pci_function *f)
 			base |= (uint64_t)get32(reg + 4) << 32;
 		if (!(command & PCI_COMMAND_MEMORY))
 			base = PCI_BAR_OFF;
+		if (base == relaxed_load(&b->base))
+			continue;
 		/* Alone in its word: nothing else is published by it. */
-		atomic_store_explicit(&b->base, base, memory_order_relaxed);
+		relaxed_store(&b->base, base);
+		if (b->moved)
+			b->moved(b->moved_ctx, base);
 	}
 }
 
 /*
- * Lock held. 6.2.3: the status says what the device wants, whether or not the pin may; 6.2.2: the
- * command register holds the pin back.
+ * Brings the pin in line. 6.2.3: the status says what the device wants, whether or not the pin may;
+ * 6.2.2: the command register holds the pin back. The lock is held.
  */
 static void follow_intx(struct pci_function *f)
 {
@@ -155,6 +160,23 @@ void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t
 					       (uint8_t)(address >> 8 * i & f->writable[reg + i]));
 	f->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
 	follow_header(f);
+}
+
+void pci_function_remember(struct pci_function *f)
+{
+	memcpy(f->power_on, f->config, sizeof(f->power_on));
+}
+
+void pci_function_reset(struct pci_function *f)
+{
+	pthread_mutex_lock(&f->lock);
+	memcpy(f->config, f->power_on, sizeof(f->config));
+	follow_header(f);
+	for (unsigned int i = 0; i < f->watch_count; i++)
+		if (f->watches[i].written)
+			f->watches[i].written(f->watches[i].ctx);
+	follow_intx(f);
+	pthread_mutex_unlock(&f->lock);
 }
 
 /* An access, and the part of it that concerns a watch. */
@@ -277,4 +299,39 @@ bool pci_function_bar_write(const struct pci_function *f, unsigned int index, ui
 	if (b)
 		b->ops->write(b->dev, offset, data, len);
 	return b;
+}
+
+void pci_function_save(struct pci_function *f, struct state_writer *w)
+{
+	uint8_t config[PCI_CONFIG_SIZE];
+
+	pthread_mutex_lock(&f->lock);
+	memcpy(config, f->config, sizeof(config));
+	pthread_mutex_unlock(&f->lock);
+	/* It follows from the device. */
+	config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+	state_put_bytes(w, config, sizeof(config));
+}
+
+void pci_function_read_state(const struct pci_function *f, struct pci_function_state *s,
+			     struct state_in *in)
+{
+	bool same = true;
+
+	state_get_bytes(in, s->config, sizeof(s->config));
+	s->config[PCI_STATUS] |= f->config[PCI_STATUS] & PCI_STATUS_INTERRUPT;
+	for (unsigned int i = 0; i < sizeof(s->config); i++)
+		same = same && !((s->config[i] ^ f->config[i]) & ~f->writable[i]);
+	state_check(in, same, "what no guest can change of configuration space");
+}
+
+void pci_function_load(struct pci_function *f, const struct pci_function_state *s)
+{
+	pthread_mutex_lock(&f->lock);
+	memcpy(f->config, s->config, sizeof(f->config));
+	follow_header(f);
+	for (unsigned int i = 0; i < f->watch_count; i++)
+		if (f->watches[i].written)
+			f->watches[i].written(f->watches[i].ctx);
+	pthread_mutex_unlock(&f->lock);
 }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "devices/bus.h"
+#include "state.h"
 
 #define PCI_CONFIG_SIZE	 256u
 #define PCI_BARS	 6
@@ -33,6 +34,10 @@ struct pci_bar {
 	const struct bus_ops *ops;
 	void *dev;
 	_Atomic uint64_t base; /* where it answers; PCI_BAR_OFF: nowhere */
+	/* It answers at @base from now on. The function's lock is held, once vCPUs run. NULL: nobody
+	 * wants to know. */
+	void (*moved)(void *ctx, uint64_t base);
+	void *moved_ctx;
 };
 
 /* Registers whose accesses mean more than what is stored. */
@@ -43,8 +48,8 @@ struct pci_watch {
 	void (*written)(void *ctx);
 	/*
 	 * An access to [start + offset, start + offset + len), once the lock is free again, so that
-	 * it may wait. @regs is a copy of the registers, as they are after it. What read() changes
-	 * of @data is what the guest reads. NULL: nothing to do.
+	 * it may wait. @regs is a copy of the registers, as they are after it. The guest reads
+	 * @data as read() leaves it. NULL: nothing to do.
 	 */
 	void (*read)(void *ctx, const uint8_t *regs, unsigned int offset, void *data,
 		     unsigned int len);
@@ -60,7 +65,8 @@ struct pci_id {
 
 /* INTA#: a level, as long as the device wants to interrupt, and may. */
 struct pci_intx {
-	/* Does it now? With the function's lock held; NULL: it has no pin. */
+	/* Returns whether it wants the pin now. With the function's lock held; NULL: it has no
+	 * pin. */
 	bool (*wanted)(void *ctx);
 	void *ctx;
 	/* The bus's end, likewise; NULL: there is none. */
@@ -79,38 +85,59 @@ struct pci_function {
 	unsigned int cap_last, cap_end; /* the last capability; where the next one goes */
 
 	pthread_mutex_t lock;
-	uint8_t config[PCI_CONFIG_SIZE]; /* under the lock */
-	bool intx_up;			 /* under the lock: what was last driven */
-	_Atomic bool master;		 /* bus master enable; any thread reads */
+	uint8_t config[PCI_CONFIG_SIZE];   /* under the lock */
+	uint8_t power_on[PCI_CONFIG_SIZE]; /* constant: as firmware leaves it */
+	bool intx_up;			   /* under the lock: what was last driven */
+	_Atomic bool master;		   /* bus master enable; any thread reads */
 };
 
-/* 0 or -errno of pthread_mutex_init(). */
+/* Returns 0 or -errno of pthread_mutex_init(). */
 int pci_function_init(struct pci_function *f, const struct pci_id *id);
 void pci_function_fini(struct pci_function *f);
 /*
- * A memory BAR of @size bytes, rounded up to a power of two; @wide: of 64 bits, so that it takes
- * BAR @index + 1, too. Accesses are those of bus_ops; what is beyond a size that was no power of
- * two is the device's to ignore. -EINVAL: no such BAR, taken, or a size out of range.
+ * Adds a memory BAR of @size bytes, rounded up to a power of two. @wide: of 64 bits, so that it
+ * takes BAR @index + 1 as well. Accesses are those of bus_ops. The device ignores those beyond a
+ * @size that was no power of two. Returns 0, or -EINVAL: no such BAR, taken, or a size out of
+ * range.
  */
 int pci_function_add_bar(struct pci_function *f, unsigned int index, uint64_t size, bool wide,
 			 const struct bus_ops *ops, void *dev);
 /*
- * A capability of @len bytes, which begin with its id and the link to the next (filled in here).
- * @writable: the bits of each byte that a guest can change; NULL: none. Returns where it is;
- * -ENOSPC.
+ * Adds a capability of @len bytes, which begin with its id and the link to the next (filled in
+ * here). @writable: the bits of each byte that a guest can change; NULL: none. Returns where it is,
+ * or -ENOSPC.
  */
 int pci_function_add_capability(struct pci_function *f, const void *bytes, const void *writable,
 				unsigned int len);
-/* -ENOSPC. */
+/* Adds a watch. Returns 0 or -ENOSPC. */
 int pci_function_watch(struct pci_function *f, const struct pci_watch *watch);
-/* What intx.wanted() says has changed, or may have: any thread, the lock not held. */
+/* Asks intx.wanted() again, whose answer may have changed. Any thread, the lock not held. */
 void pci_function_update_intx(struct pci_function *f);
-/* Firmware's part: BAR @index is at @address, and decoded from now on. */
+/* Remembers the present state, which a reset brings back. Before the vCPUs run. */
+void pci_function_remember(struct pci_function *f);
+/* Resets the function to its state at power-on, with the BARs where firmware has placed them. Any
+ * thread. */
+void pci_function_reset(struct pci_function *f);
+/* The state of a function in a snapshot. */
+struct pci_function_state {
+	uint8_t config[PCI_CONFIG_SIZE];
+};
+
+/* Writes configuration space, in an open section. Any thread. */
+void pci_function_save(struct pci_function *f, struct state_writer *w);
+/* Reads what pci_function_save() has written. Notes in @in what this function cannot be: bits that
+ * no guest can change are to be what they are here. */
+void pci_function_read_state(const struct pci_function *f, struct pci_function_state *s,
+			     struct state_in *in);
+/* Takes it over, before the threads start. The pin is as it was: pci_function_update_intx() drives
+ * it. */
+void pci_function_load(struct pci_function *f, const struct pci_function_state *s);
+/* Does firmware's part: places BAR @index at @address, where it is decoded from now on. */
 void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t address);
 
 /*
- * Any vCPU. @reg up to 4095 and any @len up to 8; there is nothing above 255, or across it: all
- * ones, ignored.
+ * Reads or writes configuration space, with @reg up to 4095 and any @len up to 8. There is nothing
+ * above 255, or across it: all ones, ignored. Any vCPU.
  */
 void pci_function_read(struct pci_function *f, unsigned int reg, void *data, unsigned int len);
 void pci_function_write(struct pci_function *f, unsigned int reg, const void *data,

@@ -7,6 +7,7 @@
 
 #include "devices/bytes.h"
 #include "devices/pci/msix.h"
+#include "relaxed.h"
 
 #define BITS		64u
 #define ENTRY_MASKED	PCI_MSIX_ENTRY_CTRL_MASKBIT
@@ -34,7 +35,7 @@ static uint64_t pending_size(const struct msix *m)
 static bool may_send(const struct msix *m, unsigned int vector)
 {
 	return !m->masked && !(m->table[vector].control & ENTRY_MASKED) &&
-	       atomic_load_explicit(&m->function->master, memory_order_relaxed);
+	       relaxed_load(&m->function->master);
 }
 
 static void send(struct msix *m, unsigned int vector)
@@ -45,7 +46,7 @@ static void send(struct msix *m, unsigned int vector)
 	m->send(m->ctx, (uint64_t)e->address_high << 32 | e->address_low, e->data);
 }
 
-/* Something has been unmasked: what waited for that goes out. */
+/* Sends the messages that waited to be unmasked. */
 static void send_pending(struct msix *m)
 {
 	if (!m->enabled)
@@ -81,7 +82,7 @@ bool msix_enabled(const struct msix *m)
 	return get16(m->function->config + m->control) & PCI_MSIX_FLAGS_ENABLE;
 }
 
-/* The function's lock is held: Message Control or the command register was written. */
+/* Takes a write to Message Control or the command register. The function's lock is held. */
 static void config_written(void *ctx)
 {
 	struct msix *m = ctx;
@@ -90,7 +91,7 @@ static void config_written(void *ctx)
 	pthread_mutex_lock(&m->lock);
 	m->enabled = control & PCI_MSIX_FLAGS_ENABLE;
 	m->masked = control & PCI_MSIX_FLAGS_MASKALL;
-	/* What was pending belonged to a driver that has gone. */
+	/* The pending messages belonged to a driver that has gone. */
 	if (!m->enabled)
 		memset(m->pending, 0, pending_size(m));
 	send_pending(m);
@@ -142,8 +143,8 @@ static void write_word(struct msix *m, uint64_t offset, uint32_t value)
 	}
 }
 
-/* Aligned words and double words: all else is undefined, and here ignored, as are the pending bits.
- */
+/* Aligned words and double words: all else is undefined, and here ignored, as are the pending
+ * bits. */
 static void bar_write(void *dev, uint64_t offset, const void *data, unsigned int len)
 {
 	struct msix *m = dev;
@@ -224,9 +225,17 @@ int msix_init(struct msix *m, struct pci_function *f, unsigned int bar, unsigned
 		msix_fini(m);
 		return ret;
 	}
-	for (unsigned int i = 0; i < vectors; i++)
-		m->table[i].control = ENTRY_MASKED;
+	msix_reset(m);
 	return 0;
+}
+
+void msix_reset(struct msix *m)
+{
+	pthread_mutex_lock(&m->lock);
+	memset(m->pending, 0, pending_size(m));
+	for (unsigned int i = 0; i < m->vectors; i++)
+		m->table[i] = (struct msix_entry){.control = ENTRY_MASKED};
+	pthread_mutex_unlock(&m->lock);
 }
 
 void msix_fini(struct msix *m)
@@ -238,4 +247,69 @@ void msix_fini(struct msix *m)
 	m->table = NULL;
 	m->pending = NULL;
 	m->made = false;
+}
+
+/* -- snapshots -------------------------------------------------------------------------------- */
+
+void msix_save(struct msix *m, struct state_writer *w)
+{
+	pthread_mutex_lock(&m->lock);
+	state_put_u16(w, (uint16_t)m->vectors);
+	for (unsigned int i = 0; i < m->vectors; i++) {
+		state_put_u32(w, m->table[i].address_low);
+		state_put_u32(w, m->table[i].address_high);
+		state_put_u32(w, m->table[i].data);
+		state_put_u32(w, m->table[i].control);
+	}
+	for (unsigned int i = 0; i < pending_size(m) / sizeof(uint64_t); i++)
+		state_put_u64(w, m->pending[i]);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void read_entry(struct msix_entry *e, struct state_in *in)
+{
+	e->address_low = state_get_u32(in);
+	e->address_high = state_get_u32(in);
+	e->data = state_get_u32(in);
+	e->control = state_get_u32(in);
+	state_check(in, !(e->address_low & ~ADDRESS_BITS), "a vector's address");
+	state_check(in, !(e->control & ~ENTRY_MASKED), "a vector's control");
+}
+
+int msix_read(const struct msix *m, struct msix_state *s, struct state_in *in)
+{
+	unsigned int words = (unsigned int)(pending_size(m) / sizeof(uint64_t));
+
+	s->table = calloc(m->vectors, sizeof(*s->table));
+	s->pending = calloc(words, sizeof(*s->pending));
+	if (!s->table || !s->pending) {
+		msix_state_free(s);
+		return -ENOMEM;
+	}
+	if (!state_check(in, state_get_u16(in) == m->vectors, "the number of vectors"))
+		return 0;
+	for (unsigned int i = 0; i < m->vectors; i++)
+		read_entry(&s->table[i], in);
+	for (unsigned int i = 0; i < words; i++)
+		s->pending[i] = state_get_u64(in);
+	state_check(in, m->vectors % BITS == 0 || !(s->pending[words - 1] >> m->vectors % BITS),
+		    "the pending bits");
+	return 0;
+}
+
+void msix_load(struct msix *m, const struct msix_state *s)
+{
+	pthread_mutex_lock(&m->lock);
+	memcpy(m->table, s->table, table_size(m));
+	if (m->enabled)
+		memcpy(m->pending, s->pending, pending_size(m));
+	pthread_mutex_unlock(&m->lock);
+}
+
+void msix_state_free(struct msix_state *s)
+{
+	free(s->table);
+	free(s->pending);
+	s->table = NULL;
+	s->pending = NULL;
 }

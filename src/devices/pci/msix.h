@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "devices/pci/function.h"
+#include "state.h"
 
 #define MSIX_VECTORS_MAX 2048
 
@@ -43,14 +44,34 @@ struct msix {
 
 /*
  * Adds @vectors to @f, with their table in BAR @bar, of 32 bits. 0, -ENOMEM, or -EINVAL and -ENOSPC
- * as from pci_function_add_*(). After a failure, too, msix_fini() is harmless on what was zeroed.
+ * as from pci_function_add_*(). msix_fini() is harmless after a failure, if *@m was zeroed.
  */
 int msix_init(struct msix *m, struct pci_function *f, unsigned int bar, unsigned int vectors,
 	      void (*send)(void *ctx, uint64_t address, uint32_t data), void *ctx);
 void msix_fini(struct msix *m);
-/* With the function's lock held: interrupts are messages now, and the function's pin is silent. */
+/* Resets it to its state at power-on: all vectors masked, none pending. After pci_function_reset().
+ * Any thread. */
+void msix_reset(struct msix *m);
+/* Returns whether interrupts are messages now, and the function's pin is silent. The function's
+ * lock is held. */
 bool msix_enabled(const struct msix *m);
-/* Any thread: raises @vector; one that is not there is ignored. False: MSI-X is not enabled. */
+/* Raises @vector; one that is not there is ignored. Returns false if MSI-X is not enabled. Any
+ * thread. */
 bool msix_raise(struct msix *m, unsigned int vector);
+
+/* Its state in a snapshot, beside Message Control, which is the function's. */
+struct msix_state {
+	struct msix_entry *table; /* as many as there are vectors */
+	uint64_t *pending;
+};
+
+/* Writes the table and the pending bits, in an open section. Any thread. */
+void msix_save(struct msix *m, struct state_writer *w);
+/* Reads what msix_save() has written, and notes what is wrong in @in. 0 or -ENOMEM; @s is to be freed
+ * in any case. */
+int msix_read(const struct msix *m, struct msix_state *s, struct state_in *in);
+/* Takes it over, after pci_function_load(): no message is sent. Before the threads start. */
+void msix_load(struct msix *m, const struct msix_state *s);
+void msix_state_free(struct msix_state *s);
 
 #endif

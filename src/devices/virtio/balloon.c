@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container_of.h"
 #include "devices/virtio/balloon.h"
+#include "relaxed.h"
 
 #define F_STATS		 1
 #define F_DEFLATE_ON_OOM 2
@@ -18,6 +20,7 @@
 #define PFNS_TURN  (64u << 10) /* page numbers, likewise: each may be a system call */
 #define STAT_BYTES 10	       /* a tag of two bytes, and the value */
 #define STATS_READ 32	       /* how many of them are looked at */
+#define STAT_KILLS 10	       /* programs that were ended for want of memory (Linux 6.12) */
 
 enum {
 	BALLOON_INFLATE,
@@ -38,7 +41,9 @@ _Static_assert(sizeof(struct config_space) == 16 && offsetof(struct config_space
 
 struct balloon {
 	struct virtio_device dev;
-	struct config_space config; /* under the device's lock */
+	struct config_space config; /* under the device's lock, as the next two */
+	uint32_t seen;		    /* the target that the driver has read last */
+	bool told_short;	    /* that it took pages back: until things are as they were */
 	void (*release)(void *ctx, void *host, uint64_t len);
 	void *release_ctx;
 	struct halter_task tasks[BALLOON_QUEUES];
@@ -48,11 +53,12 @@ struct balloon {
 	uint64_t stats[BALLOON_STATS];
 	bool stats_held; /* the driver's buffer is here until statistics are asked for */
 	uint16_t stats_head;
+	uint64_t kills; /* since the guest was started, as it says */
 };
 
 static struct balloon *to_balloon(struct virtio_device *dev)
 {
-	return (struct balloon *)((char *)dev - offsetof(struct balloon, dev));
+	return container_of(dev, struct balloon, dev);
 }
 
 static void give(struct balloon *b, uint64_t gpa, uint64_t len, _Atomic uint64_t *counter)
@@ -67,7 +73,7 @@ static void give(struct balloon *b, uint64_t gpa, uint64_t len, _Atomic uint64_t
 	atomic_fetch_add_explicit(counter, len, memory_order_relaxed);
 }
 
-/* A list of page numbers; neighbours go in one. */
+/* Gives back a list of pages by their numbers; neighbours go in one. */
 static void inflate(struct balloon *b, const struct vq_chain *c)
 {
 	uint64_t start = 0, count = 0;
@@ -97,7 +103,7 @@ static void inflate(struct balloon *b, const struct vq_chain *c)
 		give(b, start * BALLOON_PAGE, count * BALLOON_PAGE, &b->released);
 }
 
-/* The buffers are the free pages themselves. */
+/* Gives back reported pages: the buffers are the free pages themselves. */
 static void report(struct balloon *b, const struct vq_chain *c)
 {
 	for (unsigned int i = c->out; i < (unsigned int)c->out + c->in; i++) {
@@ -126,10 +132,19 @@ static void read_stats(struct balloon *b, const struct vq_chain *c)
 		memcpy(&tag, bytes + i * STAT_BYTES, 2);
 		if (tag < BALLOON_STATS)
 			memcpy(&b->stats[tag], bytes + i * STAT_BYTES + 2, 8);
+		if (tag == STAT_KILLS) {
+			uint64_t kills;
+
+			memcpy(&kills, bytes + i * STAT_BYTES + 2, 8);
+			if (kills > b->kills)
+				virtio_tell(&b->dev, VIRTIO_EVENT_NO_MEMORY, 0,
+					    "the guest has ended programs for want of memory");
+			b->kills = kills;
+		}
 	}
 }
 
-/* One chain of queue @index. True: it is to be given back now. */
+/* Serves one chain of queue @index. Returns true if it is to be given back now. */
 static bool serve_chain(struct balloon *b, unsigned int index, const struct vq_chain *c)
 {
 	switch (index) {
@@ -155,8 +170,8 @@ static bool serve_chain(struct balloon *b, unsigned int index, const struct vq_c
 }
 
 /*
- * One buffer for statistics is here at a time; what else there is in their queue waits until that
- * one has gone, see balloon_get_state(). Queue lock held.
+ * Returns whether buffers for statistics wait. One is here at a time, and others in their queue
+ * wait until that one has gone, see balloon_get_state(). The queue's lock is held.
  */
 static bool stats_wait(const struct balloon *b, unsigned int index)
 {
@@ -197,10 +212,10 @@ static void serve(struct balloon *b, unsigned int index)
 	pthread_mutex_unlock(&vq->lock);
 }
 
-/* One function for each queue, so that a task knows its own. */
+/* Serves queue @index again. Each queue has a function for it, so that a task knows its own. */
 static void again(struct halter_task *task, unsigned int index)
 {
-	serve((struct balloon *)((char *)(task - index) - offsetof(struct balloon, tasks)), index);
+	serve(container_of(task - index, struct balloon, tasks[0]), index);
 }
 
 static void inflate_again(struct halter_task *task)
@@ -230,14 +245,43 @@ static void report_again(struct halter_task *task)
 
 /* -- the device ------------------------------------------------------------------------------- */
 
+static void config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len)
+{
+	struct balloon *b = to_balloon(dev);
+
+	memcpy(data, (const char *)&b->config + offset, len);
+	if (offset < sizeof(b->config.target))
+		b->seen = b->config.target;
+}
+
+/*
+ * Looks whether the guest wants memory, when the driver says how much the balloon holds now. It is
+ * asked for no less than the target that it has read: when it holds less than that, and less than
+ * before, it took pages back by itself, for want of memory.
+ */
+static void look_for_want(struct balloon *b, uint32_t before)
+{
+	if (b->config.actual >= b->seen) {
+		b->told_short = false;
+	} else if (b->config.actual < before && !b->told_short &&
+		   virtio_has(&b->dev, F_DEFLATE_ON_OOM)) {
+		b->told_short = true;
+		virtio_tell(&b->dev, VIRTIO_EVENT_NO_MEMORY, 0,
+			    "the guest has taken memory back, for want of it");
+	}
+}
+
 static void config_write(struct virtio_device *dev, uint32_t offset, const void *data, uint32_t len)
 {
 	struct balloon *b = to_balloon(dev);
 	uint32_t at = offsetof(struct config_space, actual), end = at + sizeof(b->config.actual);
+	uint32_t before = b->config.actual;
 
 	/* Drivers have written it byte by byte. */
 	if (offset >= at && offset < end && len <= end - offset)
 		memcpy((char *)&b->config + offset, data, len);
+	if (offset == at && len == sizeof(b->config.actual))
+		look_for_want(b, before);
 }
 
 static void kick(struct virtio_device *dev, unsigned int index)
@@ -256,13 +300,67 @@ static void reset(struct virtio_device *dev)
 	struct balloon *b = to_balloon(dev);
 	struct virtqueue *vq = &dev->queues[BALLOON_STATS_QUEUE].vq;
 
-	b->config.actual = 0;
+	b->config.actual = b->seen = 0;
+	b->told_short = false;
 	pthread_mutex_lock(&vq->lock);
 	forget_stats(b);
 	pthread_mutex_unlock(&vq->lock);
 }
 
-static const struct virtio_ops ops = {.config_write = config_write, .kick = kick, .reset = reset};
+/* Saves the state. The statistics' buffer that is held is one of the chains that will be taken
+ * again. */
+static int save(struct virtio_device *dev, struct state_writer *w, struct error *err)
+{
+	struct balloon *b = to_balloon(dev);
+	struct virtqueue *vq = &dev->queues[BALLOON_STATS_QUEUE].vq;
+
+	pthread_mutex_lock(&dev->lock);
+	state_put_u32(w, b->config.target);
+	state_put_u32(w, b->config.actual);
+	state_put_u32(w, b->seen);
+	state_put_bool(w, b->told_short);
+	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_lock(&vq->lock);
+	state_put_u8(w, BALLOON_STATS);
+	for (int i = 0; i < BALLOON_STATS; i++)
+		state_put_u64(w, b->stats[i]);
+	state_put_u64(w, b->kills);
+	pthread_mutex_unlock(&vq->lock);
+	return 0;
+}
+
+static int load(struct virtio_device *dev, struct state_in *in, struct error *err)
+{
+	struct balloon *b = to_balloon(dev);
+	uint32_t target = state_get_u32(in), actual = state_get_u32(in), seen = state_get_u32(in);
+	bool told_short = state_get_bool(in);
+	uint64_t stats[BALLOON_STATS], kills;
+	int ret;
+
+	state_check(in, state_get_u8(in) == BALLOON_STATS, "the number of statistics");
+	for (int i = 0; i < BALLOON_STATS; i++)
+		stats[i] = state_get_u64(in);
+	kills = state_get_u64(in);
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	b->config.target = target;
+	b->config.actual = actual;
+	b->seen = seen;
+	b->told_short = told_short;
+	memcpy(b->stats, stats, sizeof(b->stats));
+	b->kills = kills;
+	return 0;
+}
+
+static const struct virtio_ops ops = {.config_read = config_read,
+				      .config_write = config_write,
+				      .kick = kick,
+				      .reset = reset,
+				      .state_id = STATE_ID('v', 'b', 'a', 'l'),
+				      .state_version = 1,
+				      .save = save,
+				      .load = load};
 
 static bool target_ok(uint64_t bytes)
 {
@@ -343,6 +441,7 @@ int balloon_set_target(struct balloon *b, uint64_t bytes)
 	pthread_mutex_lock(&b->dev.lock);
 	if (b->config.target != bytes / BALLOON_PAGE) {
 		b->config.target = (uint32_t)(bytes / BALLOON_PAGE);
+		b->told_short = false;
 		virtio_config_changed(&b->dev);
 	}
 	pthread_mutex_unlock(&b->dev.lock);
@@ -357,8 +456,8 @@ void balloon_get_state(struct balloon *b, struct balloon_state *s)
 	s->target = (uint64_t)b->config.target * BALLOON_PAGE;
 	s->actual = (uint64_t)b->config.actual * BALLOON_PAGE;
 	pthread_mutex_unlock(&b->dev.lock);
-	s->released = atomic_load_explicit(&b->released, memory_order_relaxed);
-	s->reported = atomic_load_explicit(&b->reported, memory_order_relaxed);
+	s->released = relaxed_load(&b->released);
+	s->reported = relaxed_load(&b->reported);
 	pthread_mutex_lock(&vq->lock);
 	memcpy(s->stats, b->stats, sizeof(s->stats));
 	if (atomic_load(&b->dev.running) && b->stats_held) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The memory balloon (virtio 1.2, section 5.5): the guest gives pages away until the balloon has
- * the size that the host asks for, reports pages that are free, and tells its statistics. What a
- * guest gives away reads as zeroes when it touches it again: it is still its own memory.
+ * the size that the host asks for, reports pages that are free, and tells its statistics. Pages
+ * that a guest has given away read as zeroes when it touches them again: they are still its own
+ * memory.
  *
  * The driver of Linux before 6.11 numbers its queues without gaps, and the standard with: so the
  * queues of all features that have one are offered, also that for hints, which are never asked for.
@@ -49,17 +50,19 @@ struct balloon_state {
 
 struct balloon;
 
-/* 0, -EINVAL (target) or -ENOMEM. */
+/* Makes a balloon. Returns 0, -EINVAL (target) or -ENOMEM. */
 int balloon_create(const struct balloon_config *cfg, struct balloon **balloon);
-/* All threads that serve it have ended. */
+/* Destroys it. All threads that serve it have ended. */
 void balloon_destroy(struct balloon **balloon);
 struct virtio_device *balloon_device(struct balloon *balloon);
 struct balloon *balloon_of(struct virtio_device *dev);
-/* Before the threads start, once. */
+/* Makes @home the halter that serves it. Once, before the threads start. */
 void balloon_attach(struct balloon *balloon, struct catnap_halter *home);
-/* Any thread. @bytes: a multiple of BALLOON_PAGE, or -EINVAL. */
+/* Sets the size that the guest is asked for. Returns 0, or -EINVAL if @bytes is no multiple of
+ * BALLOON_PAGE. Any thread. */
 int balloon_set_target(struct balloon *balloon, uint64_t bytes);
-/* Any thread. Asks the guest for new statistics, too: those told are what it said last. */
+/* Stores the state, with the statistics that the guest told last, and asks the guest for new ones.
+ * Any thread. */
 void balloon_get_state(struct balloon *balloon, struct balloon_state *state);
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a disk's page cache may have that the disk has not. See blk_dirty.h. */
+/* Keeps notes of what a disk's page cache may have that the disk has not. See blk_dirty.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "devices/virtio/blk_dirty.h"
+#include "relaxed.h"
 
 #define CHUNKS_MAX  8192u
 #define CHUNK_LEAST (UINT64_C(1) << 20)
@@ -26,13 +28,22 @@ void blk_dirty_fini(struct blk_dirty *d)
 
 void blk_dirty_resize(struct blk_dirty *d, uint64_t size)
 {
-	atomic_store_explicit(&d->size, size, memory_order_relaxed);
+	relaxed_store(&d->size, size);
 }
 
-/* So far, at most, there are bits. */
+void blk_dirty_forget(struct blk_dirty *d, uint64_t size)
+{
+	blk_dirty_resize(d, size);
+	for (unsigned int i = 0; i < CHUNKS_MAX / 64; i++)
+		relaxed_store(&d->bits[i], 0);
+	atomic_store(&d->bytes, 0);
+	atomic_store(&d->owed, false);
+}
+
+/* Returns how far, at most, there are bits. */
 static uint64_t covered(const struct blk_dirty *d)
 {
-	uint64_t size = atomic_load_explicit(&d->size, memory_order_relaxed);
+	uint64_t size = relaxed_load(&d->size);
 
 	return size < CHUNKS_MAX * d->chunk ? size : CHUNKS_MAX * d->chunk;
 }
@@ -46,14 +57,14 @@ void blk_dirty_note(struct blk_dirty *d, uint64_t offset, uint64_t len)
 	     i++) {
 		uint64_t bit = UINT64_C(1) << i % 64;
 
-		if (!(atomic_load_explicit(&d->bits[i / 64], memory_order_relaxed) & bit))
+		if (!(relaxed_load(&d->bits[i / 64]) & bit))
 			atomic_fetch_or_explicit(&d->bits[i / 64], bit, memory_order_relaxed);
 	}
 }
 
 bool blk_dirty_begin(struct blk_dirty *d, uint64_t most)
 {
-	uint64_t bytes = atomic_load_explicit(&d->bytes, memory_order_relaxed);
+	uint64_t bytes = relaxed_load(&d->bytes);
 
 	if (bytes)
 		bytes = atomic_exchange(&d->bytes, 0);
@@ -65,9 +76,9 @@ bool blk_dirty_begin(struct blk_dirty *d, uint64_t most)
 
 void blk_dirty_end(struct blk_dirty *d, bool done)
 {
-	/* What is left is for the next one. */
+	/* The bytes that are left are for the next flush. */
 	if (!done)
-		atomic_fetch_add(&d->bytes, atomic_load_explicit(&d->size, memory_order_relaxed));
+		atomic_fetch_add(&d->bytes, relaxed_load(&d->size));
 	atomic_fetch_sub(&d->pieces, 1);
 }
 
@@ -77,7 +88,7 @@ bool blk_dirty_next(struct blk_dirty *d, uint64_t *offset, uint64_t *len)
 
 	for (uint64_t i = (*offset + d->chunk - 1) / d->chunk; i * d->chunk < end; i++) {
 		uint64_t bit = UINT64_C(1) << i % 64;
-		uint64_t bits = atomic_load_explicit(&d->bits[i / 64], memory_order_relaxed);
+		uint64_t bits = relaxed_load(&d->bits[i / 64]);
 
 		if (!(bits >> i % 64)) {
 			i |= 63; /* none up to the word's end */
@@ -93,4 +104,13 @@ bool blk_dirty_next(struct blk_dirty *d, uint64_t *offset, uint64_t *len)
 		return true;
 	}
 	return false;
+}
+
+int blk_dirty_sync(struct blk_dirty *d, int fd)
+{
+	int ret = fdatasync(fd) == 0 ? 0 : -errno;
+
+	if (ret < 0)
+		atomic_store(&d->owed, true);
+	return ret;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How much of a disk is under way at once. See blk_flight.h. */
 #include "devices/virtio/blk_flight.h"
+#include "relaxed.h"
 
 #define START	 (UINT64_C(4) << 20)
 #define LEAST	 (UINT64_C(1) << 20)
@@ -19,7 +20,7 @@ void blk_flight_init(struct blk_flight *f)
 
 static uint64_t limit_of(const struct blk_flight *f)
 {
-	return atomic_load_explicit(&f->limit, memory_order_relaxed);
+	return relaxed_load(&f->limit);
 }
 
 uint32_t blk_flight_piece(const struct blk_flight *f)
@@ -32,7 +33,7 @@ bool blk_flight_full(struct blk_flight *f, unsigned int index)
 {
 	uint32_t bit = UINT32_C(1) << index;
 
-	if (__builtin_expect(atomic_load_explicit(&f->used, memory_order_relaxed) < limit_of(f), 1))
+	if (__builtin_expect(relaxed_load(&f->used) < limit_of(f), 1))
 		return false;
 	atomic_fetch_or(&f->waiting, bit);
 	if (atomic_load(&f->used) > limit_of(f) / 2)
@@ -51,10 +52,10 @@ void blk_flight_begin(struct blk_flight *f, uint64_t cost)
 static void adapt(struct blk_flight *f, uint64_t used, uint64_t cost, uint64_t ns, uint64_t now)
 {
 	uint64_t limit = limit_of(f);
-	uint64_t shrunk = atomic_load_explicit(&f->shrunk_ns, memory_order_relaxed);
+	uint64_t shrunk = relaxed_load(&f->shrunk_ns);
 
 	if (ns > SLOW_NS) {
-		/* Those that were begun together are slow together. */
+		/* Operations that were begun together are slow together. */
 		if (limit == LEAST || now - shrunk < ns ||
 		    !atomic_compare_exchange_strong(&f->shrunk_ns, &shrunk, now))
 			return;
@@ -64,7 +65,7 @@ static void adapt(struct blk_flight *f, uint64_t used, uint64_t cost, uint64_t n
 	} else {
 		return;
 	}
-	atomic_store_explicit(&f->limit, limit, memory_order_relaxed);
+	relaxed_store(&f->limit, limit);
 }
 
 uint32_t blk_flight_end(struct blk_flight *f, uint64_t cost, uint64_t ns, uint64_t now)

@@ -5,12 +5,13 @@
 #include <unistd.h>
 
 #include "devices/virtio/blk_op.h"
+#include "relaxed.h"
 
 #define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 
 static bool cannot(const struct blk_image *img)
 {
-	return atomic_load_explicit(&img->no_nowait, memory_order_relaxed);
+	return relaxed_load(&img->no_nowait);
 }
 
 static int result(ssize_t n)
@@ -18,7 +19,8 @@ static int result(ssize_t n)
 	return n < 0 ? -errno : (int)n;
 }
 
-/* What the page cache has of it, which may be less than was asked for. */
+/* Reads what the page cache has of it, which may be less than was asked for. Returns false if it
+ * has nothing, or cannot be asked. */
 static bool read_cached(struct blk_image *img, const struct blk_op *op, int *res)
 {
 	/* Around the page cache there is nothing that would be there already. */
@@ -26,7 +28,7 @@ static bool read_cached(struct blk_image *img, const struct blk_op *op, int *res
 		return false;
 	*res = result(preadv2(op->fd, op->iov, (int)op->count, (off_t)op->offset, RWF_NOWAIT));
 	if (*res == -EOPNOTSUPP || *res == -EINVAL || *res == -ENOSYS) {
-		atomic_store_explicit(&img->no_nowait, true, memory_order_relaxed);
+		relaxed_store(&img->no_nowait, true);
 		return false;
 	}
 	return *res != -EAGAIN;

@@ -22,9 +22,9 @@
 #include "poll/ring.h"
 
 /*
- * What a thread may copy by itself: a request, and all of one kick together. Copying 64 KiB takes
- * 4 to 6 us, so 256 KiB hold a vCPU for as long as a sleep and its wake-up would; what is longer is
- * better done by others, while it runs its guest.
+ * How many bytes a thread may copy by itself: for a request, and for all of one kick together.
+ * Copying 64 KiB takes 4 to 6 us, so 256 KiB hold a vCPU for as long as a sleep and its wake-up
+ * would. Others do longer requests better, while the vCPU runs its guest.
  */
 #define BLK_HERE_MAX	  (UINT32_C(64) << 10)
 #define BLK_HERE_KICK_MAX (UINT32_C(256) << 10)
@@ -42,15 +42,17 @@ struct blk_op {
 };
 
 /*
- * The thread itself, if that cannot take long; *@budget: bytes that it may still copy. *@res is
- * what the system call returned, or -errno. False: nothing was done, and another way has to be
- * taken. Any thread; notes in @img what its file system cannot do.
+ * Carries @op out on the calling thread, if that cannot take long. *@budget: bytes that the thread
+ * may still copy. *@res: the result of the system call, or -errno. Returns false if nothing was
+ * done, and another way has to be taken. Notes in @img what its file system cannot do. Any thread.
  */
 bool blk_op_here(struct blk_image *img, const struct blk_op *op, uint32_t *budget, int *res);
-/* Owner of @ring: @req is done when the operation is. 0; -EBUSY, no room just now; or -errno of
- * io_uring_setup(2). */
+/* Queues @op in @ring; @req is done when the operation is. Owner of @ring.
+ * Errors:
+ *   -EBUSY  there is no room just now
+ *   others  those of io_uring_setup(2) */
 int blk_op_queue(const struct blk_op *op, struct ring *ring, struct ring_req *req);
-/* What the system call returned, or -errno. */
+/* Carries @op out by a plain system call. Returns its result, or -errno. */
 int blk_op_do(const struct blk_op *op);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container_of.h"
 #include "devices/outlet.h"
 #include "devices/virtio/console.h"
 
@@ -40,6 +41,9 @@ struct console {
 	struct vq_chain chain;
 	bool in_hand, leaving;
 	uint32_t done;
+	/* Before a snapshot it was in hand, and so much of it was output: it comes first. */
+	bool resumes;
+	uint32_t resume_at;
 	uint64_t resets;
 	struct iovec iov[CONSOLE_BUFFERS];
 
@@ -51,7 +55,7 @@ struct console {
 
 static struct console *to_console(struct virtio_device *dev)
 {
-	return (struct console *)((char *)dev - offsetof(struct console, dev));
+	return container_of(dev, struct console, dev);
 }
 
 static bool usable(struct console *c, unsigned int index)
@@ -85,8 +89,8 @@ static uint32_t copy_out(const struct console *c, uint8_t *to, uint32_t max)
 	return copied;
 }
 
-/* Lock held, but not while output leaves. Puts out at most @max bytes of the chain in hand, and
- * gives the chain back if that was all of it. How many. */
+/* Puts out at most @max bytes of the chain in hand, and gives the chain back if that was all of it.
+ * Returns how many. The lock is held, but not while output leaves. */
 static uint32_t put_out(struct console *c, struct virtqueue *vq, uint32_t max)
 {
 	uint8_t piece[OUTPUT_PIECE];
@@ -110,7 +114,7 @@ static uint32_t put_out(struct console *c, struct virtqueue *vq, uint32_t max)
 	return n;
 }
 
-/* Lock held. As vq_pop(): 1 if there is a chain in hand. */
+/* Takes a chain in hand. Returns as vq_pop(): 1 if there is one in hand. The lock is held. */
 static int take_in_hand(struct console *c, struct virtqueue *vq)
 {
 	int ret = 1;
@@ -123,10 +127,14 @@ static int take_in_hand(struct console *c, struct virtqueue *vq)
 	} while (ret == 0 && vq_kicks(vq, true));
 	c->in_hand = ret > 0;
 	c->done = 0;
+	if (c->resumes && c->in_hand)
+		c->done = c->resume_at < c->chain.out_len ? c->resume_at : c->chain.out_len;
+	c->resumes = c->resumes && !c->in_hand;
 	return ret;
 }
 
-/* One thread at a time: what others kick for meanwhile it finds, too. */
+/* Puts out all that there is. One thread does at a time, which also finds what others kick for
+ * meanwhile. */
 static void transmit(struct console *c)
 {
 	struct virtqueue *vq = &c->dev.queues[CONSOLE_TX].vq;
@@ -155,7 +163,7 @@ static void transmit(struct console *c)
 
 static void tx_again(struct halter_task *task)
 {
-	transmit((struct console *)((char *)task - offsetof(struct console, tx_task)));
+	transmit(container_of(task, struct console, tx_task));
 }
 
 /* -- input ------------------------------------------------------------------------------------ */
@@ -224,7 +232,7 @@ static void receive(struct console *c)
 
 static void rx_again(struct halter_task *task)
 {
-	receive((struct console *)((char *)task - offsetof(struct console, rx_task)));
+	receive(container_of(task, struct console, rx_task));
 }
 
 size_t console_input(struct console *c, const void *data, size_t len)
@@ -252,7 +260,7 @@ size_t console_input(struct console *c, const void *data, size_t len)
 
 /* -- the device ------------------------------------------------------------------------------- */
 
-/* 5.3.5.1: at any time, also of a driver that has not begun. */
+/* Takes an emergency write (5.3.5.1): at any time, also of a driver that has not begun. */
 static void config_written(struct virtio_device *dev, uint32_t offset, const void *data,
 			   uint32_t len)
 {
@@ -272,18 +280,77 @@ static void reset(struct virtio_device *dev)
 {
 	struct console *c = to_console(dev);
 
-	/* What was typed for the driver before is not for the next. */
+	/* Input that was typed for the driver before is not for the next. */
 	pthread_mutex_lock(&c->input_lock);
 	c->used = 0;
 	pthread_mutex_unlock(&c->input_lock);
 	pthread_mutex_lock(&dev->queues[CONSOLE_TX].vq.lock);
-	c->in_hand = false;
+	c->in_hand = c->resumes = false;
 	c->resets++;
 	pthread_mutex_unlock(&dev->queues[CONSOLE_TX].vq.lock);
 }
 
-static const struct virtio_ops ops = {
-	.config_written = config_written, .kick = kick, .reset = reset};
+static void save_output(struct console *c, struct state_writer *w)
+{
+	pthread_mutex_t *lock = &c->dev.queues[CONSOLE_TX].vq.lock;
+
+	pthread_mutex_lock(lock);
+	state_put_bool(w, c->in_hand || c->resumes);
+	state_put_u32(w, c->in_hand ? c->done : c->resumes ? c->resume_at : 0);
+	pthread_mutex_unlock(lock);
+}
+
+static int save(struct virtio_device *dev, struct state_writer *w, struct error *err)
+{
+	struct console *c = to_console(dev);
+
+	pthread_mutex_lock(&dev->lock);
+	state_put_u16(w, c->config.cols);
+	state_put_u16(w, c->config.rows);
+	pthread_mutex_unlock(&dev->lock);
+	save_output(c, w);
+	pthread_mutex_lock(&c->input_lock);
+	state_put_u16(w, (uint16_t)c->used);
+	for (size_t i = 0; i < c->used; i++)
+		state_put_u8(w, c->input[(c->first + i) % CONSOLE_INPUT]);
+	pthread_mutex_unlock(&c->input_lock);
+	return 0;
+}
+
+static int load(struct virtio_device *dev, struct state_in *in, struct error *err)
+{
+	struct console *c = to_console(dev);
+	uint16_t cols = state_get_u16(in), rows = state_get_u16(in), used;
+	bool in_hand = state_get_bool(in);
+	uint32_t done = state_get_u32(in);
+	const uint8_t *input = NULL;
+	int ret;
+
+	state_check(in, in_hand || !done, "how much of a chain was output");
+	used = state_get_u16(in);
+	if (state_check(in, used <= CONSOLE_INPUT, "the number of bytes of input"))
+		input = state_get_view(in, used);
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	c->config.cols = cols;
+	c->config.rows = rows;
+	c->resumes = in_hand;
+	c->resume_at = done;
+	c->first = 0;
+	c->used = used;
+	if (input)
+		memcpy(c->input, input, used);
+	return 0;
+}
+
+static const struct virtio_ops ops = {.config_written = config_written,
+				      .kick = kick,
+				      .reset = reset,
+				      .state_id = STATE_ID('v', 'c', 'o', 'n'),
+				      .state_version = 1,
+				      .save = save,
+				      .load = load};
 
 static int make_locks(struct console *c)
 {

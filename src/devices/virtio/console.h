@@ -15,7 +15,7 @@
 #define CONSOLE_INPUT 4096 /* bytes of input that wait for the guest */
 
 struct console_config {
-	/* What the guest writes, in pieces; one call at a time, on a thread that serves a kick,
+	/* Takes the guest's output, in pieces; one call at a time, on a thread that serves a kick,
 	 * with no lock held. */
 	void (*output)(void *ctx, const void *data, size_t len);
 	void *output_ctx;
@@ -27,20 +27,20 @@ struct console_config {
 
 struct console;
 
-/* 0 or -ENOMEM. */
+/* Returns 0 or -ENOMEM. */
 int console_create(const struct console_config *cfg, struct console **console);
-/* All threads that serve it have ended. */
+/* Destroys it. All threads that serve it have ended. */
 void console_destroy(struct console **console);
 struct virtio_device *console_device(struct console *console);
 struct console *console_of(struct virtio_device *dev);
-/* Before the threads start, once. */
+/* Makes @home the halter that serves it. Once, before the threads start. */
 void console_attach(struct console *console, struct catnap_halter *home);
 /*
- * Any thread. Input for the guest; returns how many bytes were taken: none while no driver uses the
- * device, else as many as there is room for.
+ * Gives the guest input. Returns how many bytes were taken: none while no driver uses the device,
+ * else as many as there is room for. Any thread.
  */
 size_t console_input(struct console *console, const void *data, size_t len);
-/* Any thread. */
+/* Changes the size of the console. Any thread. */
 void console_resize(struct console *console, uint16_t cols, uint16_t rows);
 
 #endif

@@ -37,7 +37,7 @@ enum {
 	REG_CONFIG = 0x100,
 };
 
-/* Line's lock held. */
+/* Drives the line. Its lock is held. */
 static void drive(struct virtio_mmio *m, bool up)
 {
 	if (m->up == up)
@@ -47,8 +47,8 @@ static void drive(struct virtio_mmio *m, bool up)
 }
 
 /*
- * What a bit is worth is decided under the lock: one that was acknowledged meanwhile has been seen,
- * and a line that went up for it would have nobody to take it down.
+ * Sets @bit, and decides under the lock whether the line goes up for it. A bit that was
+ * acknowledged meanwhile has been seen, and nobody would take down a line that went up for it.
  */
 static void interrupt(struct virtio_mmio *m, uint32_t bit)
 {
@@ -164,7 +164,7 @@ static void write_register(struct virtio_mmio *m, uint64_t offset, uint32_t valu
 		atomic_store(&m->queue_sel, value);
 		break;
 	case REG_QUEUE_NUM:
-		/* What does not fit the field is no size either. */
+		/* A value that does not fit the field is no size either. */
 		virtio_queue_set_size(m->dev, atomic_load(&m->queue_sel),
 				      value > UINT16_MAX ? UINT16_MAX : (uint16_t)value);
 		break;
@@ -231,6 +231,11 @@ static void mmio_write(void *dev, uint64_t offset, const void *data, unsigned in
 
 const struct bus_ops virtio_mmio_ops = {mmio_read, mmio_write};
 
+void virtio_mmio_reset(struct virtio_mmio *m)
+{
+	set_status(m, 0);
+}
+
 void virtio_mmio_init(struct virtio_mmio *m, struct virtio_device *dev,
 		      void (*set_pin)(void *ctx, bool level), void *ctx)
 {
@@ -241,4 +246,37 @@ void virtio_mmio_init(struct virtio_mmio *m, struct virtio_device *dev,
 	m->line = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	dev->transport_ops = &transport_ops;
 	dev->transport = m;
+}
+
+void virtio_mmio_save(struct virtio_mmio *m, struct state_writer *w)
+{
+	state_put_u32(w, atomic_load(&m->device_features_sel));
+	state_put_u32(w, atomic_load(&m->driver_features_sel));
+	state_put_u32(w, atomic_load(&m->queue_sel));
+	state_put_u32(w, atomic_load(&m->interrupt_status));
+}
+
+int virtio_mmio_load(struct virtio_mmio *m, struct state_in *in, struct error *err)
+{
+	uint32_t device_sel = state_get_u32(in), driver_sel = state_get_u32(in);
+	uint32_t queue_sel = state_get_u32(in), status = state_get_u32(in);
+	int ret;
+
+	state_check(in, !(status & ~(INTERRUPT_USED | INTERRUPT_CONFIG)), "the interrupt status");
+	ret = state_finish(in, err);
+	if (ret < 0)
+		return ret;
+	atomic_store(&m->device_features_sel, device_sel);
+	atomic_store(&m->driver_features_sel, driver_sel);
+	atomic_store(&m->queue_sel, queue_sel);
+	atomic_store(&m->interrupt_status, status);
+	m->up = status != 0;
+	return 0;
+}
+
+void virtio_mmio_drive(struct virtio_mmio *m)
+{
+	pthread_mutex_lock(&m->line);
+	m->set_pin(m->ctx, m->up);
+	pthread_mutex_unlock(&m->line);
 }

@@ -43,6 +43,17 @@ struct virtio_mmio {
 
 extern const struct bus_ops virtio_mmio_ops; /* dev is the struct virtio_mmio */
 
+/* Resets the device and the registers to their state at power-on. Any thread with a halter. */
+void virtio_mmio_reset(struct virtio_mmio *m);
+
+/* Writes the driver's registers, in an open section. All threads stand. */
+void virtio_mmio_save(struct virtio_mmio *m, struct state_writer *w);
+/* Reads that section whole, checks it, and takes it over, before the threads start. The line is
+ * taken to be as the interrupt status says. 0, or -EINVAL with a sentence. */
+int virtio_mmio_load(struct virtio_mmio *m, struct state_in *in, struct error *err);
+/* Tells set_pin() how the line is, likewise. */
+void virtio_mmio_drive(struct virtio_mmio *m);
+
 /* Becomes the device's transport. Before the vCPUs run. */
 void virtio_mmio_init(struct virtio_mmio *m, struct virtio_device *dev,
 		      void (*set_pin)(void *ctx, bool level), void *ctx);

@@ -16,7 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "devices/virtio/net_impl.h"
+#include "relaxed.h"
 
 static const uint64_t features =
 	UINT64_C(1) << VIRTIO_NET_F_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM |
@@ -26,18 +28,50 @@ static const uint64_t features =
 	UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN |
 	UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF | UINT64_C(1) << VIRTIO_NET_F_STATUS |
 	UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ | UINT64_C(1) << VIRTIO_NET_F_CTRL_RX |
-	UINT64_C(1) << VIRTIO_NET_F_CTRL_RX_EXTRA | UINT64_C(1) << VIRTIO_NET_F_CTRL_MAC_ADDR;
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_RX_EXTRA | UINT64_C(1) << VIRTIO_NET_F_CTRL_MAC_ADDR |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_ANNOUNCE;
 
-/* Queue lock held. Without multiqueue the control queue is where the second pair would receive. */
+/* Those by which work is left to the other side. */
+static const uint64_t offloading =
+	UINT64_C(1) << VIRTIO_NET_F_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM |
+	UINT64_C(1) << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |
+	UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN |
+	UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4 | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 |
+	UINT64_C(1) << VIRTIO_NET_F_HOST_ECN;
+
+/* Returns whether the queue can be used as one of the pair. Without multiqueue the control queue is
+ * where the second pair would receive. The queue's lock is held. */
 static bool usable(struct net *net, const struct net_pair *p, const struct virtqueue *vq)
 {
 	return atomic_load(&net->dev.running) && vq->enabled && !vq->broken &&
-	       p < net->pairs + atomic_load_explicit(&net->pairs_in_use, memory_order_relaxed);
+	       p < net->pairs + relaxed_load(&net->pairs_in_use);
 }
 
 static struct net *to_net(struct virtio_device *dev)
 {
-	return (struct net *)((char *)dev - offsetof(struct net, dev));
+	return container_of(dev, struct net, dev);
+}
+
+static ssize_t packet_read(struct net_pair *p, struct iovec *iov, int count)
+{
+	const struct net_backend *b = &p->net->backend;
+
+	return b->read ? b->read(b->ctx, iov, count) : readv(p->fd, iov, count);
+}
+
+static ssize_t packet_write(struct net_pair *p, struct iovec *iov, int count)
+{
+	const struct net_backend *b = &p->net->backend;
+
+	return b->write ? b->write(b->ctx, iov, count) : writev(p->fd, iov, count);
+}
+
+/* Transmit queue's lock held: is something left over that has to go first? */
+static bool left_over(struct net_pair *p)
+{
+	const struct net_backend *b = &p->net->backend;
+
+	return b->flush && b->flush(b->ctx);
 }
 
 /* -- to the guest ----------------------------------------------------------------------------- */
@@ -87,35 +121,38 @@ static int spread(struct net_pair *p)
 	return 1;
 }
 
-/* What receive_one() found; LIMITED: it has to wait, and p->rx_task comes back. */
+/* The results of receive_one(). LIMITED: it has to wait, and p->rx_task comes back. */
 enum rx { RX_DONE, RX_EMPTY, RX_STARVED, RX_BROKEN, RX_LIMITED, RX_GONE };
 
-/* @err: errno of a read or write: is there no such interface any more? */
+/* Returns whether @err, errno of a read or write, says that there is no such interface any more. */
 static bool is_gone(int err)
 {
 	return err == EBADFD || err == ENODEV || err == ENXIO;
 }
 
 /*
- * No lock held, any halter's thread. Nothing is waited for any more - what has an error is always
- * ready - and the guest sees the cable unplugged.
+ * Stops waiting for the interface, since a file that has an error is always ready, and lets the
+ * guest see the cable unplugged. No lock held, any halter's thread.
  */
 static void interface_gone(struct net *net)
 {
 	if (atomic_exchange(&net->gone, true))
 		return;
-	virtio_log(&net->dev, "the interface is gone: was it deleted? The guest's link is down");
+	virtio_log(&net->dev,
+		   net->backend.read ? "the other end is gone: the guest's link is down"
+				     : "the interface is gone: was it deleted? The guest's link is "
+				       "down");
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
 
-		halter_unwatch(p->home, p->fd, &p->rx_watch);
-		halter_unwatch(p->home, p->fd, &p->tx_watch);
+		halter_del_source(p->home, p->fd, &p->rx_handler);
+		halter_del_source(p->home, p->fd, &p->tx_handler);
 	}
 	net_set_link(net, false);
 }
 
-/* The packet in hand, where it was read to. The guest may change it meanwhile: then it has chosen.
- */
+/* The packet in hand, where it was read to. The guest may change it meanwhile: then it has
+ * chosen. */
 static bool wanted(struct net_pair *p)
 {
 	uint8_t to[6];
@@ -144,7 +181,7 @@ static enum rx read_packet(struct net *net, struct net_pair *p)
 	iov = p->first.iov + p->first.out;
 	iov[p->first.in].iov_base = p->spill;
 	iov[p->first.in].iov_len = sizeof(p->spill);
-	n = readv(p->fd, iov, p->first.in + 1);
+	n = packet_read(p, iov, p->first.in + 1);
 	if (n < (ssize_t)sizeof(struct net_hdr)) {
 		vq_unpop(vq);
 		return n < 0 && is_gone(errno) ? RX_GONE : RX_EMPTY;
@@ -191,7 +228,7 @@ static void receive(struct net *net, struct net_pair *p)
 	enum rx what = RX_DONE;
 
 	pthread_mutex_lock(&vq->lock);
-	if (!usable(net, p, vq) || !atomic_load_explicit(&net->link_up, memory_order_relaxed)) {
+	if (!usable(net, p, vq) || !relaxed_load(&net->link_up)) {
 		pthread_mutex_unlock(&vq->lock);
 		return;
 	}
@@ -225,9 +262,9 @@ static void receive(struct net *net, struct net_pair *p)
 		halter_post(p->home, &p->rx_task);
 }
 
-static void rx_ready(struct ring_watch *watch, uint32_t events)
+static void rx_ready(struct ring_handler *handler, uint32_t events)
 {
-	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, rx_watch));
+	struct net_pair *p = container_of(handler, struct net_pair, rx_handler);
 
 	/* Also where the guest has no buffer for a packet, and so none is read. */
 	if (events & POLLERR && read(p->fd, NULL, 0) < 0 && is_gone(errno))
@@ -237,7 +274,7 @@ static void rx_ready(struct ring_watch *watch, uint32_t events)
 
 static void rx_again(struct halter_task *task)
 {
-	struct net_pair *p = (void *)((char *)task - offsetof(struct net_pair, rx_task));
+	struct net_pair *p = container_of(task, struct net_pair, rx_task);
 
 	receive(p->net, p);
 }
@@ -245,7 +282,7 @@ static void rx_again(struct halter_task *task)
 /* -- from the guest --------------------------------------------------------------------------- */
 
 /*
- * What does not count is made zero, whatever the driver has left there (5.1.6.2.2): flags that are
+ * Makes zero what does not count, whatever the driver has left there (5.1.6.2.2): flags that are
  * not for this direction, fields that no flag or type asks for. The kernel would look at them.
  */
 static void tidy_header(struct net_hdr *h, size_t payload)
@@ -261,7 +298,7 @@ static void tidy_header(struct net_hdr *h, size_t payload)
 	h->num_buffers = 0;
 }
 
-/* What the standard allows in a header (5.1.6.2); little-endian as all of it. */
+/* Returns whether the standard allows the header (5.1.6.2), which is little-endian as all of it. */
 static bool header_is_sane(const struct net_hdr *h, size_t payload)
 {
 	uint8_t gso = h->gso_type & (uint8_t)~NET_HDR_GSO_ECN;
@@ -280,7 +317,7 @@ static bool header_is_sane(const struct net_hdr *h, size_t payload)
 static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 {
 	struct iovec *iov = chain->iov, *end = chain->iov + chain->out;
-	size_t skip = sizeof(struct net_hdr), len;
+	size_t len;
 	struct net_hdr h;
 	bool gone = false;
 	ssize_t n;
@@ -291,18 +328,15 @@ static int send_one(struct net *net, struct net_pair *p, struct vq_chain *chain)
 	tidy_header(&h, len);
 	if (len < NET_ETH_HLEN || len > NET_PACKET_MAX || !header_is_sane(&h, len))
 		goto drop;
-	if (!atomic_load_explicit(&net->link_up, memory_order_relaxed))
+	if (!relaxed_load(&net->link_up))
 		goto drop;
-	while (iov < end && skip >= iov->iov_len)
-		skip -= iov++->iov_len;
-	iov->iov_base = (char *)iov->iov_base + skip;
-	iov->iov_len -= skip;
+	(void)iov_skip(&iov, chain->out, sizeof(h));
 	/* iov[-1] is either the header's own place, which is done with, or one kept free. */
 	iov--;
 	iov->iov_base = &h;
 	iov->iov_len = sizeof(h);
 	do {
-		n = writev(p->fd, iov, (int)(end - iov));
+		n = packet_write(p, iov, (int)(end - iov));
 	} while (n < 0 && errno == EINTR);
 	if (n >= 0) {
 		virtio_count(&p->tx_packets, 1);
@@ -321,10 +355,11 @@ drop:
 	return gone ? -ENODEV : 0;
 }
 
-/* Queue lock held. There is a packet, and it has to wait; p->tx_task comes back then. */
+/* Returns whether there is a packet that has to wait; p->tx_task comes back then. The queue's lock
+ * is held. */
 static bool has_to_wait(struct net *net, struct net_pair *p)
 {
-	if (!net->tx_throttle.on)
+	if (!throttle_on(&net->tx_throttle))
 		return false;
 	if (vq_waiting(&p->tx->vq))
 		return !throttle_pass(&net->tx_throttle, &p->tx_place, p->home);
@@ -364,6 +399,9 @@ static void transmit(struct net *net, struct net_pair *p)
 			break;
 		}
 		vq_push(vq, chain.head, 0);
+		blocked = left_over(p);
+		if (blocked)
+			break;
 		len += chain.out_len;
 		again = ++batch == NET_BATCH || len >= NET_BATCH_LEN;
 	} while (!again);
@@ -377,9 +415,9 @@ static void transmit(struct net *net, struct net_pair *p)
 	pthread_mutex_unlock(&vq->lock);
 	if (gone)
 		interface_gone(net);
-	/* A watch that cannot be had (no place left in the ring) must not stop the queue for ever:
+	/* A source that cannot be had (no place left in the ring) must not stop the queue for ever:
 	 * the home tries again, after all else that it has to do. */
-	if (blocked && halter_watch(p->home, p->fd, POLLOUT, &p->tx_watch) < 0) {
+	if (blocked && halter_add_source(p->home, p->fd, POLLOUT, &p->tx_handler) < 0) {
 		pthread_mutex_lock(&vq->lock);
 		p->tx_blocked = false;
 		pthread_mutex_unlock(&vq->lock);
@@ -389,20 +427,29 @@ static void transmit(struct net *net, struct net_pair *p)
 		halter_post(p->home, &p->tx_task);
 }
 
-static void tx_ready(struct ring_watch *watch, uint32_t events)
+static void tx_ready(struct ring_handler *handler, uint32_t events)
 {
-	struct net_pair *p = (void *)((char *)watch - offsetof(struct net_pair, tx_watch));
+	struct net_pair *p = container_of(handler, struct net_pair, tx_handler);
+	bool still;
 
-	halter_unwatch(p->home, p->fd, watch);
+	halter_del_source(p->home, p->fd, handler);
 	pthread_mutex_lock(&p->tx->vq.lock);
-	p->tx_blocked = false;
+	p->tx_blocked = left_over(p);
+	still = p->tx_blocked;
 	pthread_mutex_unlock(&p->tx->vq.lock);
+	if (still && halter_add_source(p->home, p->fd, POLLOUT, &p->tx_handler) == 0)
+		return;
+	if (still) {
+		pthread_mutex_lock(&p->tx->vq.lock);
+		p->tx_blocked = false;
+		pthread_mutex_unlock(&p->tx->vq.lock);
+	}
 	transmit(p->net, p);
 }
 
 static void tx_again(struct halter_task *task)
 {
-	struct net_pair *p = (void *)((char *)task - offsetof(struct net_pair, tx_task));
+	struct net_pair *p = container_of(task, struct net_pair, tx_task);
 
 	transmit(p->net, p);
 }
@@ -413,6 +460,7 @@ int net_set_offloads(struct net *net, uint64_t guest)
 {
 	uint32_t offloads = 0;
 
+	relaxed_store(&net->offloads, guest);
 	if (guest >> VIRTIO_NET_F_GUEST_CSUM & 1)
 		offloads |= NET_OFFLOAD_CSUM;
 	if (guest >> VIRTIO_NET_F_GUEST_TSO4 & 1)
@@ -433,17 +481,17 @@ int net_set_pairs(struct net *net, unsigned int pairs)
 
 	if (ret < 0)
 		return ret;
-	atomic_store_explicit(&net->pairs_in_use, pairs, memory_order_relaxed);
+	relaxed_store(&net->pairs_in_use, pairs);
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
 
 		if (atomic_load(&net->gone))
 			break;
 		/* A poll of a TAP's queue that was not attached is deaf for ever: a new one. */
-		halter_unwatch(p->home, p->fd, &p->rx_watch);
+		halter_del_source(p->home, p->fd, &p->rx_handler);
 		if (i >= pairs)
 			continue;
-		ret = halter_watch(p->home, p->fd, POLLIN, &p->rx_watch);
+		ret = halter_add_source(p->home, p->fd, POLLIN, &p->rx_handler);
 		if (ret < 0)
 			return ret;
 		halter_post(p->home, &p->rx_task);
@@ -463,15 +511,18 @@ void net_set_filter(struct net *net, unsigned int pairs)
 	}
 }
 
-/* The address may have been changed by the driver, with no lock of the device's. */
+/* Reads the configuration. The driver may have changed the address, with no lock of the
+ * device's. */
 static void config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len)
 {
 	struct net *net = to_net(dev);
 	struct net_config_space c = net->config;
-	uint64_t mac = atomic_load_explicit(&net->mac, memory_order_relaxed);
+	uint64_t mac = relaxed_load(&net->mac);
 
 	for (unsigned int i = 0; i < sizeof(c.mac); i++)
 		c.mac[i] = (uint8_t)(mac >> 8 * (sizeof(c.mac) - 1 - i));
+	if (relaxed_load(&net->announce))
+		c.status |= NET_STATUS_ANNOUNCE;
 	memcpy(data, (const char *)&c + offset, len);
 }
 
@@ -479,9 +530,23 @@ static void forget_filter(struct net *net)
 {
 	uint64_t mac = net_mac(net->config.mac);
 
-	atomic_store_explicit(&net->mac, mac, memory_order_relaxed);
+	relaxed_store(&net->mac, mac);
 	net_filter_reset(&net->filter, mac);
 	net_set_filter(net, net->pair_count);
+}
+
+void net_drop_waiting(struct net *net)
+{
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		struct net_pair *p = &net->pairs[i];
+
+		pthread_mutex_lock(&p->rx->vq.lock);
+		for (int n = 0; n < 65536; n++)
+			if (packet_read(p, &(struct iovec){p->spill, sizeof(p->spill)}, 1) <= 0)
+				break;
+		p->used = 0;
+		pthread_mutex_unlock(&p->rx->vq.lock);
+	}
 }
 
 static void start(struct virtio_device *dev)
@@ -489,17 +554,7 @@ static void start(struct virtio_device *dev)
 	struct net *net = to_net(dev);
 
 	net_set_offloads(net, atomic_load(&dev->features));
-	for (unsigned int i = 0; i < net->pair_count; i++) {
-		struct net_pair *p = &net->pairs[i];
-
-		pthread_mutex_lock(&p->rx->vq.lock);
-		/* What came before the driver may be in a form that it has not agreed to. */
-		for (int n = 0; n < 65536; n++)
-			if (read(p->fd, p->spill, sizeof(p->spill)) <= 0)
-				break;
-		p->used = 0;
-		pthread_mutex_unlock(&p->rx->vq.lock);
-	}
+	net_drop_waiting(net);
 	net_set_pairs(net, 1);
 }
 
@@ -523,6 +578,7 @@ static void reset(struct virtio_device *dev)
 
 	net_set_offloads(net, 0);
 	forget_filter(net);
+	relaxed_store(&net->announce, false);
 	if (net->backend.set_pairs)
 		net->backend.set_pairs(net->backend.ctx, 1);
 	throttle_reset(&net->rx_throttle);
@@ -531,16 +587,23 @@ static void reset(struct virtio_device *dev)
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		struct net_pair *p = &net->pairs[i];
 
-		halter_unwatch(p->home, p->fd, &p->rx_watch);
-		halter_unwatch(p->home, p->fd, &p->tx_watch);
+		halter_del_source(p->home, p->fd, &p->rx_handler);
+		halter_del_source(p->home, p->fd, &p->tx_handler);
 		pthread_mutex_lock(&p->tx->vq.lock);
 		p->tx_blocked = false;
 		pthread_mutex_unlock(&p->tx->vq.lock);
 	}
 }
 
-static const struct virtio_ops net_ops = {
-	.config_read = config_read, .start = start, .kick = kick, .reset = reset};
+static const struct virtio_ops net_ops = {.config_read = config_read,
+					  .start = start,
+					  .kick = kick,
+					  .reset = reset,
+					  .state_id = NET_STATE_ID,
+					  .state_version = NET_STATE_VERSION,
+					  .save = net_save,
+					  .load = net_load,
+					  .restored = net_restored};
 
 int net_create(const struct net_config *cfg, struct net **out)
 {
@@ -567,7 +630,7 @@ int net_create(const struct net_config *cfg, struct net **out)
 	net->dev.ops = &net_ops;
 	net->dev.name = net->name;
 	net->dev.id = VIRTIO_ID_NET;
-	net->dev.offered = features;
+	net->dev.offered = cfg->whole ? features & ~offloading : features;
 	if (cfg->pairs > 1)
 		net->dev.offered |= UINT64_C(1) << VIRTIO_NET_F_MQ;
 	if (cfg->mtu)
@@ -577,9 +640,9 @@ int net_create(const struct net_config *cfg, struct net **out)
 	net->dev.dma = cfg->dma;
 	net->dev.log = cfg->log;
 	net->dev.log_ctx = cfg->log_ctx;
-	ret = throttle_init(&net->rx_throttle, &cfg->limits);
+	ret = throttle_init(&net->rx_throttle, &cfg->rx_limits);
 	if (ret == 0)
-		ret = throttle_init(&net->tx_throttle, &cfg->limits);
+		ret = throttle_init(&net->tx_throttle, &cfg->tx_limits);
 	if (ret == 0)
 		ret = virtio_init(&net->dev, VQ_SIZE_MAX);
 	if (ret < 0)
@@ -593,8 +656,8 @@ int net_create(const struct net_config *cfg, struct net **out)
 		p->fd = cfg->fds[i];
 		p->rx = &net->dev.queues[2 * i];
 		p->tx = &net->dev.queues[2 * i + 1];
-		p->rx_watch.ready = rx_ready;
-		p->tx_watch.ready = tx_ready;
+		p->rx_handler.ready = rx_ready;
+		p->tx_handler.ready = tx_ready;
 		p->rx_task.run = rx_again;
 		p->tx_task.run = tx_again;
 		p->rx_place.task = &p->rx_task;
@@ -646,6 +709,22 @@ void net_attach(struct net *net, struct catnap_halter *const *homes)
 		net->pairs[i].home = homes[i];
 }
 
+int net_set_limits(struct net *net, const struct rate_limits *rx, const struct rate_limits *tx)
+{
+	struct rate_limits before;
+	int ret = 0;
+
+	if (rx)
+		ret = throttle_change(&net->rx_throttle, rx, &before);
+	if (ret < 0 || !tx)
+		return ret;
+	ret = throttle_change(&net->tx_throttle, tx, NULL);
+	/* All or nothing: taking one back never needs a place that was not there. */
+	if (ret < 0 && rx)
+		throttle_change(&net->rx_throttle, &before, NULL);
+	return ret;
+}
+
 void net_set_link(struct net *net, bool up)
 {
 	pthread_mutex_lock(&net->dev.lock);
@@ -653,26 +732,31 @@ void net_set_link(struct net *net, bool up)
 	if (atomic_exchange(&net->link_up, up) != up) {
 		net->config.status = up ? NET_STATUS_LINK_UP : 0;
 		virtio_config_changed(&net->dev);
+		virtio_tell(&net->dev, VIRTIO_EVENT_LINK, up,
+			    up			      ? "the link is up"
+			    : atomic_load(&net->gone) ? "the link is down: its interface is gone"
+						      : "the link is down");
 		for (unsigned int i = 0; up && i < net->pair_count; i++)
 			halter_post(net->pairs[i].home, &net->pairs[i].rx_task);
 	}
 	pthread_mutex_unlock(&net->dev.lock);
 }
 
-void net_get_counters(struct net *net, struct net_counters *c)
+bool net_get_counters(const struct net *net, unsigned int pair, struct net_counters *c)
 {
-	memset(c, 0, sizeof(*c));
-	for (unsigned int i = 0; i < net->pair_count; i++) {
-		struct net_pair *p = &net->pairs[i];
+	const struct net_pair *p;
 
-		c->rx_packets += atomic_load_explicit(&p->rx_packets, memory_order_relaxed);
-		c->rx_bytes += atomic_load_explicit(&p->rx_bytes, memory_order_relaxed);
-		c->rx_dropped += atomic_load_explicit(&p->rx_dropped, memory_order_relaxed);
-		c->rx_unwanted += atomic_load_explicit(&p->rx_unwanted, memory_order_relaxed);
-		c->rx_starved += atomic_load_explicit(&p->rx_starved, memory_order_relaxed);
-		c->tx_packets += atomic_load_explicit(&p->tx_packets, memory_order_relaxed);
-		c->tx_bytes += atomic_load_explicit(&p->tx_bytes, memory_order_relaxed);
-		c->tx_dropped += atomic_load_explicit(&p->tx_dropped, memory_order_relaxed);
-		c->tx_blocked += atomic_load_explicit(&p->tx_blocks, memory_order_relaxed);
-	}
+	if (pair >= net->pair_count)
+		return false;
+	p = &net->pairs[pair];
+	*c = (struct net_counters){.rx_packets = relaxed_load(&p->rx_packets),
+				   .rx_bytes = relaxed_load(&p->rx_bytes),
+				   .rx_dropped = relaxed_load(&p->rx_dropped),
+				   .rx_unwanted = relaxed_load(&p->rx_unwanted),
+				   .rx_starved = relaxed_load(&p->rx_starved),
+				   .tx_packets = relaxed_load(&p->tx_packets),
+				   .tx_bytes = relaxed_load(&p->tx_bytes),
+				   .tx_dropped = relaxed_load(&p->tx_dropped),
+				   .tx_blocked = relaxed_load(&p->tx_blocks)};
+	return true;
 }

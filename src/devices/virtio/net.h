@@ -2,7 +2,7 @@
 /*
  * The network device (virtio 1.2, section 5.1) over file descriptors that each read and write take
  * one packet with a virtio_net_hdr before it: the queues of a TAP (tap.h), or, for tests, a packet
- * socket pair. Checksums and segmentation are left to whoever is on the other side of them.
+ * socket pair; or over what the backend makes of them (stream.h). Checksums and segmentation are left to whoever is on the other side of them.
  *
  * Queue pair i has descriptor i. Its packets to the guest are waited for in the ring of its own
  * home, so that each vCPU can serve a pair; packets from the guest go out on the thread that kicks.
@@ -29,6 +29,13 @@ struct net_backend {
 	int (*set_offload)(void *ctx, uint32_t offloads);
 	/* The first @pairs descriptors are in use from now on. */
 	int (*set_pairs)(void *ctx, unsigned int pairs);
+	/* One packet with its header, as readv(2) and writev(2) on a pair's descriptor; they may use
+	 * @iov for their own ends. NULL: those calls. */
+	ssize_t (*read)(void *ctx, struct iovec *iov, int count);
+	ssize_t (*write)(void *ctx, struct iovec *iov, int count);
+	/* With write: sends what that has left over. True: there is still something, and the
+	 * descriptor is to be waited for. */
+	bool (*flush)(void *ctx);
 	/* The device is destroyed; not called if it was not made. */
 	void (*close)(void *ctx);
 	void *ctx;
@@ -39,8 +46,9 @@ struct net_config {
 	const int
 		*fds; /* one for each pair, O_NONBLOCK; they stay the caller's, or the backend's */
 	uint8_t mac[6];
-	uint16_t mtu;		   /* 0: not told */
-	struct rate_limits limits; /* of each direction by itself; an operation is a packet */
+	uint16_t mtu; /* 0: not told */
+	bool whole;   /* packets are whole and checked: nothing is left to the other side */
+	struct rate_limits rx_limits, tx_limits; /* an operation is a packet */
 	struct net_backend backend;
 	const char *name; /* for messages; copied */
 	const struct dma *dma;
@@ -48,6 +56,7 @@ struct net_config {
 	void *log_ctx;
 };
 
+/* Of one pair of queues. */
 struct net_counters {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
 	uint64_t rx_dropped;  /* did not fit in the buffers that the driver gave */
@@ -59,17 +68,22 @@ struct net_counters {
 
 struct net;
 
-/* 0, -EINVAL (pairs), -ENOMEM. */
+/* Makes an interface. Returns 0, -EINVAL (pairs) or -ENOMEM. */
 int net_create(const struct net_config *cfg, struct net **net);
-/* All threads that serve it have ended. */
+/* Destroys it. All threads that serve it have ended. */
 void net_destroy(struct net **net);
 struct virtio_device *net_device(struct net *net);
 struct net *net_of(struct virtio_device *dev);
-/* Before the threads start, once: @homes[i] will wait for the packets of pair i. */
+/* Makes @homes[i] the halter that waits for the packets of pair i. Once, before the threads
+ * start. */
 void net_attach(struct net *net, struct catnap_halter *const *homes);
-/* Any thread. While the link is down nothing is received, and what is sent is lost. */
+/* Sets the link. While it is down nothing is received, and what is sent is lost. Any thread. */
 void net_set_link(struct net *net, bool up);
-/* Any thread. Sums over all pairs since the device was made. */
-void net_get_counters(struct net *net, struct net_counters *counters);
+/* Changes the limits of what is received and what is sent, as throttle_change(); NULL: not that one.
+ * All or nothing. Any thread. */
+int net_set_limits(struct net *net, const struct rate_limits *rx, const struct rate_limits *tx);
+/* Gets what pair @pair has counted since the device was made. False: there is no such pair. Any
+ * thread. */
+bool net_get_counters(const struct net *net, unsigned int pair, struct net_counters *counters);
 
 #endif

@@ -3,18 +3,21 @@
  * The network device's control queue (virtio 1.2, section 5.1.6.5): which packets are wanted, the
  * device's address, how many pairs are in use, and offloads that are switched while it runs.
  *
- * VIRTIO_NET_F_GUEST_ANNOUNCE (5.1.6.5.4) is not offered: it is for a guest that has come to
- * another place in its network, and these guests stay where they are. A link that was down comes up
- * on the same interface, where bridges have learned the address or forget it by themselves.
+ * A guest that goes on from a snapshot is perhaps at another place in its network, and is asked to
+ * announce itself there (5.1.6.5.4). A link that was down comes up on the same interface, where
+ * bridges have learned the address or forget it by themselves: there it is not asked.
  */
 #include <errno.h>
 
 #include "devices/virtio/net_impl.h"
+#include "relaxed.h"
 
 #define CTRL_RX		  0 /* its commands: enum net_rx_mode */
 #define CTRL_MAC	  1
 #define CTRL_MAC_TABLE	  0
 #define CTRL_MAC_ADDR	  1
+#define CTRL_ANNOUNCE	  3
+#define CTRL_ANNOUNCE_ACK 0
 #define CTRL_MQ		  4
 #define CTRL_MQ_PAIRS_SET 0
 #define CTRL_OFFLOADS	  5
@@ -24,18 +27,19 @@
 #define CTRL_HEADER	  2 /* class, command */
 #define CTRL_BATCH	  VQ_SIZE_MAX
 
-/* What a driver may switch: all that it has agreed to of these. */
+/* The features that a driver may switch, as far as it has agreed to them. */
 static const uint64_t switched =
 	UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |
 	UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN;
 
-/* Without multiqueue this queue is where the second pair would receive. */
+/* Brings the pairs' filters in line. Without multiqueue this queue is where the second pair would
+ * receive. */
 static void filter_changed(struct net *net)
 {
 	net_set_filter(net, virtio_has(&net->dev, VIRTIO_NET_F_MQ) ? net->pair_count : 1);
 }
 
-/* One byte: on or off. */
+/* Takes a command of one byte: on or off. */
 static int set_mode(struct net *net, const struct vq_chain *c, unsigned int mode)
 {
 	unsigned int feature =
@@ -59,7 +63,7 @@ static int set_table(struct net *net, const struct vq_chain *c)
 	return 0;
 }
 
-/* The configuration has it, too, from now on. */
+/* Takes another address, which the configuration has, too, from now on. */
 static int set_address(struct net *net, const struct vq_chain *c)
 {
 	uint8_t mac[6];
@@ -70,7 +74,7 @@ static int set_address(struct net *net, const struct vq_chain *c)
 		return -EINVAL;
 	net->filter.own = net_mac(mac);
 	filter_changed(net);
-	atomic_store_explicit(&net->mac, net->filter.own, memory_order_relaxed);
+	relaxed_store(&net->mac, net->filter.own);
 	atomic_fetch_add(&net->dev.generation, 1);
 	return 0;
 }
@@ -97,6 +101,16 @@ static int set_offloads(struct net *net, const struct vq_chain *c)
 	return net_set_offloads(net, offloads);
 }
 
+/* Takes note that the driver has seen that it is to announce itself. */
+static int acknowledge_announce(struct net *net)
+{
+	if (!virtio_has(&net->dev, VIRTIO_NET_F_GUEST_ANNOUNCE))
+		return -EINVAL;
+	relaxed_store(&net->announce, false);
+	atomic_fetch_add(&net->dev.generation, 1);
+	return 0;
+}
+
 static int command(struct net *net, const struct vq_chain *c)
 {
 	uint8_t header[CTRL_HEADER];
@@ -109,6 +123,8 @@ static int command(struct net *net, const struct vq_chain *c)
 		return set_table(net, c);
 	if (header[0] == CTRL_MAC && header[1] == CTRL_MAC_ADDR)
 		return set_address(net, c);
+	if (header[0] == CTRL_ANNOUNCE && header[1] == CTRL_ANNOUNCE_ACK)
+		return acknowledge_announce(net);
 	if (header[0] == CTRL_MQ && header[1] == CTRL_MQ_PAIRS_SET)
 		return set_pairs(net, c);
 	if (header[0] == CTRL_OFFLOADS && header[1] == CTRL_OFFLOADS_SET)

@@ -25,7 +25,7 @@ void net_filter_reset(struct net_filter *f, uint64_t own)
 	f->own = own;
 }
 
-/* A number of entries, and as many addresses. *@offset moves behind them. */
+/* Takes a table: a number of entries, and as many addresses. *@offset moves behind them. */
 static int take_table(struct net_filter_table *t, const struct vq_chain *c, size_t *offset)
 {
 	uint8_t macs[NET_FILTER_MACS][MAC_LEN];

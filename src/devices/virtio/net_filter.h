@@ -43,16 +43,16 @@ struct net_filter {
 	struct net_filter_table unicast, multicast;
 };
 
-/* Six bytes as a number, to compare. */
+/* Returns six bytes as a number, to compare. */
 uint64_t net_mac(const uint8_t mac[6]);
 
-/* As after a reset: everything passes, until the driver says otherwise. (The standard leaves that
- * open; drivers that never use the control queue do not get less for having agreed on it.) */
+/* Lets everything pass, as after a reset, until the driver says otherwise. (The standard leaves
+ * that open; drivers that never use the control queue do not get less for having agreed on it.) */
 void net_filter_reset(struct net_filter *f, uint64_t own);
-/* VIRTIO_NET_CTRL_MAC_TABLE_SET: takes the two tables that begin at @offset of the buffers. 0, or
- * -EINVAL: they do not end where the command does; nothing has changed then. */
+/* VIRTIO_NET_CTRL_MAC_TABLE_SET: takes the two tables that begin at @offset of the buffers. Returns
+ * 0, or -EINVAL if they do not end where the command does; nothing has changed then. */
 int net_filter_set_tables(struct net_filter *f, const struct vq_chain *c, size_t offset);
-/* Is a packet for @to wanted? */
+/* Returns whether a packet for @to is wanted. */
 bool net_filter_passes(const struct net_filter *f, const uint8_t to[6]);
 
 #endif

@@ -25,10 +25,12 @@
 #define VIRTIO_NET_F_CTRL_VQ		 17
 #define VIRTIO_NET_F_CTRL_RX		 18
 #define VIRTIO_NET_F_CTRL_RX_EXTRA	 20
+#define VIRTIO_NET_F_GUEST_ANNOUNCE	 21
 #define VIRTIO_NET_F_MQ			 22
 #define VIRTIO_NET_F_CTRL_MAC_ADDR	 23
 
-#define NET_STATUS_LINK_UP 1u
+#define NET_STATUS_LINK_UP  1u
+#define NET_STATUS_ANNOUNCE 2u /* the driver is to say where it is now; until it says that it has */
 
 struct net_config_space {
 	uint8_t mac[6];
@@ -70,7 +72,7 @@ struct net_pair {
 	struct catnap_halter *home;
 	int fd;
 	struct virtio_queue_state *rx, *tx;
-	struct ring_watch rx_watch, tx_watch;
+	struct ring_handler rx_handler, tx_handler;
 	struct halter_task rx_task, tx_task;
 	struct throttle_place rx_place, tx_place; /* in net->rx_throttle, net->tx_throttle */
 
@@ -102,7 +104,10 @@ struct net {
 	struct net_config_space config; /* under the device's lock, once made; its mac is the one
 					   at reset */
 	_Atomic uint64_t mac;		/* net_mac() of the one in use */
-	struct net_filter filter;	/* as net_set_filter() */
+	_Atomic uint64_t offloads;	/* the last word to net_set_offloads() */
+	_Atomic bool announce;		/* NET_STATUS_ANNOUNCE */
+	bool restore_changed;	  /* net_state.c: the configuration is another one than it was */
+	struct net_filter filter; /* as net_set_filter() */
 	struct net_backend backend;
 	unsigned int pair_count;
 	_Atomic unsigned int pairs_in_use; /* the first of them; of the others the queues rest */
@@ -113,20 +118,31 @@ struct net {
 	struct throttle rx_throttle, tx_throttle;
 };
 
-/* Which queue is the control queue: the one after all pairs, or, without MQ, after the first. */
+/* Returns which queue is the control queue: the one after all pairs, or, without MQ, after the
+ * first. */
 static inline unsigned int net_ctrl_index(const struct net *net)
 {
 	return virtio_has(&net->dev, VIRTIO_NET_F_MQ) ? 2 * net->pair_count : 2;
 }
 
-/* Under the device's lock or the control queue's: never both at once. @guest: features, GUEST_*.
- * 0 or -errno. */
+/* Sets the offloads to @guest: features, GUEST_*. Returns 0 or -errno. Under the device's lock or
+ * the control queue's: never both at once. */
 int net_set_offloads(struct net *net, uint64_t guest);
 int net_set_pairs(struct net *net, unsigned int pairs);
 /* Gives net->filter to the first @pairs. Takes their receive queues' locks, one after another: with
  * the control queue's held, that is the order, and none of them may be it. */
 void net_set_filter(struct net *net, unsigned int pairs);
-/* net_ctrl.c: the control queue was kicked. */
+/* Drops what has come before the driver's offloads are told to the backend: it may be in a form
+ * that the driver has not agreed to. */
+void net_drop_waiting(struct net *net);
+/* net_ctrl.c: serves the control queue, which was kicked. */
 void net_control(struct net *net);
+
+/* net_state.c: for struct virtio_ops. */
+#define NET_STATE_ID	  STATE_ID('v', 'n', 'e', 't')
+#define NET_STATE_VERSION 1
+int net_save(struct virtio_device *dev, struct state_writer *w, struct error *err);
+int net_load(struct virtio_device *dev, struct state_in *in, struct error *err);
+int net_restored(struct virtio_device *dev, struct error *err);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "devices/bytes.h"
 #include "devices/virtio/pci.h"
+#include "relaxed.h"
 
 #define VENDOR		0x1af4
 #define DEVICE_BASE	0x1040 /* and the device type */
@@ -29,7 +30,7 @@ _Static_assert(sizeof(struct virtio_pci_cfg_cap) <= PCI_WATCHED_SIZE, "it is wat
 _Static_assert(sizeof(struct virtio_pci_common_cfg) == 56, "virtio 1.2, 4.1.4.3");
 _Static_assert(VIRTIO_QUEUES_MAX *VIRTIO_PCI_DOORBELL <= NOTIFY_MAX, "all have a doorbell");
 
-/* What kind of device PCI would call it; drivers go by the device id. */
+/* Returns the class that PCI would give the device; drivers go by the device id. */
 static uint32_t class_of(uint16_t id)
 {
 	switch (id) {
@@ -47,8 +48,8 @@ static uint32_t class_of(uint16_t id)
 
 /* -- interrupts ------------------------------------------------------------------------------- */
 
-/* 4.1.4.5.1: the pin is the interrupt status, unless there is MSI-X. The function's lock is held.
- */
+/* Returns whether the pin is to be up. 4.1.4.5.1: it is the interrupt status, unless there is
+ * MSI-X. The function's lock is held. */
 static bool intx_wanted(void *ctx)
 {
 	struct virtio_pci *t = ctx;
@@ -62,7 +63,7 @@ static void interrupt_status(struct virtio_pci *t, uint8_t bit)
 		pci_function_update_intx(&t->function);
 }
 
-/* What it was; it is 0 now. */
+/* Returns the status as it was, and makes it 0. */
 static uint8_t take_status(struct virtio_pci *t)
 {
 	uint8_t was = atomic_exchange(&t->isr, 0);
@@ -72,11 +73,11 @@ static uint8_t take_status(struct virtio_pci *t)
 	return was;
 }
 
-/* 4.1.5.1.3: with MSI-X the interrupt status says nothing of queues. */
+/* Interrupts for a queue. 4.1.5.1.3: with MSI-X the interrupt status says nothing of queues. */
 static void interrupt_queue(void *transport, unsigned int index)
 {
 	struct virtio_pci *t = transport;
-	uint16_t vector = atomic_load_explicit(&t->queue_vectors[index], memory_order_relaxed);
+	uint16_t vector = relaxed_load(&t->queue_vectors[index]);
 
 	if (vector == NO_VECTOR || !msix_raise(&t->msix, vector))
 		interrupt_status(t, ISR_QUEUE);
@@ -85,7 +86,7 @@ static void interrupt_queue(void *transport, unsigned int index)
 static void interrupt_config(void *transport)
 {
 	struct virtio_pci *t = transport;
-	uint16_t vector = atomic_load_explicit(&t->config_vector, memory_order_relaxed);
+	uint16_t vector = relaxed_load(&t->config_vector);
 
 	interrupt_status(t, ISR_CONFIG);
 	if (vector != NO_VECTOR)
@@ -96,19 +97,9 @@ static const struct virtio_transport_ops transport_ops = {interrupt_queue, inter
 
 /* -- common configuration --------------------------------------------------------------------- */
 
-static uint32_t relaxed32(const _Atomic uint32_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static uint16_t relaxed16(const _Atomic uint16_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 static uint16_t selected_queue(const struct virtio_pci *t)
 {
-	return relaxed16(&t->queue_select);
+	return relaxed_load(&t->queue_select);
 }
 
 static void read_queue(struct virtio_pci *t, struct virtio_pci_common_cfg *c)
@@ -121,7 +112,7 @@ static void read_queue(struct virtio_pci *t, struct virtio_pci_common_cfg *c)
 	if (!q)
 		return; /* a size of 0: there is no such queue */
 	c->queue_size = q->vq.size;
-	c->queue_msix_vector = relaxed16(&t->queue_vectors[index]);
+	c->queue_msix_vector = relaxed_load(&t->queue_vectors[index]);
 	c->queue_enable = q->vq.enabled;
 	c->queue_notify_off = index;
 	c->queue_desc_lo = (uint32_t)q->vq.desc_gpa;
@@ -132,13 +123,14 @@ static void read_queue(struct virtio_pci *t, struct virtio_pci_common_cfg *c)
 	c->queue_used_hi = (uint32_t)(q->vq.used_gpa >> 32);
 }
 
-/* All of it, whatever is asked for: nothing here is read often, and any width is then right. */
+/* Reads the common configuration, all of it, whatever is asked for: nothing here is read often, and
+ * any width is then right. */
 static void common_read(struct virtio_pci *t, uint64_t offset, void *data, unsigned int len)
 {
 	struct virtio_pci_common_cfg c = {
-		.device_feature_select = relaxed32(&t->device_feature_select),
-		.guest_feature_select = relaxed32(&t->driver_feature_select),
-		.msix_config = relaxed16(&t->config_vector),
+		.device_feature_select = relaxed_load(&t->device_feature_select),
+		.guest_feature_select = relaxed_load(&t->driver_feature_select),
+		.msix_config = relaxed_load(&t->config_vector),
 		.num_queues = (uint16_t)t->dev->queue_count,
 		.device_status = virtio_status(t->dev),
 		.config_generation = (uint8_t)atomic_load(&t->dev->generation),
@@ -162,7 +154,8 @@ static uint16_t legal_vector(const struct virtio_pci *t, uint16_t vector)
 	return vector < t->msix.vectors ? vector : NO_VECTOR;
 }
 
-/* 4.1.4.3: what a driver finds after a reset. The queues are the device's. */
+/* Puts the transport into the state that a driver finds after a reset (4.1.4.3). The queues are the
+ * device's. */
 static void forget(struct virtio_pci *t)
 {
 	atomic_store(&t->device_feature_select, 0);
@@ -175,8 +168,8 @@ static void forget(struct virtio_pci *t)
 }
 
 /*
- * A reset is complete when the status reads as 0, so all else is forgotten before; and once more
- * the interrupts that came of what was still in flight.
+ * Writes the status. A reset is complete when it reads as 0, so all else is forgotten before; and
+ * once more the interrupts that came of what was still in flight.
  */
 static void write_status(struct virtio_pci *t, uint8_t status)
 {
@@ -232,7 +225,7 @@ static void write_word(struct virtio_pci *t, unsigned int offset, uint32_t value
 		atomic_store(&t->driver_feature_select, value);
 		break;
 	case VIRTIO_PCI_COMMON_GF:
-		virtio_features_accept(t->dev, relaxed32(&t->driver_feature_select), value);
+		virtio_features_accept(t->dev, relaxed_load(&t->driver_feature_select), value);
 		break;
 	case VIRTIO_PCI_COMMON_Q_DESCLO:
 	case VIRTIO_PCI_COMMON_Q_DESCHI:
@@ -254,7 +247,8 @@ static void write_word(struct virtio_pci *t, unsigned int offset, uint32_t value
 	}
 }
 
-/* 4.1.3.1: each field in its own width, addresses also whole. Anything else is ignored. */
+/* Writes the common configuration. 4.1.3.1: each field in its own width, addresses also whole.
+ * Anything else is ignored. */
 static void common_write(struct virtio_pci *t, uint64_t offset, const void *data, unsigned int len)
 {
 	unsigned int at = (unsigned int)offset;
@@ -313,8 +307,8 @@ struct target {
 	uint32_t offset, len;
 };
 
-/* Does the access [offset, offset + len) of the capability touch the data, and where does that
- * lead? */
+/* Tells whether the access [offset, offset + len) of the capability touches the data, and where
+ * that leads. */
 static bool window_target(const uint8_t *regs, unsigned int offset, unsigned int len,
 			  struct target *to)
 {
@@ -465,8 +459,86 @@ int virtio_pci_init(struct virtio_pci *t, struct virtio_device *dev,
 	return 0;
 }
 
+void virtio_pci_reset(struct virtio_pci *t)
+{
+	write_status(t, 0);
+	pci_function_reset(&t->function);
+	msix_reset(&t->msix);
+}
+
 void virtio_pci_fini(struct virtio_pci *t)
 {
 	msix_fini(&t->msix);
 	pci_function_fini(&t->function);
+}
+
+/* -- snapshots -------------------------------------------------------------------------------- */
+
+void virtio_pci_save(struct virtio_pci *t, struct state_writer *w)
+{
+	state_put_u32(w, atomic_load(&t->device_feature_select));
+	state_put_u32(w, atomic_load(&t->driver_feature_select));
+	state_put_u16(w, selected_queue(t));
+	state_put_u8(w, atomic_load(&t->isr));
+	state_put_u16(w, atomic_load(&t->config_vector));
+	for (unsigned int i = 0; i < t->dev->queue_count; i++)
+		state_put_u16(w, atomic_load(&t->queue_vectors[i]));
+	msix_save(&t->msix, w);
+	pci_function_save(&t->function, w);
+}
+
+static uint16_t get_vector(const struct virtio_pci *t, struct state_in *in)
+{
+	uint16_t vector = state_get_u16(in);
+
+	state_check(in, vector == NO_VECTOR || legal_vector(t, vector) == vector,
+		    "a queue's or the configuration's vector");
+	return vector;
+}
+
+struct registers {
+	uint32_t device_feature_select, driver_feature_select;
+	uint16_t queue_select, config_vector, queue_vectors[VIRTIO_QUEUES_MAX];
+	uint8_t isr;
+};
+
+static void take_registers(struct virtio_pci *t, const struct registers *r)
+{
+	atomic_store(&t->device_feature_select, r->device_feature_select);
+	atomic_store(&t->driver_feature_select, r->driver_feature_select);
+	atomic_store(&t->queue_select, r->queue_select);
+	atomic_store(&t->config_vector, r->config_vector);
+	for (unsigned int i = 0; i < t->dev->queue_count; i++)
+		atomic_store(&t->queue_vectors[i], r->queue_vectors[i]);
+	atomic_store(&t->isr, r->isr);
+}
+
+int virtio_pci_load(struct virtio_pci *t, struct state_in *in, struct error *err)
+{
+	struct pci_function_state function;
+	struct msix_state msix;
+	struct registers r;
+	int ret;
+
+	r.device_feature_select = state_get_u32(in);
+	r.driver_feature_select = state_get_u32(in);
+	r.queue_select = state_get_u16(in);
+	r.isr = state_get_u8(in);
+	state_check(in, !(r.isr & ~(ISR_QUEUE | ISR_CONFIG)), "the interrupt status");
+	r.config_vector = get_vector(t, in);
+	for (unsigned int i = 0; i < t->dev->queue_count; i++)
+		r.queue_vectors[i] = get_vector(t, in);
+	ret = msix_read(&t->msix, &msix, in);
+	if (ret < 0)
+		return state_refuse(in, err, ret, "%s", strerror(-ret));
+	pci_function_read_state(&t->function, &function, in);
+	ret = state_finish(in, err);
+	if (ret == 0) {
+		take_registers(t, &r);
+		/* It says whether MSI-X is on. */
+		pci_function_load(&t->function, &function);
+		msix_load(&t->msix, &msix);
+	}
+	msix_state_free(&msix);
+	return ret;
 }

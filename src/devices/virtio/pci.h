@@ -53,7 +53,18 @@ struct virtio_pci {
  */
 int virtio_pci_init(struct virtio_pci *t, struct virtio_device *dev,
 		    void (*send)(void *ctx, uint64_t address, uint32_t data), void *ctx);
-/* All threads have gone. */
+/* Resets the device, MSI-X and configuration space to their state at power-on. Any thread with a
+ * halter. */
+void virtio_pci_reset(struct virtio_pci *t);
+/* Writes the transport's registers, its MSI-X and its configuration space, in an open section. All
+ * threads stand. */
+void virtio_pci_save(struct virtio_pci *t, struct state_writer *w);
+/*
+ * Reads that section whole, checks it, and takes it over, before the threads start. The pin is not
+ * driven yet: pci_function_update_intx() does that. 0, -ENOMEM, or -EINVAL; with a sentence.
+ */
+int virtio_pci_load(struct virtio_pci *t, struct state_in *in, struct error *err);
+/* Takes it apart. All threads have gone. */
 void virtio_pci_fini(struct virtio_pci *t);
 
 #endif

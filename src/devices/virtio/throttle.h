@@ -2,18 +2,26 @@
 /*
  * Queues that share a rate limit (rate.h), and wait their turn.
  *
- * Before a queue is popped it asks throttle_pass(). If that says no, the queue is put at the end of
- * the list of those that wait, and whoever served it goes on with other things: no thread waits. A
- * timerfd, in the ring of the device's home, fires when there is something to be had again, and the
- * first of the list gets its task posted, where it wants to be served. So queues take turns; one
- * whose thread was late, so that another has taken what there was, is the next.
+ * A thread asks throttle_pass() before it pops a queue. If the limit does not allow it, the queue
+ * is put at the end of the list of those that wait, and the thread goes on with other things: no
+ * thread waits. A timerfd in the ring of the device's home fires when the limit allows something
+ * again. Then the first of the list gets its task posted, to the halter that it has named. So
+ * queues take turns. A queue whose thread was late, so that another queue has used up the limit, is
+ * the next.
  *
- * Locks: the throttle's own, a leaf; a queue's lock may be held around all of these.
+ * The limits may be changed at any time, by any thread. That thread leaves them where whoever asks
+ * next takes them, and has the home look, so that queues that wait go on by what holds now. It
+ * never holds the lock that queues are passed under. So no vCPU waits for a thread of the caller's
+ * that has lost its processor.
+ *
+ * Locks: the throttle's own, a leaf; a queue's lock may be held around all of these but
+ * throttle_change(). That has a lock of its own, which others only try to take.
  */
 #ifndef DEVICES_VIRTIO_THROTTLE_H
 #define DEVICES_VIRTIO_THROTTLE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,39 +39,70 @@ struct throttle_place {
 	bool used; /* and has begun something in it */
 };
 
-struct throttle {
-	bool on; /* constant: there is a limit at all. What is below is only there then. */
-	int timer_fd;
-	struct catnap_halter *home;
-	struct ring_watch watch;
+#define THROTTLE_ON	 1u /* there is a limit */
+#define THROTTLE_CHANGED 2u /* there are others, which nobody has taken so far */
 
-	pthread_mutex_t lock; /* of all that follows */
+struct throttle {
+	/* THROTTLE_*. Written under change_lock; 0: no queue has to ask, nor waits. */
+	_Atomic uint32_t state;
+	bool made;
+	int timer_fd;		    /* constant */
+	struct catnap_halter *home; /* constant once attached */
+	struct ring_handler handler;
+	struct halter_task look; /* posted to home: there are other limits */
+
+	pthread_mutex_t change_lock; /* of next, and of attaching */
+	struct rate_limits next;
+	bool timed; /* the timer is a source of home */
+
+	pthread_mutex_t lock; /* of all that follows; change_lock is only tried within */
 	struct rate rate;
 	struct throttle_place *first, **last;
 	uint64_t since_ns; /* when somebody began to wait; while first is not NULL */
 	uint64_t waits, waited_ns;
 };
 
-/* 0 or -errno of timerfd_create() and pthread_mutex_init(). With no limit in @limits the throttle
- * is off, and nobody ever waits. */
+/* Sets the throttle up. With no limit in @limits no queue waits. Returns 0, or -errno of
+ * timerfd_create() and pthread_mutex_init(). */
 int throttle_init(struct throttle *t, const struct rate_limits *limits);
-/* Its home's thread has ended, or it is not attached. */
+/* Takes it apart. Its home's thread has ended, or it is not attached. Nothing on zeroed memory, and
+ * if throttle_init() has failed. */
 void throttle_fini(struct throttle *t);
-/* Once, before the first pass: whose ring has the timer. -ENOSPC. */
+/* Makes @home the one whose ring has the timer, while there is a limit. Once, before the first
+ * pass. Returns 0 or -ENOSPC. */
 int throttle_attach(struct throttle *t, struct catnap_halter *home);
-/* Before the home's thread has started: as if it had not been attached. */
+/* Takes back throttle_attach(), before the home's thread has started. */
 void throttle_detach(struct throttle *t);
+/*
+ * Changes the limits, as rate_change(): they hold for all requests that begin after the call, and
+ * queues that wait look again. *@before, unless @before is NULL, is what held so far. Any thread, no
+ * lock of a queue's held. Returns 0 or -ENOSPC: the home's ring has no place for the timer, and
+ * nothing has changed.
+ */
+int throttle_change(struct throttle *t, const struct rate_limits *limits,
+		    struct rate_limits *before);
 
-/* Whether something may be begun for this queue. False: its task will be posted to @halter (NULL:
- * the home), and until then further calls return false, too. */
+/* Returns whether queues have to ask throttle_pass(). */
+static inline bool throttle_on(const struct throttle *t)
+{
+	return atomic_load_explicit(&t->state, memory_order_acquire);
+}
+/* Returns whether a request of this queue may begin. If not, the queue's task will be posted to
+ * @halter (NULL: the home), and until then further calls return false as well. */
 bool throttle_pass(struct throttle *t, struct throttle_place *p, struct catnap_halter *halter);
-/* It was, and was this much. */
+/* Charges a request that has begun, with its size. */
 void throttle_charge(struct throttle *t, uint64_t ops, uint64_t bytes);
-/* There is nothing to be begun just now. */
+/* Notes that the queue has no request to begin: its turn is over. */
 void throttle_rest(struct throttle *t, struct throttle_place *p);
-/* Nobody waits any more; what was used up stays so. */
+/* Drops all waits. The limit that was used up stays used up. */
 void throttle_reset(struct throttle *t);
-/* Any thread. How often a queue had to wait, and how long some queue has waited in all. */
+/* Writes the limits and what is left of them, in an open section. Nothing uses it meanwhile. */
+void throttle_save(struct throttle *t, struct state_writer *w);
+/* Takes limits and levels that rate_load() has read, before the home's thread has started. Returns 0
+ * or -ENOSPC: the home's ring has no place for the timer. */
+int throttle_load(struct throttle *t, const struct rate *rate);
+/* Stores how often a queue had to wait, and for how long some queue has waited in all. Any
+ * thread. */
 void throttle_get(struct throttle *t, uint64_t *waits, uint64_t *ns);
 
 #endif

@@ -17,7 +17,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "container_of.h"
 #include "devices/virtio/virtio.h"
+#include "relaxed.h"
 
 #define FEATURES_ALL                                                                 \
 	(UINT64_C(1) << VIRTIO_F_INDIRECT_DESC | UINT64_C(1) << VIRTIO_F_EVENT_IDX | \
@@ -64,25 +66,21 @@ static int init_queues(struct virtio_device *dev, uint16_t queue_size)
 
 static int init_locks(struct virtio_device *dev)
 {
-	pthread_condattr_t attr;
-	int ret = pthread_mutex_init(&dev->lock, NULL);
+	int ret = -pthread_mutex_init(&dev->lock, NULL);
 
-	if (ret)
-		return -ret;
-	ret = pthread_mutex_init(&dev->idle_lock, NULL);
-	if (ret) {
+	if (ret < 0)
+		return ret;
+	ret = -pthread_mutex_init(&dev->idle_lock, NULL);
+	if (ret < 0) {
 		pthread_mutex_destroy(&dev->lock);
-		return -ret;
+		return ret;
 	}
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	ret = pthread_cond_init(&dev->idle, &attr);
-	pthread_condattr_destroy(&attr);
-	if (ret) {
+	ret = clock_cond_init(&dev->idle);
+	if (ret < 0) {
 		pthread_mutex_destroy(&dev->idle_lock);
 		pthread_mutex_destroy(&dev->lock);
 	}
-	return -ret;
+	return ret;
 }
 
 static void fini_locks(struct virtio_device *dev)
@@ -117,14 +115,6 @@ void virtio_fini(struct virtio_device *dev)
 
 /* -- messages --------------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 void virtio_log(struct virtio_device *dev, const char *format, ...)
 {
 	char text[320];
@@ -143,6 +133,13 @@ void virtio_log(struct virtio_device *dev, const char *format, ...)
 		dev->log(dev->log_ctx, text);
 }
 
+void virtio_tell(struct virtio_device *dev, enum virtio_event event, uint32_t value,
+		 const char *text)
+{
+	if (dev->tell)
+		dev->tell(dev->tell_ctx, event, value, text);
+}
+
 void virtio_fault(struct virtio_device *dev)
 {
 	atomic_fetch_add_explicit(&dev->faults, 1, memory_order_relaxed);
@@ -157,6 +154,7 @@ void virtio_broken(struct virtio_device *dev, const char *what)
 		return;
 	virtio_fault(dev);
 	virtio_log(dev, "the guest's driver has to reset it: %s", what);
+	virtio_tell(dev, VIRTIO_EVENT_NEEDS_RESET, 0, what);
 	if (old & VIRTIO_STATUS_DRIVER_OK)
 		dev->transport_ops->interrupt_config(dev->transport);
 }
@@ -173,23 +171,24 @@ void virtio_features_accept(struct virtio_device *dev, uint32_t select, uint32_t
 	uint64_t features;
 
 	pthread_mutex_lock(&dev->lock);
-	features = atomic_load_explicit(&dev->features, memory_order_relaxed);
+	features = relaxed_load(&dev->features);
 	if (virtio_status(dev) & VIRTIO_STATUS_FEATURES_OK) {
 		virtio_fault(dev);
 	} else if (select < 2) {
 		features &= ~(UINT64_C(0xffffffff) << 32 * select);
 		features |= (uint64_t)bits << 32 * select;
-		atomic_store_explicit(&dev->features, features, memory_order_relaxed);
+		relaxed_store(&dev->features, features);
 	} else if (bits) {
 		dev->features_beyond = true; /* of which there are none */
 	}
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* Lock held. 2.2.2, 6.2: a driver takes what is offered, and version 1 with it. */
+/* Returns whether the features can be served. 2.2.2, 6.2: a driver takes what is offered, and
+ * version 1 with it. The lock is held. */
 static bool features_ok(struct virtio_device *dev)
 {
-	uint64_t features = atomic_load_explicit(&dev->features, memory_order_relaxed);
+	uint64_t features = relaxed_load(&dev->features);
 
 	return !(features & ~dev->offered) && !dev->features_beyond &&
 	       (features >> VIRTIO_F_VERSION_1 & 1);
@@ -197,7 +196,7 @@ static bool features_ok(struct virtio_device *dev)
 
 /* -- reset ------------------------------------------------------------------------------------ */
 
-/* What no other thread would do for this one while it waits. */
+/* Does what no other thread would do for this one while it waits. */
 static void serve_own_ring(void)
 {
 	struct catnap_halter *self = halter_self();
@@ -205,35 +204,39 @@ static void serve_own_ring(void)
 	if (!self)
 		return;
 	/* A failing ring is the owner's to report, when it comes back to its loop. */
-	(void)halter_reap(self);
-	if (atomic_load_explicit(&self->pending, memory_order_relaxed) & HALTER_WORK_TASKS) {
-		atomic_fetch_and(&self->pending, ~HALTER_WORK_TASKS);
-		halter_run_tasks(self);
-	}
+	(void)halter_serve_pending(self);
 }
 
 /* Waits on idle for a while, unless done(dev). */
 static void wait_idle(struct virtio_device *dev, bool (*done)(struct virtio_device *dev))
 {
-	struct timespec ts;
+	const struct timespec until = clock_timespec_after(RESET_LOOK_NS);
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_nsec += RESET_LOOK_NS;
-	if (ts.tv_nsec >= 1000000000) {
-		ts.tv_nsec -= 1000000000;
-		ts.tv_sec++;
-	}
 	pthread_mutex_lock(&dev->idle_lock);
 	if (!done(dev))
-		pthread_cond_timedwait(&dev->idle, &dev->idle_lock, &ts);
+		pthread_cond_timedwait(&dev->idle, &dev->idle_lock, &until);
 	pthread_mutex_unlock(&dev->idle_lock);
 }
 
-static void tell_idle(struct virtio_device *dev)
+void virtio_tell_idle(struct virtio_device *dev)
 {
 	pthread_mutex_lock(&dev->idle_lock);
 	pthread_cond_broadcast(&dev->idle);
 	pthread_mutex_unlock(&dev->idle_lock);
+}
+
+bool virtio_wait(struct virtio_device *dev, bool (*done)(struct virtio_device *dev), uint64_t ns)
+{
+	const struct timespec until = clock_timespec_after(ns);
+	bool holds;
+
+	pthread_mutex_lock(&dev->idle_lock);
+	while (!done(dev))
+		if (pthread_cond_timedwait(&dev->idle, &dev->idle_lock, &until) == ETIMEDOUT)
+			break;
+	holds = done(dev);
+	pthread_mutex_unlock(&dev->idle_lock);
+	return holds;
 }
 
 static bool is_idle(struct virtio_device *dev)
@@ -248,18 +251,18 @@ static bool is_not_resetting(struct virtio_device *dev)
 
 static void wait_until(struct virtio_device *dev, bool (*done)(struct virtio_device *dev))
 {
-	uint64_t remind = now_ns() + RESET_REMIND_NS;
+	uint64_t remind = clock_monotonic_ns() + RESET_REMIND_NS;
 
 	for (;;) {
 		serve_own_ring();
 		if (done(dev))
 			return;
 		wait_idle(dev, done);
-		if (now_ns() < remind)
+		if (clock_monotonic_ns() < remind)
 			continue;
 		virtio_log(dev, "a reset waits for %u requests of the host",
-			   atomic_load_explicit(&dev->inflight, memory_order_relaxed));
-		remind = now_ns() + RESET_REMIND_NS;
+			   relaxed_load(&dev->inflight));
+		remind = clock_monotonic_ns() + RESET_REMIND_NS;
 	}
 }
 
@@ -307,7 +310,7 @@ static void reset(struct virtio_device *dev)
 	atomic_store(&dev->status, 0);
 	atomic_store(&dev->resetting, false);
 	pthread_mutex_unlock(&dev->lock);
-	tell_idle(dev);
+	virtio_tell_idle(dev);
 }
 
 void virtio_request_begin(struct virtio_device *dev)
@@ -322,7 +325,7 @@ void virtio_request_end(struct virtio_device *dev)
 	 * request has written to whoever sees it gone.
 	 */
 	if (atomic_fetch_sub(&dev->inflight, 1) == 1 && atomic_load(&dev->resetting))
-		tell_idle(dev);
+		virtio_tell_idle(dev);
 }
 
 /* -- status ----------------------------------------------------------------------------------- */
@@ -357,14 +360,14 @@ void virtio_set_status(struct virtio_device *dev, uint8_t status)
 		started = true;
 	}
 	pthread_mutex_unlock(&dev->lock);
-	/* What the driver has added before, and input queues. */
+	/* Kick for buffers that the driver has added before, and for input queues. */
 	for (unsigned int i = 0; started && i < dev->queue_count; i++)
 		virtio_kick(dev, i);
 }
 
 /* -- configuration ---------------------------------------------------------------------------- */
 
-/* How much of [offset, offset + len) there is. */
+/* Returns how much of [offset, offset + len) there is. */
 static uint32_t clip(const struct virtio_device *dev, uint32_t offset, uint32_t len)
 {
 	if (offset >= dev->config_len)
@@ -501,9 +504,7 @@ static bool may_kick(struct virtio_device *dev, unsigned int index)
 
 static void kick_task(struct halter_task *task)
 {
-	struct virtio_queue_state *q =
-		(struct virtio_queue_state *)((char *)task -
-					      offsetof(struct virtio_queue_state, kick_task));
+	struct virtio_queue_state *q = container_of(task, struct virtio_queue_state, kick_task);
 
 	if (may_kick(q->dev, q->index))
 		q->dev->ops->kick(q->dev, q->index);

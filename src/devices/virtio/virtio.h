@@ -5,7 +5,7 @@
  * and fills in its ops; a transport (mmio.h, pci.h) owns registers and interrupts, and calls the
  * virtio_* functions below. Version 1 only: no legacy interface.
  *
- * Who runs what. Registers are accessed on any vCPU's thread. A kick is processed at once on the
+ * Threads. Registers are accessed on any vCPU's thread. A kick is processed at once on the
  * thread that made it, and what it submits goes into the ring of that thread's halter
  * (halter_self()): so the vCPU that waits for I/O reaps its own completion. With an I/O thread
  * (`io` set) kicks are posted to it instead. Input that no kick brings (a packet, a connection) is
@@ -31,7 +31,10 @@
 #include "devices/log_limit.h"
 #include "devices/virtio/queue.h"
 #include "devices/virtio/throttle.h"
+#include "errors.h"
 #include "poll/halter.h"
+#include "relaxed.h"
+#include "state.h"
 
 /* Device status (2.1). */
 #define VIRTIO_STATUS_ACKNOWLEDGE 1u
@@ -73,15 +76,32 @@ struct virtio_ops {
 	void (*stop)(struct virtio_device *dev);
 	/* Nothing is in flight: forget what the driver has set. Lock held. NULL: nothing. */
 	void (*reset)(struct virtio_device *dev);
+
+	/* Snapshots, see virtio_save(). The id and the newest version of the device's own section;
+	 * 0: it cannot be saved. */
+	uint32_t state_id;
+	uint16_t state_version;
+	/* Writes the device's own state, in that section. All threads stand; no lock held. 0, or
+	 * -errno with a sentence. */
+	int (*save)(struct virtio_device *dev, struct state_writer *w, struct error *err);
+	/* Reads that section whole, checks it, and takes it over. Features and status are there
+	 * already, and queues are not. 0, or -errno with a sentence. */
+	int (*load)(struct virtio_device *dev, struct state_in *in, struct error *err);
+	/* All of the VM's state is there: what the host's side needs to go on, and what the driver
+	 * has to be told. Only if a driver uses the device. 0, or -errno with a sentence. NULL:
+	 * nothing. */
+	int (*restored)(struct virtio_device *dev, struct error *err);
+	/* Features that a driver may go on with where they are not offered any more. */
+	uint64_t kept_features;
 };
 
-/* What a transport does for its device. Any thread; locks may be held. */
+/* The calls that a transport offers its device. Any thread; locks may be held. */
 struct virtio_transport_ops {
 	void (*interrupt_queue)(void *transport, unsigned int index);
 	void (*interrupt_config)(void *transport);
 };
 
-/* What a device has done since it was made. Relaxed; any thread counts, any thread reads. */
+/* Counters of a device since it was made. Relaxed; any thread counts, any thread reads. */
 struct virtio_counters {
 	_Atomic uint64_t requests, errors; /* an error is one that the driver was told of */
 	_Atomic uint64_t read_bytes, written_bytes; /* by the driver, of the device */
@@ -91,6 +111,13 @@ static inline void virtio_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
+
+/* The events that the VM's owner is told of, see virtio_tell(). */
+enum virtio_event {
+	VIRTIO_EVENT_LINK,	  /* value: it is up */
+	VIRTIO_EVENT_NEEDS_RESET, /* the driver's mistake is the text */
+	VIRTIO_EVENT_NO_MEMORY,	  /* the guest has too little */
+};
 
 struct virtio_queue_state {
 	struct virtqueue vq;
@@ -103,11 +130,15 @@ struct virtio_queue_state {
 #define VIRTIO_QUEUES_MAX \
 	66 /* a network device with 32 pairs and the control queue, and to spare */
 
+#define VIRTIO_THROTTLES 2 /* of a device, at most: of each direction */
+
 struct virtio_device {
 	/* Constant once made. */
 	const struct virtio_ops *ops;
 	const char *name; /* for messages: "disk root.img" */
 	uint16_t id;	  /* 5: the device types */
+	bool sockets;	  /* what it reads and writes is a socket */
+	bool external;	  /* its back end is another process (vhost.h): no state of it is here */
 	uint64_t offered; /* features */
 	uint32_t config_len;
 	void *config; /* config_len bytes, little-endian, as the driver sees them */
@@ -117,11 +148,14 @@ struct virtio_device {
 	struct catnap_halter *home; /* where input is waited for; a vCPU's or the I/O thread's */
 	struct catnap_halter *io;   /* the I/O thread's; NULL: whoever kicks does the work */
 	/* The device's rate limits; NULL: none. They are attached to home by whoever sets that. */
-	struct throttle *throttles[2];
+	struct throttle *throttles[VIRTIO_THROTTLES];
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	void (*log)(void *ctx, const char *message); /* see virtio_log() */
 	void *log_ctx;
+	/* See virtio_tell(); NULL: nobody. */
+	void (*tell)(void *ctx, enum virtio_event event, uint32_t value, const char *text);
+	void *tell_ctx;
 
 	/* Under the lock, but may be read without it where said. */
 	pthread_mutex_t lock;
@@ -134,7 +168,7 @@ struct virtio_device {
 	_Atomic bool resetting;	   /* a reset is under way; written under the lock */
 	_Atomic uint32_t inflight; /* requests that use guest memory; any thread */
 	struct virtio_counters counters;
-	_Atomic uint64_t faults; /* what the driver did wrong, for statistics */
+	_Atomic uint64_t faults; /* the driver's mistakes, for statistics */
 	struct log_limit log_limit;
 
 	pthread_mutex_t idle_lock; /* of idle alone; the last to be taken */
@@ -148,70 +182,104 @@ struct virtio_device {
  * VQ_SIZE_MAX.
  */
 int virtio_init(struct virtio_device *dev, uint16_t queue_size);
-/* All threads have gone, nothing is in flight. */
+/* Takes it apart. All threads have gone, nothing is in flight. */
 void virtio_fini(struct virtio_device *dev);
 
 /* ---- for transports; any vCPU's thread ---- */
 
 uint32_t virtio_features_offered(struct virtio_device *dev, uint32_t select);
-/* Ignored once FEATURES_OK is set. */
+/* Takes what the driver accepts. Ignored once FEATURES_OK is set. */
 void virtio_features_accept(struct virtio_device *dev, uint32_t select, uint32_t bits);
 /*
- * The driver writes the status register. 0 resets, and returns when the reset is complete.
- * FEATURES_OK is taken only if the features can be served; DRIVER_OK starts the device. Bits are
- * never cleared but by reset.
+ * Takes the driver's write to the status register. 0 resets, and returns when the reset is
+ * complete. FEATURES_OK is taken only if the features can be served; DRIVER_OK starts the device.
+ * Bits are never cleared but by reset.
  */
 void virtio_set_status(struct virtio_device *dev, uint8_t status);
 static inline uint8_t virtio_status(struct virtio_device *dev)
 {
 	return atomic_load_explicit(&dev->status, memory_order_acquire);
 }
-/* Configuration space; what lies outside reads as zeroes and ignores writes. */
+/* Reads or writes configuration space. The space outside it reads as zeroes and ignores writes. */
 void virtio_config_read(struct virtio_device *dev, uint32_t offset, void *data, uint32_t len);
 void virtio_config_write(struct virtio_device *dev, uint32_t offset, const void *data,
 			 uint32_t len);
-/* NULL: no such queue. Its setup fields are written by virtio_queue_set_*; reading needs no lock.
- */
+/* Returns a queue; NULL: there is no such. virtio_queue_set_* write its setup fields; reading needs
+ * no lock. */
 struct virtio_queue_state *virtio_queue(struct virtio_device *dev, unsigned int index);
 /* All ignored (and counted) if the queue is enabled or does not exist, or after DRIVER_OK. */
 enum virtio_ring_part { VIRTIO_RING_DESC, VIRTIO_RING_AVAIL, VIRTIO_RING_USED };
 void virtio_queue_set_size(struct virtio_device *dev, unsigned int index, uint16_t size);
 void virtio_queue_set_addr(struct virtio_device *dev, unsigned int index,
 			   enum virtio_ring_part part, bool high, uint32_t half);
-/* A queue that cannot be enabled as set up, or before FEATURES_OK, makes the device need a reset.
- */
+/* Enables a queue. One that cannot be enabled as set up, or before FEATURES_OK, makes the device
+ * need a reset. */
 void virtio_queue_enable(struct virtio_device *dev, unsigned int index);
-/* As after reset; ignored after DRIVER_OK. (Drivers that fail half way do so.) */
+/* Puts a queue into its state after reset; ignored after DRIVER_OK. (Drivers that fail half way do
+ * so.) */
 void virtio_queue_disable(struct virtio_device *dev, unsigned int index);
-/* The doorbell of queue @index. Does nothing unless the device runs. */
+/* Rings the doorbell of queue @index. Does nothing unless the device runs. */
 void virtio_kick(struct virtio_device *dev, unsigned int index);
+
+/* ---- snapshots; all threads stand, or none has started ---- */
+
+/*
+ * Writes two sections of @instance: what all devices have, and what this kind has. Nothing is in
+ * flight: chains that a device holds are written as such, and will be taken again. Errors, with a
+ * sentence:
+ *   -ENOTSUP  a device of this kind cannot be saved
+ *   -EBUSY    requests of the host are in flight
+ *   -ENOMEM, and those of ops->save()
+ */
+int virtio_save(struct virtio_device *dev, uint32_t instance, struct state_writer *w,
+		struct error *err);
+/*
+ * Gives a device that was just made the state of sections @instance. It does nothing yet. Errors,
+ * with a sentence; then the device is good for virtio_fini() only:
+ *   -EINVAL   a section is not there, or wrong
+ *   -ENOTSUP  a section's version, or what the driver uses is not to be had here
+ *   -ENOMEM, and those of ops->load()
+ */
+int virtio_load(struct virtio_device *dev, uint32_t instance, struct state_reader *r,
+		struct error *err);
+/* Lets the device go on, and look at all of its queues, after the transport has its state, too.
+ * Returns 0, or those of ops->restored(), with a sentence. */
+int virtio_restored(struct virtio_device *dev, struct error *err);
 
 /* ---- for devices ---- */
 
 static inline bool virtio_has(const struct virtio_device *dev, unsigned int bit)
 {
-	return atomic_load_explicit(&dev->features, memory_order_relaxed) >> bit & 1;
+	return relaxed_load(&dev->features) >> bit & 1;
 }
-/* Queue lock held: publishes what was pushed to the queue, and interrupts if the driver wants it.
- */
+/* Publishes what was pushed to the queue, and interrupts if the driver wants it. The queue's lock
+ * is held. */
 void virtio_publish(struct virtio_device *dev, unsigned int index);
-/* This kick has taken its turn: another follows when the thread has looked at what else there is.
- * False: the thread has no halter, go on. */
+/* Ends the turn of this kick: another one follows when the thread has looked at its other work.
+ * Returns false if the thread has no halter; then go on. */
 bool virtio_kick_later(struct virtio_device *dev, unsigned int index);
-/* A request that uses guest memory begins (queue lock held, device running) and ends (any thread,
- * any lock; the device must not be touched on its behalf afterwards). */
+/* Count a request that uses guest memory as it begins (queue lock held, device running) and as it
+ * ends (any thread, any lock; the device must not be touched on its behalf afterwards). */
 void virtio_request_begin(struct virtio_device *dev);
 void virtio_request_end(struct virtio_device *dev);
-/* The configuration has changed; lock held. Raises the generation and interrupts. */
+/* Waits until @done() holds, which virtio_tell_idle() has looked at, for @ns at most. Returns whether
+ * it does. Any thread but those that run the device; no lock held. */
+bool virtio_wait(struct virtio_device *dev, bool (*done)(struct virtio_device *dev), uint64_t ns);
+/* Tells that something that virtio_wait() waits for may hold now. Any thread, a queue's lock may be
+ * held. */
+void virtio_tell_idle(struct virtio_device *dev);
+/* Raises the generation and interrupts, as the configuration has changed. The lock is held. */
 void virtio_config_changed(struct virtio_device *dev);
-/* The driver has done what it must not, and it is counted. Any thread, any lock. */
+/* Counts a mistake of the driver's. Any thread, any lock. */
 void virtio_fault(struct virtio_device *dev);
-/* The same, and the device cannot go on: NEEDS_RESET, one message, an interrupt. Any thread, any
- * lock; within the time in which a reset would wait: a queue's lock held, or a request in flight.
- */
+/* Counts it as well, and stops the device: NEEDS_RESET, one message, an interrupt. Any thread, any
+ * lock. Called while a reset would wait: with a queue's lock held, or a request in flight. */
 void virtio_broken(struct virtio_device *dev, const char *what);
-/* A message with the device's name before it; one a second, the rest is counted. Any thread, any
- * lock: the VM hands it over later. */
+/* Tells the VM's owner of an event. Any thread, any lock. */
+void virtio_tell(struct virtio_device *dev, enum virtio_event event, uint32_t value,
+		 const char *text);
+/* Logs a message with the device's name before it; one a second, the rest is counted. Any thread,
+ * any lock: the VM hands it over later. */
 void virtio_log(struct virtio_device *dev, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

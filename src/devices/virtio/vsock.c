@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "devices/virtio/vsock_impl.h"
 
 #define EVENTS	 32
@@ -26,7 +27,7 @@
 
 static struct vsock *to_vsock(struct virtio_device *dev)
 {
-	return (struct vsock *)((char *)dev - offsetof(struct vsock, dev));
+	return container_of(dev, struct vsock, dev);
 }
 
 /* -- who has something for the guest ---------------------------------------------------------- */
@@ -69,21 +70,6 @@ static bool usable(struct vsock *vs, unsigned int index)
 	return atomic_load(&vs->dev.running) && vq->enabled && !vq->broken;
 }
 
-/* Drops the first @skip bytes of *iov; those that remain. */
-static unsigned int skip_bytes(struct iovec **iov, unsigned int count, size_t skip)
-{
-	while (count && skip >= (*iov)->iov_len) {
-		skip -= (*iov)->iov_len;
-		(*iov)++;
-		count--;
-	}
-	if (count) {
-		(*iov)->iov_base = (char *)(*iov)->iov_base + skip;
-		(*iov)->iov_len -= skip;
-	}
-	return count;
-}
-
 static void keep_bytes(struct iovec *iov, unsigned int *count, size_t len)
 {
 	unsigned int i;
@@ -96,7 +82,8 @@ static void keep_bytes(struct iovec *iov, unsigned int *count, size_t len)
 	*count = i;
 }
 
-/* What is next for the guest. The chain's iov is used up. False: nothing. */
+/* Writes the next packet for the guest into @chain, whose iov is used up. Returns false if there is
+ * none. */
 static bool next_packet(struct vsock *vs, struct vq_chain *chain, uint32_t *len)
 {
 	struct iovec *iov = chain->iov + chain->out, head[VSOCK_IOV];
@@ -118,7 +105,7 @@ static bool next_packet(struct vsock *vs, struct vq_chain *chain, uint32_t *len)
 	} else {
 		struct vsock_conn *c;
 
-		count = skip_bytes(&iov, count, sizeof(h));
+		count = iov_skip(&iov, count, sizeof(h));
 		for (;;) {
 			c = vs->first;
 			if (!c)
@@ -136,7 +123,8 @@ static bool next_packet(struct vsock *vs, struct vq_chain *chain, uint32_t *len)
 	return true;
 }
 
-/* The next chain; false: there is none, and there will be a kick, or the queue is broken. */
+/* Takes the next chain. Returns false if there is none, and there will be a kick, or the queue is
+ * broken. */
 static bool take_chain(struct virtqueue *vq, struct vq_chain *chain)
 {
 	int ret = vq_pop(vq, chain);
@@ -202,7 +190,7 @@ static void take_packet(struct vsock *vs, struct vq_chain *chain)
 	}
 	if (h.dst_cid != VSOCK_CID_HOST)
 		return; /* there is nobody else */
-	count = skip_bytes(&iov, count, sizeof(h));
+	count = iov_skip(&iov, count, sizeof(h));
 	keep_bytes(iov, &count, h.len);
 	vsock_conn_packet(vs, &h, iov, count);
 }
@@ -238,7 +226,7 @@ static bool transmit(struct vsock *vs, bool *more)
 	return !fault;
 }
 
-/* All that can be done now. Any halter's thread. */
+/* Does all that can be done now. Any halter's thread. */
 static void serve(struct vsock *vs)
 {
 	bool more = false, fine, held;
@@ -257,15 +245,7 @@ static void serve(struct vsock *vs)
 
 /* -- events ----------------------------------------------------------------------------------- */
 
-uint64_t vsock_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* No error that it could have. */
+/* Sets the timer; it has no error that it could have. */
 static void set_timer(struct vsock *vs, unsigned int ms)
 {
 	const struct itimerspec spec = {
@@ -276,18 +256,18 @@ static void set_timer(struct vsock *vs, unsigned int ms)
 
 void vsock_watch_time(struct vsock *vs)
 {
-	/* Who waits to be accepted has a shorter one already. */
+	/* A connection that waits to be accepted has set a shorter time already. */
 	if (!vs->accept_waits)
 		set_timer(vs, TICK_MS);
 }
 
 /*
- * The listening socket is armed by edge, so who is not accepted is not told of again. If that was
- * for want of a descriptor or of memory, there may be one in a while, whoever gives it back.
+ * Tries again later to accept. The listening socket is armed by edge, so it does not tell again of
+ * a client that is not accepted. If that was for want of a descriptor or of memory, there may be
+ * one in a while, whoever gives it back.
  */
 static void accept_later(struct vsock *vs, int err)
 {
-	vs->counters.accept_waits++;
 	vs->accept_waits = true;
 	virtio_log(&vs->dev, "connections have to wait: %s", strerror(err));
 	set_timer(vs, ACCEPT_AGAIN_MS);
@@ -309,12 +289,22 @@ static void accept_all(struct vsock *vs)
 		accept_later(vs, errno);
 }
 
+static void take_answers(struct vsock *vs)
+{
+	struct vsock_asked of;
+	int fd;
+
+	while (vsock_ask_next(vs, &of, &fd))
+		vsock_conn_connected(vs, fd, of.guest_port, of.host_port, of.peer_alloc,
+				     of.peer_taken);
+}
+
 static void tick(struct vsock *vs)
 {
 	if (vs->accept_waits)
 		accept_all(vs);
 	if (vs->timed || vs->flush_waits)
-		vsock_conn_tick(vs, vsock_now());
+		vsock_conn_tick(vs, clock_monotonic_ns());
 	if (vs->timed || vs->flush_waits)
 		vsock_watch_time(vs);
 }
@@ -335,7 +325,7 @@ static void look(struct vsock *vs)
 			else if (ev[i].data.ptr == &vs->timer_fd)
 				timer = true;
 			else if (ev[i].data.ptr == &vs->ask)
-				vsock_ask_ready(vs);
+				take_answers(vs);
 			else
 				vsock_conn_event(vs, ev[i].data.ptr, ev[i].events);
 		}
@@ -348,21 +338,56 @@ static void look(struct vsock *vs)
 	serve(vs);
 }
 
-static void ready(struct ring_watch *watch, uint32_t events)
+static void ready(struct ring_handler *handler, uint32_t events)
 {
-	look((struct vsock *)((char *)watch - offsetof(struct vsock, watch)));
+	look(container_of(handler, struct vsock, handler));
 }
 
 static void again(struct halter_task *task)
 {
-	look((struct vsock *)((char *)task - offsetof(struct vsock, task)));
+	look(container_of(task, struct vsock, task));
 }
 
 /* -- the device ------------------------------------------------------------------------------- */
 
+/* Tells the driver by an event (5.10.6.7) to give all connections up, and to look for its address.
+ * If there is no buffer to say so in, the kick for one brings this again. */
+static void tell_events(struct vsock *vs)
+{
+	static const struct vsock_event reset_event = {.id = VSOCK_EVENT_TRANSPORT_RESET};
+	struct virtqueue *vq = &vs->dev.queues[VSOCK_EVENT].vq;
+	const char *fault = NULL;
+
+	pthread_mutex_lock(&vs->lock);
+	pthread_mutex_lock(&vq->lock);
+	if (usable(vs, VSOCK_EVENT) && vs->reset_owed) {
+		struct vq_chain chain = {.iov = vs->iov, .max = VSOCK_IOV};
+
+		if (!take_chain(vq, &chain)) {
+			if (vq->broken)
+				fault = "the event queue is malformed";
+		} else if (chain.in_len < sizeof(reset_event)) {
+			vq->broken = true;
+			fault = "a buffer for events is shorter than one";
+		} else {
+			iov_write(chain.iov + chain.out, chain.in, 0, &reset_event,
+				  sizeof(reset_event));
+			vq_push(vq, chain.head, sizeof(reset_event));
+			virtio_publish(&vs->dev, VSOCK_EVENT);
+			vs->reset_owed = false;
+		}
+	}
+	if (fault)
+		virtio_broken(&vs->dev, fault);
+	pthread_mutex_unlock(&vq->lock);
+	pthread_mutex_unlock(&vs->lock);
+}
+
 static void kick(struct virtio_device *dev, unsigned int index)
 {
-	if (index != VSOCK_EVENT)
+	if (index == VSOCK_EVENT)
+		tell_events(to_vsock(dev));
+	else
 		serve(to_vsock(dev));
 }
 
@@ -373,12 +398,57 @@ static void reset(struct virtio_device *dev)
 	pthread_mutex_lock(&vs->lock);
 	vsock_conn_reset(vs);
 	vs->rst_count = 0;
+	vs->reset_owed = false;
 	pthread_mutex_unlock(&vs->lock);
 }
 
-static const struct virtio_ops ops = {.kick = kick, .reset = reset};
+/* Connections are not in a snapshot: their other ends are programs that know nothing of it. */
+static int save(struct virtio_device *dev, struct state_writer *w, struct error *err)
+{
+	struct vsock *vs = to_vsock(dev);
 
-/* A socket that nobody listens on any more was left by a program that did not end well. */
+	pthread_mutex_lock(&vs->lock);
+	state_put_bool(w, vs->reset_owed);
+	state_put_u32(w, vs->next_port);
+	pthread_mutex_unlock(&vs->lock);
+	return 0;
+}
+
+static int load(struct virtio_device *dev, struct state_in *in, struct error *err)
+{
+	struct vsock *vs = to_vsock(dev);
+	bool reset_owed = state_get_bool(in);
+	uint32_t next_port = state_get_u32(in);
+	int ret = state_finish(in, err);
+
+	if (ret < 0)
+		return ret;
+	vs->reset_owed = reset_owed;
+	/* Ports that the driver may still know are not given at once. */
+	vs->next_port = next_port;
+	return 0;
+}
+
+static int restored(struct virtio_device *dev, struct error *err)
+{
+	struct vsock *vs = to_vsock(dev);
+
+	/* Before any new connection. */
+	vs->reset_owed = true;
+	tell_events(vs);
+	return 0;
+}
+
+static const struct virtio_ops ops = {.kick = kick,
+				      .reset = reset,
+				      .state_id = STATE_ID('v', 's', 'o', 'c'),
+				      .state_version = 1,
+				      .save = save,
+				      .load = load,
+				      .restored = restored};
+
+/* Returns whether nobody listens on a socket any more: a program that did not end well has left
+ * it. */
 static bool stale(const struct sockaddr_un *at)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -393,7 +463,7 @@ static bool stale(const struct sockaddr_un *at)
 	return is;
 }
 
-/* Not what somebody else has put there meanwhile. */
+/* Removes the socket, but not a file that somebody else has put there meanwhile. */
 static void remove_socket(const struct vsock *vs)
 {
 	struct stat st;
@@ -415,16 +485,55 @@ static int watch_all(struct vsock *vs)
 		       : 0;
 }
 
-static int open_socket(struct vsock *vs, char *why, size_t len)
+static bool listens(int fd)
+{
+	static const int options[][2] = {
+		{SO_DOMAIN, AF_UNIX}, {SO_TYPE, SOCK_STREAM}, {SO_ACCEPTCONN, 1}};
+	bool does = true;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]) && does; i++) {
+		socklen_t len = sizeof(int);
+		int value = 0;
+
+		does = getsockopt(fd, SOL_SOCKET, options[i][0], &value, &len) == 0 &&
+		       value == options[i][1];
+	}
+	return does;
+}
+
+/* Takes a socket that somebody else has made, and will remove. */
+static int take_socket(struct vsock *vs, int fd, struct error *err)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return error_fail(err, -errno, "descriptor %d: %s", fd, strerror(errno));
+	if (!listens(fd))
+		return error_fail(err, -EINVAL,
+				  "descriptor %d: expected a Unix stream socket that listens", fd);
+	vs->kept = true;
+	vs->listen_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (vs->listen_fd >= 0 && fcntl(vs->listen_fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
+	    watch_all(vs) == 0)
+		return 0;
+	return error_fail(err, -errno, "descriptor %d: %s", fd, strerror(errno));
+}
+
+static int open_own(struct vsock *vs)
+{
+	vs->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	vs->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return vs->epoll_fd < 0 || vs->timer_fd < 0 ? -errno : 0;
+}
+
+static int open_socket(struct vsock *vs, struct error *err)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	struct stat st;
 	int ret;
 
-	vs->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	vs->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	vs->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (vs->epoll_fd < 0 || vs->timer_fd < 0 || vs->listen_fd < 0)
+	if (vs->listen_fd < 0)
 		goto fail;
 	/* Linux makes the file with the mode that the socket itself has: never open to others. */
 	if (fchmod(vs->listen_fd, 0600) < 0)
@@ -450,14 +559,14 @@ static int open_socket(struct vsock *vs, char *why, size_t len)
 	errno = -ret;
 fail:
 	ret = -errno;
-	snprintf(why, len, "%s: %s", vs->path,
-		 ret == -EADDRINUSE ? "there is such a file already" : strerror(-ret));
-	return ret;
+	return error_fail(err, ret, "%s: %s", vs->path,
+			  ret == -EADDRINUSE ? "there is such a file already" : strerror(-ret));
 }
 
-/* The first descriptor that is none for a connection: what the process opens besides, now or later,
- * its sockets of control among it, is not to be had by a guest. The kernel gives the lowest number
- * that is free, so one from there on says how many are in use. */
+/* Returns the first descriptor that is none for a connection: a guest is not to use up the
+ * descriptors for what the process opens besides, now or later, its sockets of control among it.
+ * The kernel gives the lowest number that is free, so one from there on says how many are in
+ * use. */
 static int first_spared(void)
 {
 	struct rlimit limit;
@@ -484,22 +593,18 @@ static void free_vsock(struct vsock *vs)
 	free(vs);
 }
 
-int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, size_t len)
+int vsock_create(const struct vsock_config *cfg, struct vsock **out, struct error *err)
 {
 	size_t n = strlen(cfg->path);
 	struct vsock *vs;
 	int ret;
 
-	if (cfg->cid < VSOCK_CID_MIN || cfg->cid > VSOCK_CID_MAX) {
-		snprintf(why, len, "cid %llu: expected %u to %u", (unsigned long long)cfg->cid,
-			 VSOCK_CID_MIN, VSOCK_CID_MAX);
-		return -EINVAL;
-	}
-	if (n == 0 || n > VSOCK_PATH_MAX) {
-		snprintf(why, len, "%s: expected a path of 1 to %d bytes", cfg->path,
-			 VSOCK_PATH_MAX);
-		return -ENAMETOOLONG;
-	}
+	if (cfg->cid < VSOCK_CID_MIN || cfg->cid > VSOCK_CID_MAX)
+		return error_fail(err, -EINVAL, "cid %llu: expected %u to %u",
+				  (unsigned long long)cfg->cid, VSOCK_CID_MIN, VSOCK_CID_MAX);
+	if ((n == 0 && !cfg->given) || n > VSOCK_PATH_MAX)
+		return error_fail(err, -ENAMETOOLONG, "%s: expected a path of 1 to %d bytes",
+				  cfg->path, VSOCK_PATH_MAX);
 	vs = calloc(1, sizeof(*vs));
 	if (!vs)
 		return -ENOMEM;
@@ -508,7 +613,7 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	vs->cid = cfg->cid;
 	memcpy(vs->path, cfg->path, n);
 	pthread_mutex_init(&vs->lock, NULL);
-	vs->watch.ready = ready;
+	vs->handler.ready = ready;
 	vs->task.run = again;
 	vs->dev.ops = &ops;
 	vs->dev.id = VIRTIO_ID_VSOCK;
@@ -526,7 +631,9 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	if (ret == 0)
 		ret = virtio_init(&vs->dev, VQ_SIZE_MAX);
 	if (ret == 0) {
-		ret = open_socket(vs, why, len);
+		ret = open_own(vs);
+		if (ret == 0)
+			ret = cfg->given ? take_socket(vs, cfg->fd, err) : open_socket(vs, err);
 		if (ret < 0)
 			virtio_fini(&vs->dev);
 	}
@@ -536,6 +643,12 @@ int vsock_create(const struct vsock_config *cfg, struct vsock **out, char *why, 
 	}
 	*out = vs;
 	return 0;
+}
+
+void vsock_disown(struct vsock *vs)
+{
+	vs->kept = true;
+	vsock_conn_drop_all(vs);
 }
 
 void vsock_destroy(struct vsock **vsp)
@@ -569,12 +682,5 @@ struct vsock *vsock_of(struct virtio_device *dev)
 int vsock_attach(struct vsock *vs, struct catnap_halter *home)
 {
 	vs->dev.home = home;
-	return halter_watch(home, vs->epoll_fd, POLLIN, &vs->watch);
-}
-
-void vsock_get_counters(struct vsock *vs, struct vsock_counters *c)
-{
-	pthread_mutex_lock(&vs->lock);
-	*c = vs->counters;
-	pthread_mutex_unlock(&vs->lock);
+	return halter_add_source(home, vs->epoll_fd, POLLIN, &vs->handler);
 }

@@ -14,6 +14,7 @@
 #define DEVICES_VIRTIO_VSOCK_H
 
 #include "devices/virtio/virtio.h"
+#include "errors.h"
 
 #define VIRTIO_ID_VSOCK 19
 
@@ -25,40 +26,38 @@
 #define VSOCK_PATH_MAX (108 - 12)
 
 struct vsock_config {
-	uint64_t cid;	  /* of the guest: VSOCK_CID_MIN to VSOCK_CID_MAX */
-	const char *path; /* at most VSOCK_PATH_MAX bytes; copied; made by vsock_create() */
+	uint64_t cid; /* of the guest: VSOCK_CID_MIN to VSOCK_CID_MAX */
+	/* At most VSOCK_PATH_MAX bytes; copied. Made by vsock_create(), unless fd is given: then it is
+	 * for PATH_P only, and may be "", where the guest reaches nobody. */
+	const char *path;
+	bool given; /* fd listens, of which a duplicate is used */
+	int fd;
 	const struct dma *dma;
 	void (*log)(void *ctx, const char *message);
 	void *log_ctx;
 };
 
-struct vsock_counters {
-	uint64_t connections;	     /* that came about, from either side */
-	uint64_t refused;	     /* that did not */
-	uint64_t rx_bytes, tx_bytes; /* to and from the guest */
-	uint64_t credit_violations;  /* connections cut because the guest sent too much */
-	uint64_t accept_waits;	     /* times that the host had no descriptor for a connection */
-};
-
 struct vsock;
 
 /*
- * 0, or -errno with a sentence in @why: -EINVAL (cid), -ENAMETOOLONG, -EADDRINUSE (the socket
- * exists), -ENOMEM, and what socket(2) and bind(2) give.
+ * Returns 0, or -errno with a sentence: -EINVAL (cid), -ENAMETOOLONG, -EADDRINUSE (the socket
+ * exists); without: -ENOMEM; and what socket(2) and bind(2) give.
  */
-int vsock_create(const struct vsock_config *cfg, struct vsock **vsock, char *why, size_t len);
-/* All threads that serve it have ended. Removes the socket. */
+int vsock_create(const struct vsock_config *cfg, struct vsock **vsock, struct error *err);
+/* Leaves the socket and the connections to the parent, as they are. Before vsock_destroy() in a
+ * child of fork(2). */
+void vsock_disown(struct vsock *vs);
+/* Destroys it, and removes the socket. All threads that serve it have ended. */
 void vsock_destroy(struct vsock **vsock);
-/* Before the threads start: it is somebody else who removes the socket. */
+/* Leaves it to somebody else to remove the socket. Before the threads start. */
 void vsock_leave_socket(struct vsock *vsock);
-/* Likewise: another process is asked over @fd, which it takes, to connect to PATH_P (handover.h). 0
- * or -errno. */
+/* Has another process asked over @fd, which it takes, to connect to PATH_P (handover.h). Returns 0
+ * or -errno. Before the threads start. */
 int vsock_ask_over(struct vsock *vsock, int fd);
 struct virtio_device *vsock_device(struct vsock *vsock);
 struct vsock *vsock_of(struct virtio_device *dev);
-/* Before the threads start, once. 0 or -errno of ring_add_watch(). */
+/* Makes @home the halter that serves it. Returns 0 or -errno of ring_add_source(). Once, before the
+ * threads start. */
 int vsock_attach(struct vsock *vsock, struct catnap_halter *home);
-/* Any thread. */
-void vsock_get_counters(struct vsock *vsock, struct vsock_counters *counters);
 
 #endif

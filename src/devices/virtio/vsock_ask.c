@@ -26,21 +26,20 @@ static void forget(struct vsock_asks *a, unsigned int i)
 	a->asked[i] = a->asked[--a->count];
 }
 
-void vsock_ask(struct vsock *vs, const struct vsock_hdr *h)
+bool vsock_ask(struct vsock *vs, const struct vsock_hdr *h)
 {
 	struct vsock_asks *a = &vs->ask;
 	const struct handover_ask ask = {++a->serial, h->dst_port};
 
 	if (a->count == VSOCK_ASKS_MAX || vs->conn_count + a->count >= VSOCK_CONNS_MAX ||
-	    send(a->fd, &ask, sizeof(ask), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(ask)) {
-		vsock_conn_connected(vs, -1, h->src_port, h->dst_port, 0, 0);
-		return;
-	}
+	    send(a->fd, &ask, sizeof(ask), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(ask))
+		return false;
 	a->asked[a->count++] = (struct vsock_asked){.serial = ask.serial,
 						    .guest_port = h->src_port,
 						    .host_port = h->dst_port,
 						    .peer_alloc = h->buf_alloc,
 						    .peer_taken = h->fwd_cnt};
+	return true;
 }
 
 bool vsock_ask_drop(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
@@ -60,66 +59,62 @@ void vsock_ask_reset(struct vsock *vs)
 	vs->ask.count = 0; /* answers that still come are nobody's */
 }
 
-/* @fd is taken. */
-static void answered(struct vsock *vs, const struct handover_answer *answer, int fd)
+/* Finds whose answer it is. Returns false if it is nobody's any more. */
+static bool find(struct vsock_asks *a, uint32_t serial, struct vsock_asked *of)
 {
-	struct vsock_asks *a = &vs->ask;
-
-	for (unsigned int i = 0; i < a->count; i++) {
-		const struct vsock_asked of = a->asked[i];
-
-		if (of.serial != answer->serial)
-			continue;
-		forget(a, i);
-		vsock_conn_connected(vs, fd, of.guest_port, of.host_port, of.peer_alloc,
-				     of.peer_taken);
-		return;
-	}
-	if (fd >= 0)
-		close(fd);
+	for (unsigned int i = 0; i < a->count; i++)
+		if (a->asked[i].serial == serial) {
+			*of = a->asked[i];
+			forget(a, i);
+			return true;
+		}
+	return false;
 }
 
-/* False: nobody will answer any more. */
-static bool take(struct vsock *vs, bool *more)
+/* Receives an answer. Returns 1: an answer, with its descriptor or -1; 0: none is there; -1: nobody
+ * will answer any more. */
+static int receive(int from, struct handover_answer *answer, int *fd)
 {
 	union {
 		struct cmsghdr head;
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct handover_answer answer;
-	struct iovec iov = {&answer, sizeof(answer)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control.room)};
-	ssize_t n = recvmsg(vs->ask.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct iovec iov = {answer, sizeof(*answer)};
 	const struct cmsghdr *c;
-	int fd = -1;
+	struct msghdr msg;
+	ssize_t n;
 
-	*more = !(n < 0 && errno == EAGAIN);
-	if (n != sizeof(answer))
-		return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+	*fd = -1;
+	do {
+		msg = (struct msghdr){.msg_iov = &iov,
+				      .msg_iovlen = 1,
+				      .msg_control = &control,
+				      .msg_controllen = sizeof(control.room)};
+		n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while ((n < 0 && errno == EINTR) || (n > 0 && n != sizeof(*answer)));
+	if (n <= 0)
+		return n < 0 && errno == EAGAIN ? 0 : -1;
 	/* Without one, though there was no error: this process has no descriptor left. */
 	c = CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	answered(vs, &answer, fd);
-	return true;
+		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+	return 1;
 }
 
-void vsock_ask_ready(struct vsock *vs)
+bool vsock_ask_next(struct vsock *vs, struct vsock_asked *of, int *fd)
 {
 	struct vsock_asks *a = &vs->ask;
-	bool more = true;
+	struct handover_answer answer;
+	int ret;
 
-	/* As many as were asked for, which is not many. */
-	while (more && take(vs, &more))
-		;
-	if (!more)
-		return;
-	while (a->count) {
-		const struct vsock_asked of = a->asked[--a->count];
-
-		vsock_conn_connected(vs, -1, of.guest_port, of.host_port, 0, 0);
+	while ((ret = receive(a->fd, &answer, fd)) > 0) {
+		if (find(a, answer.serial, of))
+			return true;
+		if (*fd >= 0)
+			close(*fd);
 	}
+	if (ret == 0 || !a->count)
+		return false;
+	*of = a->asked[--a->count];
+	return true;
 }

@@ -5,8 +5,8 @@
  * it can hold. A guest that does is cut off; one that lies about itself gets nothing, or too much
  * for itself.
  *
- * What the host does not take at once is kept, and what the guest cannot take is left in the Unix
- * socket, whose other end then waits.
+ * Data that the host does not take at once is kept. Data that the guest cannot take is left in the
+ * Unix socket, whose other end then waits.
  *
  * An end comes after all that was sent before it, in both directions. So a connection that the
  * guest has done with (it has reset it, or the device) parts from the guest if there is something
@@ -67,12 +67,12 @@ static void remove_from(struct vsock_conn **list, struct vsock_conn *c)
 		*list = c->next;
 }
 
-/* From the time of day at which it will be given up: from now on, or no more. */
+/* Sets the time at which the connection will be given up, counted from now on, or takes it away. */
 static void set_patience(struct vsock *vs, struct vsock_conn *c, bool on)
 {
 	vs->timed -= c->give_up_ns != 0;
 	vs->timed += on;
-	c->give_up_ns = on ? vsock_now() + VSOCK_PATIENCE_S * UINT64_C(1000000000) : 0;
+	c->give_up_ns = on ? clock_monotonic_ns() + VSOCK_PATIENCE_S * UINT64_C(1000000000) : 0;
 	if (on)
 		vsock_watch_time(vs);
 }
@@ -101,8 +101,9 @@ static void destroy(struct vsock *vs, struct vsock_conn *c)
 }
 
 /*
- * The guest has sent all, the host has been given all, and the guest takes no more: an end of file
- * for the host, also if it has sent something in vain. (That would make a reset of it.)
+ * Gives the host an end of file: the guest has sent all, the host has been given all, and the guest
+ * takes no more. That holds also if the host has sent something in vain. (That would make a reset
+ * of it.)
  */
 static void end_cleanly(struct vsock_conn *c)
 {
@@ -117,7 +118,7 @@ static void end_cleanly(struct vsock_conn *c)
 	c->fd = -1;
 }
 
-/* With all delivered, or given up. */
+/* Ends a connection, with all delivered, or given up. */
 static void end(struct vsock *vs, struct vsock_conn *c)
 {
 	if (c->shut & VSOCK_SHUT_SEND && !c->torn && !c->buffer)
@@ -125,7 +126,8 @@ static void end(struct vsock *vs, struct vsock_conn *c)
 	destroy(vs, c);
 }
 
-/* The guest has done with it, or is to have: see above. @c may be gone afterwards. */
+/* Parts the connection from the guest, which has done with it, or is to have: see above. @c may be
+ * gone afterwards. */
 static void part(struct vsock *vs, struct vsock_conn *c)
 {
 	if (!c->buffer) {
@@ -185,8 +187,9 @@ static void answer_rst(struct vsock *vs, uint32_t guest_port, uint32_t host_port
 {
 	unsigned int i = (vs->rst_first + vs->rst_count) % VSOCK_RST_MAX;
 
-	/* For answers there is room: packets are taken only while there is. Who is given up
-	 * without one is told with the next packet. */
+	/* There is room for answers to packets, which are taken only while there is. A connection
+	 * that is given up without a packet, when there is no room, is told with its next
+	 * packet. */
 	if (vs->rst_count == VSOCK_RST_MAX)
 		return;
 	vs->rst[i] = (struct vsock_rst){guest_port, host_port};
@@ -196,11 +199,10 @@ static void answer_rst(struct vsock *vs, uint32_t guest_port, uint32_t host_port
 static void refuse(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
 {
 	answer_rst(vs, guest_port, host_port);
-	vs->counters.refused++;
 	virtio_count(&vs->dev.counters.errors, 1);
 }
 
-/* How much more the guest can hold. */
+/* Returns how much more the guest can hold. */
 static uint32_t credit(const struct vsock_conn *c)
 {
 	uint32_t flying = c->sent - c->peer_taken;
@@ -220,7 +222,7 @@ bool vsock_conn_has_output(const struct vsock_conn *c)
 
 /* -- from the guest --------------------------------------------------------------------------- */
 
-/* The host takes no more, or has gone: what comes is thrown away, and the guest told. */
+/* Throws away what comes from now on, and tells the guest: the host takes no more, or has gone. */
 static void host_is_deaf(struct vsock *vs, struct vsock_conn *c)
 {
 	c->deaf = true;
@@ -238,7 +240,7 @@ static void told(struct vsock *vs, struct vsock_conn *c)
 		want(vs, c, WANT_CREDIT_UPDATE);
 }
 
-/* All is delivered: has the guest shut anything down (5.10.6.4)? */
+/* Ends what the guest has shut down, once all is delivered (5.10.6.4). */
 static void end_if_done(struct vsock *vs, struct vsock_conn *c)
 {
 	if (c->came != c->taken) {
@@ -257,14 +259,15 @@ static void end_if_done(struct vsock *vs, struct vsock_conn *c)
 	}
 }
 
-/* The kernel was short of memory, and will not say when it is no more. */
+/* Tries again later to flush. The kernel was short of memory, and will not say when it is no
+ * more. */
 static void flush_later(struct vsock *vs)
 {
 	vs->flush_waits = true;
 	vsock_watch_time(vs);
 }
 
-/* As much of the buffer as the host takes now. False: it takes no more at all. */
+/* Sends as much of the buffer as the host takes now. Returns false if it takes no more at all. */
 static bool push_out(struct vsock_conn *c, bool *later)
 {
 	while (c->buffer) {
@@ -286,7 +289,7 @@ static bool push_out(struct vsock_conn *c, bool *later)
 	return true;
 }
 
-/* @c may be gone afterwards if it has parted. */
+/* Flushes the buffer. @c may be gone afterwards if it has parted. */
 static void flush_buffer(struct vsock *vs, struct vsock_conn *c)
 {
 	uint32_t before = c->taken;
@@ -339,11 +342,9 @@ static void take_data(struct vsock *vs, struct vsock_conn *c, struct iovec *iov,
 		return;
 	}
 	if (len > VSOCK_BUFFER - (c->came - c->taken)) {
-		vs->counters.credit_violations++;
 		want(vs, c, WANT_RST);
 		return;
 	}
-	vs->counters.tx_bytes += len;
 	virtio_count(&vs->dev.counters.written_bytes, len);
 	if (c->deaf) {
 		c->came += len;
@@ -387,7 +388,6 @@ void vsock_conn_connected(struct vsock *vs, int fd, uint32_t guest_port, uint32_
 	c->peer_alloc = buf_alloc;
 	c->peer_taken = fwd_cnt;
 	insert(vs, c);
-	vs->counters.connections++;
 	virtio_count(&vs->dev.counters.requests, 1);
 	want(vs, c, WANT_RESPONSE);
 }
@@ -397,8 +397,13 @@ static void connect_to_host(struct vsock *vs, const struct vsock_hdr *h)
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	int fd;
 
+	if (!vs->path[0]) {
+		refuse(vs, h->src_port, h->dst_port);
+		return;
+	}
 	if (vs->ask.fd >= 0) {
-		vsock_ask(vs, h);
+		if (!vsock_ask(vs, h))
+			refuse(vs, h->src_port, h->dst_port);
 		return;
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -417,10 +422,9 @@ static void accepted(struct vsock *vs, struct vsock_conn *c)
 
 	c->state = CONN_OPEN;
 	set_patience(vs, c, false);
-	vs->counters.connections++;
 	virtio_count(&vs->dev.counters.requests, 1);
-	/* The socket has not been written to: this fits, or the host reads no more. What it has
-	 * sent is the guest's all the same. */
+	/* The socket has not been written to: this fits, or the host reads no more. The data that
+	 * it has sent is the guest's all the same. */
 	if (send(c->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
 		host_is_deaf(vs, c);
 }
@@ -500,7 +504,6 @@ static uint32_t read_data(struct vsock *vs, struct vsock_conn *c, struct iovec *
 	n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
 	if (n > 0) {
 		c->sent += (uint32_t)n;
-		vs->counters.rx_bytes += (uint32_t)n;
 		virtio_count(&vs->dev.counters.read_bytes, (uint32_t)n);
 		if (!credit(c))
 			c->want |= WANT_CREDIT_REQUEST;
@@ -600,7 +603,7 @@ static bool parse_line(const char *line, uint32_t *port)
 	return *line == '\n' || strcmp(line, "\r\n") == 0;
 }
 
-/* The host's line, once all of it is there; not a byte more is read. */
+/* Reads the host's line, once all of it is there, and not a byte more. */
 static void handshake(struct vsock *vs, struct vsock_conn *c)
 {
 	char line[LINE_MAX_BYTES + 1];
@@ -621,7 +624,6 @@ static void handshake(struct vsock *vs, struct vsock_conn *c)
 		end[1] = '\0';
 	if (!end || !parse_line(line, &port) || !atomic_load(&vs->dev.running) ||
 	    recv(c->fd, line, (size_t)(end + 1 - line), MSG_DONTWAIT) != end + 1 - line) {
-		vs->counters.refused++;
 		virtio_count(&vs->dev.counters.errors, 1);
 		destroy(vs, c);
 		return;
@@ -636,11 +638,11 @@ static void handshake(struct vsock *vs, struct vsock_conn *c)
 	want(vs, c, WANT_REQUEST);
 }
 
-/* The host has closed its end, or all was shut down. */
+/* Takes note that the host has closed its end, or that all was shut down. */
 static void host_is_gone(struct vsock *vs, struct vsock_conn *c)
 {
 	c->hung_up = true;
-	/* What it has sent before is the guest's, if that answers in time. */
+	/* The data that the host has sent before is the guest's, if the guest answers in time. */
 	if (c->state == CONN_REQUESTED && !c->give_up_ns)
 		set_patience(vs, c, true);
 	/* If the end of what it sent was told, it was as a half. */
@@ -669,8 +671,8 @@ void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events)
 
 /* -- time ------------------------------------------------------------------------------------- */
 
-/* The host has not taken anything for too long; or the guest has not answered, and the host gone.
- */
+/* Gives a connection up: the host has not taken anything for too long; or the guest has not
+ * answered, and the host has gone. */
 static void give_up(struct vsock *vs, struct vsock_conn *c)
 {
 	if (c->buffer) {
@@ -707,7 +709,7 @@ void vsock_conn_tick(struct vsock *vs, uint64_t now)
 		tick_list(vs, vs->table[i], now, flush);
 }
 
-/* Whether any of @list has something left that its host may still take. */
+/* Returns whether any of @list has something left that its host may still take. */
 static bool flush_list(struct vsock_conn *list)
 {
 	bool left = false, later;
@@ -726,11 +728,22 @@ static bool flush_all(struct vsock *vs)
 	return left;
 }
 
+void vsock_conn_drop_all(struct vsock *vs)
+{
+	while (vs->parted)
+		destroy(vs, vs->parted);
+	for (unsigned int i = 0; i < VSOCK_HASH; i++)
+		while (vs->table[i])
+			destroy(vs, vs->table[i]);
+	while (vs->handshakes)
+		destroy(vs, vs->handshakes);
+}
+
 void vsock_conn_close_all(struct vsock *vs)
 {
-	uint64_t until = vsock_now() + VSOCK_END_MS * UINT64_C(1000000);
+	uint64_t until = clock_monotonic_ns() + VSOCK_END_MS * UINT64_C(1000000);
 
-	while (flush_all(vs) && vsock_now() < until)
+	while (flush_all(vs) && clock_monotonic_ns() < until)
 		poll(NULL, 0, 1);
 	while (vs->parted)
 		give_up(vs, vs->parted);

@@ -28,6 +28,15 @@ _Static_assert(sizeof(struct vsock_hdr) == 44 && offsetof(struct vsock_hdr, type
 
 #define VSOCK_TYPE_STREAM 1
 
+/* An event of the event queue (5.10.6.7). */
+struct vsock_event {
+	uint32_t id;
+};
+
+_Static_assert(sizeof(struct vsock_event) == 4, "the driver sees this");
+
+#define VSOCK_EVENT_TRANSPORT_RESET 0u
+
 enum vsock_op {
 	VSOCK_OP_REQUEST = 1,
 	VSOCK_OP_RESPONSE = 2,
@@ -42,7 +51,7 @@ enum vsock_op {
 #define VSOCK_SHUT_SEND	   2u
 #define VSOCK_SHUT_BOTH	   3u
 
-/* What we hold for a host that does not read; allocated only then. */
+/* The buffer for a host that does not read; allocated only then. */
 #define VSOCK_BUFFER	 (128u << 10)
 #define VSOCK_PACKET_MAX (64u << 10) /* bytes in a packet to the guest */
 #define VSOCK_RST_MAX	 256u
@@ -54,8 +63,8 @@ enum vsock_op {
  * or does not answer; and by the end of the VM, all of them together. */
 #define VSOCK_PATIENCE_S 120u
 #define VSOCK_END_MS	 250u
-/* Descriptors of the process that are not for connections: a quarter of its limit, at most these.
- */
+/* Descriptors of the process that are not for connections: a quarter of its limit, at most
+ * these. */
 #define VSOCK_FDS_SPARED 64u
 
 enum conn_state {
@@ -89,7 +98,7 @@ struct vsock_conn {
 	bool eof;      /* all of it was read */
 	bool deaf;     /* the host does not take any more */
 	bool torn;     /* bytes of the guest's were lost: no clean end */
-	uint32_t shut; /* what the guest has shut down, VSOCK_SHUT_* */
+	uint32_t shut; /* the directions that the guest has shut down, VSOCK_SHUT_* */
 	uint32_t shut_told;
 	/* To the guest: what it can hold, has taken, and was sent. */
 	uint32_t peer_alloc, peer_taken, sent;
@@ -128,7 +137,7 @@ struct vsock {
 	bool kept; /* it is somebody else who removes it */
 	struct vsock_asks ask;
 	int fd_limit; /* a descriptor from here on is one that is spared */
-	struct ring_watch watch;
+	struct ring_handler handler;
 	struct halter_task task;
 
 	pthread_mutex_t lock;
@@ -142,61 +151,67 @@ struct vsock {
 	unsigned int timed;	 /* those with give_up_ns */
 	uint32_t next_port;
 	struct vsock_conn *first, *last; /* those with something for the guest */
+	/* A snapshot had connections that are not here: the driver is to be told, by the event queue. */
+	bool reset_owed;
 	/* Answers to packets that belong to no connection; a full list holds transmission up. */
 	struct vsock_rst rst[VSOCK_RST_MAX];
 	unsigned int rst_first, rst_count;
 	struct iovec iov[VSOCK_IOV];
-	struct vsock_counters counters;
 };
 
 /* vsock_conn.c */
 
-/* A packet of the guest's: its header, checked but for what belongs to connections, and @iov with
- * exactly hdr->len bytes. */
+/* Takes a packet of the guest's: its header, checked but for what belongs to connections, and @iov
+ * with exactly hdr->len bytes. */
 void vsock_conn_packet(struct vsock *vs, const struct vsock_hdr *hdr, struct iovec *iov,
 		       unsigned int count);
-/* Something for the guest from @c, if there is anything: the header in *hdr, data into @iov. False:
- * nothing (any more). @c may be gone afterwards. */
+/* Gives the guest something from @c, if there is anything: the header in *hdr, data into @iov.
+ * Returns false if there is nothing (any more). @c may be gone afterwards. */
 bool vsock_conn_next(struct vsock *vs, struct vsock_conn *c, struct vsock_hdr *hdr,
 		     struct iovec *iov, unsigned int count);
 /* Events of epoll's for @c. */
 void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events);
-/* A host's program has connected; takes @fd. */
+/* Makes a connection of a host's program that has connected. Takes @fd. */
 void vsock_conn_accept(struct vsock *vs, int fd);
 /*
- * A connection to the host for a guest's request with these ports and credit: @fd, which it takes;
- * -1: there is none to be had, and the guest is told.
+ * Makes a connection to the host, for a guest's request with these ports and credit, of @fd, which
+ * it takes; -1: there is none to be had, and the guest is told.
  */
 void vsock_conn_connected(struct vsock *vs, int fd, uint32_t guest_port, uint32_t host_port,
 			  uint32_t buf_alloc, uint32_t fwd_cnt);
-/* The device is reset: the guest has none of them any more. */
+/* Ends all connections for the guest: the device is reset. */
 void vsock_conn_reset(struct vsock *vs);
-/* The device is destroyed: what the host takes within VSOCK_END_MS it gets, then all are closed. */
+/* Closes all connections as the device is destroyed. The host first gets what it takes within
+ * VSOCK_END_MS. */
 void vsock_conn_close_all(struct vsock *vs);
+/* Drops all connections of a child's copy of the device: in the parent they stay as they are. */
+void vsock_conn_drop_all(struct vsock *vs);
 /* Gives up those whose time is over at @now_ns. */
 void vsock_conn_tick(struct vsock *vs, uint64_t now_ns);
-/* vsock.c: CLOCK_MONOTONIC. */
-uint64_t vsock_now(void);
-/* vsock.c: some connection is waited for from now on. */
+/* vsock.c: sees to it that the time is watched: some connection is waited for from now on. */
 void vsock_watch_time(struct vsock *vs);
 /* vsock.c: puts @c on the list of those who have something for the guest, if it has. */
 void vsock_list(struct vsock *vs, struct vsock_conn *c);
 void vsock_unlist(struct vsock *vs, struct vsock_conn *c);
 bool vsock_conn_has_output(const struct vsock_conn *c);
 
-/* All answers to the guest that are owed have a place; what it sends is taken only then. */
+/* Returns whether there is no place left for another answer to the guest. Its packets are taken
+ * only while there is one. */
 static inline bool vsock_full(const struct vsock *vs)
 {
 	return vs->rst_count + vs->ask.count >= VSOCK_RST_MAX;
 }
 
 /* vsock_ask.c: under the lock. */
-/* A guest's request to connect to the host. */
-void vsock_ask(struct vsock *vs, const struct vsock_hdr *hdr);
-/* Its request is void; false: there is none. */
+/* Asks for the connection of a guest's request. Returns false if nobody can be asked. */
+bool vsock_ask(struct vsock *vs, const struct vsock_hdr *hdr);
+/* Makes a request void. Returns false if there is none. */
 bool vsock_ask_drop(struct vsock *vs, uint32_t guest_port, uint32_t host_port);
 void vsock_ask_reset(struct vsock *vs);
-/* epoll says that there are answers. */
-void vsock_ask_ready(struct vsock *vs);
+/*
+ * Finds the next request that has an answer, and its connection, or -1 where there is none to be
+ * had. Returns false if there is no more. For when epoll says that there are answers.
+ */
+bool vsock_ask_next(struct vsock *vs, struct vsock_asked *of, int *fd);
 
 #endif

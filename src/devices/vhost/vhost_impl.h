@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front end's inside, between vhost.c (the device) and exchange.c (what is said to a back end,
+ * and what it answers). */
+#ifndef DEVICES_VHOST_VHOST_IMPL_H
+#define DEVICES_VHOST_VHOST_IMPL_H
+
+#include "devices/vhost/track.h"
+#include "devices/vhost/vhost.h"
+
+struct vhost_call {
+	struct ring_handler handler;
+	struct vhost *vhost;
+	unsigned int index;
+	int fd;			  /* the back end signals it */
+	struct vhost_track track; /* under the queue's lock */
+};
+
+/* A list of requests in flight that the back end keeps in a file. It is handed on, and never looked
+ * into. */
+struct vhost_inflight {
+	int fd; /* -1: there is none */
+	uint64_t size, offset;
+};
+
+struct vhost {
+	struct virtio_device dev;
+	/* Constant once made. */
+	struct vhost_kind kind;
+	char name[VHOST_NAME_MAX + 1];
+	char path[VHOST_PATH_MAX + 1];
+	bool reconnect, made;
+	unsigned int queues;
+	uint64_t patience_ns;
+	int memory_fd;
+	struct vhost_region regions[VHOST_REGIONS_MAX];
+	unsigned int region_count;
+	struct vhost_call calls[VHOST_QUEUES_MAX];
+	int kick_fds[VHOST_QUEUES_MAX];
+	struct ring_handler handler; /* of epoll_fd, which has all but the calls */
+	struct halter_task task;     /* goes on with it */
+	int epoll_fd, timer_fd;
+	int channel, channel_peer; /* for the back end's own requests */
+	int ask_fd;		   /* who connects for us; -1: nobody */
+
+	uint8_t config[VHOST_CONFIG_MAX]; /* under the device's lock */
+
+	pthread_mutex_t lock;
+	/* Under the lock. */
+	int socket;		     /* -1: there is no back end */
+	uint64_t features, protocol; /* the back end's; those that are used */
+	bool wanted;		     /* the guest has a driver for it */
+	bool started;		     /* a back end has had the rings since the guest began */
+	uint32_t serial;
+	uint64_t retry_ns;	    /* how long it waits before it connects again */
+	uint64_t since_ns;	    /* when the last back end came */
+	struct log_limit limits[2]; /* of messages: it has gone; it has come */
+	struct vhost_inflight inflight;
+};
+
+/* The offer of a back end. */
+struct vhost_offer {
+	uint64_t features, protocol;
+	unsigned int queues;
+	uint8_t config[VHOST_CONFIG_MAX]; /* with the number of queues that the device has */
+};
+
+/*
+ * exchange.c: each with the lock held, and v->socket open. 0, or -EPIPE, -ETIMEDOUT, -EPROTO,
+ * -EREMOTEIO (it says that it has failed), or -errno of a system call; then the socket is of no use
+ * any more.
+ */
+int vhost_negotiate(struct vhost *v, struct vhost_offer *offer);
+/* Gives it the memory and the enabled queues. @again: another one has had them. */
+int vhost_start_rings(struct vhost *v, bool again);
+/* Stops the rings: the back end uses them no more, when this has returned 0. */
+int vhost_stop_rings(struct vhost *v);
+int vhost_fetch_config(struct vhost *v, uint8_t config[VHOST_CONFIG_MAX]);
+int vhost_put_config(struct vhost *v, uint32_t offset, const void *data, uint32_t len);
+/* Reads and answers one request of its own. *@changed: its configuration has. 0 also if there is
+ * none. */
+int vhost_serve_request(struct vhost *v, bool *changed);
+
+#endif
