@@ -4,9 +4,9 @@
  * SIPI, and the entries that boot protocols ask for.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "vcpu/gdt.h"
 #include "vcpu/vcpu.h"
 
 #define CR0_PE	 UINT64_C(0x1)
@@ -18,12 +18,6 @@
 #define EFER_LME UINT64_C(0x100)
 #define EFER_LMA UINT64_C(0x400)
 
-/* Selectors of the GDT that loaders put in memory: null, null, code, data, TSS (as PVH and Linux
- * do). */
-#define SEL_CODE 0x10
-#define SEL_DATA 0x18
-#define SEL_TSS	 0x20
-
 static struct kvm_segment real_segment(uint16_t selector, uint8_t type)
 {
 	return (struct kvm_segment){.base = (uint64_t)selector << 4,
@@ -34,19 +28,7 @@ static struct kvm_segment real_segment(uint16_t selector, uint8_t type)
 				    .s = 1};
 }
 
-static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool code64)
-{
-	return (struct kvm_segment){.limit = 0xffffffff,
-				    .selector = selector,
-				    .type = type,
-				    .present = 1,
-				    .s = 1,
-				    .g = 1,
-				    .db = !code64,
-				    .l = code64};
-}
-
-/* As after reset, but for CS:IP, which entries set; APIC base and CR8 stay. */
+/* Sets them as after reset, but for CS:IP, which entries set; APIC base and CR8 stay. */
 static void reset_sregs(struct kvm_sregs *s)
 {
 	struct kvm_segment data = real_segment(0, 3);
@@ -74,7 +56,7 @@ static int set_state(struct vcpu *v, const struct kvm_sregs *s, const struct kvm
 
 	if (ioctl(v->fd, KVM_SET_SREGS, s) < 0 || ioctl(v->fd, KVM_SET_REGS, r) < 0)
 		return -errno;
-	/* Whatever was under way is gone. */
+	/* Drop the events that were under way. */
 	if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &ev) == 0) {
 		ev.exception.injected = 0;
 		ev.exception.pending = 0;
@@ -88,26 +70,16 @@ static int set_state(struct vcpu *v, const struct kvm_sregs *s, const struct kvm
 		v->run->s.regs.events = ev;
 	}
 	v->run->kvm_dirty_regs = 0;
-	/* What the last exit said of the interrupt flag no longer holds. */
+	/* The last exit's word on the interrupt flag no longer holds. */
 	v->run->if_flag = (r->rflags >> 9) & 1;
 	v->run->ready_for_interrupt_injection = 0;
 	return 0;
 }
 
-/* RDX holds the processor's signature after reset. */
-static uint64_t signature(const struct vcpu *v)
-{
-	const struct kvm_cpuid2 *c = v->host->kvm->cpuid;
-
-	for (uint32_t i = 0; i < c->nent; i++)
-		if (c->entries[i].function == 1)
-			return c->entries[i].eax;
-	return 0;
-}
-
 int vcpu_reset_registers(struct vcpu *v)
 {
-	struct kvm_regs r = {.rip = 0xfff0, .rflags = 2, .rdx = signature(v)};
+	/* RDX holds the processor's signature after reset. */
+	struct kvm_regs r = {.rip = 0xfff0, .rflags = 2, .rdx = v->signature};
 	struct kvm_sregs s;
 	int ret;
 
@@ -122,9 +94,21 @@ int vcpu_reset_registers(struct vcpu *v)
 	return set_state(v, &s, &r);
 }
 
+int vcpu_reset_apic_base(struct vcpu *v)
+{
+	struct kvm_sregs s;
+	int ret = get_sregs(v, &s);
+
+	if (ret < 0)
+		return ret;
+	s.apic_base = LAPIC_MMIO_BASE | LAPIC_BASE_ENABLE | (v->id == 0 ? LAPIC_BASE_BSP : 0);
+	s.cr8 = 0;
+	return ioctl(v->fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
+}
+
 int vcpu_startup(struct vcpu *v, uint8_t vector)
 {
-	struct kvm_regs r = {.rip = 0, .rflags = 2, .rdx = signature(v)};
+	struct kvm_regs r = {.rip = 0, .rflags = 2, .rdx = v->signature};
 	struct kvm_sregs s;
 	int ret = get_sregs(v, &s);
 
@@ -135,7 +119,7 @@ int vcpu_startup(struct vcpu *v, uint8_t vector)
 	return set_state(v, &s, &r);
 }
 
-int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct kvm_error *err)
+int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct error *err)
 {
 	struct kvm_regs r = {.rip = e->rip,
 			     .rflags = 2,
@@ -157,10 +141,9 @@ int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct kvm_error 
 			s.cs = real_segment(e->cs_selector, 11);
 			s.cr0 = CR0_ET;
 		} else {
-			s.cs = flat_segment(SEL_CODE, 11, long_mode);
-			s.ds = s.es = s.fs = s.gs = s.ss = flat_segment(SEL_DATA, 3, false);
-			s.tr = (struct kvm_segment){
-				.limit = 0x67, .selector = SEL_TSS, .type = 11, .present = 1};
+			s.cs = gdt_segment(GDT_CODE, long_mode);
+			s.ds = s.es = s.fs = s.gs = s.ss = gdt_segment(GDT_DATA, long_mode);
+			s.tr = gdt_segment(GDT_TSS, long_mode);
 			s.gdt.base = e->gdt_base;
 			s.gdt.limit = e->gdt_limit;
 			s.idt.limit = 0;
@@ -175,8 +158,7 @@ int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *e, struct kvm_error 
 		ret = set_state(v, &s, &r);
 	}
 	if (ret < 0)
-		snprintf(err->text, sizeof(err->text), "setting the registers of vCPU %u: %s",
-			 v->id, strerror(-ret));
+		error_errno(err, ret, "setting the registers of vCPU %u", v->id);
 	else if (v->host->irqchip_user)
 		lapic_set_base(&v->lapic, s.apic_base);
 	return ret;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
+#include "relaxed.h"
 #include "vcpu/cpu_time.h"
 
 enum { NOT_BEGUN, RUNS, ENDED };
@@ -8,7 +9,7 @@ enum { NOT_BEGUN, RUNS, ENDED };
 static void raise_to(struct cpu_time *t, const struct timespec *ts)
 {
 	uint64_t ns = (uint64_t)ts->tv_sec * 1000000000u + (uint64_t)ts->tv_nsec;
-	uint64_t old = atomic_load_explicit(&t->ns, memory_order_relaxed);
+	uint64_t old = relaxed_load(&t->ns);
 
 	while (old < ns && !atomic_compare_exchange_weak_explicit(
 				   &t->ns, &old, ns, memory_order_relaxed, memory_order_relaxed))
@@ -40,5 +41,5 @@ uint64_t cpu_time_read(struct cpu_time *t)
 	    clock_gettime(t->clock, &ts) == 0 &&
 	    atomic_load_explicit(&t->state, memory_order_seq_cst) == RUNS)
 		raise_to(t, &ts);
-	return atomic_load_explicit(&t->ns, memory_order_relaxed);
+	return relaxed_load(&t->ns);
 }

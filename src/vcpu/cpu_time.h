@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The processor time of one of the VM's threads, for any thread to read: while it runs, by its
- * clock; when it has ended, what it had then. It never goes back: a reading that was taken while
- * the thread ended may be later than the thread's own last word, and counts if it is.
+ * The processor time of one of the VM's threads, for any thread to read. While the thread runs, its
+ * clock tells; when it has ended, the time that it had then. The time never goes back. A reading
+ * that was taken while the thread ended may be later than the thread's own last one. Then it
+ * counts.
  */
 #ifndef VCPU_CPU_TIME_H
 #define VCPU_CPU_TIME_H
@@ -18,10 +19,10 @@ struct cpu_time {
 	_Atomic uint64_t ns; /* the most that was read */
 };
 
-/* The thread itself, once each. */
+/* Begins and ends the count. The thread itself calls each once. */
 void cpu_time_begin(struct cpu_time *t);
 void cpu_time_end(struct cpu_time *t);
-/* Any thread, until @t is freed: ns. */
+/* Returns the time in ns. Any thread, until @t is freed. */
 uint64_t cpu_time_read(struct cpu_time *t);
 
 #endif

@@ -5,6 +5,7 @@
  * PMU: see docs/design.md, "The guest's processor".
  */
 #include <asm/kvm_para.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ static void leaf_1(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	set_bit_to(&e->edx, 28, p->vcpus > 1); /* more than one logical processor per package */
 }
 
-/* Extended topology (0xb, 0x1f): one thread per core, the cores of one package. */
+/* Fills in the extended topology (0xb, 0x1f): one thread per core, the cores of one package. */
 static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p,
 			  uint32_t apic_id)
 {
@@ -67,8 +68,8 @@ static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy 
 }
 
 /*
- * The closest fraction to @value / @of whose numerator is at most @max: the continued fraction, up
- * to there.
+ * Finds the closest fraction to @value / @of whose numerator is at most @max: the continued
+ * fraction, up to there.
  */
 static void closest_fraction(uint32_t value, uint32_t of, uint32_t max, uint32_t *num,
 			     uint32_t *den)
@@ -89,9 +90,9 @@ static void closest_fraction(uint32_t value, uint32_t of, uint32_t max, uint32_t
 }
 
 /*
- * Intel's: TSC = crystal * EBX / EAX. The crystal is what the APIC timer counts, and Linux relies
- * on that; it multiplies kHz by EBX in 32 bits, and does not look further. So where that is not
- * exact enough, to a millionth, nothing is said, and it measures.
+ * Fills in Intel's leaf: TSC = crystal * EBX / EAX. The APIC timer counts the crystal, and Linux
+ * relies on that; it multiplies kHz by EBX in 32 bits, and does not look further. So where that is
+ * not exact enough, to a millionth, the leaf says nothing, and Linux measures.
  */
 static void leaf_crystal(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p)
 {
@@ -106,7 +107,7 @@ static void leaf_crystal(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *
 		e->eax = e->ebx = e->ecx = 0;
 }
 
-/* Performance monitoring, and what comes with it. */
+/* Removes performance monitoring, and what comes with it. */
 static void remove_pmu(struct kvm_cpuid_entry2 *e)
 {
 	switch (e->function) {
@@ -202,7 +203,8 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	}
 }
 
-/* KVM tells of the first level of the extended topology only (Linux 6.2): the second is needed. */
+/* Adds the second level of the extended topology, which is needed: KVM tells of the first only
+ * (Linux 6.2). */
 static void add_topology(struct kvm_cpuid2 *c, uint32_t function)
 {
 	bool first = false;
@@ -231,14 +233,15 @@ static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *c, uint32_t 
 	return NULL;
 }
 
-/* adjust() fills it in. */
+/* Adds a leaf, which adjust() fills in. */
 static void add_leaf(struct kvm_cpuid2 *c, uint32_t function)
 {
 	if (!find(c, function))
 		c->entries[c->nent++] = (struct kvm_cpuid_entry2){.function = function};
 }
 
-/* Where processors tell them; those that end below are not made to go on. */
+/* Adds the leaves where processors tell their frequencies; those whose leaves end below are not
+ * made to go on. */
 static void add_frequencies(struct kvm_cpuid2 *c)
 {
 	const struct kvm_cpuid_entry2 *max = find(c, 0);
@@ -249,6 +252,13 @@ static void add_frequencies(struct kvm_cpuid2 *c)
 		add_leaf(c, LEAF_FREQUENCIES);
 	if (find(c, LEAF_KVM_SIGNATURE))
 		add_leaf(c, LEAF_HV_TIMING);
+}
+
+uint32_t cpuid_signature(const struct kvm_cpuid2 *c)
+{
+	const struct kvm_cpuid_entry2 *e = find(c, 1);
+
+	return e ? e->eax : 0;
 }
 
 struct kvm_cpuid2 *cpuid_make(const struct kvm_cpuid2 *supported, const struct cpuid_policy *policy,
@@ -269,4 +279,101 @@ struct kvm_cpuid2 *cpuid_make(const struct kvm_cpuid2 *supported, const struct c
 	for (uint32_t i = 0; i < c->nent; i++)
 		remove_pmu(&c->entries[i]);
 	return c;
+}
+
+/* -- changes that are asked for --------------------------------------------------------------- */
+
+#define ALWAYS 0
+#define USER   1 /* with irqchip user alone */
+
+/* Bits that stay as cpuid_make() has them, and why. */
+static const struct {
+	uint32_t leaf, reg, bits;
+	int when;
+	const char *why;
+} kept[] = {
+	{1, CATNAP_CPUID_EBX, 0xff000000, ALWAYS, "the APIC id"},
+	{1, CATNAP_CPUID_ECX, BIT(3), ALWAYS,
+	 "MONITOR/MWAIT: a vCPU that idles by it does not halt"},
+	{1, CATNAP_CPUID_ECX, BIT(5), ALWAYS, "VMX, which is not offered"},
+	{1, CATNAP_CPUID_EDX, BIT(9), ALWAYS, "the APIC"},
+	{1, CATNAP_CPUID_ECX, BIT(2) | BIT(15), ALWAYS, "performance monitoring: there is none"},
+	{1, CATNAP_CPUID_EDX, BIT(21), ALWAYS, "performance monitoring: there is none"},
+	{0xa, CATNAP_CPUID_EAX, UINT32_MAX, ALWAYS, "performance monitoring: there is none"},
+	{0xb, CATNAP_CPUID_EDX, UINT32_MAX, ALWAYS, "the APIC id"},
+	{0x1f, CATNAP_CPUID_EDX, UINT32_MAX, ALWAYS, "the APIC id"},
+	{LEAF_KVM_FEATURES, CATNAP_CPUID_EAX, KVM_NEEDS_KERNEL_APIC, USER,
+	 "a feature that needs KVM's local APIC"},
+	{0x80000001, CATNAP_CPUID_ECX, BIT(2), ALWAYS, "SVM, which is not offered"},
+	{0x80000001, CATNAP_CPUID_ECX, BIT(23) | BIT(24) | BIT(28), ALWAYS,
+	 "performance monitoring: there is none"},
+	{0x8000001e, CATNAP_CPUID_EAX, UINT32_MAX, ALWAYS, "the APIC id"},
+	{0x80000022, CATNAP_CPUID_EAX, UINT32_MAX, ALWAYS, "performance monitoring: there is none"},
+};
+
+static const char *not_borne(const struct catnap_cpuid_modifier *m, uint32_t changed, bool set,
+			     const struct cpuid_policy *p)
+{
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (kept[i].leaf == m->leaf && kept[i].reg == m->reg && (kept[i].bits & changed) &&
+		    (kept[i].when == ALWAYS || p->irqchip_user))
+			return kept[i].why;
+	/* It may be taken away, and given only where it works. */
+	if (m->leaf == 1 && m->reg == CATNAP_CPUID_ECX && (changed & BIT(24)) && set &&
+	    !p->tsc_deadline)
+		return "the TSC deadline, which does not work on this host";
+	return NULL;
+}
+
+static struct kvm_cpuid_entry2 *find_entry(struct kvm_cpuid2 *c, uint32_t leaf, uint32_t subleaf)
+{
+	for (uint32_t i = 0; i < c->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &c->entries[i];
+		bool indexed = e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+
+		if (e->function == leaf && (indexed ? e->index : 0) == subleaf)
+			return e;
+	}
+	return NULL;
+}
+
+static int modify(struct kvm_cpuid2 *c, const struct cpuid_policy *p,
+		  const struct catnap_cpuid_modifier *m, struct error *err)
+{
+	static const char names[][4] = {"eax", "ebx", "ecx", "edx"};
+	struct kvm_cpuid_entry2 *e = find_entry(c, m->leaf, m->subleaf);
+	uint32_t *regs[4], changed;
+	const char *why;
+
+	if (m->reg > CATNAP_CPUID_EDX)
+		return error_fail(err, -EINVAL, "register %u: expected 0 to 3 (eax to edx)",
+				  m->reg);
+	if (!e)
+		return error_fail(err, -EINVAL,
+				  "leaf 0x%x, subleaf 0x%x: this KVM's CPUID does not have it",
+				  m->leaf, m->subleaf);
+	regs[0] = &e->eax;
+	regs[1] = &e->ebx;
+	regs[2] = &e->ecx;
+	regs[3] = &e->edx;
+	changed = (*regs[m->reg] ^ m->value) & m->mask;
+	why = not_borne(m, changed, m->value & m->mask & BIT(24), p);
+	if (why)
+		return error_fail(err, -EINVAL,
+				  "leaf 0x%x, subleaf 0x%x, %s: 0x%x cannot be changed there: %s",
+				  m->leaf, m->subleaf, names[m->reg], changed, why);
+	*regs[m->reg] ^= changed;
+	return 0;
+}
+
+int cpuid_modify(struct kvm_cpuid2 *c, const struct cpuid_policy *policy,
+		 const struct catnap_cpuid_modifier *m, uint32_t count, struct error *err)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		int ret = modify(c, policy, &m[i], err);
+
+		if (ret < 0)
+			return error_prefix(err, ret, "cpuid_modifiers: number %u: ", i);
+	}
+	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What KVM_RUN returned for: ports, MMIO, MSRs, HLT, and the ends. */
+/* Handles the exits for which KVM_RUN returns: ports, MMIO, MSRs, HLT, and the ends. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static void unclaimed(struct vcpu *v)
 	stat_add(&v->counters.unclaimed, 1);
 }
 
-/* String instructions come as count items: the data advances, the port does not. */
+/* Does port I/O. String instructions come as count items: the data advances, the port does not. */
 static void port_io(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
@@ -130,8 +130,10 @@ enum vcpu_next vcpu_handle_exit(struct vcpu *v)
 	case KVM_EXIT_SYSTEM_EVENT:
 		if (run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN)
 			return ended(v, CATNAP_EXIT_POWEROFF, 0, NULL);
-		if (run->system_event.type == KVM_SYSTEM_EVENT_RESET)
-			return ended(v, CATNAP_EXIT_RESET, 0, NULL);
+		if (run->system_event.type == KVM_SYSTEM_EVENT_RESET) {
+			v->leaving = !v->host->reset(v->host->ctx, v);
+			return v->leaving ? VCPU_END : VCPU_CONTINUE;
+		}
 		return ended(v, CATNAP_EXIT_KVM_ERROR, (int32_t)run->system_event.type,
 			     "KVM reported a system event");
 	case KVM_EXIT_FAIL_ENTRY:

@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HLT: where the poll engine and the vCPU meet, and the two sides that may poll: the guest before
- * it executes HLT, and the host after it. A guest that polls says so by MSR_KVM_POLL_CONTROL (Linux
- * Documentation/virt/kvm/x86/msr.rst); then the host sleeps at once, or, where it was asked to,
- * polls for as long as one sleep is worth, or as its policy has learned from what such guests
- * leave.
+ * HLT: where the poll engine and the vCPU meet. Two sides may poll: the guest before it executes
+ * HLT, and the host after it. A guest that polls says so by MSR_KVM_POLL_CONTROL (Linux
+ * Documentation/virt/kvm/x86/msr.rst). Then the host, as poll_after_guest says, polls for what its
+ * policy has learned from what such guests leave of halts, or for the price of one sleep, or not at
+ * all.
  */
 #include <errno.h>
-#include <string.h>
 
+#include "relaxed.h"
+#include "sized.h"
 #include "vcpu/vcpu.h"
 
-/* What one sleep is worth in time polled, as long as it has not been measured: `catnap replay`
- * takes the same. */
-#define SLEEP_PRICE_NS 50000
-
-/* The break-even time: a poll of this length is never worse than twice the best there is. */
+/* Returns the break-even time: a poll of this length never costs more than twice the optimum. */
 static uint32_t sleep_price_ns(const struct vcpu *v)
 {
-	uint32_t measured = price_get(&v->halter.price);
+	uint32_t price = price_measured(&v->halter.price);
 
-	return measured ? measured : SLEEP_PRICE_NS;
+	return price ? price : PRICE_GUESS_NS;
 }
 
 bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns)
@@ -34,19 +31,21 @@ void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns)
 {
 	if (p->policy == CATNAP_POLICY_OFF)
 		return;
-	/* The guest has polled already, so what it learned is not the host's to learn again. */
+	/* The guest has polled already, and the rest of its halt teaches nothing: so no policy that
+	 * learns. */
 	if (p->policy == CATNAP_POLICY_ALWAYS || p->max_ns > price_ns)
 		p->max_ns = price_ns;
 	p->policy = CATNAP_POLICY_FIXED;
 }
 
-/* Is that what is to be done now: the guest has switched polling off? */
+/* Returns whether @what is to be done after the guest's poll, and the guest has polled: it has
+ * switched the host's off. */
 static bool after_guest(const struct vcpu *v, enum catnap_after_guest what)
 {
 	return v->host->poll_after_guest == what && !vcpu_poll_allowed(v);
 }
 
-/* Under the lock: what was asked for and what the guest wants become the halter's. */
+/* Gives the halter what was asked for, as far as the guest wants it. Under the lock. */
 static void apply(struct vcpu *v)
 {
 	struct catnap_halt_poll p = v->halt_poll;
@@ -62,30 +61,34 @@ static void apply(struct vcpu *v)
 	}
 	policy_set(&v->halter.policy, &p);
 	policy_set_halts(&v->halter.policy, remainders ? POLICY_REMAINDER : POLICY_WHOLE);
-	atomic_store_explicit(&v->halter.poll_allowed, allowed, memory_order_relaxed);
+	relaxed_store(&v->halter.poll_allowed, allowed);
 }
 
 void vcpu_set_halt_poll(struct vcpu *v, const struct catnap_halt_poll *params)
 {
-	size_t size = params->size < sizeof(*params) ? params->size : sizeof(*params);
-
 	pthread_mutex_lock(&v->poll_lock);
-	memset(&v->halt_poll, 0, sizeof(v->halt_poll));
-	memcpy(&v->halt_poll, params, size);
-	v->halt_poll.size = (uint32_t)size;
+	catnap_halt_poll_init(&v->halt_poll);
+	sized_in(&v->halt_poll, sizeof(v->halt_poll), params, sizeof(params->size));
 	apply(v);
+	pthread_mutex_unlock(&v->poll_lock);
+}
+
+void vcpu_get_halt_poll(struct vcpu *v, struct catnap_halt_poll *params)
+{
+	pthread_mutex_lock(&v->poll_lock);
+	*params = v->halt_poll;
 	pthread_mutex_unlock(&v->poll_lock);
 }
 
 void vcpu_set_poll_control(struct vcpu *v, uint64_t value)
 {
 	pthread_mutex_lock(&v->poll_lock);
-	atomic_store_explicit(&v->poll_control, value, memory_order_relaxed);
+	relaxed_store(&v->poll_control, value);
 	apply(v);
 	pthread_mutex_unlock(&v->poll_lock);
 }
 
-/* The price is measured while the guest runs: what is polled follows. */
+/* Lets what is polled follow the price, which is measured while the guest runs. */
 static void follow_price(struct vcpu *v)
 {
 	pthread_mutex_lock(&v->poll_lock);
@@ -94,15 +97,10 @@ static void follow_price(struct vcpu *v)
 	pthread_mutex_unlock(&v->poll_lock);
 }
 
-static uint64_t own(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 void vcpu_halt(struct vcpu *v)
 {
 	const struct halt_stats *s = &v->halter.stats;
-	uint64_t attempted = own(&s->attempted), successful = own(&s->successful);
+	uint64_t attempted = relaxed_load(&s->attempted), successful = relaxed_load(&s->successful);
 	uint64_t deadline = lapic_deadline(&v->lapic);
 	int cause = CATNAP_CAUSE_OTHER, ret;
 
@@ -117,8 +115,12 @@ void vcpu_halt(struct vcpu *v)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "sleeping in a halted vCPU");
 	if (after_guest(v, CATNAP_AFTER_GUEST_BREAK_EVEN))
 		follow_price(v);
+	if (v->halter.others_wait && !vcpu_poll_allowed(v))
+		stat_add(&v->counters.after_guest_contended, 1);
 	if (v->host->poll_after_guest && !vcpu_poll_allowed(v)) {
-		stat_add(&v->counters.after_guest_attempted, own(&s->attempted) - attempted);
-		stat_add(&v->counters.after_guest_successful, own(&s->successful) - successful);
+		stat_add(&v->counters.after_guest_attempted,
+			 relaxed_load(&s->attempted) - attempted);
+		stat_add(&v->counters.after_guest_successful,
+			 relaxed_load(&s->successful) - successful);
 	}
 }

@@ -9,7 +9,7 @@
 
 #include "vcpu/vcpu.h"
 
-/* Can the guest take an interrupt at its next instruction? As of the last exit. */
+/* Returns whether the guest can take an interrupt at its next instruction, as of the last exit. */
 static bool window_open(const struct vcpu *v)
 {
 	return v->run->ready_for_interrupt_injection && v->run->if_flag;
@@ -54,8 +54,8 @@ static int inject_vector(struct vcpu *v, uint8_t vector)
 		ev->interrupt.injected = 1;
 		ev->interrupt.nr = vector;
 		ev->interrupt.soft = 0;
-		/* NMIs stay as they are: one may have been queued (KVM_NMI) since these were read.
-		 */
+		/* NMIs stay as they are: one may have been queued (KVM_NMI) since these were
+		 * read. */
 		ev->flags &= ~(uint32_t)KVM_VCPUEVENT_VALID_NMI_PENDING;
 		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	} else {
@@ -72,8 +72,9 @@ static int inject_vector(struct vcpu *v, uint8_t vector)
 }
 
 /*
- * The guest's flag may be set only when nothing else is pending and exactly what is in service
- * needs no help from the I/O APIC: then the guest may end it by clearing the flag, with no exit.
+ * Offers the guest a paravirtual EOI. The guest's flag may be set only when nothing else is pending
+ * and exactly what is in service needs no help from the I/O APIC: then the guest may end it by
+ * clearing the flag, with no exit.
  */
 static void offer_pv_eoi(struct vcpu *v)
 {
@@ -97,7 +98,7 @@ static void collect_pv_eoi(struct vcpu *v)
 	stat_add(&v->counters.pv_eoi, 1);
 }
 
-/* Nonzero: do not enter, there is something to do first. */
+/* Prepares an entry. Returns nonzero if there is something to do first: do not enter. */
 int vcpu_prepare_entry(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
@@ -118,20 +119,20 @@ int vcpu_prepare_entry(struct vcpu *v)
 	}
 	vector = lapic_pending_vector(l);
 	if (ret == 0 && vector >= 0) {
-		if (window_open(v)) {
+		/* Of what is left none goes before one that was just taken: its end, which exits,
+		 * brings the thread back here. */
+		if (window_open(v))
 			ret = inject_vector(v, (uint8_t)vector);
-			window = lapic_pending_vector(l) >= 0;
-		} else {
+		else
 			window = true;
-		}
 	}
 	if (ret < 0) {
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "injecting an interrupt");
 		return 1;
 	}
 	if (deadline != UINT64_MAX) {
-		/* With interrupts off the timer's could not be taken: come back when they are on.
-		 */
+		/* With interrupts off the timer's could not be taken: come back when they are
+		 * on. */
 		if (!v->run->if_flag)
 			window = true;
 		else
@@ -154,7 +155,7 @@ void vcpu_after_exit(struct vcpu *v)
 	lapic_set_base(l, v->run->apic_base);
 }
 
-/* Is there something for which a halted processor goes on? */
+/* Returns whether there is something for which a halted processor goes on. */
 bool vcpu_can_wake(const struct vcpu *v)
 {
 	return v->nmi_pending || (v->run->if_flag && lapic_pending_vector(&v->lapic) >= 0);

@@ -7,9 +7,8 @@
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
+#include "relaxed.h"
 #include "vcpu/vcpu.h"
 
 #define MSR_TSC	       0x10u
@@ -18,7 +17,7 @@
 #define PV_EOI_ENABLE	UINT64_C(1)
 #define PV_EOI_RESERVED UINT64_C(2)
 
-int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err)
+int vcpu_filter_msrs(const struct vcpu_host *host, struct error *err)
 {
 	struct kvm_enable_cap cap = {
 		.cap = KVM_CAP_X86_USER_SPACE_MSR,
@@ -55,8 +54,7 @@ int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err)
 	if (ioctl(host->kvm->vm_fd, KVM_ENABLE_CAP, &cap) < 0 ||
 	    ioctl(host->kvm->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0) {
 		ret = -errno;
-		snprintf(err->text, sizeof(err->text), "MSR exits and filter: %s", strerror(-ret));
-		return ret;
+		return error_errno(err, ret, "MSR exits and filter");
 	}
 	return 0;
 }
@@ -84,8 +82,9 @@ static int kvm_set_msr(struct vcpu *v, uint32_t index, uint64_t value)
 	return ioctl(v->fd, KVM_SET_MSRS, &m) == 1 ? 0 : -EPERM;
 }
 
-/* The tightest of a few readings; some tens of ns off at the worst. */
-static void read_tsc_offset(struct vcpu *v)
+/* Reads the offset of the TSC, by the tightest of a few readings; it is some tens of ns off at the
+ * worst. */
+void vcpu_read_tsc_offset(struct vcpu *v)
 {
 	uint64_t best = UINT64_MAX;
 
@@ -119,7 +118,8 @@ static int move_tsc(struct vcpu *v, uint64_t delta)
 	return ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) < 0 ? -errno : 0;
 }
 
-/* SDM volume 3, "IA32_TSC_ADJUST": either register's change is the other's as well. */
+/* Writes the TSC or IA32_TSC_ADJUST. SDM volume 3, "IA32_TSC_ADJUST": either register's change is
+ * the other's as well. */
 static int write_tsc(struct vcpu *v, uint32_t index, uint64_t value)
 {
 	uint64_t old, adjust, delta;
@@ -134,18 +134,18 @@ static int write_tsc(struct vcpu *v, uint32_t index, uint64_t value)
 		ret = kvm_set_msr(v, MSR_TSC_ADJUST, adjust + delta);
 	else
 		ret = kvm_set_msr(v, index, value);
-	read_tsc_offset(v);
+	vcpu_read_tsc_offset(v);
 	return ret;
 }
 
-static int set_pv_eoi(struct vcpu *v, uint64_t value)
+int vcpu_set_pv_eoi(struct vcpu *v, uint64_t value)
 {
 	uint8_t *word = NULL;
 
 	if (value & PV_EOI_ENABLE) {
 		if (value & PV_EOI_RESERVED)
 			return -EPERM;
-		word = v->host->memory(v->host->ctx, value & ~UINT64_C(3), 4);
+		word = dma_at(v->host->dma, value & ~UINT64_C(3), 4);
 		if (!word)
 			return -EPERM;
 	}
@@ -165,9 +165,54 @@ static int set_poll_control(struct vcpu *v, uint64_t value)
 
 void vcpu_reset_msrs(struct vcpu *v)
 {
-	set_pv_eoi(v, 0);
+	vcpu_set_pv_eoi(v, 0);
 	vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
-	read_tsc_offset(v);
+	vcpu_read_tsc_offset(v);
+}
+
+/* -- changes that are asked for --------------------------------------------------------------- */
+
+/* MSRs that the VM depends on, or that are the guest's to write. */
+static const struct {
+	uint32_t first, last;
+	const char *why;
+} kept[] = {
+	{MSR_TSC, MSR_TSC, "it is the time stamp counter's"},
+	{0x11, 0x12, "it is kvmclock's"},
+	{0x1b, 0x1b, "it is the local APIC's"},
+	{MSR_TSC_ADJUST, MSR_TSC_ADJUST, "it is the time stamp counter's"},
+	{LAPIC_MSR_TSC_DEADLINE, LAPIC_MSR_TSC_DEADLINE, "it is the local APIC's"},
+	{LAPIC_MSR_FIRST, LAPIC_MSR_LAST, "it is the local APIC's"},
+	{0x4b564d00, 0x4b564dff, "it is a paravirtual one of KVM's, which guests set"},
+	{0xc0000080, 0xc0000080, "EFER is as the image's entry asks"},
+};
+
+static int modify_msr(struct vcpu *v, const struct catnap_msr_modifier *m, struct error *err)
+{
+	uint64_t value;
+
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (m->index >= kept[i].first && m->index <= kept[i].last)
+			return error_fail(err, -EINVAL, "MSR 0x%x cannot be changed: %s", m->index,
+					  kept[i].why);
+	if (kvm_get_msr(v, m->index, &value) < 0)
+		return error_fail(err, -EINVAL, "MSR 0x%x: this KVM does not have it", m->index);
+	value = (value & ~m->mask) | (m->value & m->mask);
+	if (kvm_set_msr(v, m->index, value) < 0)
+		return error_fail(err, -EINVAL, "MSR 0x%x: this KVM does not take the value 0x%llx",
+				  m->index, (unsigned long long)value);
+	return 0;
+}
+
+int vcpu_modify_msrs(struct vcpu *v, struct error *err)
+{
+	for (uint32_t i = 0; i < v->host->msr_modifier_count; i++) {
+		int ret = modify_msr(v, &v->host->msr_modifiers[i], err);
+
+		if (ret < 0)
+			return error_prefix(err, ret, "msr_modifiers: number %u: ", i);
+	}
+	return 0;
 }
 
 static bool is_apic_msr(uint32_t index)
@@ -188,7 +233,7 @@ void vcpu_rdmsr(struct vcpu *v)
 		value = v->pv_eoi_msr;
 		ret = 0;
 	} else if (index == MSR_KVM_POLL_CONTROL) {
-		value = atomic_load_explicit(&v->poll_control, memory_order_relaxed);
+		value = relaxed_load(&v->poll_control);
 		ret = 0;
 	} else {
 		stat_add(&v->counters.unknown_msr, 1);
@@ -206,7 +251,7 @@ void vcpu_wrmsr(struct vcpu *v)
 	if (v->host->irqchip_user && is_apic_msr(index)) {
 		ret = lapic_msr_write(&v->lapic, index, value, vcpu_run_timer(v));
 	} else if (index == MSR_KVM_PV_EOI_EN) {
-		ret = set_pv_eoi(v, value);
+		ret = vcpu_set_pv_eoi(v, value);
 	} else if (index == MSR_KVM_POLL_CONTROL) {
 		ret = set_poll_control(v, value);
 	} else if (index == MSR_TSC || index == MSR_TSC_ADJUST) {

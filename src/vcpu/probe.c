@@ -50,7 +50,7 @@ static int run_code(int fd, struct kvm_run *run, uint64_t gpa)
 
 int vcpu_probe_tsc_deadline(const struct vcpu_host *host, uint64_t gpa)
 {
-	uint8_t *page = host->memory(host->ctx, gpa, 4096);
+	uint8_t *page = dma_at(host->dma, gpa, 4096), before[sizeof(tsc_deadline_code)];
 	struct kvm_run *run;
 	int fd, ret;
 
@@ -65,9 +65,10 @@ int vcpu_probe_tsc_deadline(const struct vcpu_host *host, uint64_t gpa)
 		close(fd);
 		return ret;
 	}
+	memcpy(before, page, sizeof(before));
 	memcpy(page, tsc_deadline_code, sizeof(tsc_deadline_code));
 	ret = run_code(fd, run, gpa);
-	memset(page, 0, sizeof(tsc_deadline_code));
+	memcpy(page, before, sizeof(before));
 	munmap(run, host->kvm->run_size);
 	close(fd);
 	return ret;

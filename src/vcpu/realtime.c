@@ -18,7 +18,7 @@ static void set(pthread_attr_t *attr, int policy, int priority)
 	pthread_attr_setschedparam(attr, &param);
 }
 
-/* False: nothing is to be set, the caller's class will do. */
+/* Returns false if nothing is to be set: the caller's class will do. */
 static bool below(pthread_attr_t *attr)
 {
 	struct sched_param param;
@@ -48,8 +48,9 @@ struct class
 #define RESET_ON_FORK UINT64_C(1)
 
 /*
- * A thread in SCHED_DEADLINE can make none, unless those that it makes are in the ordinary class:
- * so let it be. False: nothing was to be set, or it may not, which making one will tell.
+ * Lets a thread in SCHED_DEADLINE make threads: it can make none, unless those that it makes are in
+ * the ordinary class. Returns false if nothing was to be set, or if it may not, which making one
+ * will tell.
  */
 static bool let_make(struct class *before)
 {
@@ -70,7 +71,7 @@ static int create(pthread_t *thread, pthread_attr_t *attr, void *(*run)(void *),
 	bool changed = let_make(&before);
 	int ret = pthread_create(thread, attr, run, arg);
 
-	/* Who may set the flag may clear it. */
+	/* A thread that may set the flag may clear it. */
 	if (changed)
 		(void)syscall(SYS_sched_setattr, 0, &before, 0);
 	return ret;

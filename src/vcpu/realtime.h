@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM that is started in a real-time class (sched(7)): the threads that the library makes come
- * after the thread that starts them, and take turns among themselves, on whichever processor they
- * meet. Otherwise a guest that computes, or a thread that polls, keeps a processor for ever, and
- * what is to end the VM, or to do its I/O, waits there in vain.
+ * Threads of a VM that is started in a real-time class (sched(7)). They come after the thread that
+ * starts them, and take turns among themselves. Otherwise a guest that computes, or a thread that
+ * polls, would keep a processor for ever. The thread that is to end the VM, or to do its I/O, would
+ * wait there in vain.
  */
 #ifndef VCPU_REALTIME_H
 #define VCPU_REALTIME_H
@@ -12,12 +12,16 @@
 #include <stdbool.h>
 
 /*
- * As pthread_create(3), and in its place. SCHED_FIFO and SCHED_RR: the new thread is in SCHED_RR,
- * one below the caller, or at 1 if the caller is. Where that is not permitted (RLIMIT_RTPRIO) it is
- * in the ordinary class, and *@left says so. SCHED_DEADLINE, whose threads can make none of their
- * kind: in the ordinary class; -EAGAIN if it was not started with SCHED_RESET_ON_FORK and may not
- * set that for as long (CAP_SYS_NICE). Another class: as the caller's. The caller's own is left as
- * it was. 0 or -errno.
+ * Makes a thread as pthread_create(3) does. Its class follows that of the caller, which stays as it
+ * is:
+ *   SCHED_FIFO, SCHED_RR  SCHED_RR, one priority below the caller, or at 1 if the caller is at 1.
+ *                         Where that is not permitted (RLIMIT_RTPRIO), the ordinary class; *@left
+ *                         is true then
+ *   SCHED_DEADLINE        the ordinary class, as its threads can make none of their kind
+ *   another one           the same
+ * Returns 0 or -errno of pthread_create(3).
+ *   -EAGAIN  a caller in SCHED_DEADLINE was not started with SCHED_RESET_ON_FORK, and may not set
+ *            it for the duration of the call (CAP_SYS_NICE)
  */
 int realtime_create(pthread_t *thread, pthread_attr_t *attr, void *(*run)(void *), void *arg,
 		    bool *left);

@@ -35,7 +35,7 @@ static void add_instruction(struct vcpu *v, struct text *t, const struct kvm_reg
 		const uint8_t *p = NULL;
 
 		if (ioctl(v->fd, KVM_TRANSLATE, &tr) == 0 && tr.valid)
-			p = v->host->memory(v->host->ctx, tr.physical_address, 1);
+			p = dma_at(v->host->dma, tr.physical_address, 1);
 		if (!p) {
 			add(t, i ? "" : " not readable");
 			break;
@@ -52,8 +52,8 @@ static void add_registers(struct vcpu *v, struct text *t, uint32_t reason)
 
 	if (ioctl(v->fd, KVM_GET_REGS, &r) < 0 || ioctl(v->fd, KVM_GET_SREGS, &s) < 0)
 		return;
-	/* KVM on AMD: what SVM leaves after a shutdown is undefined, so KVM resets the processor.
-	 */
+	/* KVM on AMD: what SVM leaves after a shutdown is undefined, so KVM resets the
+	 * processor. */
 	if (reason == CATNAP_EXIT_TRIPLE_FAULT && r.rip == 0xfff0 && s.cs.selector == 0xf000)
 		add(t, "(the registers are those after reset: KVM has not kept the guest's)\n");
 	add(t, "rip %016llx  rflags %08llx  cs %04x  ss %04x  ds %04x\n", r.rip, r.rflags,
@@ -84,4 +84,18 @@ void vcpu_end(struct vcpu *v, uint32_t reason, int32_t code, const char *what)
 		add_registers(v, &t, reason);
 	v->leaving = true;
 	v->host->end(v->host->ctx, &e);
+}
+
+void vcpu_check_ring(struct vcpu *v, int ret)
+{
+	char text[160];
+
+	if (ret >= 0)
+		return;
+	if (v->halter.ring.made)
+		snprintf(text, sizeof(text), "its io_uring");
+	else
+		snprintf(text, sizeof(text), "io_uring, which its devices need%s",
+			 ring_advice(ret));
+	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, text);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What devices take of a vCPU's thread while its guest wants to run. A queue whose packets come
- * faster than they can be dealt with has always something to do: its task is posted again and
- * again, and each packet ends KVM_RUN. The guest would hardly get in, and never gets to look at
- * what came for it (the "receive livelock" of interrupt-driven kernels).
+ * Limits the time that devices take of a vCPU's thread while its guest wants to run. A queue whose
+ * packets come faster than they can be dealt with has always something to do: its task is posted
+ * again and again, and each packet ends KVM_RUN. The guest would hardly get in, and never gets to
+ * look at what came for it (the "receive livelock" of interrupt-driven kernels).
  *
  * So the thread keeps an account of the time that tasks and sources have taken, from which the
  * time passes that the guest had. Once it is SHARE_LEAST_NS, the guest is owed as much, and gets
@@ -18,7 +18,7 @@
 
 #define SHARE_LEAST_NS UINT64_C(100000)
 #define SHARE_MOST_NS  UINT64_C(20000000)
-/* What one interruption of a guest costs it beside the work: an exit, an entry, cold caches. */
+/* The cost of one interruption to a guest, beside the work: an exit, an entry, cold caches. */
 #define SHARE_WAY_NS UINT64_C(10000)
 /* How long a guest that may be halted in the kernel keeps devices waiting for nothing. */
 #define SHARE_LOOK_NS UINT64_C(500000)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "relaxed.h"
 #include "vcpu/vcpu.h"
 
 struct wanted {
@@ -21,6 +22,7 @@ struct wanted {
 #field, offsetof(struct catnap_halt_stats, field), n \
 	}
 
+/* The last three: enum vcpu_stat. */
 static const struct wanted wanted[] = {
 	WANT(halt_exits, 1),
 	WANT(halt_attempted_poll, 1),
@@ -35,22 +37,43 @@ static const struct wanted wanted[] = {
 	WANT(halt_wait_hist, CATNAP_HIST_BUCKETS),
 };
 
-static void read_one(int fd, const struct kvm_stats_header *head, const struct kvm_stats_desc *desc,
-		     struct catnap_halt_stats *stats)
-{
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-		unsigned int n = desc->size < wanted[i].count ? desc->size : wanted[i].count;
+#define N_WANTED (sizeof(wanted) / sizeof(wanted[0]))
 
+_Static_assert(N_WANTED == VCPU_KERNEL_STATS, "a place for each");
+
+static void find_one(struct vcpu_kernel_stats *k, const struct kvm_stats_header *head,
+		     const struct kvm_stats_desc *desc)
+{
+	for (size_t i = 0; i < N_WANTED; i++) {
 		if (strcmp(desc->name, wanted[i].name) != 0)
 			continue;
-		/* A short read leaves zeros: statistics are not worth an error. */
-		if (pread(fd, (char *)stats + wanted[i].offset, n * sizeof(uint64_t),
-			  (off_t)head->data_offset + (off_t)desc->offset) < 0)
-			return;
+		k->place[i] = (struct vcpu_stat_place){
+			.offset = head->data_offset + desc->offset,
+			.count = desc->size < wanted[i].count ? desc->size : wanted[i].count};
 	}
 }
 
-void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
+/* Finds where they lie all together, if not too far apart. */
+static void find_block(struct vcpu_kernel_stats *k)
+{
+	uint64_t from = UINT64_MAX, to = 0;
+
+	for (size_t i = 0; i < N_WANTED; i++) {
+		const struct vcpu_stat_place *p = &k->place[i];
+		uint64_t end = p->offset + (uint64_t)p->count * sizeof(uint64_t);
+
+		if (p->count && p->offset < from)
+			from = p->offset;
+		if (p->count && end > to)
+			to = end;
+	}
+	if (to > from && to - from <= VCPU_STATS_BLOCK) {
+		k->from = (uint32_t)from;
+		k->len = (uint32_t)(to - from);
+	}
+}
+
+void vcpu_find_kernel_stats(struct vcpu *v)
 {
 	struct kvm_stats_header head;
 	size_t step, all;
@@ -66,10 +89,33 @@ void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
 	descs = calloc(1, all + 1);
 	if (descs && pread(v->stats_fd, descs, all, head.desc_offset) == (ssize_t)all)
 		for (uint32_t i = 0; i < head.num_desc; i++)
-			read_one(v->stats_fd, &head,
-				 (const struct kvm_stats_desc *)(const void *)(descs + i * step),
-				 stats);
+			find_one(&v->kernel_stats, &head,
+				 (const struct kvm_stats_desc *)(const void *)(descs + i * step));
 	free(descs);
+	find_block(&v->kernel_stats);
+}
+
+bool vcpu_has_kernel_hists(const struct vcpu *v)
+{
+	const struct vcpu_kernel_stats *k = &v->kernel_stats;
+
+	return v->stats_fd >= 0 && k->len && k->place[VCPU_STAT_SUCCESS_HIST].count &&
+	       k->place[VCPU_STAT_FAIL_HIST].count && k->place[VCPU_STAT_WAIT_HIST].count;
+}
+
+void vcpu_read_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats)
+{
+	const struct vcpu_kernel_stats *k = &v->kernel_stats;
+	char block[VCPU_STATS_BLOCK];
+
+	/* A short read leaves what was there: statistics are not worth an error. */
+	if (!k->len || pread(v->stats_fd, block, k->len, (off_t)k->from) != (ssize_t)k->len)
+		return;
+	for (size_t i = 0; i < N_WANTED; i++)
+		if (k->place[i].count)
+			memcpy((char *)stats + wanted[i].offset,
+			       block + (k->place[i].offset - k->from),
+			       k->place[i].count * sizeof(uint64_t));
 }
 
 void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
@@ -77,28 +123,28 @@ void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *s)
 	s->vcpu = v->id;
 	s->halt.size = sizeof(s->halt);
 	halter_get_stats(&v->halter, &s->halt);
-	/* What was asked for, and what the guest wants: not what the halter makes of both. */
+	/* The policy that was asked for, and what the guest wants: not what the halter makes of
+	 * both. */
 	pthread_mutex_lock(&v->poll_lock);
 	s->halt.policy = v->halt_poll.policy;
 	pthread_mutex_unlock(&v->poll_lock);
 	s->halt.poll_allowed = vcpu_poll_allowed(v);
-	s->after_guest_attempted =
-		atomic_load_explicit(&v->counters.after_guest_attempted, memory_order_relaxed);
-	s->after_guest_successful =
-		atomic_load_explicit(&v->counters.after_guest_successful, memory_order_relaxed);
+	s->after_guest_attempted = relaxed_load(&v->counters.after_guest_attempted);
+	s->after_guest_successful = relaxed_load(&v->counters.after_guest_successful);
+	s->after_guest_contended = relaxed_load(&v->counters.after_guest_contended);
 	if (!v->host->irqchip_user)
-		vcpu_kernel_stats(v, &s->halt);
-	s->exits = atomic_load_explicit(&v->counters.exits, memory_order_relaxed);
-	s->exits_io = atomic_load_explicit(&v->counters.io, memory_order_relaxed);
-	s->exits_mmio = atomic_load_explicit(&v->counters.mmio, memory_order_relaxed);
-	s->exits_msr = atomic_load_explicit(&v->counters.msr, memory_order_relaxed);
-	s->exits_hlt = atomic_load_explicit(&v->counters.hlt, memory_order_relaxed);
-	s->exits_window = atomic_load_explicit(&v->counters.window, memory_order_relaxed);
-	s->exits_signal = atomic_load_explicit(&v->counters.signal, memory_order_relaxed);
-	s->injected = atomic_load_explicit(&v->counters.injected, memory_order_relaxed);
-	s->pv_eoi = atomic_load_explicit(&v->counters.pv_eoi, memory_order_relaxed);
-	s->timer_armed = atomic_load_explicit(&v->counters.timer_armed, memory_order_relaxed);
-	s->unclaimed = atomic_load_explicit(&v->counters.unclaimed, memory_order_relaxed);
+		vcpu_read_kernel_stats(v, &s->halt);
+	s->exits = relaxed_load(&v->counters.exits);
+	s->exits_io = relaxed_load(&v->counters.io);
+	s->exits_mmio = relaxed_load(&v->counters.mmio);
+	s->exits_msr = relaxed_load(&v->counters.msr);
+	s->exits_hlt = relaxed_load(&v->counters.hlt);
+	s->exits_window = relaxed_load(&v->counters.window);
+	s->exits_signal = relaxed_load(&v->counters.signal);
+	s->injected = relaxed_load(&v->counters.injected);
+	s->pv_eoi = relaxed_load(&v->counters.pv_eoi);
+	s->timer_armed = relaxed_load(&v->counters.timer_armed);
+	s->unclaimed = relaxed_load(&v->counters.unclaimed);
 	s->tsc_offset = v->lapic.tsc_offset;
 	s->cpu_ns = cpu_time_read(&v->cpu_time);
 }

@@ -1,38 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A kernel timer for the APIC timer, needed only while the guest runs with interrupts enabled and a
- * deadline ahead: halted, the poll loop and the futex keep the time; with interrupts disabled the
- * guest could not take the interrupt anyway, and the interrupt window brings it back here
- * (inject.c). It is cancelled when a halt goes to sleep, where its signal would cost an extra
- * wake-up and come in the way of the real one; a halt that only polls leaves it alone.
+ * A kernel timer for the APIC timer. It is needed only while the guest runs with interrupts enabled
+ * and a deadline ahead. While the guest is halted, the poll loop and the sleep keep the time. With
+ * interrupts disabled the guest could not take the interrupt, and the interrupt window brings it
+ * back here (inject.c). A halt that goes to sleep cancels the timer: its signal would cost an extra
+ * wake-up and come in the way of the real one. A halt that only polls leaves it alone.
  *
- * It takes one of the signals that a user may have pending. That is reserved when the VM is made,
- * which is the time to fail; the timer that the thread has names the thread, so it makes it.
+ * A timer takes one of the signals that a user may have pending. One is reserved when the VM is
+ * made, which is the time to fail. The thread makes the timer anew, because the timer names the
+ * thread.
  */
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "relaxed.h"
 #include "vcpu/vcpu.h"
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-int vcpu_reserve_timer(struct vcpu *v, struct kvm_error *err)
+int vcpu_reserve_timer(struct vcpu *v, struct error *err)
 {
 	struct sigevent ev = {.sigev_notify = SIGEV_NONE};
 
 	if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer) < 0) {
 		int ret = -errno;
 
-		snprintf(err->text, sizeof(err->text), "the timer of vCPU %u: %s%s", v->id,
-			 strerror(-ret),
-			 ret == -EAGAIN ? ": expected a limit of pending signals (ulimit -i) that "
-					  "leaves one for each vCPU"
-					: "");
-		return ret;
+		return error_fail(
+			err, ret, "the timer of vCPU %u: %s%s", v->id, strerror(-ret),
+			ret == -EAGAIN ? ": expected a limit of pending signals (ulimit -i) that "
+					 "leaves one for each vCPU"
+				       : "");
 	}
 	v->timer_made = true;
 	return 0;
@@ -46,7 +46,7 @@ int vcpu_make_timer(struct vcpu *v)
 	memset(&ev, 0, sizeof(ev));
 	ev.sigev_notify = SIGEV_THREAD_ID;
 	ev.sigev_signo = v->host->kick_signal;
-	ev.sigev_notify_thread_id = atomic_load_explicit(&v->tid, memory_order_relaxed);
+	ev.sigev_notify_thread_id = relaxed_load(&v->tid);
 	if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer) < 0)
 		return -errno;
 	v->timer_made = true;
@@ -63,8 +63,9 @@ uint64_t vcpu_run_timer(struct vcpu *v)
 }
 
 /*
- * Whether it is still set is known from its signal alone: it runs on CLOCK_MONOTONIC, which may be
- * slewed against the ticks, so it may fire when by the ticks it is not due yet.
+ * Returns whether the timer is set for @deadline or earlier. Its signal alone tells that it has
+ * fired: it runs on CLOCK_MONOTONIC, which may be slewed against the ticks, and so may fire when by
+ * the ticks it is not due yet.
  */
 static bool armed_by(struct vcpu *v, uint64_t deadline, uint64_t now)
 {
@@ -94,8 +95,7 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 	if (ns > INT64_MAX / 2)
 		ns = INT64_MAX / 2;
 	ns++; /* rounded down so far; and 0 would disarm it */
-	its.it_value.tv_sec = (time_t)(ns / 1000000000u);
-	its.it_value.tv_nsec = (long)(ns % 1000000000u);
+	its.it_value = clock_timespec(ns);
 	if (timer_settime(v->timer, 0, &its, NULL) < 0) {
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, -errno, "timer_settime");
 		return;
@@ -104,9 +104,10 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 	stat_add(&v->counters.timer_armed, 1);
 }
 
-void vcpu_cancel_timer(struct vcpu *v)
+void vcpu_before_sleep(void *vcpu)
 {
 	static const struct itimerspec none;
+	struct vcpu *v = vcpu;
 
 	if (v->timer_at == UINT64_MAX || !v->timer_made)
 		return;

@@ -13,17 +13,17 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "relaxed.h"
 #include "vcpu/realtime.h"
+#include "vcpu/thread.h"
 #include "vcpu/vcpu.h"
 
 /*
@@ -31,55 +31,19 @@
  * KVM_RUN: there is no way to close that gap of some 100 ns without a system call. So while
  * anything may complete the guest is left after this time at the latest, to look again.
  *
- * What falls into a gap comes later by the bound that follows, and gaps are as many as entries: so
- * while nothing but the bound ends KVM_RUN and nothing is found, it may double, and what a source
- * loses on average stays the same. Without that a guest that is idle inside KVM (irqchip kernel),
- * or computes, would be left 1000 times a second for a packet that may never come. A request in
- * flight does come, soon: then the bound stays.
+ * A completion that falls into a gap is seen later by the bound that follows, and there are as many
+ * gaps as entries. So while nothing but the bound ends KVM_RUN and nothing is found, the bound may
+ * double: a source loses the same on average. Without that a guest that is idle inside KVM (irqchip
+ * kernel), or computes, would be left 1000 times a second for a packet that may never come. A
+ * request in flight does come, soon: then the bound stays.
  */
 #define RING_BOUND_NS	  UINT64_C(1000000)
 #define RING_BOUND_MAX_NS UINT64_C(128000000)
-/* Setting the timer may cost more than all else on the way from a source to its handler (20 us in a
- * virtual machine): one that fires within this time is not set anew for a source's sake. */
+/* A timer that fires within this time is not set anew for a source's sake. To set it may cost more
+ * than all else on the way from a source to its handler: 20 us in a virtual machine. */
 #define RING_BOUND_KEEP_NS UINT64_C(8000000)
 
-/* What the kick's handler reaches of the vCPU that runs on this thread. */
-static _Thread_local struct vcpu *volatile current_vcpu;
-
-static void on_kick(int signo, siginfo_t *info, void *context)
-{
-	struct vcpu *v = current_vcpu;
-
-	if (!v)
-		return;
-	if (info->si_code == SI_TIMER)
-		atomic_store_explicit(&v->timer_fired, true, memory_order_relaxed);
-	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
-}
-
-int vcpu_install_kick_handler(int signo)
-{
-	struct sigaction sa = {.sa_sigaction = on_kick, .sa_flags = SA_RESTART | SA_SIGINFO};
-
-	sigemptyset(&sa.sa_mask);
-	return sigaction(signo, &sa, NULL) < 0 ? -errno : 0;
-}
-
-static void kick(void *ctx)
-{
-	struct vcpu *v = ctx;
-	int tid = atomic_load_explicit(&v->tid, memory_order_acquire);
-
-	if (tid)
-		syscall(SYS_tgkill, v->pid, tid, v->host->kick_signal);
-}
-
-static void before_sleep(void *ctx)
-{
-	vcpu_cancel_timer(ctx);
-}
-
-static int make_vcpu(struct vcpu *v, struct kvm_error *err)
+static int make_vcpu(struct vcpu *v, struct error *err)
 {
 	const struct vcpu_host *host = v->host;
 	struct kvm_cpuid2 *cpuid;
@@ -88,33 +52,33 @@ static int make_vcpu(struct vcpu *v, struct kvm_error *err)
 	v->fd = ioctl(host->kvm->vm_fd, KVM_CREATE_VCPU, v->id);
 	if (v->fd < 0) {
 		ret = -errno;
-		snprintf(err->text, sizeof(err->text), "KVM_CREATE_VCPU %u: %s", v->id,
-			 strerror(-ret));
-		return ret;
+		return error_errno(err, ret, "KVM_CREATE_VCPU %u", v->id);
 	}
 	v->run = mmap(NULL, host->kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (v->run == MAP_FAILED) {
 		ret = -errno;
 		v->run = NULL;
-		snprintf(err->text, sizeof(err->text), "mapping vCPU %u: %s", v->id,
-			 strerror(-ret));
-		return ret;
+		return error_errno(err, ret, "mapping vCPU %u", v->id);
 	}
 	cpuid = cpuid_make(host->kvm->cpuid, &host->cpuid, v->id);
-	if (!cpuid) {
-		snprintf(err->text, sizeof(err->text), "out of memory");
-		return -ENOMEM;
+	if (!cpuid)
+		return error_fail(err, -ENOMEM, "out of memory");
+	ret = cpuid_modify(cpuid, &host->cpuid, host->cpuid_modifiers, host->cpuid_modifier_count,
+			   err);
+	if (ret == 0 && ioctl(v->fd, KVM_SET_CPUID2, cpuid) < 0) {
+		ret = -errno;
+		error_errno(err, ret, "KVM_SET_CPUID2");
 	}
-	ret = ioctl(v->fd, KVM_SET_CPUID2, cpuid) < 0 ? -errno : 0;
-	free(cpuid);
-	if (ret < 0)
-		snprintf(err->text, sizeof(err->text), "KVM_SET_CPUID2: %s", strerror(-ret));
+	v->signature = cpuid_signature(cpuid);
+	v->cpuid = cpuid;
 	return ret;
 }
 
 int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
-	      const struct catnap_halt_poll *halt_poll, struct kvm_error *err)
+	      const struct catnap_halt_poll *halt_poll, const struct halter_env *env,
+	      struct halt_trace *trace, struct error *err)
 {
+	struct halter_env own = *env;
 	struct catnap_halter_config cfg;
 	int ret;
 
@@ -124,14 +88,13 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 	v->timer_at = UINT64_MAX;
 	catnap_halter_config_init(&cfg);
 	cfg.halt_poll = *halt_poll;
-	cfg.kick = kick;
+	cfg.kick = kick_send;
 	cfg.ctx = v;
-	ret = halter_init(&v->halter, &cfg, host->clock);
-	if (ret < 0) {
-		snprintf(err->text, sizeof(err->text), "halt polling: %s", strerror(-ret));
-		return ret;
-	}
-	v->halter.before_sleep = before_sleep;
+	own.clock = host->clock;
+	own.before_sleep = vcpu_before_sleep;
+	ret = halter_init(&v->halter, &cfg, &own, trace);
+	if (ret < 0)
+		return error_errno(err, ret, "halt polling");
 	pthread_mutex_init(&v->poll_lock, NULL);
 	vcpu_set_halt_poll(v, halt_poll);
 	ret = make_vcpu(v, err);
@@ -151,14 +114,29 @@ int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
 		v->life = id == 0 ? VCPU_RUNNABLE : VCPU_WAIT_SIPI;
 	} else if (host->kvm->stats_fd) {
 		v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
+		vcpu_find_kernel_stats(v);
 	}
 	vcpu_reset_msrs(v);
-	return 0;
+	if (host->remember)
+		ret = vcpu_remember(v, err);
+	if (ret == 0)
+		ret = vcpu_modify_msrs(v, err);
+	if (ret < 0)
+		vcpu_fini(v);
+	return ret;
+}
+
+void vcpu_disown(struct vcpu *v)
+{
+	v->has_thread = false;
+	v->timer_made = false;
+	halt_trace_drop(&v->halter.trace);
 }
 
 void vcpu_fini(struct vcpu *v)
 {
 	vcpu_fini_timer(v);
+	vcpu_forget(v);
 	if (v->run)
 		munmap(v->run, v->host->kvm->run_size);
 	if (v->stats_fd >= 0)
@@ -167,43 +145,33 @@ void vcpu_fini(struct vcpu *v)
 		close(v->fd);
 	v->run = NULL;
 	v->fd = v->stats_fd = -1;
+	free(v->cpuid);
+	v->cpuid = NULL;
 	halter_fini(&v->halter);
 	pthread_mutex_destroy(&v->poll_lock);
 }
 
 /* -- the thread ------------------------------------------------------------------------------- */
 
-void vcpu_check_ring(struct vcpu *v, int ret)
-{
-	char text[160];
-
-	if (ret >= 0)
-		return;
-	if (v->halter.ring.made)
-		snprintf(text, sizeof(text), "its io_uring");
-	else
-		snprintf(text, sizeof(text), "io_uring, which its devices need%s",
-			 ring_advice(ret));
-	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, text);
-}
-
+/*
+ * Runs the tasks; the time it takes is devices'. Completions that come to lie in the ring meanwhile
+ * are not reaped with them: a queue under a flood has its next packets there, and the guest's share
+ * is to be reckoned before those (share.c).
+ */
 static void run_tasks(struct vcpu *v)
 {
-	uint64_t from;
+	uint64_t from = clock_now(v->host->clock);
 
-	v->tasks_wait = vcpu_share_holds(v);
-	if (v->tasks_wait)
-		return;
-	from = clock_now(v->host->clock);
 	halter_run_tasks(&v->halter);
 	vcpu_share_spent(v, from, clock_now(v->host->clock));
 }
 
-static void reap(struct vcpu *v)
+/* Arms what @work announces and reaps; the time it takes is devices' as well. */
+static void serve(struct vcpu *v, uint32_t work)
 {
 	uint64_t from = clock_now(v->host->clock);
 
-	vcpu_check_ring(v, halter_reap(&v->halter));
+	vcpu_check_ring(v, halter_serve(&v->halter, work));
 	vcpu_share_spent(v, from, clock_now(v->host->clock));
 }
 
@@ -219,13 +187,15 @@ static void take_work(struct vcpu *v, uint32_t work)
 			v->halted = false;
 			v->nmi_pending = false;
 			/* INIT on the bootstrap processor would restart the firmware: a reset. */
-			if (v->id == 0) {
-				vcpu_end(v, CATNAP_EXIT_RESET, 0, NULL);
+			if (v->id == 0 && !v->host->reset(v->host->ctx, v)) {
+				v->leaving = true;
 				return;
 			}
-			v->life = VCPU_WAIT_SIPI;
-			vcpu_reset_msrs(v);
-			vcpu_reset_registers(v);
+			if (v->id) {
+				v->life = VCPU_WAIT_SIPI;
+				vcpu_reset_msrs(v);
+				vcpu_reset_registers(v);
+			}
 		}
 		if ((events & LAPIC_EVENT_SIPI) && v->life == VCPU_WAIT_SIPI) {
 			if (vcpu_startup(v, (uint8_t)(events >> 8)) < 0)
@@ -238,24 +208,25 @@ static void take_work(struct vcpu *v, uint32_t work)
 	}
 	/* Tasks begin things: not before a pause, nor at the end. */
 	if (work & (VCPU_WORK_PAUSE | VCPU_WORK_STOP))
-		atomic_fetch_or(&v->halter.pending, work & HALTER_WORK_TASKS);
-	else if (work & HALTER_WORK_TASKS)
+		work = halter_put_off_tasks(&v->halter, work);
+	else if ((work & HALTER_WORK_TASKS) && vcpu_share_holds(v))
+		work = halter_hold_tasks(&v->halter, work);
+	if (work & HALTER_WORK_TASKS)
 		run_tasks(v);
-	if (work & HALTER_WORK_SOURCES) {
-		atomic_fetch_or(&v->halter.pending, HALTER_WORK_SOURCES);
-		reap(v);
-	}
+	if (work & HALTER_WORK_SOURCES)
+		serve(v, HALTER_WORK_SOURCES);
 	if (work & VCPU_WORK_LOG)
 		v->host->deliver(v->host->ctx);
 	/* Last: requests that the rest has begun end before it stands still. */
 	if (work & VCPU_WORK_PAUSE) {
 		vcpu_check_ring(v, halter_drain(&v->halter, false));
+		vcpu_settle(v);
 		v->host->paused(v->host->ctx, v);
 		vcpu_tell_stopped(v);
 	}
 }
 
-/* Before the guest: while anything may complete, it is not left alone for ever. */
+/* Bounds the stay in the guest that begins, while anything may complete in the ring. */
 static void bound(struct vcpu *v)
 {
 	uint64_t keep = RING_BOUND_KEEP_NS;
@@ -267,22 +238,13 @@ static void bound(struct vcpu *v)
 	vcpu_bound_timer(v, v->ring_bound_ns, v->ring_bound_ns > keep ? v->ring_bound_ns : keep);
 }
 
-/* After the guest, which was left for nothing but a timer, or not. */
+/* Learns how long the next stay may be. @timer: nothing but a timer has ended this one. */
 static void learn_bound(struct vcpu *v, bool timer)
 {
 	if (!timer || ring_ready(&v->halter.ring))
 		v->ring_bound_ns = RING_BOUND_NS;
 	else if (v->ring_bound_ns < RING_BOUND_MAX_NS)
 		v->ring_bound_ns *= 2;
-}
-
-/* Tasks that the guest goes before: to be taken from here on, by whoever looks. */
-static void post_waiting(struct vcpu *v)
-{
-	if (!v->tasks_wait)
-		return;
-	v->tasks_wait = false;
-	atomic_fetch_or(&v->halter.pending, HALTER_WORK_TASKS);
 }
 
 static enum vcpu_next enter(struct vcpu *v)
@@ -297,24 +259,23 @@ static enum vcpu_next enter(struct vcpu *v)
 	if (held)
 		vcpu_arm_timer(v, vcpu_share_next(v));
 	else
-		post_waiting(v);
+		halter_release_tasks(&v->halter);
 	bounded = ring_active(&v->halter.ring);
 	if (bounded)
 		bound(v);
 	vcpu_watch_begin(v);
 	if (!halter_enter(&v->halter)) {
-		post_waiting(v);
+		halter_release_tasks(&v->halter);
 		return VCPU_CONTINUE;
 	}
 	ret = ioctl(v->fd, KVM_RUN, 0);
 	if (ret < 0)
 		ret = -errno;
 	halter_leave(&v->halter);
-	post_waiting(v);
+	halter_release_tasks(&v->halter);
 	stat_add(&v->counters.exits, 1);
 	if (bounded && !held)
-		learn_bound(v, ret == -EINTR &&
-				       atomic_load_explicit(&v->timer_fired, memory_order_relaxed));
+		learn_bound(v, ret == -EINTR && relaxed_load(&v->timer_fired));
 	if (v->host->irqchip_user)
 		vcpu_after_exit(v);
 	if (ret == 0)
@@ -338,13 +299,13 @@ static void run(struct vcpu *v)
 		if (v->leaving)
 			break;
 		if (halter_reapable(&v->halter))
-			reap(v);
+			serve(v, 0);
 		if (v->host->irqchip_user) {
 			if (lapic_deadline(&v->lapic) != UINT64_MAX)
 				lapic_timer_run(&v->lapic, clock_now(v->host->clock));
 			if (v->life == VCPU_WAIT_SIPI || (v->halted && !vcpu_can_wake(v))) {
 				vcpu_share_end(v);
-				post_waiting(v);
+				halter_release_tasks(&v->halter);
 				vcpu_halt(v);
 				continue;
 			}
@@ -355,19 +316,37 @@ static void run(struct vcpu *v)
 	}
 }
 
+/* Does the thread's own steps that may fail, and then waits for the other threads. Returns false if
+ * the guest is not to be run. */
+static bool get_ready(struct vcpu *v)
+{
+	const char *what = "timer_create";
+	int ret = vcpu_make_timer(v);
+
+	if (ret == 0) {
+		what = "thread_start";
+		ret = v->host->begin(v->host->ctx, v);
+	}
+	if (ret == 0) {
+		what = "the sandbox";
+		ret = v->host->confine(v->host->ctx, v);
+	}
+	return v->host->ready(v->host->ctx, v, what, ret);
+}
+
 static void *thread(void *arg)
 {
 	struct vcpu *v = arg;
-	char name[16];
+	char role[16];
 	sigset_t set;
-	int ret;
+	bool ran;
 
 	cpu_time_begin(&v->cpu_time);
-	snprintf(name, sizeof(name), "catnap-vcpu%u", v->id);
-	pthread_setname_np(pthread_self(), name);
+	snprintf(role, sizeof(role), "vcpu%u", v->id);
+	thread_set_name(v->host->name, role);
 	/* A sleep with a deadline is to end at the deadline, not 50 us later. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
-	current_vcpu = v;
+	kick_take(v);
 	v->pid = getpid();
 	atomic_store_explicit(&v->tid, (int)syscall(SYS_gettid), memory_order_release);
 	sigemptyset(&set);
@@ -375,50 +354,30 @@ static void *thread(void *arg)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 
 	halter_set_self(&v->halter);
-	ret = vcpu_make_timer(v);
-	if (ret < 0)
-		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "timer_create");
-	ret = v->host->confine(v->host->ctx, v);
-	if (ret < 0)
-		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "the sandbox");
-	run(v);
-
-	/* Nothing may write to guest memory when this thread is gone. */
-	halter_drain(&v->halter, true);
+	ran = get_ready(v);
+	if (ran) {
+		run(v);
+		/* Nothing may write to guest memory when this thread is gone. */
+		halter_drain(&v->halter, true);
+		/* While this is still a thread of the VM's to a callback that asks for its end. */
+		v->host->deliver(v->host->ctx);
+	}
 	halter_set_self(NULL);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	atomic_store_explicit(&v->tid, 0, memory_order_release);
 	vcpu_fini_timer(v);
-	current_vcpu = NULL;
+	kick_take(NULL);
 	cpu_time_end(&v->cpu_time);
-	v->host->left(v->host->ctx, v);
+	if (ran)
+		v->host->left(v->host->ctx, v);
 	return NULL;
 }
 
 int vcpu_start(struct vcpu *v, int cpu)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	bool left = false;
-	int ret;
+	bool left;
+	int ret = thread_create(&v->thread, cpu, thread, v, &left);
 
-	ret = pthread_attr_init(&attr);
-	if (ret)
-		return -ret;
-	if (cpu >= 0) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET((size_t)cpu, &set);
-		ret = -pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
-	}
-	/* The caller's signals are the caller's: a vCPU thread takes the kick only. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (!ret)
-		ret = realtime_create(&v->thread, &attr, thread, v, &left);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
 	if (ret)
 		return ret;
 	if (left && v->id == 0)
@@ -429,8 +388,7 @@ int vcpu_start(struct vcpu *v, int cpu)
 
 void vcpu_join(struct vcpu *v)
 {
-	if (!v->has_thread)
-		return;
-	pthread_join(v->thread, NULL);
+	if (v->has_thread)
+		thread_join(v->thread);
 	v->has_thread = false;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One virtual CPU: a thread that runs the guest, handles its exits, and halts. See architecture in
- * docs/design.md, "The life of a vCPU".
+ * One virtual CPU: a thread that runs the guest, handles its exits, and halts. docs/design.md, "A
+ * vCPU's turn", has the order of its steps.
  *
  * Owner: the thread. Others use vcpu_start(), vcpu_wake() and the halter's any-thread functions.
  */
@@ -17,8 +17,11 @@
 
 #include <catnap/catnap.h>
 #include "devices/bus.h"
+#include "devices/dma.h"
 #include "devices/lapic.h"
 #include "poll/halter.h"
+#include "relaxed.h"
+#include "state.h"
 #include "vcpu/cpu_time.h"
 #include "vcpu/cpuid.h"
 #include "vcpu/kvm.h"
@@ -33,8 +36,8 @@ struct vcpu;
 #define VCPU_WORK_STOP	(UINT32_C(1) << 3)
 #define VCPU_WORK_LOG	(UINT32_C(1) << 4) /* call vcpu_host.deliver */
 
-/* What the vCPUs of a VM share: the VM fills it before they start; then constant, but for the
- * atomics. */
+/* The part of a VM that its vCPUs share. The VM fills it before they start. It is constant then,
+ * but for the atomics. */
 struct vcpu_host {
 	struct kvm *kvm;
 	const struct clock *clock;
@@ -42,21 +45,40 @@ struct vcpu_host {
 	struct lapic_bus *lapics;
 	struct serial *com1; /* for string output in one go */
 	struct cpuid_policy cpuid;
+	/* Of the VM's owner; on top of the rest. */
+	const struct catnap_cpuid_modifier *cpuid_modifiers;
+	const struct catnap_msr_modifier *msr_modifiers;
+	uint32_t cpuid_modifier_count, msr_modifier_count;
 	bool irqchip_user;
+	bool tsc_fixed; /* a guest's TSC cannot be set on this host; known once it was tried */
 	enum catnap_after_guest poll_after_guest;
 	int kick_signal;
-	/* Guest memory: a host pointer to [gpa, gpa + len), NULL if not all of it is memory. */
-	void *(*memory)(void *ctx, uint64_t gpa, uint64_t len);
-	/* Ends the VM; any vCPU's thread, once or more: the first counts. */
+	const char *name;      /* threads' names begin with it */
+	const struct dma *dma; /* guest memory */
+	/* Ends the VM. Any vCPU's thread may call it; the first call counts. */
 	void (*end)(void *ctx, const struct catnap_exit *exit);
-	/* A vCPU found VCPU_WORK_PAUSE: blocks until it may go on. */
+	/* The guest asks for a reset, on the thread of @v. Returns whether it gets one: all vCPUs
+	 * are to pause, and are reset meanwhile. If not, the VM ends. */
+	bool (*reset)(void *ctx, struct vcpu *v);
+	bool remember; /* keep the state that a reset brings back */
+	/* Blocks @v, which found VCPU_WORK_PAUSE, until it may go on. */
 	void (*paused)(void *ctx, struct vcpu *v);
-	/* The vCPU's thread, before it runs the guest: the sandbox. -errno ends the VM. */
+	/* Runs the caller's own part of @v's new thread, before the sandbox. Returns 0 or
+	 * -errno. */
+	int (*begin)(void *ctx, struct vcpu *v);
+	/* Closes the thread of @v into the sandbox, before it runs the guest. Returns 0 or
+	 * -errno. */
 	int (*confine)(void *ctx, struct vcpu *v);
-	/* The vCPU's thread is about to end. */
+	/* Blocks the thread of @v, which is ready to run the guest, until all of the VM's threads
+	 * are. @error: 0, or the -errno of @what, which keeps it from that. Returns false if the
+	 * thread is to end; then nothing of the guest has run. */
+	bool (*ready)(void *ctx, struct vcpu *v, const char *what, int error);
+	/* Notes that the thread of @v, which was ready, is about to end. The thread touches nothing
+	 * of the VM's after this call: the VM may be gone. */
 	void (*left)(void *ctx, struct vcpu *v);
 	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
-	/* A thread found VCPU_WORK_LOG: hands over what was said with locks held. */
+	/* Hands over the messages that were put down with locks held. The thread found
+	 * VCPU_WORK_LOG. */
 	void (*deliver)(void *ctx);
 	void *ctx;
 };
@@ -84,15 +106,34 @@ enum vcpu_life { VCPU_RUNNABLE, VCPU_WAIT_SIPI };
 struct vcpu_counters {
 	_Atomic uint64_t exits, io, mmio, msr, hlt, window, signal;
 	_Atomic uint64_t injected, pv_eoi, timer_armed, unclaimed, unknown_msr;
-	_Atomic uint64_t after_guest_attempted, after_guest_successful;
+	_Atomic uint64_t after_guest_attempted, after_guest_successful, after_guest_contended;
 };
 
 /* share.c; all in ticks. */
 struct vcpu_share {
-	uint64_t owed;	      /* what devices have had, less what the guest had since */
+	uint64_t owed;	      /* the devices' time, less the guest's since */
 	uint64_t spent_until; /* when they last had something */
-	uint64_t until;	      /* until then they have to wait for the guest; 0: they have not */
+	uint64_t until;	      /* devices wait for the guest until then; 0: they do not wait */
 	uint64_t look_at;     /* meanwhile: when to look whether the guest wants to run at all */
+};
+
+/* stats.c: where KVM has what of a vCPU's statistics; constant once it has been found. */
+enum vcpu_stat {
+	VCPU_STAT_SUCCESS_HIST = 8,
+	VCPU_STAT_FAIL_HIST,
+	VCPU_STAT_WAIT_HIST,
+	VCPU_KERNEL_STATS
+};
+
+#define VCPU_STATS_BLOCK 4096
+
+struct vcpu_stat_place {
+	uint32_t offset, count; /* count 0: this KVM has it not */
+};
+
+struct vcpu_kernel_stats {
+	struct vcpu_stat_place place[VCPU_KERNEL_STATS];
+	uint32_t from, len; /* of the block that has them all; len 0: there is none */
 };
 
 struct vcpu {
@@ -100,10 +141,13 @@ struct vcpu {
 	struct lapic lapic;
 	const struct vcpu_host *host;
 	uint32_t id;
+	uint32_t signature;	  /* of the processor: leaf 1, EAX */
+	struct kvm_cpuid2 *cpuid; /* what KVM was given; owned */
 	int fd;
 	/* KVM's statistics, irqchip kernel only, else -1. Opened early: asking a vCPU for it waits
 	 * until the vCPU has left KVM_RUN, and one that is halted in the kernel does not leave. */
 	int stats_fd;
+	struct vcpu_kernel_stats kernel_stats;
 	struct kvm_run *run;
 	enum vcpu_life life;
 	bool halted;	  /* executed HLT and nothing has ended it yet */
@@ -111,29 +155,30 @@ struct vcpu {
 	bool leaving;	  /* the thread is to end */
 	/* irqchip user: events with injection through kvm_run, else by ioctl */
 	bool sync_events;
-	/* irqchip user: KVM keeps its hands off interrupts and NMIs; see inject.c. It can, it does;
-	 * not while an NMI is on its way, which is so from KVM_NMI to the next exit at least */
+	/* irqchip user: KVM_GUESTDBG_BLOCKIRQ, which keeps KVM from interrupts and NMIs; see
+	 * inject.c. can_block: this KVM has it. blocked: it is set. nmi_given: an NMI is on its
+	 * way, from KVM_NMI to the next exit at least, and it must not be set meanwhile. */
 	bool can_block, blocked, nmi_given;
 	/* paravirtual end of interrupt: the guest's word, NULL when off; see inject.c */
 	uint64_t pv_eoi_msr;
 	uint8_t *pv_eoi_flag;
 	bool pv_eoi_set;
 	_Atomic uint64_t poll_control; /* MSR_KVM_POLL_CONTROL; the owner writes it, relaxed */
-	/* Halt polling as it was asked for. The halter has that, or less while the guest polls by
-	 * itself; halt.c brings it there, under the lock, for any thread may ask. */
+	/* Halt polling as it was asked for. The halter has the same, or less while the guest polls
+	 * by itself. halt.c gives it to the halter, under the lock, as any thread may ask. */
 	pthread_mutex_t poll_lock;
 	struct catnap_halt_poll halt_poll;
-	uint32_t applied_price_ns; /* for how long is polled after the guest, at most */
+	struct vcpu_power_on *power_on; /* reset.c; NULL: it is never reset */
+	uint32_t applied_price_ns;	/* the longest poll after the guest's own */
 	/* kernel timer for a deadline that passes while the guest runs; see timer.c */
 	timer_t timer;
 	bool timer_made;
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
-	/* Was the guest kept from running? See stopped.c. Ticks. */
+	/* To find out whether the guest was kept from running; see stopped.c. Ticks. */
 	uint64_t entered;
 	uint64_t ring_bound_ns; /* how long the guest may be run while the ring is active */
 	struct vcpu_share share;
-	bool tasks_wait; /* there are some, and not in pending: the guest goes before */
 	struct vcpu_counters counters;
 	pid_t pid;	 /* of the process; published by tid */
 	_Atomic int tid; /* 0: not running */
@@ -142,102 +187,168 @@ struct vcpu {
 	pthread_t thread;
 };
 
-/* Makes the KVM vCPU. 0 or -errno with a sentence. @v is zeroed memory, aligned as the struct asks.
+/*
+ * Makes the KVM vCPU. @v is zeroed memory, aligned as the struct asks. @env and @trace are as for
+ * halter_init(), but for the clock and before_sleep, which are the vCPU's own.
+ * Returns 0, or a negative errno value with a sentence in *@err.
  */
 int vcpu_init(struct vcpu *v, const struct vcpu_host *host, uint32_t id,
-	      const struct catnap_halt_poll *halt_poll, struct kvm_error *err);
+	      const struct catnap_halt_poll *halt_poll, const struct halter_env *env,
+	      struct halt_trace *trace, struct error *err);
 void vcpu_fini(struct vcpu *v);
-/* The state in which @v starts: that of a processor after reset, changed as @entry says. */
-int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct kvm_error *err);
-/* -errno of pthread_create. @cpu: processor to run on, or -1. */
+/* Prepares @v for vcpu_fini() in a child of fork(2). There is no thread there, the timer's number
+ * is that of another timer, and the parent writes the halts. */
+void vcpu_disown(struct vcpu *v);
+/* Sets the state in which @v starts: that of a processor after reset, changed as @entry says.
+ * Returns 0, or a negative errno value with a sentence in *@err. */
+int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct error *err);
+/*
+ * reset.c: puts @v into its state at power-on, but for vcpu_set_entry(). Its thread stands, or is
+ * the calling one. Returns 0, or -errno with a sentence.
+ */
+int vcpu_reset(struct vcpu *v, struct error *err);
+/*
+ * state.c: writes @v, whose thread stands, or is not there, into a section; but for its local APIC,
+ * if that is ours. @host_tsc: the moment, as this host's TSC has it. Returns 0, or a negative errno
+ * value; what KVM refused has a sentence.
+ */
+int vcpu_save(struct vcpu *v, struct state_writer *w, uint64_t host_tsc, struct error *err);
+/*
+ * Reads such a section into @v, which has not run. @host_tsc: the moment of this host that stands for
+ * the one at which @v was saved. Returns 0, or with a sentence, after which @v cannot be used:
+ * -EINVAL (the section is wrong, or KVM does not take what it says), -ENOTSUP (this host lacks
+ * something), -ENOMEM, and those of KVM's ioctls.
+ */
+int vcpu_load(struct vcpu *v, struct state_in *in, uint64_t host_tsc, struct error *err);
+/* state.c: the guest's TSC at the moment at which the host's was @host_tsc. */
+uint64_t vcpu_guest_tsc(struct vcpu *v, uint64_t host_tsc);
+/* state.c: can the TSC of @v, which has not run, be set? Tries it. Not every KVM can, and says so. */
+bool vcpu_can_set_tsc(struct vcpu *v);
+#define STATE_VCPU STATE_ID('V', 'C', 'P', 'U')
+
+/* Makes the thread; see vcpu_host.ready. @cpu: the processor to run on, or -1. Returns 0, or -errno
+ * of pthread_create(3). */
 int vcpu_start(struct vcpu *v, int cpu);
+/* Waits for the thread, if there is one. A thread that calls this for itself ends alone. */
 void vcpu_join(struct vcpu *v);
-/* Any thread. @params has been checked. */
+/* Changes the halt polling. @params has been checked. Any thread. */
 void vcpu_set_halt_poll(struct vcpu *v, const struct catnap_halt_poll *params);
+/* Copies the parameters that were asked for last. Any thread. */
+void vcpu_get_halt_poll(struct vcpu *v, struct catnap_halt_poll *params);
 void vcpu_get_stats(struct vcpu *v, struct catnap_vcpu_stats *stats);
 
-/* Any thread. */
+/* Brings work to @v: sets @bits and wakes it. Any thread. */
 static inline void vcpu_wake(struct vcpu *v, uint32_t bits)
 {
 	halter_wake(&v->halter, bits);
 }
 
-/* Once per process and signal: the handler that ends KVM_RUN. -errno of sigaction(2). */
-int vcpu_install_kick_handler(int signo);
+/* kick.c: checks that @signo may be the kick signal. Returns 0, or -EBUSY with a sentence: the
+ * program has a handler for it. */
+int kick_check(int signo, struct error *err);
+/* Installs the handler that ends KVM_RUN, once per process and signal. Returns 0, or a negative
+ * errno value with a sentence: -EBUSY, or that of sigaction(2). The program's handler is then as it
+ * was. */
+int kick_install(int signo, struct error *err);
 
 /*
- * probe.c: does this KVM show writes of the TSC deadline MSR to user space? Runs a few bytes of
- * guest code in the page of guest memory at @gpa (below 1 MiB; it is zero afterwards) on a vCPU of
- * its own, with the MSR filter set. 1, 0, or -errno.
+ * probe.c: finds out whether this KVM shows writes of the TSC deadline MSR to user space. Runs a
+ * few bytes of guest code in the page of guest memory at @gpa (below 1 MiB; it is as before afterwards)
+ * on a vCPU of its own, with the MSR filter set. Returns 1, 0, or -errno.
  */
 int vcpu_probe_tsc_deadline(const struct vcpu_host *host, uint64_t gpa);
-/* probe.c: what one KVM_RUN costs that does not enter the guest, in ns; 0 if it cannot be told. */
+/* probe.c: returns the cost of a KVM_RUN that does not enter the guest, in ns; 0: not known. */
 uint64_t vcpu_probe_run_cost(struct vcpu *v);
 
 /* ---- between the files of this folder ---- */
+
+/* kick.c: sets the vCPU that kicks of the calling thread are for; NULL: none. */
+void kick_take(struct vcpu *v);
+/* The halter's callback: kicks @vcpu. Any thread. */
+void kick_send(void *vcpu);
 
 enum vcpu_next { VCPU_CONTINUE, VCPU_END };
 
 /* exits.c: deals with what KVM_RUN returned for. */
 enum vcpu_next vcpu_handle_exit(struct vcpu *v);
 /* msr.c */
-int vcpu_filter_msrs(const struct vcpu_host *host, struct kvm_error *err);
+int vcpu_filter_msrs(const struct vcpu_host *host, struct error *err);
+/* Sets MSR_KVM_PV_EOI_EN. 0, or -EPERM: no guest may write that. */
+int vcpu_set_pv_eoi(struct vcpu *v, uint64_t value);
+/* Measures the offset of the guest's TSC, for the local APIC. */
+void vcpu_read_tsc_offset(struct vcpu *v);
 void vcpu_rdmsr(struct vcpu *v);
 void vcpu_wrmsr(struct vcpu *v);
 void vcpu_reset_msrs(struct vcpu *v);
-/* Has the guest not switched off its host's polling? Any thread. */
+/* Changes MSRs as the VM's owner asked. 0, or -EINVAL with a sentence. */
+int vcpu_modify_msrs(struct vcpu *v, struct error *err);
+/* Returns whether the guest lets its host poll. Any thread. */
 static inline bool vcpu_poll_allowed(const struct vcpu *v)
 {
-	return atomic_load_explicit(&v->poll_control, memory_order_relaxed) &
-	       VCPU_POLL_CONTROL_ALLOW;
+	return relaxed_load(&v->poll_control) & VCPU_POLL_CONTROL_ALLOW;
 }
 /* inject.c: before entry, and after exit. */
 int vcpu_prepare_entry(struct vcpu *v);
 void vcpu_after_exit(struct vcpu *v);
 bool vcpu_can_wake(const struct vcpu *v);
-/* timer.c: the APIC timer as it stands now, before the guest looks at it or changes it. Returns
- * now. */
+/* timer.c: brings the APIC timer up to date, before the guest looks at it or changes it. Returns
+ * the time, in ticks. */
 uint64_t vcpu_run_timer(struct vcpu *v);
-/* A kernel timer at @deadline unless the one that is set serves. */
+/* Sets the kernel timer to @deadline, unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
-/* The same at @ns from now, unless one is set for at most @most_ns from now. */
+/* Sets it to @ns from now, unless it is set for at most @most_ns from now. */
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
-void vcpu_cancel_timer(struct vcpu *v);
-/* When the vCPU is made: 0, or -errno with a sentence. And by its thread, before it is confined. */
-int vcpu_reserve_timer(struct vcpu *v, struct kvm_error *err);
+/* Cancels it. The halter calls this, with the vCPU as its context. */
+void vcpu_before_sleep(void *vcpu);
+/* Reserves the timer when the vCPU is made. Returns 0, or -errno with a sentence. The vCPU's thread
+ * then makes it, before it is confined. */
+int vcpu_reserve_timer(struct vcpu *v, struct error *err);
 int vcpu_make_timer(struct vcpu *v);
 void vcpu_fini_timer(struct vcpu *v);
-/* vcpu.c: ends the VM if @ret is an error of the ring's. */
-void vcpu_check_ring(struct vcpu *v, int ret);
-/* share.c: tasks or sources have had the thread from @from to @to. */
+/* share.c: notes that tasks or sources have had the thread from @from to @to. */
 void vcpu_share_spent(struct vcpu *v, uint64_t from, uint64_t to);
-/* Must they wait for the guest, until vcpu_share_next() (ticks) at the latest? */
+/* Returns whether they must wait for the guest, until vcpu_share_next() (ticks) at the latest. */
 bool vcpu_share_holds(struct vcpu *v);
 uint64_t vcpu_share_next(const struct vcpu *v);
-/* The guest wants no time. */
+/* Notes that the guest wants no time. */
 void vcpu_share_end(struct vcpu *v);
-/* halt.c: HLT until there is something to run for; an AP until it is started. */
+/* state.c: brings what KVM has of @v to a point between two instructions. On its thread, before it
+ * stands. */
+void vcpu_settle(struct vcpu *v);
+/* halt.c: halts until there is something to run for; an AP, until it is started. */
 void vcpu_halt(struct vcpu *v);
-/* halt.c, owner: MSR_KVM_POLL_CONTROL becomes @value. */
+/* halt.c: sets MSR_KVM_POLL_CONTROL to @value. Owner. */
 void vcpu_set_poll_control(struct vcpu *v, uint64_t value);
-/* halt.c: @p, but not for longer than @price_ns. */
+/* halt.c: limits what @p polls for to @price_ns. */
 void vcpu_limit_poll(struct catnap_halt_poll *p, uint32_t price_ns);
-/* halt.c: is @price_ns so far from the one that is applied that it should be? */
+/* halt.c: returns whether @price_ns differs from @applied_ns by so much that it is to be
+ * applied. */
 bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns);
-/* stopped.c: the guest was not run for a while, and is told so; where it does not listen, it is
- * not. Not while KVM_RUN runs. */
+/* stopped.c: tells the guest that it was not run for a while, if it has asked to be told. Not while
+ * KVM_RUN runs. */
 void vcpu_tell_stopped(struct vcpu *v);
-/* Around KVM_RUN: before it, and after one that was interrupted. */
+/* Called around KVM_RUN: before it, and after one that was interrupted. */
 void vcpu_watch_begin(struct vcpu *v);
 void vcpu_watch_interrupted(struct vcpu *v);
-/* After a halt that was to end at @deadline. */
+/* Called after a halt that was to end at @deadline. */
 void vcpu_watch_halt(struct vcpu *v, uint64_t deadline);
 /* boot.c */
 int vcpu_reset_registers(struct vcpu *v);
 int vcpu_startup(struct vcpu *v, uint8_t vector);
+/* Puts the local APIC where it is at power-on. */
+int vcpu_reset_apic_base(struct vcpu *v);
+/* reset.c: remembers what there is, for vcpu_reset(); before the first entry is set. Returns 0, or
+ * -errno with a sentence. */
+int vcpu_remember(struct vcpu *v, struct error *err);
+void vcpu_forget(struct vcpu *v);
 /* report.c: ends the VM with registers and instruction bytes in the report. */
 void vcpu_end(struct vcpu *v, uint32_t reason, int32_t code, const char *what);
-/* stats.c: KVM's own halt statistics, for irqchip kernel. */
-void vcpu_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats);
+/* Ends the VM in the same way if @ret is an error of the ring's. */
+void vcpu_check_ring(struct vcpu *v, int ret);
+/* stats.c: finds where KVM's own halt statistics are, once, for irqchip kernel. */
+void vcpu_find_kernel_stats(struct vcpu *v);
+/* Returns whether this KVM has the three histograms. */
+bool vcpu_has_kernel_hists(const struct vcpu *v);
+void vcpu_read_kernel_stats(struct vcpu *v, struct catnap_halt_stats *stats);
 
 #endif
