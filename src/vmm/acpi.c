@@ -15,8 +15,7 @@
 #define CREATOR_ID   "CTNP"
 #define REVISION     1
 
-/* The last sixteen bytes are the reset vector's. */
-#define ACPI_MAX (ACPI_SIZE - 16)
+#define ACPI_MAX ACPI_TABLES_SIZE
 
 #define RESET_PORT  0xcf9
 #define RESET_VALUE 0x06
@@ -157,7 +156,7 @@ static uint8_t checksum(const void *data, size_t len)
 	return (uint8_t)-sum;
 }
 
-/* Room for a table of @len bytes, at a multiple of 16; NULL: none. */
+/* Returns room for a table of @len bytes, at a multiple of 16; NULL: none. */
 static void *add_table(struct acpi *acpi, const char *name, size_t len)
 {
 	size_t at = (acpi->len + 15) & ~(size_t)15;
@@ -336,16 +335,23 @@ static int build(const struct acpi_config *cfg, struct acpi *acpi)
 
 int acpi_build(const struct acpi_config *cfg, struct acpi *acpi)
 {
+	uint8_t *less;
 	int ret;
 
 	memset(acpi, 0, sizeof(*acpi));
-	acpi->bytes = calloc(1, ACPI_SIZE);
+	acpi->bytes = calloc(1, ACPI_TABLES_SIZE);
 	if (!acpi->bytes)
 		return -ENOMEM;
 	ret = build(cfg, acpi);
-	if (ret < 0)
+	if (ret < 0) {
 		acpi_free(acpi);
-	return ret;
+		return ret;
+	}
+	/* They are kept as long as the VM is. */
+	less = realloc(acpi->bytes, acpi->len);
+	if (less)
+		acpi->bytes = less;
+	return 0;
 }
 
 void acpi_free(struct acpi *acpi)

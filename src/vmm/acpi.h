@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The machine as ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no SCI, no fixed events,
- * no PM registers; sleep registers instead, and a Generic Event Device for the power button. The PM
- * timer is there all the same.
+ * Describes the machine in ACPI tables: hardware-reduced (ACPI 6.5, 4.1), that is, no SCI, no fixed
+ * events, no PM registers; sleep registers instead, and a Generic Event Device for the power
+ * button. The PM timer is there all the same.
  */
 #ifndef VMM_ACPI_H
 #define VMM_ACPI_H
@@ -11,15 +11,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/genid.h"
 #include "devices/virtio/mmio.h"
 
 /* In the BIOS area, where the RSDP is searched for, at multiples of 16 (5.2.5.1). */
 #define ACPI_BASE UINT64_C(0xe0000)
 #define ACPI_SIZE UINT64_C(0x20000)
+/* Up to here; behind it are devices/genid.h and vmm/mptable.h. */
+#define ACPI_TABLES_SIZE (GENID_AREA - ACPI_BASE)
 
 #define ACPI_TABLES 8
 
-/* What the tables describe. */
+/* The machine that the tables describe. */
 struct acpi_config {
 	uint32_t vcpus;
 	bool pci; /* a root bus: devices/pci/bus.h */
@@ -33,17 +36,18 @@ struct acpi_table {
 };
 
 struct acpi {
-	uint8_t *bytes;			       /* ACPI_SIZE, for ACPI_BASE */
-	size_t len;			       /* of them, in use */
+	uint8_t *bytes;			       /* for ACPI_BASE */
+	size_t len;			       /* ACPI_TABLES_SIZE at most */
 	uint64_t rsdp;			       /* guest-physical */
 	struct acpi_table tables[ACPI_TABLES]; /* the RSDP is "RSDP" */
 	unsigned int count;
 };
 
-/* 0, -ENOMEM, or -ENOSPC: more than fits. */
+/* Builds the tables. Returns 0, -ENOMEM, or -ENOSPC: more than fits. */
 int acpi_build(const struct acpi_config *cfg, struct acpi *acpi);
 void acpi_free(struct acpi *acpi);
-/* dsdt.c: the DSDT's AML, without a header, into at most @size bytes. Its length, or -ENOSPC. */
+/* dsdt.c: writes the DSDT's AML, without a header, into at most @size bytes. Returns its length, or
+ * -ENOSPC. */
 int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size);
 
 #endif

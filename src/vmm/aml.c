@@ -67,8 +67,8 @@ void aml_init(struct aml *a, void *buffer, size_t size)
 	*a = (struct aml){.bytes = buffer, .size = size};
 }
 
-/* 20.2.4: the length counts itself; above 63, the first byte has the number of further bytes and a
- * nibble. */
+/* Encodes a package's length. 20.2.4: it counts itself; above 63, the first byte has the number of
+ * further bytes and a nibble. */
 static unsigned int package_length(uint8_t out[4], size_t body)
 {
 	unsigned int extra = 0;
@@ -108,7 +108,8 @@ void aml_close(struct aml *a)
 	a->len += n;
 }
 
-/* 20.2.2: [\] segment, or several of them with their count. Short names are padded with _. */
+/* Writes a path. 20.2.2: [\] segment, or several of them with their count. Short names are padded
+ * with _. */
 void aml_path(struct aml *a, const char *path)
 {
 	unsigned int segments = 1;
@@ -238,7 +239,8 @@ static uint32_t hex_digit(char c)
 	return (uint32_t)(c <= '9' ? c - '0' : c - 'A' + 10);
 }
 
-/* 19.3.4, EISAID: three letters of five bits and four digits, the whole with its bytes swapped. */
+/* Writes an EISAID (19.3.4): three letters of five bits and four digits, the whole with its bytes
+ * swapped. */
 void aml_eisa_id(struct aml *a, const char *id)
 {
 	uint32_t value = 0;

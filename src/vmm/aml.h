@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ACPI Machine Language, as much of it as the DSDT needs (ACPI 6.5, chapter 20). Terms are appended
- *to a buffer in the order of the grammar; what has a length is opened and closed:
+ * to a buffer in the order of the grammar; what has a length is opened and closed:
  *
  *	aml_device(a, "COM1");
  *	aml_name(a, "_UID");
@@ -9,7 +9,7 @@
  *	aml_close(a);
  *
  * One that becomes too long, or too deep, sets failed and stays harmless: to be looked at once, at
- *the end.
+ * the end.
  */
 #ifndef VMM_AML_H
 #define VMM_AML_H
@@ -39,8 +39,8 @@ void aml_init(struct aml *a, void *buffer, size_t size);
 /* Ends the innermost open term. */
 void aml_close(struct aml *a);
 
-/* Terms with a length; each is to be closed. Names are of four characters, "\\" and "." make paths.
- */
+/* Terms with a length; each is to be closed. Names are of four characters, "\\" and "." make
+ * paths. */
 void aml_scope(struct aml *a, const char *path);
 void aml_device(struct aml *a, const char *name);
 void aml_method(struct aml *a, const char *name, unsigned int args, bool serialized);
@@ -58,7 +58,7 @@ void aml_else(struct aml *a);
 void aml_name(struct aml *a, const char *path);
 void aml_integer(struct aml *a, uint64_t value);
 void aml_string(struct aml *a, const char *text);
-/* "PNP0501" as the integer that _HID takes. */
+/* Writes an id such as "PNP0501" as the integer that _HID takes. */
 void aml_eisa_id(struct aml *a, const char *id);
 void aml_path(struct aml *a, const char *path);
 void aml_arg(struct aml *a, unsigned int arg);
@@ -73,14 +73,14 @@ void aml_store_integer(struct aml *a, uint64_t value, const char *path);
 void aml_or(struct aml *a, const char *path, uint64_t value);
 /* CreateDWordField (argument @arg, @offset, @name) */
 void aml_dword_field(struct aml *a, unsigned int arg, uint8_t offset, const char *name);
-/* An I/O region of @len bytes, and one field of 8 bits at its start. */
+/* Writes an I/O region of @len bytes, and one field of 8 bits at its start. */
 void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len);
 void aml_resource_template(struct aml *a, const struct aml_resources *r);
 
 void aml_res_io(struct aml_resources *r, uint16_t port, uint8_t len);
-/* A range that the device itself uses. */
+/* Adds a range that the device itself uses. */
 void aml_res_memory(struct aml_resources *r, uint32_t base, uint32_t size);
-/* What a bridge hands on to what is behind it. */
+/* Adds a range that a bridge hands on to the devices behind it. */
 void aml_res_memory_window(struct aml_resources *r, uint32_t base, uint32_t size);
 void aml_res_bus_numbers(struct aml_resources *r, uint16_t first, uint16_t last);
 void aml_res_interrupt(struct aml_resources *r, uint32_t gsi, bool edge, bool shared);

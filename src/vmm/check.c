@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What this host offers: each capability that catnap uses, what its absence costs, what to do about
- * it. Nothing here is needed to run a VM; catnap_vm_create() asks for itself.
+ * Checks what this host offers: each capability that catnap uses, what its absence costs, what to
+ * do about it. No VM needs this to run; catnap_vm_create() asks for itself.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -16,22 +16,22 @@
 
 #define KVM_RUN_DEAR_NS 2000
 
+/* The caller's entries may be shorter than ours, or longer. */
 struct list {
 	struct catnap_check *checks;
-	size_t n, max;
+	size_t n, max, entry_size;
 };
 
 static void add(struct list *l, const char *name, enum catnap_check_state state, const char *found,
 		const char *advice)
 {
-	if (l->n < l->max) {
-		struct catnap_check *c = &l->checks[l->n];
+	struct catnap_check c = {.name = name, .state = state};
 
-		c->name = name;
-		c->state = state;
-		snprintf(c->found, sizeof(c->found), "%s", found);
-		snprintf(c->advice, sizeof(c->advice), "%s", advice);
-	}
+	snprintf(c.found, sizeof(c.found), "%s", found);
+	snprintf(c.advice, sizeof(c.advice), "%s", advice);
+	if (l->n < l->max)
+		memcpy((char *)l->checks + l->n * l->entry_size, &c,
+		       l->entry_size < sizeof(c) ? l->entry_size : sizeof(c));
 	l->n++;
 }
 
@@ -41,7 +41,8 @@ static void add_cap(struct list *l, const char *name, bool there, enum catnap_ch
 	add(l, name, there ? CATNAP_CHECK_OK : without, there ? "yes" : "no", there ? "" : advice);
 }
 
-/* The first line of a file, such as a module parameter; false: not readable. */
+/* Reads the first line of a file, such as a module parameter. Returns false if that cannot be
+ * read. */
 static bool read_line(const char *path, char *buf, size_t size)
 {
 	FILE *f = fopen(path, "re");
@@ -73,6 +74,21 @@ static void check_kind(struct list *l)
 		return;
 	}
 	add(l, "kind of KVM", CATNAP_CHECK_OK, "not told by /sys/module", "");
+}
+
+/* Checks how polls wait, and why so. */
+static void check_spin(struct list *l)
+{
+	const uint32_t khz = catnap_host_tsc_khz();
+	const struct spin s = spin_find(khz);
+	char all[128];
+
+	if (s.late_ns[s.best])
+		snprintf(all, sizeof(all), "%s: %s; a turn of %d ns comes back %u ns late",
+			 spin_name(s.best), spin_reason(&s), SPIN_SLICE_NS, s.late_ns[s.best]);
+	else
+		snprintf(all, sizeof(all), "%s: %s", spin_name(s.best), spin_reason(&s));
+	add(l, "spin of polls", CATNAP_CHECK_OK, all, "");
 }
 
 static void check_parameters(struct list *l)
@@ -117,7 +133,7 @@ static void check_uring(struct list *l)
 		"more for a wake-up.");
 }
 
-/* By what every policy but always learns that it should not poll. */
+/* Checks for what tells every policy but always that it should not poll. */
 static void check_pressure(struct list *l)
 {
 	struct pressure p;
@@ -152,7 +168,7 @@ static void check_sandbox(struct list *l)
 		"(Linux 5.13), and landlock in the kernel's lsm= list.");
 }
 
-/* A VM that is never started. */
+/* Makes a VM that is never started. */
 static int small_vm(struct catnap_vm **vm)
 {
 	static const uint8_t hlt[] = {0xf4};
@@ -166,7 +182,7 @@ static int small_vm(struct catnap_vm **vm)
 	return catnap_vm_create(&cfg, vm);
 }
 
-/* What only a VM with a vCPU can tell. */
+/* Checks what only a VM with a vCPU can tell. */
 static void check_vm(struct list *l)
 {
 	struct catnap_vm *vm;
@@ -197,7 +213,7 @@ static void check_vm(struct list *l)
 	catnap_vm_destroy(&vm);
 }
 
-/* Whose group owns it decides; root's is nobody's to join. */
+/* Returns advice by the group that owns /dev/kvm; root's is nobody's to join. */
 static const char *kvm_advice(void)
 {
 	struct stat st;
@@ -215,11 +231,11 @@ static const char *kvm_advice(void)
 
 static void check_kvm(struct list *l)
 {
-	struct kvm_error err = {""};
+	struct error err = {""};
 	char text[96];
-	struct kvm kvm;
+	struct kvm kvm = {.fd = -1};
 
-	if (kvm_open(&kvm, &err) < 0) {
+	if (kvm_open(&kvm, -1, &err) < 0) {
 		add(l, "/dev/kvm", CATNAP_CHECK_MISSING, err.text, kvm_advice());
 		return;
 	}
@@ -246,9 +262,9 @@ static void check_kvm(struct list *l)
 	kvm_close(&kvm);
 }
 
-size_t catnap_check_host(struct catnap_check *checks, size_t max)
+size_t catnap_check_host_sized(struct catnap_check *checks, size_t max, size_t entry_size)
 {
-	struct list l = {checks, 0, max};
+	struct list l = {.checks = checks, .max = max, .entry_size = entry_size};
 	struct utsname u;
 	struct clock clock;
 	char text[96];
@@ -269,20 +285,26 @@ size_t catnap_check_host(struct catnap_check *checks, size_t max)
 		    "Poll loops read CLOCK_MONOTONIC instead: coarser, and guests' timers may "
 		    "drift.");
 	}
+	check_spin(&l);
 	check_uring(&l);
 	check_pressure(&l);
 	check_sandbox(&l);
 	return l.n;
 }
 
+size_t(catnap_check_host)(struct catnap_check *checks, size_t max)
+{
+	return catnap_check_host_sized(checks, max, sizeof(*checks));
+}
+
 uint32_t catnap_host_tsc_khz(void)
 {
-	struct kvm_error err;
+	struct error err;
 	struct clock clock;
-	struct kvm kvm;
+	struct kvm kvm = {.fd = -1};
 	uint32_t khz = 0;
 
-	if (kvm_open(&kvm, &err) == 0) {
+	if (kvm_open(&kvm, -1, &err) == 0) {
 		if (kvm_create_vm(&kvm, &err) == 0)
 			khz = kvm.tsc_khz;
 		kvm_close(&kvm);

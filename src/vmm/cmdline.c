@@ -10,13 +10,14 @@
 
 #include "vmm/cmdline.h"
 
-/* The kernel's isspace(): that of Latin-1, with the space that is not to be broken at. */
+/* Returns what the kernel's isspace() does: that of Latin-1, with the space that is not to be
+ * broken at. */
 static bool is_space(char c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r') || c == '\xa0';
 }
 
-/* The length of the word at @p. *open: its quotes are not closed, so it is the last. */
+/* Returns the length of the word at @p. *open: its quotes are not closed, so it is the last. */
 static size_t word_length(const char *p, bool *open)
 {
 	size_t n = 0;
@@ -34,7 +35,7 @@ static bool is_separator(const char *word, size_t len)
 	       (len == 4 && memcmp(word, "\"--\"", 4) == 0);
 }
 
-/* Where a parameter can be added: before the separator, and not within quotes. */
+/* Returns where a parameter can be added: before the separator, and not within quotes. */
 static const char *end_of_parameters(const char *p)
 {
 	for (;;) {

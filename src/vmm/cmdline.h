@@ -6,8 +6,8 @@
 #ifndef VMM_CMDLINE_H
 #define VMM_CMDLINE_H
 
-/* @given with @more among its parameters, behind the others. Memory that the caller frees; NULL: no
- * memory. */
+/* Returns @given with @more among its parameters, behind the others, in memory that the caller
+ * frees; NULL: no memory. */
 char *cmdline_add(const char *given, const char *more);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/genid.h"
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 #include "devices/pci/bus.h"
@@ -139,7 +140,7 @@ static void interrupt_controllers(struct tree *t)
 	end(t);
 }
 
-/* The registers of power.c and pvpanic.c, by the drivers that Linux has for such things. */
+/* Adds the registers of power.c and pvpanic.c, by the drivers that Linux has for such things. */
 static void power(struct tree *t)
 {
 	static const char compatible[] = "catnap,power\0syscon";
@@ -153,6 +154,22 @@ static void power(struct tree *t)
 	begin_at(t, "pvpanic", PVPANIC_MMIO_BASE);
 	string(t, "compatible", "qemu,pvpanic-mmio");
 	reg64(t, PVPANIC_MMIO_BASE, PVPANIC_MMIO_SIZE);
+	end(t);
+}
+
+/* Adds devices/genid.h, by the drivers that Linux has. */
+static void generation(struct tree *t)
+{
+	begin_at(t, "vmgenid", GENID_BASE);
+	string(t, "compatible", "microsoft,vmgenid");
+	reg64(t, GENID_BASE, GENID_SIZE);
+	CELLS(t, "interrupts", GENID_GSI, EDGE_RISING);
+	end(t);
+
+	begin_at(t, "vmclock", VMCLOCK_BASE);
+	string(t, "compatible", "amazon,vmclock");
+	reg64(t, VMCLOCK_BASE, VMCLOCK_SIZE);
+	CELLS(t, "interrupts", GENID_GSI, EDGE_RISING);
 	end(t);
 }
 
@@ -189,8 +206,8 @@ static void isa(struct tree *t)
 }
 
 /*
- * x86 Linux reads the buses of the node of type pci, and finds the rest by the ports. It does not
- * map interrupt pins, so functions have none then (pci.c).
+ * Adds the PCI bus. x86 Linux reads the buses of the node of type pci, and finds the rest by the
+ * ports. It does not map interrupt pins, so functions have none then (pci.c).
  */
 static void pci(struct tree *t)
 {
@@ -246,6 +263,7 @@ static void root(struct tree *t, const struct devtree_config *cfg)
 	empty(t, "ranges");
 	interrupt_controllers(t);
 	power(t);
+	generation(t);
 	isa(t);
 	if (cfg->pci)
 		pci(t);
@@ -259,6 +277,7 @@ int devtree_build(const struct devtree_config *cfg, void **blob, size_t *len)
 {
 	size_t size = TREE_SIZE + strlen(cfg->cmdline);
 	struct tree t = {.fdt = calloc(1, size)};
+	void *less;
 
 	if (!t.fdt)
 		return -ENOMEM;
@@ -270,7 +289,9 @@ int devtree_build(const struct devtree_config *cfg, void **blob, size_t *len)
 		free(t.fdt);
 		return -ENOSPC;
 	}
-	*blob = t.fdt;
 	*len = fdt_totalsize(t.fdt);
+	/* It is kept as long as the VM is. */
+	less = realloc(t.fdt, *len);
+	*blob = less ? less : t.fdt;
 	return 0;
 }

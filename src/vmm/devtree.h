@@ -20,8 +20,8 @@ struct devtree_config {
 	unsigned int virtio_count;
 };
 
-/* On success *blob, of *len bytes, is the caller's to free. 0, -ENOMEM, or -ENOSPC: more than fits.
- */
+/* Builds the tree. On success *blob, of *len bytes, is the caller's to free. Returns 0, -ENOMEM, or
+ * -ENOSPC: more than fits. */
 int devtree_build(const struct devtree_config *cfg, void **blob, size_t *len);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "devices/genid.h"
 #include "devices/pci/bus.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
@@ -13,6 +14,7 @@
 #include "vmm/aml.h"
 
 #define NOTIFY_BUTTON	 0x80 /* 4.8.3.2: S0 power button pressed */
+#define NOTIFY_CHANGE	 0x80 /* of a generation: the guest goes on from a snapshot */
 #define OSC_UNKNOWN_UUID 0x04 /* 6.2.11 _OSC, first word */
 #define OSC_MASKED	 0x10
 #define STATUS_ALL	 0xf /* 6.3.7 _STA: present, enabled, shown, working */
@@ -40,19 +42,66 @@ static void serial_port(struct aml *a)
 	aml_close(a);
 }
 
-/* 4.8.3.2 control method power button; 5.6.9 interrupt-signalled events through the GED. */
-static void power_button(struct aml *a)
+/* Describes the generation id as its specification has it, and as Linux's driver looks for it. */
+static void generation_id(struct aml *a)
+{
+	aml_device(a, "VGEN");
+	aml_name(a, "_HID");
+	aml_string(a, "CTNP0001"); /* a HID ends in hexadecimal digits, which the others do not */
+	aml_name(a, "_CID");
+	aml_package(a, 2);
+	aml_string(a, "VM_Gen_Counter");
+	aml_string(a, "VMGENCTR");
+	aml_close(a);
+	aml_name(a, "_DDN");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "_UID");
+	aml_integer(a, 0);
+	aml_name(a, "ADDR");
+	aml_package(a, 2);
+	aml_integer(a, (uint32_t)GENID_BASE);
+	aml_integer(a, GENID_BASE >> 32);
+	aml_close(a);
+	aml_close(a);
+}
+
+static void vmclock(struct aml *a)
 {
 	struct aml_resources r = {.len = 0};
 
+	aml_res_memory(&r, (uint32_t)VMCLOCK_BASE, (uint32_t)VMCLOCK_SIZE);
+	aml_device(a, "VCLK");
+	aml_name(a, "_HID");
+	aml_string(a, "AMZNC10C");
+	aml_name(a, "_CID");
+	aml_string(a, "VMCLOCK");
+	aml_name(a, "_DDN");
+	aml_string(a, "VMCLOCK");
+	aml_name(a, "_UID");
+	aml_integer(a, 0);
+	resources(a, &r);
+	aml_close(a);
+}
+
+/* Describes the power button: 4.8.3.2 control method power button; 5.6.9 interrupt-signalled events
+ * through the GED. */
+static void power_button(struct aml *a)
+{
 	aml_device(a, "PWRB");
 	aml_name(a, "_HID");
 	aml_eisa_id(a, "PNP0C0C");
 	aml_name(a, "_UID");
 	aml_integer(a, 0);
 	aml_close(a);
+}
+
+/* Describes the event device (5.6.9): what interrupts tell, and of whom. */
+static void event_device(struct aml *a)
+{
+	struct aml_resources r = {.len = 0};
 
 	aml_res_interrupt(&r, POWER_BUTTON_GSI, true, false);
+	aml_res_interrupt(&r, GENID_GSI, true, false);
 	aml_device(a, "GED0");
 	aml_name(a, "_HID");
 	aml_string(a, "ACPI0013");
@@ -63,11 +112,15 @@ static void power_button(struct aml *a)
 	aml_if_arg_is(a, 0, POWER_BUTTON_GSI);
 	aml_notify(a, "PWRB", NOTIFY_BUTTON);
 	aml_close(a);
+	aml_if_arg_is(a, 0, GENID_GSI);
+	aml_notify(a, "VGEN", NOTIFY_CHANGE);
+	aml_notify(a, "VCLK", NOTIFY_CHANGE);
+	aml_close(a);
 	aml_close(a);
 	aml_close(a);
 }
 
-/* As QEMU's own tables have it: drivers use the resource, or the two methods. */
+/* Describes pvpanic as QEMU's own tables do: drivers use the resource, or the two methods. */
 static void pvpanic_device(struct aml *a)
 {
 	struct aml_resources r = {.len = 0};
@@ -93,8 +146,8 @@ static void pvpanic_device(struct aml *a)
 }
 
 /*
- * PCI Firmware Specification 3.3, 4.5.1: of the features of PCI Express that the guest may ask for
- * there is none here to hand over.
+ * Writes _OSC (PCI Firmware Specification 3.3, 4.5.1): of the features of PCI Express that the
+ * guest may ask for there is none here to hand over.
  */
 static void osc(struct aml *a)
 {
@@ -119,7 +172,8 @@ static void osc(struct aml *a)
 	aml_close(a);
 }
 
-/* 6.2.13: of each slot the first pin, and where it goes without a link device. */
+/* Describes the interrupt pins (6.2.13): of each slot the first, and where it goes without a link
+ * device. */
 static void interrupt_pins(struct aml *a)
 {
 	aml_name(a, "_PRT");
@@ -136,8 +190,8 @@ static void interrupt_pins(struct aml *a)
 }
 
 /*
- * The root bus. And what reserves its configuration space, without which Linux would not believe in
- * MCFG.
+ * Describes the root bus, and a device that reserves its configuration space, without which Linux
+ * would not believe in MCFG.
  */
 static void pci_root(struct aml *a)
 {
@@ -197,6 +251,9 @@ int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 	aml_scope(&a, "\\_SB");
 	serial_port(&a);
 	power_button(&a);
+	generation_id(&a);
+	vmclock(&a);
+	event_device(&a);
 	pvpanic_device(&a);
 	if (cfg->pci)
 		pci_root(&a);

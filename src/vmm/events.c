@@ -14,34 +14,46 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "sized.h"
+#include "vmm/irq.h"
+#include "vmm/telling.h"
 #include "vmm/vm.h"
 
-#define MSI_BASE	UINT64_C(0xfee00000)
-#define MSI_DEST(a)	((uint32_t)((a) >> 12) & 0xff)
-#define MSI_LOGICAL	UINT64_C(4)
 #define PIC_PINS	16
 #define FIRST_EVENT_GSI IOAPIC_PINS
 
-static int fail(struct catnap_vm *vm, int ret, const char *what)
+/* @fd: the caller's, or -1. */
+static int fail(struct catnap_vm *vm, int ret, const char *what, int fd, int most)
 {
-	snprintf(vm->error.text, sizeof(vm->error.text), "%s: %s", what, strerror(-ret));
-	return ret;
+	switch (ret) {
+	case -EEXIST:
+		return vm_fail(vm, ret, "%s: there is one at this place already", what);
+	case -ENOSPC:
+		return vm_fail(vm, ret, "%s: there are %d, which is the most", what, most);
+	case -ENOENT:
+		return vm_fail(vm, ret, "%s: descriptor %d is none of this VM's", what, fd);
+	case -EPERM:
+		return vm_fail(vm, ret, "%s: with a sandbox only before the start", what);
+	default:
+		return vm_fail(vm, ret, "%s: descriptor %d: %s", what, fd, strerror(-ret));
+	}
 }
+
+static const char what[] = "interrupt event";
 
 /* -- interrupts ------------------------------------------------------------------------------- */
 
-/* On the thread of the halter that watches. The descriptor may be one that blocks. */
-static void ready(struct ring_watch *watch, uint32_t events)
+/* Takes a signal, on the thread of the halter that has it as a source. The descriptor may be one
+ * that blocks. */
+static void ready(struct ring_handler *handler, uint32_t events)
 {
-	struct vm_event *e = (struct vm_event *)watch;
+	struct vm_event *e = container_of(handler, struct vm_event, handler);
 	struct pollfd p = {.events = POLLIN};
 	uint64_t n, address;
 	uint32_t data;
@@ -54,7 +66,7 @@ static void ready(struct ring_watch *watch, uint32_t events)
 	data = e->data;
 	pthread_mutex_unlock(&e->lock);
 	if (fired)
-		catnap_vm_signal_msi(e->vm, address, data);
+		irq_send_message(e->vm, address, data);
 }
 
 static void place(struct vm_event *e, int fd, uint64_t address, uint32_t data)
@@ -66,7 +78,7 @@ static void place(struct vm_event *e, int fd, uint64_t address, uint32_t data)
 	pthread_mutex_unlock(&e->lock);
 }
 
-/* KVM's routing table as it is without us, and the events. Lock held. */
+/* Sets KVM's routing table: as it is without us, and the events. The lock is held. */
 static int set_routes(struct catnap_vm *vm)
 {
 	const unsigned int most = PIC_PINS + IOAPIC_PINS + VM_EVENTS;
@@ -115,14 +127,15 @@ static int set_irqfd(struct catnap_vm *vm, unsigned int index, uint32_t flags)
 
 static struct catnap_halter *home_of(struct catnap_vm *vm, uint64_t address)
 {
-	uint32_t dest = MSI_DEST(address);
+	struct lapic_msg msg;
 
-	if (address & MSI_LOGICAL || dest >= vm->vcpu_count)
-		dest = 0; /* several, or one of them */
-	return vm_home(vm, dest);
+	/* One that names several, or one of them, is anybody's. */
+	if (!lapic_msi_decode(address, 0, &msg) || msg.logical || msg.dest >= vm->vcpu_count)
+		return vm_home(vm, 0);
+	return vm_home(vm, msg.dest);
 }
 
-/* Lock held; the place is free. */
+/* Puts an event into its place, which is free. The lock is held. */
 static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t address,
 		     uint32_t data)
 {
@@ -132,7 +145,7 @@ static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t 
 	e->home = home_of(vm, address);
 	place(e, fd, address, data);
 	if (vm->host.irqchip_user) {
-		ret = halter_watch(e->home, fd, POLLIN, &e->watch);
+		ret = halter_add_source(e->home, fd, POLLIN, &e->handler);
 	} else {
 		ret = set_routes(vm);
 		if (ret == 0)
@@ -155,17 +168,20 @@ static bool has_started(struct catnap_vm *vm)
 
 int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address, uint32_t data)
 {
-	static const char what[] = "an interrupt's eventfd";
 	int ret = -ENOSPC, free_place = -1;
+	struct error err = {.text = ""};
+	struct lapic_msg msg;
 
-	if ((address & ~UINT64_C(0xfffff)) != MSI_BASE)
-		return fail(vm, -EINVAL, "an interrupt's address is 0xfee00000 and what follows");
-	if (vm->host.irqchip_user && !has_started(vm)) {
-		ret = vm_prepare_rings(vm);
-		if (ret < 0)
-			return fail(vm, ret, what);
-		ret = -ENOSPC;
-	}
+	if (vm_in_child(vm, "add_interrupt_event"))
+		return -EPERM;
+	if (!lapic_msi_decode(address, 0, &msg))
+		return vm_fail(vm, -EINVAL,
+			       "%s: 0x%llx: an interrupt's address is 0xfee00000 and what "
+			       "follows",
+			       what, (unsigned long long)address);
+	if (vm->host.irqchip_user && (!vm->rings_made || !has_started(vm)) &&
+	    vm_use_rings(vm, what, &err) < 0)
+		return vm_fail(vm, -EINVAL, "%s", err.text);
 	pthread_mutex_lock(&vm->lock);
 	for (int i = VM_EVENTS - 1; i >= 0; i--) {
 		if (vm->events[i].fd < 0)
@@ -180,13 +196,15 @@ int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address
 	else if (free_place >= 0)
 		ret = put_event(vm, (unsigned int)free_place, fd, address, data);
 	pthread_mutex_unlock(&vm->lock);
-	return ret < 0 ? fail(vm, ret, what) : 0;
+	return ret < 0 ? fail(vm, ret, what, fd, VM_EVENTS) : 0;
 }
 
 int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd)
 {
 	int ret = -ENOENT;
 
+	if (vm_in_child(vm, "del_interrupt_event"))
+		return -EPERM;
 	pthread_mutex_lock(&vm->lock);
 	for (unsigned int i = 0; i < VM_EVENTS && fd >= 0; i++) {
 		struct vm_event *e = &vm->events[i];
@@ -194,14 +212,14 @@ int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd)
 		if (e->fd != fd)
 			continue;
 		if (vm->host.irqchip_user)
-			ret = halter_unwatch(e->home, fd, &e->watch);
+			ret = halter_del_source(e->home, fd, &e->handler);
 		else
 			ret = set_irqfd(vm, i, KVM_IRQFD_FLAG_DEASSIGN);
 		place(e, -1, 0, 0);
 		break;
 	}
 	pthread_mutex_unlock(&vm->lock);
-	return ret < 0 ? fail(vm, ret, "an interrupt's eventfd") : 0;
+	return ret < 0 ? fail(vm, ret, what, fd, VM_EVENTS) : 0;
 }
 
 /* -- doorbells -------------------------------------------------------------------------------- */
@@ -235,8 +253,10 @@ static int set_doorbell(struct catnap_vm *vm, const struct vm_doorbell *d, uint3
 
 static const char *doorbell_wrong(const struct catnap_vm *vm, const struct catnap_doorbell *b)
 {
-	uint32_t len = b->len ? b->len : 1;
+	uint32_t len = b && b->len ? b->len : 1;
 
+	if (!b)
+		return "doorbell: expected a structure, not NULL";
 	if (b->size < sizeof(*b))
 		return "doorbell: the structure's size is not this library's";
 	if (len > 8 || (len & (len - 1)) || (b->port && len == 8))
@@ -256,10 +276,12 @@ int catnap_vm_add_doorbell(struct catnap_vm *vm, const struct catnap_doorbell *b
 	struct vm_doorbell *d = NULL;
 	int ret = 0;
 
-	if (wrong) {
-		snprintf(vm->error.text, sizeof(vm->error.text), "%s", wrong);
-		return -EINVAL;
-	}
+	if (vm_in_child(vm, "add_doorbell"))
+		return -EPERM;
+	if (wrong)
+		return vm_fail(vm, -EINVAL, "%s", wrong);
+	if (!fd)
+		return vm_no_place(vm, "doorbell: fd");
 	pthread_mutex_lock(&vm->lock);
 	for (unsigned int i = 0; i < VM_DOORBELLS && !d; i++)
 		if (vm->doorbells[i].fd < 0)
@@ -278,13 +300,15 @@ int catnap_vm_add_doorbell(struct catnap_vm *vm, const struct catnap_doorbell *b
 		ret = -ENOSPC;
 	}
 	pthread_mutex_unlock(&vm->lock);
-	return ret < 0 ? fail(vm, ret, "doorbell") : 0;
+	return ret < 0 ? fail(vm, ret, "doorbell", -1, VM_DOORBELLS) : 0;
 }
 
 int catnap_vm_del_doorbell(struct catnap_vm *vm, int fd)
 {
 	int ret = -ENOENT;
 
+	if (vm_in_child(vm, "del_doorbell"))
+		return -EPERM;
 	pthread_mutex_lock(&vm->lock);
 	for (unsigned int i = 0; i < VM_DOORBELLS && fd >= 0; i++) {
 		struct vm_doorbell *d = &vm->doorbells[i];
@@ -297,7 +321,7 @@ int catnap_vm_del_doorbell(struct catnap_vm *vm, int fd)
 		break;
 	}
 	pthread_mutex_unlock(&vm->lock);
-	return ret < 0 ? fail(vm, ret, "doorbell") : 0;
+	return ret < 0 ? fail(vm, ret, "doorbell", fd, VM_DOORBELLS) : 0;
 }
 
 /* -- life ------------------------------------------------------------------------------------- */
@@ -307,7 +331,7 @@ void events_init(struct catnap_vm *vm)
 	for (unsigned int i = 0; i < VM_EVENTS; i++) {
 		struct vm_event *e = &vm->events[i];
 
-		e->watch.ready = ready;
+		e->handler.ready = ready;
 		e->vm = vm;
 		e->fd = -1;
 		pthread_mutex_init(&e->lock, NULL); /* of the default kind: it cannot fail */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine around the vCPUs as its guest is told of it, and the devices that exist because of
- * that. */
+/* The machine around the vCPUs as its guest is told of it: tables, device tree, command line. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,59 +14,6 @@
 #define VALUE_OF(x) STRING(x)
 #define NO_ACPI	    "acpi=off pmtmr=" VALUE_OF(POWER_TIMER_PORT)
 
-void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level)
-{
-	if (vm->host.irqchip_user) {
-		ioapic_set_pin(&vm->ioapic, pin, level);
-	} else {
-		struct kvm_irq_level irq = {.irq = pin, .level = level};
-
-		ioctl(vm->kvm.vm_fd, KVM_IRQ_LINE, &irq);
-	}
-}
-
-static void power_off(void *ctx)
-{
-	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_POWEROFF};
-
-	vm_end(ctx, &e);
-}
-
-static void power_button(void *ctx, bool level)
-{
-	vm_set_pin(ctx, POWER_BUTTON_GSI, level);
-}
-
-static void panicked(void *ctx, uint8_t events)
-{
-	struct catnap_exit e = {.size = sizeof(e), .reason = CATNAP_EXIT_PANIC};
-	struct catnap_vm *vm = ctx;
-	char text[128] = "the guest panicked, and goes on with its crash kernel";
-
-	if (events & PVPANIC_PANICKED)
-		vm_end(vm, &e);
-	else if (log_limit_pass(&vm->panic_limit, text, sizeof(text)))
-		vm_log(vm, CATNAP_LOG_WARN, text);
-}
-
-int hardware_add(struct catnap_vm *vm, struct kvm_error *err)
-{
-	int ret;
-
-	vm->power.off = power_off;
-	vm->power.button = power_button;
-	vm->pvpanic.event = panicked;
-	vm->power.ctx = vm->pvpanic.ctx = vm;
-	ret = power_add(&vm->power, &vm->pio, &vm->mmio);
-	if (ret == 0)
-		ret = pvpanic_add(&vm->pvpanic, &vm->pio, &vm->mmio);
-	if (ret < 0)
-		snprintf(err->text, sizeof(err->text),
-			 "debug_exit_port: 0x%x belongs to another device",
-			 (unsigned int)vm->cfg.debug_exit_port);
-	return ret;
-}
-
 /* virtio_mmio.device=SIZE@BASE:IRQ for each window, each after a blank. */
 #define DEVICE_ARG_MAX 48
 
@@ -80,7 +26,7 @@ static void device_args(char *text, const struct virtio_mmio_place *places, unsi
 }
 
 /*
- * What of the command line of Linux images is ours; NULL: no memory.
+ * Returns our part of the command line of Linux images; NULL: no memory.
  *
  * Without kvmclock Linux takes the TSC's frequency from here (5.9 and later), if CPUID has not told
  * it: the PM timer is asked too late for a kernel without ACPI to do without the PIT, and is not
@@ -106,7 +52,7 @@ static char *linux_args(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 	return all;
 }
 
-/* The command line of Linux images, for the loader and for the device tree. */
+/* Makes the command line of Linux images, for the loader and for the device tree. */
 static int make_cmdline(struct catnap_vm *vm, const struct virtio_mmio_place *places,
 			unsigned int n)
 {
@@ -131,26 +77,25 @@ static int make_cmdline(struct catnap_vm *vm, const struct virtio_mmio_place *pl
 	return vm->bootargs ? 0 : -ENOMEM;
 }
 
-/* What the loader has put into guest memory, anew. */
-static int write_again(struct catnap_vm *vm, struct kvm_error *err)
+/* Writes anew what the loader has put into guest memory. */
+static int write_again(struct catnap_vm *vm, struct error *err)
 {
 	const struct load_places *p = &vm->places;
 
 	if (p->acpi)
 		memcpy(memory_at(&vm->memory, ACPI_BASE, ACPI_SIZE), vm->acpi.bytes, vm->acpi.len);
-	if (p->cmdline && load_linux_again(&vm->memory, p, vm->bootargs) < 0) {
-		snprintf(err->text, sizeof(err->text),
-			 "the command line has %zu bytes with the devices that are added; this "
-			 "kernel takes %u",
-			 strlen(vm->bootargs), p->cmdline_room - 1);
-		return -ENOSPC;
-	}
+	if (p->cmdline && load_linux_again(&vm->memory, p, vm->bootargs) < 0)
+		return error_fail(
+			err, -ENOSPC,
+			"the command line has %zu bytes with the devices that are added; this "
+			"kernel takes %u",
+			strlen(vm->bootargs), p->cmdline_room - 1);
 	if (p->cmdline)
 		return 0;
 	return p->dtb ? load_linux_dtb(&vm->memory, p, vm->dtb, vm->dtb_len) : 0;
 }
 
-int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
+int hardware_describe(struct catnap_vm *vm, struct error *err)
 {
 	struct virtio_mmio_place places[VM_VIRTIO_MAX];
 	unsigned int windows = vm->cfg.transport == CATNAP_TRANSPORT_MMIO ? vm->virtio_count : 0;
@@ -187,9 +132,9 @@ int hardware_describe(struct catnap_vm *vm, struct kvm_error *err)
 		acpi_free(&acpi);
 	}
 	if (ret == -ENOSPC && !err->text[0])
-		snprintf(err->text, sizeof(err->text),
-			 "the description of %u vCPUs and %u devices does not fit in its place",
-			 vm->cfg.vcpus, windows);
+		error_set(err,
+			  "the description of %u vCPUs and %u devices does not fit in its place",
+			  vm->cfg.vcpus, windows);
 	return ret;
 }
 
@@ -208,10 +153,16 @@ void hardware_fini(struct catnap_vm *vm)
 int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,
 			     const void **data, size_t *len)
 {
-	const struct acpi_table *t = &vm->acpi.tables[index];
+	const struct acpi_table *t;
 
+	if (vm_in_child(vm, "get_acpi_table"))
+		return -EPERM;
+	if (!name || !data || !len)
+		return vm_no_place(vm, "get_acpi_table: name, data, len");
 	if (index >= vm->acpi.count)
-		return -ENOENT;
+		return vm_fail(vm, -ENOENT, "get_acpi_table: there is no table %u: there are %u",
+			       index, vm->acpi.count);
+	t = &vm->acpi.tables[index];
 	*name = t->name;
 	*data = vm->acpi.bytes + t->offset;
 	*len = t->len;
@@ -220,35 +171,11 @@ int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **
 
 int catnap_vm_get_device_tree(struct catnap_vm *vm, const void **data, size_t *len)
 {
+	if (vm_in_child(vm, "get_device_tree"))
+		return -EPERM;
+	if (!data || !len)
+		return vm_no_place(vm, "get_device_tree: data, len");
 	*data = vm->dtb;
 	*len = vm->dtb_len;
-	return 0;
-}
-
-/* Somebody in the guest listens to the button when its interrupt is not masked. */
-static bool button_armed(struct catnap_vm *vm)
-{
-	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
-
-	if (vm->host.irqchip_user)
-		return ioapic_pin_enabled(&vm->ioapic, POWER_BUTTON_GSI);
-	return ioctl(vm->kvm.vm_fd, KVM_GET_IRQCHIP, &chip) == 0 &&
-	       !chip.chip.ioapic.redirtbl[POWER_BUTTON_GSI].fields.mask;
-}
-
-int catnap_vm_power_button(struct catnap_vm *vm)
-{
-	bool runs;
-
-	pthread_mutex_lock(&vm->lock);
-	runs = vm->started && !vm->ended;
-	pthread_mutex_unlock(&vm->lock);
-	if (!runs || !button_armed(vm)) {
-		snprintf(vm->error.text, sizeof(vm->error.text),
-			 runs ? "the guest does not listen to the power button"
-			      : "the VM does not run");
-		return runs ? -ENXIO : -EINVAL;
-	}
-	power_press(&vm->power);
 	return 0;
 }

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A kernel image, in a file or in memory, and what becomes of it in guest memory. The image is not
- * trusted: every number in it is checked against the image's size and against guest memory before
- * it is used.
+ * A kernel image or an initramfs, in a file or in memory. It is not trusted: nothing is read beyond
+ * its end, and it may become shorter while it is read.
  */
 #ifndef VMM_IMAGE_H
 #define VMM_IMAGE_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include <catnap/catnap.h>
-#include "vcpu/vcpu.h"
-#include "vmm/memory.h"
+#include "errors.h"
 
 struct image {
 	const char *what; /* for messages: "initramfs"; NULL: "kernel" */
@@ -23,141 +18,17 @@ struct image {
 	uint64_t size;
 };
 
-/* Where things were put that may be written again, until the first vCPU starts. */
-struct load_places {
-	bool acpi;	       /* the tables are at ACPI_BASE */
-	uint64_t dtb;	       /* of the device tree's struct setup_data; 0: there is none */
-	uint32_t dtb_room;     /* for the tree */
-	uint64_t cmdline;      /* of a Linux image's command line; 0: not to be changed */
-	uint32_t cmdline_room; /* with its NUL */
-};
-
-/* What a loader is given besides the image. */
-struct load_request {
-	const struct image *image;
-	const struct memory *memory;
-	const char *cmdline;
-	enum catnap_image_kind kind;   /* CATNAP_IMAGE_AUTO: whatever it turns out to be */
-	const char *linux_cmdline;     /* added to cmdline if the image is Linux; may be NULL */
-	const struct image *initramfs; /* NULL: none */
-	const struct acpi *acpi;       /* NULL: none */
-	const void *dtb;	       /* NULL: none */
-	size_t dtb_len;
-	size_t dtb_more;     /* how much longer it may become */
-	const void *mptable; /* NULL: none */
-	size_t mptable_len;
-	size_t cmdline_more;	    /* how much longer that of Linux may become; 0: it is settled */
-	struct load_places *places; /* NULL: nobody wants to know */
-};
-
-/* 0 or -errno with a sentence that names the file. @what: as in struct image. */
-int image_open(struct image *img, const char *what, const char *path, struct kvm_error *err);
+/* Returns 0 or -errno with a sentence that names the file. @what: as in struct image. */
+int image_open(struct image *img, const char *what, const char *path, struct error *err);
 void image_close(struct image *img);
 /* Reads exactly @len bytes at @offset: 0, -ENODATA (the image is shorter), or -errno. */
 int image_read(const struct image *img, uint64_t offset, void *buf, uint64_t len);
-/* -ENOEXEC with a sentence made by printf, prefixed with the image's name. */
-__attribute__((format(printf, 3, 4))) int image_bad(const struct image *img, struct kvm_error *err,
+/* Returns -ENOEXEC with a sentence made by printf, prefixed with the image's name. */
+__attribute__((format(printf, 3, 4))) int image_bad(const struct image *img, struct error *err,
 						    const char *fmt, ...);
 
-/* What the file is, whether or not it can be loaded: 0 or -errno. */
+/* Tells the format of the file, whether or not it can be loaded. Returns 0 or -errno. */
 struct format;
 int image_format(const struct image *img, struct format *f);
-
-/* Finds out what the image is, loads it, and says how the first vCPU starts. */
-int image_load(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err);
-
-/* ---- the loaders, and what they share ---- */
-
-/* What identification has read. */
-struct image_head {
-	_Alignas(8) uint8_t bytes[8192]; /* zero padded */
-	uint64_t len;
-};
-
-int load_elf(const struct load_request *req, const struct image_head *head,
-	     struct vcpu_entry *entry, struct kvm_error *err);
-int load_multiboot_kludge(const struct load_request *req, const struct image_head *head,
-			  struct vcpu_entry *entry, struct kvm_error *err);
-int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err);
-/* bzImage: is it one, or something that was one? */
-bool bzimage_is(const struct image_head *head);
-int load_bzimage(const struct load_request *req, const struct image_head *head,
-		 struct vcpu_entry *entry, struct kvm_error *err);
-
-/* A piece of the memory map. */
-struct load_range {
-	uint64_t start, len;
-	uint32_t type; /* 1 memory, 2 reserved */
-};
-
-/* Where the image's parts lie in guest memory, so that nothing else is put there. */
-#define LOAD_EXTENTS 64
-struct load_map {
-	struct {
-		uint64_t start, end;
-	} extents[LOAD_EXTENTS];
-	unsigned int count;
-};
-
-/* 0, -EEXIST: overlaps one that is there, -ENOSPC. */
-int load_map_add(struct load_map *map, uint64_t start, uint64_t len);
-/* Room for boot information in conventional memory, page-aligned; 0: none. */
-uint64_t load_map_place(const struct load_map *map, const struct memory *m, uint64_t len);
-
-/* The GDT and task state that protected-mode entries start with, at the start of a boot page. */
-#define LOAD_GDT_SIZE 0x28
-void load_gdt(void *page, bool code64);
-
-/* load_parts.c: what goes along with an image. */
-/*
- * What Linux would not take for an initramfs, or an old-style initrd, is none. Kernels that are not
- * Linux may be given anything. 0, or an error with a sentence.
- */
-int load_check_initramfs(const struct load_request *req, struct kvm_error *err);
-/* COMMAND_LINE_SIZE of a vmlinux, which does not tell. */
-#define LINUX_CMDLINE_MAX 2047u
-/* The command line for Linux, in memory that the caller frees; NULL: no memory. */
-char *load_linux_cmdline(const struct load_request *req);
-/* The initramfs as high as it can be below @limit and below the hole; a length of 0 if there is
- * none. */
-int load_initramfs(const struct load_request *req, struct load_map *map, uint64_t limit,
-		   struct load_range *where, struct kvm_error *err);
-/*
- * What a PC's firmware leaves between 0xe0000 and 1 MiB: the ACPI tables, and code for a reset at
- * the reset vector. Returns the RSDP's address; 0 if there are no tables or the image is there.
- */
-uint64_t load_firmware(const struct load_request *req, struct load_map *map);
-
-/* A PC's memory map. */
-#define LOAD_RANGES 6
-unsigned int load_memory_map(const struct memory *m, struct load_range *ranges);
-
-/* Multiboot 1: the header in the first 8 KiB; NULL: none. */
-struct multiboot_header {
-	uint32_t magic, flags, checksum;
-	uint32_t header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr;
-};
-_Static_assert(sizeof(struct multiboot_header) == 32, "Multiboot 1, section 3.1.1");
-const struct multiboot_header *multiboot_find(const struct image_head *head, uint32_t *offset);
-/* Is there a header of the second version, in what was read? For a message. */
-bool multiboot2_is(const struct image_head *head);
-#define MULTIBOOT_HAS_ADDRESSES 0x00010000u
-int multiboot_check(const struct load_request *req, const struct multiboot_header *mb,
-		    struct kvm_error *err);
-/* Writes the boot information and fills @entry for a start at @rip. */
-int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
-		   struct vcpu_entry *entry, struct kvm_error *err);
-int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
-	     struct vcpu_entry *entry, struct kvm_error *err);
-
-/* Linux's 64-bit entry. @header: the setup header of a bzImage, NULL for a vmlinux. */
-struct setup_header;
-int linux_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
-	       const struct setup_header *header, struct vcpu_entry *entry, struct kvm_error *err);
-/* Another device tree in the place of the first. 0, or -ENOSPC. */
-int load_linux_dtb(const struct memory *m, const struct load_places *places, const void *dtb,
-		   size_t len);
-/* The same for the command line. */
-int load_linux_again(const struct memory *m, const struct load_places *places, const char *cmdline);
 
 #endif

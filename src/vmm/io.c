@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The I/O thread. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#include "vcpu/realtime.h"
+#include "vcpu/thread.h"
 #include "vmm/vm.h"
 
 static void failed(struct io_thread *io, const char *what, int ret)
@@ -31,13 +32,8 @@ static void run(struct io_thread *io)
 
 		/* Tasks begin things: not before a pause, nor at the end. */
 		if (work & (IO_WORK_PAUSE | IO_WORK_STOP))
-			atomic_fetch_or(&h->pending, work & HALTER_WORK_TASKS);
-		else if (work & HALTER_WORK_TASKS)
-			halter_run_tasks(h);
-		if (work & HALTER_WORK_SOURCES)
-			atomic_fetch_or(&h->pending, HALTER_WORK_SOURCES);
-		if (ret >= 0)
-			ret = halter_reap(h);
+			work = halter_put_off_tasks(h, work);
+		ret = halter_serve(h, work);
 		if (work & IO_WORK_LOG)
 			vm_log_hand_over(io->vm);
 		if ((work & IO_WORK_PAUSE) && ret >= 0) {
@@ -60,27 +56,45 @@ static void run(struct io_thread *io)
 static void *thread(void *arg)
 {
 	struct io_thread *io = arg;
+	const char *what = "thread_start";
+	bool ran;
 	int ret;
 
 	cpu_time_begin(&io->cpu_time);
-	pthread_setname_np(pthread_self(), "catnap-io");
+	thread_set_name(io->vm->host.name, "io");
+	atomic_store(&io->tid, (int)syscall(SYS_gettid));
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	halter_set_self(&io->halter);
-	ret = vm_confine(io->vm, &io->vm->io_filter);
-	if (ret < 0)
-		failed(io, "sandbox", ret);
-	else
+	ret = vm_begin_thread(io->vm, CATNAP_IO_THREAD_VCPU);
+	if (ret == 0) {
+		what = "the sandbox";
+		ret = vm_confine(io->vm, &io->vm->own->io_filter);
+	}
+	ran = vm_ready(io->vm, "the I/O thread", what, ret);
+	if (ran) {
 		run(io);
+		/* While this is still a thread of the VM's to a callback that asks for its end. */
+		vm_log_hand_over(io->vm);
+	}
 	halter_set_self(NULL);
+	atomic_store(&io->tid, 0);
 	cpu_time_end(&io->cpu_time);
-	vm_log_hand_over(io->vm);
-	vm_left(io->vm, 1);
+	if (ran) {
+		vm_log_hand_over(io->vm);
+		vm_left(io->vm);
+	}
 	return NULL;
 }
 
 int io_init(struct catnap_vm *vm)
 {
 	struct io_thread *io = aligned_alloc(_Alignof(struct io_thread), sizeof(*io));
+	const struct halter_env env = {
+		.clock = &vm->clock,
+		.spin = &vm->spin,
+		.budget = &vm->poll_budget,
+		.pressure = vm->host.irqchip_user ? &vm->pressure : NULL,
+	};
 	struct catnap_halter_config cfg;
 	int ret;
 
@@ -90,37 +104,30 @@ int io_init(struct catnap_vm *vm)
 	io->vm = vm;
 	catnap_halter_config_init(&cfg);
 	cfg.halt_poll = vm->cfg.halt_poll;
-	ret = halter_init(&io->halter, &cfg, &vm->clock);
+	ret = halter_init(&io->halter, &cfg, &env, NULL);
 	if (ret < 0) {
 		free(io);
 		return ret;
 	}
-	io->halter.budget = &vm->poll_budget;
-	if (vm->host.irqchip_user)
-		io->halter.pressure = &vm->pressure;
 	vm->io = io;
 	return 0;
 }
 
 int io_start(struct io_thread *io)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
 	bool left;
-	int ret;
+	int ret = thread_create(&io->thread, -1, thread, io, &left);
 
-	ret = pthread_attr_init(&attr);
-	if (ret)
-		return -ret;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = realtime_create(&io->thread, &attr, thread, io, &left);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (ret < 0)
-		return ret;
-	io->has_thread = true;
-	return 0;
+	if (ret == 0)
+		io->has_thread = true;
+	return ret;
+}
+
+void io_join(struct io_thread *io)
+{
+	if (io->has_thread)
+		thread_join(io->thread);
+	io->has_thread = false;
 }
 
 void io_fini(struct catnap_vm *vm)
@@ -129,8 +136,7 @@ void io_fini(struct catnap_vm *vm)
 
 	if (!io)
 		return;
-	if (io->has_thread)
-		pthread_join(io->thread, NULL);
+	io_join(io);
 	halter_fini(&io->halter);
 	free(io);
 	vm->io = NULL;

@@ -11,6 +11,7 @@
 #define VMM_IO_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,13 +31,16 @@ struct io_thread {
 	struct catnap_vm *vm;
 	pthread_t thread;
 	bool has_thread;
+	_Atomic int tid; /* 0: not running */
 	struct cpu_time cpu_time;
 };
 
 /* Makes vm->io, without a thread. 0 or -errno. */
 int io_init(struct catnap_vm *vm);
-/* Starts the thread. It counts in vm->running already. -errno of pthread_create(). */
+/* Makes the thread; see vm_ready(). -errno of pthread_create(3). */
 int io_start(struct io_thread *io);
+/* Waits for the thread, as vcpu_join() does. */
+void io_join(struct io_thread *io);
 /* Joins the thread if there is one, and frees. */
 void io_fini(struct catnap_vm *vm);
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 #define SECTOR	       512u
 #define HEADER_OFFSET  0x1f1u
@@ -25,7 +25,7 @@ _Static_assert(offsetof(struct setup_header, header) == 0x202 - HEADER_OFFSET, "
 _Static_assert(offsetof(struct setup_header, init_size) == 0x260 - HEADER_OFFSET, "boot.rst");
 _Static_assert(offsetof(struct boot_params, hdr) == HEADER_OFFSET, "boot.rst");
 
-/* What becomes of the file. */
+/* The plan of what becomes of the file. */
 struct plan {
 	struct setup_header h;
 	uint64_t offset, len; /* the protected-mode part, in the file */
@@ -47,7 +47,7 @@ static unsigned long long ull(uint64_t v)
 
 /* Fields that say what kind of kernel it is. */
 static int check_kind(const struct load_request *req, const struct setup_header *h,
-		      struct kvm_error *err)
+		      struct error *err)
 {
 	const struct image *img = req->image;
 
@@ -66,8 +66,8 @@ static int check_kind(const struct load_request *req, const struct setup_header 
 	return 0;
 }
 
-/* Where its parts lie in the file. */
-static int check_file(const struct load_request *req, struct plan *p, struct kvm_error *err)
+/* Finds where its parts lie in the file. */
+static int check_file(const struct load_request *req, struct plan *p, struct error *err)
 {
 	const struct image *img = req->image;
 	uint32_t sects = p->h.setup_sects ? p->h.setup_sects : SECTS_DEFAULT;
@@ -102,10 +102,11 @@ static int check_file(const struct load_request *req, struct plan *p, struct kvm
 }
 
 /*
- * The kernel runs where it prefers to ("kernel runtime start", boot.rst, init_size). A relocatable
- * one that is loaded below that moves there by itself, so nothing would be won by loading it lower.
+ * Finds its place in memory. The kernel runs where it prefers to ("kernel runtime start", boot.rst,
+ * init_size). A relocatable one that is loaded below that moves there by itself, so nothing would
+ * be won by loading it lower.
  */
-static int check_memory(const struct load_request *req, struct plan *p, struct kvm_error *err)
+static int check_memory(const struct load_request *req, struct plan *p, struct error *err)
 {
 	uint64_t low = req->memory->regions[0].size, align = p->h.kernel_alignment;
 	const struct image *img = req->image;
@@ -140,7 +141,7 @@ static int check_memory(const struct load_request *req, struct plan *p, struct k
 }
 
 static int load(const struct load_request *req, const struct image_head *head, struct plan *p,
-		struct vcpu_entry *entry, struct kvm_error *err)
+		struct vcpu_entry *entry, struct error *err)
 {
 	/* 2.12 has fields up to 0x268; what is not in the file's header does not get into ours. */
 	uint64_t end = JUMP_END + head->bytes[JUMP_END - 1];
@@ -168,7 +169,7 @@ static int load(const struct load_request *req, const struct image_head *head, s
 }
 
 int load_bzimage(const struct load_request *req, const struct image_head *head,
-		 struct vcpu_entry *entry, struct kvm_error *err)
+		 struct vcpu_entry *entry, struct error *err)
 {
 	struct load_request r = *req;
 	struct plan plan;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 #define PVH_NOTE_TYPE 18
 /* Of notes, in all segments together, this much is looked at: a kernel has a few hundred bytes. */
@@ -52,9 +52,9 @@ static const char *machine_name(uint16_t machine)
 	return "not one of x86";
 }
 
-/* What kind of ELF file it is. */
+/* Refuses an ELF file for another machine, or of another kind than an executable. */
 static int check_header(const struct load_request *req, uint16_t machine, uint16_t type,
-			struct kvm_error *err)
+			struct error *err)
 {
 	if (machine != EM_X86_64 && machine != EM_386)
 		return image_bad(req->image, err,
@@ -69,7 +69,7 @@ static int check_header(const struct load_request *req, uint16_t machine, uint16
 }
 
 static int read_header(const struct load_request *req, const struct image_head *h, struct elf *e,
-		       struct kvm_error *err)
+		       struct error *err)
 {
 	const Elf64_Ehdr *e64 = (const void *)h->bytes;
 	const Elf32_Ehdr *e32 = (const void *)h->bytes;
@@ -101,7 +101,7 @@ static int read_header(const struct load_request *req, const struct image_head *
 }
 
 static int read_segment(const struct load_request *req, const struct elf *e, uint16_t i,
-			struct segment *s, struct kvm_error *err)
+			struct segment *s, struct error *err)
 {
 	union {
 		Elf64_Phdr p64;
@@ -125,7 +125,7 @@ static int read_segment(const struct load_request *req, const struct elf *e, uin
 }
 
 static int load_segment(const struct load_request *req, const struct segment *s, uint16_t i,
-			struct load_map *map, struct kvm_error *err)
+			struct load_map *map, struct error *err)
 {
 	uint8_t *to;
 	int ret;
@@ -183,7 +183,7 @@ static bool find_note(const uint8_t *notes, uint64_t len, uint64_t *entry)
 	return false;
 }
 
-/* What was found on the way through the segments. */
+/* The findings on the way through the segments. */
 struct found {
 	struct load_map map;
 	bool has_pvh, is_linux;
@@ -194,9 +194,9 @@ struct found {
 	uint32_t notes;	 /* how much of notes was looked at */
 };
 
-/* A PT_NOTE segment. What lies outside the file, or is too much, has no note for us. */
+/* Looks through a PT_NOTE segment. Bytes outside the file, or too many, have no note for us. */
 static int find_pvh(const struct load_request *req, const struct segment *s, struct found *f,
-		    struct kvm_error *err)
+		    struct error *err)
 {
 	uint64_t len = s->filesz < NOTES_MAX - f->notes ? s->filesz : NOTES_MAX - f->notes;
 	uint64_t there = s->offset < req->image->size ? req->image->size - s->offset : 0;
@@ -220,7 +220,8 @@ static int find_pvh(const struct load_request *req, const struct segment *s, str
 	return ret;
 }
 
-/* The entry is a virtual address where it starts with paging off; Linux's is a physical one. */
+/* Finds the entry. It is a virtual address where it starts with paging off; Linux's is a physical
+ * one. */
 static void find_entry(const struct elf *e, const struct segment *s, struct found *f)
 {
 	if (!f->is_linux && e->entry >= s->vaddr && e->entry - s->vaddr < s->memsz)
@@ -233,7 +234,7 @@ static void find_entry(const struct elf *e, const struct segment *s, struct foun
 }
 
 static int take_segment(const struct load_request *req, const struct elf *e, uint16_t i,
-			struct found *f, struct kvm_error *err)
+			struct found *f, struct error *err)
 {
 	struct segment s = {0};
 	int ret = read_segment(req, e, i, &s, err);
@@ -258,7 +259,7 @@ static int take_segment(const struct load_request *req, const struct elf *e, uin
 }
 
 static int load_segments(const struct load_request *req, const struct elf *e, struct found *f,
-			 struct kvm_error *err)
+			 struct error *err)
 {
 	f->entry = e->entry;
 	for (uint16_t i = 0; i < e->phnum; i++) {
@@ -273,7 +274,7 @@ static int load_segments(const struct load_request *req, const struct elf *e, st
 }
 
 static int start_linux(const struct load_request *req, const struct elf *e, struct found *f,
-		       struct vcpu_entry *entry, struct kvm_error *err)
+		       struct vcpu_entry *entry, struct error *err)
 {
 	if (!e->is64)
 		return image_bad(req->image, err, "a 32-bit ELF file, without a 64-bit entry");
@@ -283,10 +284,10 @@ static int start_linux(const struct load_request *req, const struct elf *e, stru
 	return linux_boot(req, &f->map, f->entry, NULL, entry, err);
 }
 
-/* In this order, unless one is asked for; with a device tree, Linux's own entry, which can carry
- * it. */
+/* Tries the entries in this order, unless one is asked for; with a device tree, Linux's own entry,
+ * which can carry it. */
 static int start(const struct load_request *req, const struct image_head *head, const struct elf *e,
-		 struct found *f, struct vcpu_entry *entry, struct kvm_error *err)
+		 struct found *f, struct vcpu_entry *entry, struct error *err)
 {
 	const struct multiboot_header *mb;
 	uint32_t offset;
@@ -320,8 +321,8 @@ static int start(const struct load_request *req, const struct image_head *head, 
 					     : "");
 }
 
-/* What Linux takes along, by whichever entry. */
-static int linux_cmdline(const struct load_request *req, char **cmdline, struct kvm_error *err)
+/* Makes the command line, and checks the initramfs, which Linux takes along by whichever entry. */
+static int linux_cmdline(const struct load_request *req, char **cmdline, struct error *err)
 {
 	int ret = load_check_initramfs(req, err);
 
@@ -339,7 +340,7 @@ static int linux_cmdline(const struct load_request *req, char **cmdline, struct 
 }
 
 int load_elf(const struct load_request *req, const struct image_head *head,
-	     struct vcpu_entry *entry, struct kvm_error *err)
+	     struct vcpu_entry *entry, struct error *err)
 {
 	struct load_request r = *req;
 	struct found f = {.map = {.count = 0}};

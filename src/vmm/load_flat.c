@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 #define FLAT_ADDRESS UINT64_C(0x7c00)
 
-int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct kvm_error *err)
+int load_flat(const struct load_request *req, struct vcpu_entry *entry, struct error *err)
 {
 	void *to = memory_at(req->memory, FLAT_ADDRESS, req->image->size);
 	struct load_map map = {.count = 0};

@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "vcpu/gdt.h"
 #include "vmm/acpi.h"
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 #define BOOT_FLAG      0xaa55
 #define HEADER_MAGIC   0x53726448u
@@ -34,7 +35,7 @@ _Static_assert(sizeof(struct setup_data) == 16, "boot.rst");
 struct linux_page {
 	uint64_t pml4[PAGE_ENTRIES], pdpt[PAGE_ENTRIES], pd[GIBS][PAGE_ENTRIES];
 	struct boot_params params;
-	uint8_t gdt[LOAD_GDT_SIZE];
+	uint8_t gdt[GDT_SIZE];
 	struct setup_data dtb_head;
 	uint8_t rest[]; /* the device tree, then the command line */
 };
@@ -64,7 +65,8 @@ static void memory_map(struct boot_params *b, const struct memory *m)
 	b->e820_entries = (uint8_t)n;
 }
 
-/* A vmlinux has lost its header: the fields that the kernel reads after its decompressor. */
+/* Makes the header that a vmlinux has lost: the fields that the kernel reads after its
+ * decompressor. */
 static void make_header(struct setup_header *h)
 {
 	h->boot_flag = BOOT_FLAG;
@@ -77,7 +79,7 @@ static void make_header(struct setup_header *h)
 }
 
 int linux_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
-	       const struct setup_header *header, struct vcpu_entry *entry, struct kvm_error *err)
+	       const struct setup_header *header, struct vcpu_entry *entry, struct error *err)
 {
 	size_t cmdline = strlen(req->cmdline) + 1, dtb = 0;
 	uint64_t at, rsdp = load_firmware(req, map);
@@ -105,7 +107,7 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 				 "no room for %zu bytes of boot information below 640 KiB", size);
 	p = memory_at(req->memory, at, size);
 	identity_map(p, at);
-	load_gdt(p->gdt, true);
+	gdt_write(p->gdt, true);
 	h = &p->params.hdr;
 	if (header)
 		*h = *header;
@@ -140,7 +142,7 @@ int linux_boot(const struct load_request *req, struct load_map *map, uint64_t ri
 		.rsi = at + offsetof(struct linux_page, params),
 		.cr3 = at,
 		.gdt_base = at + offsetof(struct linux_page, gdt),
-		.gdt_limit = LOAD_GDT_SIZE - 1,
+		.gdt_limit = GDT_SIZE - 1,
 	};
 	return 0;
 }

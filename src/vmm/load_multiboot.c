@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Multiboot Specification version 0.6.96: the header, the information structure, the machine state.
- */
+/* Multiboot Specification version 0.6.96: the header, the information structure, the machine
+ * state. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "vmm/image.h"
+#include "vcpu/gdt.h"
+#include "vmm/load.h"
 
 #define HEADER_MAGIC	0x1badb002u
 #define HEADER2_MAGIC	0xe85250d6u
@@ -42,7 +43,7 @@ struct multiboot_module {
 _Static_assert(sizeof(struct multiboot_module) == 16, "Multiboot 1, section 3.3");
 
 struct multiboot_page {
-	uint8_t gdt[LOAD_GDT_SIZE];
+	uint8_t gdt[GDT_SIZE];
 	struct multiboot_info info;
 	struct multiboot_module module;
 	struct multiboot_mmap map[LOAD_RANGES];
@@ -52,8 +53,8 @@ struct multiboot_page {
 
 const struct multiboot_header *multiboot_find(const struct image_head *head, uint32_t *offset)
 {
-	/* The whole header lies in the first 8 KiB, at a multiple of 4. Its addresses are optional.
-	 */
+	/* The whole header lies in the first 8 KiB, at a multiple of 4. Its addresses are
+	 * optional. */
 	for (uint32_t at = 0; at + HEADER_SHORT <= head->len; at += 4) {
 		const struct multiboot_header *mb = (const void *)(head->bytes + at);
 		uint32_t size = mb->flags & MULTIBOOT_HAS_ADDRESSES ? sizeof(*mb) : HEADER_SHORT;
@@ -81,7 +82,7 @@ bool multiboot2_is(const struct image_head *head)
 }
 
 int multiboot_check(const struct load_request *req, const struct multiboot_header *mb,
-		    struct kvm_error *err)
+		    struct error *err)
 {
 	uint32_t unknown = mb->flags & FLAGS_MANDATORY & ~FLAGS_KNOWN;
 
@@ -92,8 +93,8 @@ int multiboot_check(const struct load_request *req, const struct multiboot_heade
 }
 
 /*
- * As boot loaders do, the image's name is the first word. Where it lies on the host is nothing for
- * the guest to know.
+ * Returns the image's name, which is the first word, as boot loaders do it. Where it lies on the
+ * host is nothing for the guest to know.
  */
 static const char *guest_name(const struct image *img)
 {
@@ -110,7 +111,7 @@ static void one_word(char *p, size_t len)
 }
 
 int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
-		   struct vcpu_entry *entry, struct kvm_error *err)
+		   struct vcpu_entry *entry, struct error *err)
 {
 	const char *name = guest_name(req->image);
 	size_t cmdline = strlen(name) + 1 + strlen(req->cmdline) + 1;
@@ -135,7 +136,7 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 	if (ret < 0)
 		return ret;
 	p = memory_at(req->memory, at, size);
-	load_gdt(p->gdt, false);
+	gdt_write(p->gdt, false);
 	n = load_memory_map(req->memory, ranges);
 	for (unsigned int i = 0; i < n; i++)
 		p->map[i] =
@@ -168,15 +169,15 @@ int multiboot_boot(const struct load_request *req, struct load_map *map, uint64_
 		.rax = LOADER_MAGIC,
 		.rbx = at + offsetof(struct multiboot_page, info),
 		.gdt_base = at,
-		.gdt_limit = LOAD_GDT_SIZE - 1,
+		.gdt_limit = GDT_SIZE - 1,
 	};
 	return 0;
 }
 
-/* The address fields of the header: one piece of the file, from load_addr to load_end_addr, then
- * bss. */
+/* Loads by the address fields of the header: one piece of the file, from load_addr to
+ * load_end_addr, then bss. */
 int load_multiboot_kludge(const struct load_request *req, const struct image_head *head,
-			  struct vcpu_entry *entry, struct kvm_error *err)
+			  struct vcpu_entry *entry, struct error *err)
 {
 	struct load_map map = {.count = 0};
 	const struct multiboot_header *mb;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What goes along with an image, whatever its format: command line, initramfs, and what firmware
- * leaves. */
+/* Loads the parts that go along with an image, whatever its format: command line, initramfs, and
+ * what firmware leaves. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/format.h"
 #include "vmm/acpi.h"
 #include "vmm/cmdline.h"
-#include "vmm/image.h"
+#include "vmm/load.h"
 #include "vmm/mptable.h"
 
 #define PAGE	     UINT64_C(4096)
@@ -20,7 +19,7 @@ char *load_linux_cmdline(const struct load_request *req)
 	return cmdline_add(req->cmdline, req->linux_cmdline ? req->linux_cmdline : "");
 }
 
-int load_check_initramfs(const struct load_request *req, struct kvm_error *err)
+int load_check_initramfs(const struct load_request *req, struct error *err)
 {
 	const struct image *img = req->initramfs;
 	struct format f;
@@ -60,8 +59,8 @@ int load_check_initramfs(const struct load_request *req, struct kvm_error *err)
 			 f.name);
 }
 
-/* The highest place of @len bytes, page-aligned, that ends at or below @end and is free; 0: none.
- */
+/* Returns the highest place of @len bytes, page-aligned, that ends at or below @end and is free; 0:
+ * none. */
 static uint64_t highest(const struct load_map *map, uint64_t end, uint64_t len)
 {
 	uint64_t at;
@@ -81,7 +80,7 @@ again:
 }
 
 int load_initramfs(const struct load_request *req, struct load_map *map, uint64_t limit,
-		   struct load_range *where, struct kvm_error *err)
+		   struct load_range *where, struct error *err)
 {
 	const struct image *img = req->initramfs;
 	uint64_t end = req->memory->regions[0].size, at;
@@ -130,6 +129,8 @@ uint64_t load_firmware(const struct load_request *req, struct load_map *map)
 
 	if (!area || load_map_add(map, ACPI_BASE, ACPI_SIZE) < 0)
 		return 0;
+	if (req->places)
+		req->places->firmware = true;
 	memcpy(area + (RESET_VECTOR - ACPI_BASE), reset_code, sizeof(reset_code));
 	if (req->mptable)
 		memcpy(area + (MPTABLE_BASE - ACPI_BASE), req->mptable, req->mptable_len);

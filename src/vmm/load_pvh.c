@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vmm/image.h"
+#include "vcpu/gdt.h"
+#include "vmm/load.h"
 
 #define PVH_MAGIC 0x336ec578u
 
@@ -28,7 +29,7 @@ _Static_assert(sizeof(struct pvh_module) == 32, "hvm_modlist_entry");
 
 /* The boot information, in one piece. */
 struct pvh_page {
-	uint8_t gdt[LOAD_GDT_SIZE];
+	uint8_t gdt[GDT_SIZE];
 	struct pvh_start_info info;
 	struct pvh_module module;
 	struct pvh_memmap_entry map[LOAD_RANGES];
@@ -36,7 +37,7 @@ struct pvh_page {
 };
 
 int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
-	     struct vcpu_entry *entry, struct kvm_error *err)
+	     struct vcpu_entry *entry, struct error *err)
 {
 	size_t cmdline = strlen(req->cmdline) + 1, size = sizeof(struct pvh_page) + cmdline;
 	uint64_t rsdp = load_firmware(req, map), at = load_map_place(map, req->memory, size);
@@ -58,7 +59,7 @@ int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 	if (ret < 0)
 		return ret;
 	p = memory_at(req->memory, at, size);
-	load_gdt(p->gdt, false);
+	gdt_write(p->gdt, false);
 	p->info = (struct pvh_start_info){
 		.magic = PVH_MAGIC,
 		.version = 1,
@@ -81,7 +82,7 @@ int pvh_boot(const struct load_request *req, struct load_map *map, uint64_t rip,
 		.rip = rip,
 		.rbx = at + offsetof(struct pvh_page, info),
 		.gdt_base = at,
-		.gdt_limit = LOAD_GDT_SIZE - 1,
+		.gdt_limit = GDT_SIZE - 1,
 	};
 	return 0;
 }

@@ -3,7 +3,22 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "vmm/telling.h"
 #include "vmm/vm.h"
+
+static void tell(struct catnap_vm *vm, enum catnap_log_level level, const char *text)
+{
+	char named[CATNAP_MAX_NAME + 2 + VM_LOG_LINE];
+	struct telling t;
+
+	if (vm->name[0]) {
+		snprintf(named, sizeof(named), "%s: %s", vm->name, text);
+		text = named;
+	}
+	telling_begin(&t, vm);
+	vm->cfg.log(vm->cfg.log_ctx, level, text);
+	telling_end(&t);
+}
 
 void vm_log_init(struct catnap_vm *vm)
 {
@@ -36,14 +51,15 @@ void vm_log(struct catnap_vm *vm, enum catnap_log_level level, const char *text)
 	if (!vm->cfg.log)
 		return;
 	if (!atomic_load(&vm->log.deferred)) {
-		vm->cfg.log(vm->cfg.log_ctx, level, text);
+		tell(vm, level, text);
 		return;
 	}
 	put_down(&vm->log, level, text);
 	halter_wake(self && vm_owns(vm, self) ? self : vm_home(vm, 0), VCPU_WORK_LOG);
 }
 
-/* The first line into @text; false: there is none. What was lost is told after the others. */
+/* Takes the first line into @text. Returns false if there is none. The line about lost messages
+ * comes after the others. */
 static bool take(struct vm_log *log, enum catnap_log_level *level, char *text)
 {
 	bool has = true;
@@ -72,5 +88,5 @@ void vm_log_hand_over(struct catnap_vm *vm)
 	char text[VM_LOG_LINE];
 
 	while (take(&vm->log, &level, text))
-		vm->cfg.log(vm->cfg.log_ctx, level, text);
+		tell(vm, level, text);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages on their way to the VM's user. Who has something to say may hold any lock, and the
- * user's function may take its time, or call the library. So a message is put down, and the thread
- * is told (VCPU_WORK_LOG) to hand it over when it holds nothing. Before there are threads, it is
+ * Messages on their way to the VM's user. A thread with something to say may hold any lock, and the
+ * user's function may take its time, or call the library. So the thread puts a message down, and is
+ * told (VCPU_WORK_LOG) to hand it over when it holds nothing. Before there are threads, it is
  * handed over at once.
  */
 #ifndef VMM_LOG_H
@@ -32,9 +32,9 @@ struct catnap_vm;
 
 void vm_log_init(struct catnap_vm *vm);
 void vm_log_fini(struct catnap_vm *vm);
-/* Any thread, any lock. */
+/* Logs a message. Any thread, any lock. */
 void vm_log(struct catnap_vm *vm, enum catnap_log_level level, const char *text);
-/* Any thread, no lock held. */
+/* Hands the messages over to the user. Any thread, no lock held. */
 void vm_log_hand_over(struct catnap_vm *vm);
 
 #endif

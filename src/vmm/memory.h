@@ -1,19 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest memory: anonymous, below and above the hole at 3 to 4 GiB. memory_at() is the only way to
- * it. Constant after memory_init().
+ * Guest memory: below and above the hole at 3 to 4 GiB, anonymous, a file of its own
+ * (memory_map.h), or a private mapping of a snapshot's file. memory_at() is the only way to it.
+ * Constant after memory_init(), but for the account of what was written.
+ *
+ * That account, if memory_track() was called, is KVM's for what the guest writes, and a bit for each
+ * page (pages) for what we write, or have written by io_uring. A page's number is its place in a
+ * file of all memory: without the hole.
  */
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "devices/dma.h"
 #include "vcpu/kvm.h"
+#include "vmm/memory_map.h"
 
 #define MEMORY_HOLE_START UINT64_C(0xc0000000)
 #define MEMORY_HOLE_END	  UINT64_C(0x100000000)
 #define MEMORY_REGIONS	  2
+#define MEMORY_PAGE	  4096u
 #define MEMORY_LOW_END	  UINT64_C(0x9fc00)  /* conventional memory, as a PC's BIOS reports it */
 #define MEMORY_EXTENDED	  UINT64_C(0x100000) /* where memory goes on */
 /* Four pages that KVM needs for itself on Intel; the guest is told that they are taken. */
@@ -23,21 +33,61 @@
 struct memory_region {
 	uint64_t gpa, size;
 	uint8_t *host;
+	uint64_t at; /* where it begins in a file of all memory */
+	bool mapped; /* from a file */
 };
 
 struct memory {
 	struct memory_region regions[MEMORY_REGIONS];
 	unsigned int count;
 	uint64_t size;
+	struct memory_map map;
 	bool pci; /* configuration space is in the hole: for the map that guests are given */
+	bool tracked;
+	/* If it is tracked; a bit for each page. dirty: written by us since memory_collect(). lent:
+	 * somebody may write there at any time. Any thread sets; relaxed. */
+	_Atomic uint64_t *dirty, *lent;
 };
 
-/* 0 or -errno with a sentence. */
-int memory_init(struct memory *m, const struct kvm *kvm, uint64_t size, struct kvm_error *err);
+/* Where memory comes from that is not all zeroes. */
+struct memory_source {
+	int fd;	   /* a file that is as long as memory, or longer; stays the caller's. -1: none, it
+		    * comes later */
+	bool copy; /* it is read now, and not needed later */
+};
+
+/* Words of a bit for each page of @size bytes. */
+static inline size_t memory_words(uint64_t size)
+{
+	return (size_t)((size / MEMORY_PAGE + 63) / 64);
+}
+
+/* Makes the memory, as cfg's memory_size and what follows have it. No child of fork(2) has it, and
+ * core dumps have it if dump_memory says so. @source: NULL, or where it comes from. Returns 0 or
+ * -errno with a sentence. */
+int memory_init(struct memory *m, const struct kvm *kvm, const struct catnap_vm_config *cfg,
+		const struct memory_source *source, struct error *err);
+/* All zeroes again. The vCPUs stand. 0 or -errno with a sentence. */
+int memory_clear(struct memory *m, struct error *err);
+/* From now on an account is kept of what is written. Before vCPUs run. 0 or -errno with a sentence. */
+int memory_track(struct memory *m, const struct kvm *kvm, struct error *err);
+/*
+ * Moves the account into @pages, memory_words() words, and begins a new one. The vCPUs stand. 0, or
+ * -errno with a sentence; then nothing of the account is lost.
+ */
+int memory_collect(struct memory *m, const struct kvm *kvm, uint64_t *pages, struct error *err);
+/* Adds @pages to the account: what was to be done with them has failed. */
+void memory_put_back(struct memory *m, const uint64_t *pages);
+/* [gpa, gpa + len) is written by somebody, once or (@lent) from now on. Any thread. */
+void memory_wrote(struct memory *m, uint64_t gpa, uint64_t len, bool lent);
 void memory_fini(struct memory *m);
-/* Whether a process that is made from now on gets a copy of it. It does unless this was called. */
-void memory_inherit(const struct memory *m, bool on);
-/* A host pointer to [gpa, gpa + len); NULL unless all of it is memory (a length of 0 never is). */
+/* Disowns the memory before memory_fini() in a child of fork(2): what is at its addresses is
+ * something else. */
+void memory_disown(struct memory *m);
+/* Returns a host pointer to [gpa, gpa + len); NULL unless all of it is memory (a length of 0 never
+ * is). */
 void *memory_at(const struct memory *m, uint64_t gpa, uint64_t len);
+/* Returns the same for devices and vCPUs, which know no more of memory than that. */
+struct dma memory_dma(struct memory *m);
 
 #endif

@@ -99,7 +99,7 @@ static void add(struct writer *w, const void *entry, size_t len)
 	w->t->header.entries++;
 }
 
-/* Each pin under its own number, but those that are for the PCI bus. */
+/* Adds each pin under its own number, but those that are for the PCI bus. */
 static void add_isa(struct writer *w, uint8_t ioapic, bool pci)
 {
 	for (uint8_t i = 0; i < IOAPIC_PINS; i++)
@@ -110,7 +110,8 @@ static void add_isa(struct writer *w, uint8_t ioapic, bool pci)
 			    sizeof(struct interrupt));
 }
 
-/* D.3: a source is a device and one of its four pins, of which the first is used. */
+/* Adds the PCI bus's pins. D.3: a source is a device and one of its four pins, of which the first
+ * is used. */
 static void add_pci(struct writer *w, uint8_t ioapic)
 {
 	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++)

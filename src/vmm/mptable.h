@@ -15,8 +15,8 @@
 #define MPTABLE_BASE UINT64_C(0xf0000)
 #define MPTABLE_SIZE 0x1000u
 
-/* For MPTABLE_BASE, into @buffer of MPTABLE_SIZE bytes; returns how many there are. @vcpus is at
- * most 64; @pci: there is a root bus (devices/pci/bus.h), with interrupt pins. */
+/* Builds the table for MPTABLE_BASE, in @buffer of MPTABLE_SIZE bytes. Returns how many bytes there
+ * are. @vcpus is at most 64; @pci: there is a root bus (devices/pci/bus.h), with interrupt pins. */
 size_t mptable_build(uint32_t vcpus, bool pci, void *buffer);
 
 #endif

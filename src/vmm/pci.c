@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The PCI root bus as a part of the VM: where it is attached, and where its interrupts go. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "vmm/irq.h"
 #include "vmm/vm.h"
 
 #define DEBUG_EXIT_PORTS 4
 
 static void set_input(void *ctx, unsigned int input, bool level)
 {
-	vm_set_pin(ctx, input, level);
+	irq_set_pin(ctx, input, level);
 }
 
-int pci_add(struct catnap_vm *vm, struct kvm_error *err)
+int pci_add(struct catnap_vm *vm, struct error *err)
 {
 	int port = vm->cfg.debug_exit_port, ret;
 
 	if (vm->cfg.transport != CATNAP_TRANSPORT_PCI)
 		return 0;
-	if (port > PCI_PORTS_BASE - DEBUG_EXIT_PORTS && port < PCI_PORTS_BASE + PCI_PORTS) {
-		snprintf(err->text, sizeof(err->text),
-			 "debug_exit_port: 0x%x belongs to the PCI bus", (unsigned int)port);
-		return -EEXIST;
-	}
+	if (port > PCI_PORTS_BASE - DEBUG_EXIT_PORTS && port < PCI_PORTS_BASE + PCI_PORTS)
+		return error_fail(err, -EEXIST, "debug_exit_port: 0x%x belongs to the PCI bus",
+				  (unsigned int)port);
 	ret = pci_bus_init(&vm->pci, &vm->pio, &vm->mmio);
 	/* x86 Linux does not look for pins in a device tree, and warns of those it cannot find. */
 	if (vm->cfg.hw != CATNAP_HW_FDT)
@@ -32,25 +30,32 @@ int pci_add(struct catnap_vm *vm, struct kvm_error *err)
 	return ret;
 }
 
-int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct kvm_error *err)
+static void bar_moved(void *ctx, uint64_t base)
+{
+	vm_bells_move(ctx, base == PCI_BAR_OFF ? VM_BELLS_OFF : base);
+}
+
+int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct vm_bells *bells,
+	       struct error *err)
 {
 	struct virtio_pci *t = calloc(1, sizeof(*t));
 	int ret;
 
 	if (!t)
 		return -ENOMEM;
-	ret = virtio_pci_init(t, dev, pci_send_message, vm);
+	ret = virtio_pci_init(t, dev, irq_deliver, vm);
 	if (ret == 0) {
+		t->function.bars[VIRTIO_PCI_BAR].moved = bells->fds ? bar_moved : NULL;
+		t->function.bars[VIRTIO_PCI_BAR].moved_ctx = bells;
 		ret = pci_bus_plug(&vm->pci, &t->function);
 		if (ret < 0)
 			virtio_pci_fini(t);
 	}
 	if (ret < 0) {
 		free(t);
-		snprintf(err->text, sizeof(err->text), "%s: %s", dev->name,
-			 ret == -ENOSPC ? "the PCI bus is full"
-					: "no PCI device can be made of it");
-		return ret;
+		return error_fail(err, ret, "%s: %s", dev->name,
+				  ret == -ENOSPC ? "the PCI bus is full"
+						 : "no PCI device can be made of it");
 	}
 	vm->pci_devices[vm->pci_device_count++] = t;
 	return 0;
@@ -65,10 +70,4 @@ void pci_fini(struct catnap_vm *vm)
 	vm->pci_device_count = 0;
 	if (vm->pci_made)
 		pci_bus_fini(&vm->pci);
-}
-
-void pci_send_message(void *vm, uint64_t address, uint32_t data)
-{
-	/* An address that is nobody's: as on a real machine, nothing happens. */
-	catnap_vm_signal_msi(vm, address, data);
 }

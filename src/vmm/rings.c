@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * By what a VM's devices wait: made when the first that needs it is added, because a process that
- * has closed itself in may neither make an io_uring nor lock memory for one. Where there is none
+ * By what a VM's devices wait: made with the VM, so that what is not to be had is known then, and
+ * because a process that has closed itself in may neither make an io_uring nor lock memory for one.
+ * Threads may use them only if there is something that does. Where there is none
  * for each vCPU, the I/O thread runs the devices: it needs one only, and where there is not even
  * that, it sleeps in poll(2), which would not end a vCPU's stay in its guest.
  */
@@ -20,8 +21,8 @@ static int prepare_vcpus(struct catnap_vm *vm)
 	return ret;
 }
 
-/* The I/O thread gets one of those that were made: what a ring has is not free at once when it is
- * gone. */
+/* Gives the I/O thread one of the rings that were made: the memory of a ring is not free at once
+ * when it is gone. */
 static void take_from_vcpus(struct catnap_vm *vm)
 {
 	if (vm->vcpus[0]->halter.ring.made)
@@ -43,7 +44,7 @@ static void tell(struct catnap_vm *vm, int ret)
 		snprintf(text, sizeof(text),
 			 "no io_uring for each vCPU: %s%s: the I/O thread runs the devices",
 			 strerror(-ret), ring_advice(ret));
-	vm->host.log(vm, CATNAP_LOG_WARN, text);
+	vm_log(vm, CATNAP_LOG_WARN, text);
 }
 
 static int prepare_io(struct catnap_vm *vm, int why)
@@ -66,21 +67,26 @@ static int prepare_io(struct catnap_vm *vm, int why)
 	return ret;
 }
 
-int vm_prepare_rings(struct catnap_vm *vm)
+int vm_make_rings(struct catnap_vm *vm)
 {
-	const uint32_t both = SANDBOX_BIT(SANDBOX_RING) | SANDBOX_BIT(SANDBOX_POLL);
 	int ret = 0;
 
-	if (vm->sandbox_features & both)
+	if (vm->cfg.no_rings)
 		return 0;
 	if (!vm->io)
 		ret = prepare_vcpus(vm);
 	if (vm->io || ret < 0)
 		ret = prepare_io(vm, ret);
-	if (ret == 0)
-		vm->sandbox_features |=
-			vm->io && vm->io->halter.ring.plain
-				? SANDBOX_BIT(SANDBOX_POLL) | SANDBOX_BIT(SANDBOX_EPOLL)
-				: SANDBOX_BIT(SANDBOX_RING);
+	vm->rings_made = ret == 0;
 	return ret;
+}
+
+int vm_use_rings(struct catnap_vm *vm, const char *what, struct error *err)
+{
+	if (!vm->rings_made)
+		return error_fail(err, -EINVAL, "%s: the VM was made with no_rings", what);
+	vm->sandbox_features |= vm->io && vm->io->halter.ring.plain
+					? SANDBOX_BIT(SANDBOX_POLL) | SANDBOX_BIT(SANDBOX_EPOLL)
+					: SANDBOX_BIT(SANDBOX_RING);
+	return 0;
 }

@@ -9,27 +9,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/virtio/blk.h"
 #include "devices/virtio/rng.h"
 #include "sized.h"
+#include "vmm/irq.h"
 #include "vmm/vm.h"
-
-_Static_assert(CATNAP_MAX_DISK_QUEUES == BLK_QUEUES_MAX, "what the header says");
 
 /* Nobody else drives these; first those that are no ISA interrupts. */
 static const uint8_t pins[VM_VIRTIO_MAX] = {16, 17, 18, 19, 20, 21, 22, 23,
 					    5,	6,  7,	10, 11, 12, 14, 15};
 
-/* What a device of this type calls, beyond what every thread may: SANDBOX_BIT()s. */
-static uint32_t sandbox_features(uint16_t id)
+/* Returns the system calls that a device of this type needs, beyond those of every thread:
+ * SANDBOX_BIT()s. */
+static uint32_t sandbox_features(const struct virtio_device *dev)
 {
 	uint32_t ring = SANDBOX_BIT(SANDBOX_RING);
+	uint32_t limit = SANDBOX_BIT(SANDBOX_TIMER); /* it may get one while it runs */
 
-	switch (id) {
+	if (dev->external)
+		return ring | SANDBOX_BIT(SANDBOX_VHOST) | SANDBOX_BIT(SANDBOX_SOCKETS) |
+		       SANDBOX_BIT(SANDBOX_TIMER) | SANDBOX_BIT(SANDBOX_EPOLL);
+	switch (dev->id) {
 	case VIRTIO_ID_BLOCK:
-		return ring | SANDBOX_BIT(SANDBOX_FILES);
+		return ring | limit | SANDBOX_BIT(SANDBOX_FILES);
 	case VIRTIO_ID_NET:
-		return ring | SANDBOX_BIT(SANDBOX_TAP);
+		return ring | limit | SANDBOX_BIT(dev->sockets ? SANDBOX_SOCKETS : SANDBOX_TAP);
 	case VIRTIO_ID_VSOCK:
 		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_TIMER) |
 		       SANDBOX_BIT(SANDBOX_EPOLL);
@@ -42,51 +45,50 @@ static void set_pin(void *ctx, bool level)
 {
 	struct vm_virtio *v = ctx;
 
-	vm_set_pin(v->vm, v->place.pin, level);
-}
-
-static void *dma_memory(void *ctx, uint64_t gpa, uint64_t len)
-{
-	struct catnap_vm *vm = ctx;
-
-	return memory_at(&vm->memory, gpa, len);
+	irq_set_pin(v->vm, v->place.pin, level);
 }
 
 static void log_message(void *ctx, const char *message)
 {
 	struct catnap_vm *vm = ctx;
 
-	vm->host.log(vm, CATNAP_LOG_WARN, message);
+	vm_log(vm, CATNAP_LOG_WARN, message);
 }
 
-struct catnap_halter *vm_home(struct catnap_vm *vm, uint32_t vcpu)
+static void add_event(void *ctx, enum virtio_event event, uint32_t value, const char *text)
 {
-	return vm->io ? &vm->io->halter : &vm->vcpus[vcpu]->halter;
+	static const enum catnap_event_type types[] = {
+		[VIRTIO_EVENT_LINK] = CATNAP_EVENT_LINK,
+		[VIRTIO_EVENT_NEEDS_RESET] = CATNAP_EVENT_DEVICE_NEEDS_RESET,
+		[VIRTIO_EVENT_NO_MEMORY] = CATNAP_EVENT_GUEST_OUT_OF_MEMORY,
+	};
+	struct vm_virtio *v = ctx;
+	struct catnap_event e = history_event(types[event]);
+
+	e.device = v->number;
+	e.value = value;
+	snprintf(e.text, sizeof(e.text), "%s: %s", v->dev->name, text);
+	history_add(&v->vm->history, &e);
 }
 
-void vm_init_virtio(struct catnap_vm *vm)
-{
-	vm->dma = (struct dma){dma_memory, vm};
-}
-
-int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err)
+int vm_make_virtio(struct catnap_vm *vm, struct error *err)
 {
 	struct virtio_device *dev;
 	int ret;
 
 	if (!vm->cfg.rng)
 		return 0;
-	ret = rng_create(&vm->dma, &dev);
+	ret = rng_create(&vm->dma, !vm->cfg.no_rings, &dev);
 	if (ret < 0)
 		return ret;
-	ret = vm_add_virtio(vm, dev, rng_destroy, err);
+	ret = vm_add_virtio(vm, dev, rng_destroy, NULL, err);
 	if (ret < 0)
 		rng_destroy(dev);
 	return ret;
 }
 
-/* A window and a pin. */
-static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_error *err)
+/* Attaches a device by a window and a pin. */
+static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct error *err)
 {
 	unsigned int n = vm->virtio_count - 1;
 	int ret;
@@ -97,6 +99,7 @@ static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_err
 	ret = bus_add(&vm->mmio, v->place.base, VIRTIO_MMIO_SIZE, &virtio_mmio_ops, &v->mmio);
 	if (ret < 0)
 		return ret;
+	vm_bells_move(&v->bells, v->place.base);
 	/* In create() everything is described at its end. */
 	ret = vm->dtb ? hardware_describe(vm, err) : 0;
 	if (ret < 0)
@@ -104,19 +107,9 @@ static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct kvm_err
 	return ret;
 }
 
-#define N_THROTTLES (sizeof(((struct virtio_device *)NULL)->throttles) / sizeof(struct throttle *))
-
-static bool is_limited(const struct virtio_device *dev)
-{
-	for (size_t i = 0; i < N_THROTTLES; i++)
-		if (dev->throttles[i] && dev->throttles[i]->on)
-			return true;
-	return false;
-}
-
 static void detach_limits(struct virtio_device *dev)
 {
-	for (size_t i = 0; i < N_THROTTLES; i++)
+	for (unsigned int i = 0; i < VIRTIO_THROTTLES; i++)
 		if (dev->throttles[i])
 			throttle_detach(dev->throttles[i]);
 }
@@ -125,7 +118,7 @@ static int attach_limits(struct virtio_device *dev)
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < N_THROTTLES && ret == 0; i++)
+	for (unsigned int i = 0; i < VIRTIO_THROTTLES && ret == 0; i++)
 		if (dev->throttles[i])
 			ret = throttle_attach(dev->throttles[i], dev->home);
 	if (ret < 0)
@@ -133,37 +126,61 @@ static int attach_limits(struct virtio_device *dev)
 	return ret;
 }
 
-int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
-		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err)
+static void free_virtio(struct vm_virtio *v)
 {
-	uint32_t features = sandbox_features(dev->id);
+	free(v->made.place);
+	free(v);
+}
+
+/* Returns one that has a copy of @made; NULL: there is no memory. */
+static struct vm_virtio *new_virtio(const struct vm_made *made)
+{
+	struct vm_virtio *v = calloc(1, sizeof(*v));
+
+	if (!v || !made)
+		return v;
+	v->made = *made;
+	v->made.place = made->place ? strdup(made->place) : NULL;
+	if (!made->place || v->made.place)
+		return v;
+	free(v);
+	return NULL;
+}
+
+int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
+		  void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
+		  struct error *err)
+{
+	uint32_t features = sandbox_features(dev);
 	struct vm_virtio *v;
 	int ret;
 
-	if (vm->virtio_count == VM_VIRTIO_MAX) {
-		snprintf(err->text, sizeof(err->text),
-			 "%s: there are %d devices, which is the most", dev->name, VM_VIRTIO_MAX);
-		return -ENOSPC;
-	}
+	if (vm->virtio_count == VM_VIRTIO_MAX)
+		return error_fail(err, -ENOSPC, "%s: there are %d devices, which is the most",
+				  dev->name, VM_VIRTIO_MAX);
 	if (features & SANDBOX_BIT(SANDBOX_RING)) {
-		ret = vm_prepare_rings(vm);
+		ret = vm_use_rings(vm, dev->name, err);
 		if (ret < 0)
 			return ret;
 		features &= ~SANDBOX_BIT(SANDBOX_RING); /* it says so by itself, or another */
 	}
-	v = calloc(1, sizeof(*v));
+	v = new_virtio(made);
 	if (!v)
 		return -ENOMEM;
 	v->vm = vm;
 	v->dev = dev;
 	v->destroy = destroy;
+	v->number = vm->virtio_count;
+	vm_bells_init(&v->bells, vm, dev);
 	dev->io = vm->io ? &vm->io->halter : NULL;
 	dev->home = vm_home(vm, 0);
 	dev->log = log_message;
 	dev->log_ctx = vm;
+	dev->tell = add_event;
+	dev->tell_ctx = v;
 	ret = attach_limits(dev);
 	if (ret < 0) {
-		free(v);
+		free_virtio(v);
 		return ret;
 	}
 	vm->virtio[vm->virtio_count++] = v;
@@ -171,15 +188,14 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO)
 		ret = attach_mmio(vm, v, err);
 	else
-		ret = pci_attach(vm, dev, err);
+		ret = pci_attach(vm, dev, &v->bells, err);
 	if (ret < 0) {
+		vm_bells_move(&v->bells, VM_BELLS_OFF);
 		vm->virtio_count--;
 		detach_limits(dev);
-		free(v);
+		free_virtio(v);
 	} else {
 		vm->sandbox_features |= features;
-		if (is_limited(dev))
-			vm->sandbox_features |= SANDBOX_BIT(SANDBOX_TIMER);
 	}
 	return ret;
 }
@@ -188,195 +204,151 @@ void vm_fini_virtio(struct catnap_vm *vm)
 {
 	for (unsigned int i = 0; i < vm->virtio_count; i++) {
 		vm->virtio[i]->destroy(vm->virtio[i]->dev);
-		free(vm->virtio[i]);
+		free_virtio(vm->virtio[i]);
 	}
 	vm->virtio_count = 0;
 }
 
-/* -- public ----------------------------------------------------------------------------------- */
-
-void catnap_disk_init_sized(struct catnap_disk *disk, size_t size)
+int vm_need_keeper(struct catnap_vm *vm)
 {
-	static const struct catnap_disk defaults = {.size = 0};
+	int ret;
 
-	sized_init(disk, size, &defaults, sizeof(defaults));
-}
-
-void(catnap_disk_init)(struct catnap_disk *disk)
-{
-	catnap_disk_init_sized(disk, sizeof(*disk));
-}
-
-int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
-	       struct kvm_error *err)
-{
-	bool started;
-
-	pthread_mutex_lock(&vm->lock);
-	started = vm->started;
-	pthread_mutex_unlock(&vm->lock);
-	if (size >= least && !started)
+	if (vm->keeper || vm->cfg.sandbox == CATNAP_SANDBOX_OFF)
 		return 0;
-	snprintf(err->text, sizeof(err->text), "%s: %s", what,
-		 started ? "the VM was started before"
-			 : "the structure's size is not this library's");
-	return -EINVAL;
+	ret = catnap_keeper_start(&vm->keeper, vm->cfg.sandbox, -1, NULL, NULL);
+	vm->keeper_own = ret == 0;
+	return ret;
 }
 
-int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err)
+int vm_may_add(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
+	       size_t least, struct error *err)
 {
-	if (ret < 0 && err->text[0])
-		vm->error = *err;
-	else if (ret < 0)
-		snprintf(vm->error.text, sizeof(vm->error.text), "%s: %s", what, strerror(-ret));
-	return ret;
+	const char *wrong = vm_inside(vm);
+
+	if (wrong)
+		return error_fail(err, -EDEADLK, "%s: %s", what, wrong);
+	pthread_mutex_lock(&vm->lock);
+	if (vm->started)
+		wrong = "the VM was started before";
+	else if (vm->ended)
+		wrong = "the VM was stopped before it was started";
+	pthread_mutex_unlock(&vm->lock);
+	if (wrong)
+		return error_fail(err, -EINVAL, "%s: %s", what, wrong);
+	if (!given)
+		return error_fail(err, -EINVAL, "%s: expected a structure, not NULL", what);
+	if (sized_in(to, own, given, least) < 0)
+		return error_fail(err, -EINVAL, "%s: the structure's size is not this library's",
+				  what);
+	return 0;
+}
+
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct error *err)
+{
+	if (ret == 0)
+		return 0;
+	return err->text[0] ? vm_fail(vm, ret, "%s", err->text)
+			    : vm_fail(vm, ret, "%s: %s", what, strerror(-ret));
+}
+
+static struct vm_virtio *nth(struct catnap_vm *vm, uint16_t id, uint32_t n)
+{
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		if (vm->virtio[i]->dev->id == id && !vm->virtio[i]->dev->external && n-- == 0)
+			return vm->virtio[i];
+	return NULL;
+}
+
+struct vm_made *vm_nth_made(struct catnap_vm *vm, uint16_t id, uint32_t n)
+{
+	struct vm_virtio *v = nth(vm, id, n);
+
+	return v ? &v->made : NULL;
+}
+
+struct virtio_device *vm_nth_virtio(struct catnap_vm *vm, uint16_t id, uint32_t n)
+{
+	struct vm_virtio *v = nth(vm, id, n);
+
+	return v ? v->dev : NULL;
 }
 
 struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id)
 {
-	for (unsigned int i = 0; i < vm->virtio_count; i++)
-		if (vm->virtio[i]->dev->id == id)
-			return vm->virtio[i]->dev;
-	return NULL;
+	return vm_nth_virtio(vm, id, 0);
+}
+
+_Static_assert(CATNAP_MAX_REFILL_NS == RATE_REFILL_MAX_NS, "what the header says");
+
+static int take_bucket(struct rate_bucket *to, const char *what, const char *which,
+		       const struct catnap_bucket *from, struct error *err)
+{
+	*to = (struct rate_bucket){from->size, from->one_time_burst, from->refill_ns};
+	if (from->refill_ns <= RATE_REFILL_MAX_NS)
+		return 0;
+	return error_fail(err, -EINVAL,
+			  "%s: %s: refill_ns: %llu is out of range: expected at most "
+			  "%llu",
+			  what, which, (unsigned long long)from->refill_ns,
+			  (unsigned long long)RATE_REFILL_MAX_NS);
 }
 
 int vm_rate_limits(struct rate_limits *to, const char *what, const struct catnap_rate_limit *from,
-		   struct kvm_error *err)
+		   struct error *err)
 {
-	*to = (struct rate_limits){from->bw, from->bw_burst, from->ops, from->ops_burst};
-	if ((from->bw || !from->bw_burst) && (from->ops || !from->ops_burst))
-		return 0;
-	snprintf(err->text, sizeof(err->text), "%s: %s: a burst without a rate", what,
-		 from->bw ? "ops-burst" : "bw-burst");
-	return -EINVAL;
+	int ret = take_bucket(&to->bw, what, "bw", &from->bw, err);
+
+	return ret < 0 ? ret : take_bucket(&to->ops, what, "ops", &from->ops, err);
 }
 
-/* What an older caller's structure lacks has its default. */
-static int add_disk(struct catnap_vm *vm, const struct catnap_disk *given, struct kvm_error *err)
+int vm_prepare_rng_limit(struct catnap_vm *vm, struct error *err)
 {
-	struct catnap_disk copy = {.size = 0}, *disk = &copy;
-	struct blk_config cfg;
-	struct virtio_device *dev;
-	int ret = vm_may_add(vm, "disk", given->size, offsetof(struct catnap_disk, limit), err);
+	const uint32_t rings = SANDBOX_BIT(SANDBOX_RING) | SANDBOX_BIT(SANDBOX_POLL);
+	bool started;
+	int ret;
 
-	if (ret < 0)
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started || vm->ended;
+	pthread_mutex_unlock(&vm->lock);
+	if (!started) {
+		ret = vm_use_rings(vm, "rng", err);
+		if (ret == 0)
+			vm->sandbox_features |= SANDBOX_BIT(SANDBOX_TIMER);
 		return ret;
-	memcpy(&copy, given, given->size < sizeof(copy) ? given->size : sizeof(copy));
-	cfg = (struct blk_config){.path = disk->path,
-				  .id = disk->id,
-				  .readonly = disk->readonly,
-				  .direct = disk->direct,
-				  .no_lock = disk->no_lock,
-				  .raw = disk->format == CATNAP_DISK_RAW};
-	ret = vm_rate_limits(&cfg.limits, "disk", &disk->limit, err);
-	if (ret < 0)
-		return ret;
-	if (!disk->path) {
-		snprintf(err->text, sizeof(err->text), "disk: no path");
-		return -EINVAL;
 	}
-	if (disk->format > CATNAP_DISK_RAW) {
-		snprintf(err->text, sizeof(err->text), "disk: format: %u is none", disk->format);
-		return -EINVAL;
-	}
-	/* Too many are for blk_create() to refuse. */
-	cfg.queues = disk->queues > UINT16_MAX ? UINT16_MAX : (uint16_t)disk->queues;
-	if (!disk->queues)
-		cfg.queues =
-			(uint16_t)(vm->cfg.vcpus < BLK_QUEUES_MAX ? vm->cfg.vcpus : BLK_QUEUES_MAX);
-	ret = blk_create(&cfg, &vm->dma, &dev, err->text, sizeof(err->text));
-	if (ret < 0)
-		return ret;
-	ret = vm_add_virtio(vm, dev, blk_destroy, err);
-	if (ret < 0)
-		blk_destroy(dev);
+	if (vm->sandbox_features & rings && vm->sandbox_features & SANDBOX_BIT(SANDBOX_TIMER))
+		return 0;
+	return error_fail(err, -ENOTSUP,
+			  "rng: nothing waits for a limit in this VM: expected one "
+			  "before the start, or a disk or a network interface");
+}
+
+static int set_rng_limit(struct catnap_vm *vm, const struct catnap_rate_limit *limit,
+			 struct error *err)
+{
+	struct virtio_device *dev = vm_find_virtio(vm, VIRTIO_ID_RNG);
+	struct rate_limits limits;
+	int ret;
+
+	if (!limit)
+		return error_fail(err, -EINVAL, "rng: expected a structure, not NULL");
+	if (!dev)
+		return error_fail(err, -ENOENT, "rng: there is none");
+	ret = vm_rate_limits(&limits, "rng", limit, err);
+	if (ret == 0 && rate_limits_any(&limits))
+		ret = vm_prepare_rng_limit(vm, err);
+	if (ret == 0)
+		ret = rng_set_limits(dev, &limits);
+	if (ret == 0)
+		vm_nth_made(vm, VIRTIO_ID_RNG, 0)->rng = *limit;
 	return ret;
 }
 
-int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk)
+int catnap_vm_set_rng_limit(struct catnap_vm *vm, const struct catnap_rate_limit *limit)
 {
-	struct kvm_error err = {.text = ""};
+	struct error err = {.text = ""};
 
-	return vm_added(vm, "disk", add_disk(vm, disk, &err), &err);
-}
-
-/* The @n-th disk, as they were added; NULL: there are not so many. */
-static struct virtio_device *find_disk(struct catnap_vm *vm, uint32_t n)
-{
-	for (unsigned int i = 0; i < vm->virtio_count; i++)
-		if (vm->virtio[i]->dev->id == VIRTIO_ID_BLOCK && n-- == 0)
-			return vm->virtio[i]->dev;
-	return NULL;
-}
-
-int catnap_vm_update_disk(struct catnap_vm *vm, uint32_t disk, uint64_t *bytes)
-{
-	struct virtio_device *dev = find_disk(vm, disk);
-	struct kvm_error err = {.text = ""};
-	uint64_t now = 0;
-	int ret = -ENOENT;
-
-	if (dev)
-		ret = blk_update(dev, &now, err.text, sizeof(err.text));
-	else
-		snprintf(err.text, sizeof(err.text), "disk: there is none of number %u", disk);
-	if (ret == 0 && bytes)
-		*bytes = now;
-	return vm_added(vm, "disk", ret, &err);
-}
-
-static uint64_t get(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,
-			       struct catnap_device_stats *stats)
-{
-	struct catnap_device_stats s = {.size = stats->size};
-	struct virtio_device *dev;
-
-	if (stats->size < offsetof(struct catnap_device_stats, requests))
-		return -EINVAL;
-	if (device >= vm->virtio_count)
-		return -ENOENT;
-	dev = vm->virtio[device]->dev;
-	s.type = dev->id;
-	snprintf(s.name, sizeof(s.name), "%s", dev->name);
-	s.requests = get(&dev->counters.requests);
-	s.errors = get(&dev->counters.errors);
-	s.read_bytes = get(&dev->counters.read_bytes);
-	s.written_bytes = get(&dev->counters.written_bytes);
-	s.faults = get(&dev->faults);
-	s.inflight = atomic_load_explicit(&dev->inflight, memory_order_relaxed);
-	s.status = virtio_status(dev);
-	for (size_t i = 0; i < N_THROTTLES; i++) {
-		uint64_t waits = 0, ns = 0;
-
-		if (dev->throttles[i])
-			throttle_get(dev->throttles[i], &waits, &ns);
-		s.limit_waits += waits;
-		s.limit_wait_ns += ns;
-	}
-	if (s.size > sizeof(s))
-		s.size = sizeof(s);
-	memcpy(stats, &s, s.size);
-	return 0;
-}
-
-int catnap_vm_get_io_stats(struct catnap_vm *vm, struct catnap_io_stats *stats)
-{
-	struct catnap_io_stats s = {.size = stats->size};
-
-	if (stats->size < offsetof(struct catnap_io_stats, halt))
-		return -EINVAL;
-	if (!vm->io)
-		return -ENOENT;
-	s.halt.size = sizeof(s.halt);
-	halter_get_stats(&vm->io->halter, &s.halt);
-	s.cpu_ns = cpu_time_read(&vm->io->cpu_time);
-	if (s.size > sizeof(s))
-		s.size = sizeof(s);
-	memcpy(stats, &s, s.size);
-	return 0;
+	if (vm_in_child(vm, "set_rng_limit"))
+		return -EPERM;
+	return vm_added(vm, "rng", set_rng_limit(vm, limit, &err), &err);
 }

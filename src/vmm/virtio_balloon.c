@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The balloon in a VM: what the guest gives away goes back to the host. */
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "devices/virtio/balloon.h"
@@ -21,10 +19,20 @@ void(catnap_balloon_init)(struct catnap_balloon *balloon)
 	catnap_balloon_init_sized(balloon, sizeof(*balloon));
 }
 
-/* Private anonymous memory: it is zeroes when it is touched again. */
+/* Releases memory. It is zeroes when it is touched again, or what a snapshot's file has there: a page
+ * of a file of its own is taken out of that. */
 static void release(void *ctx, void *host, uint64_t len)
 {
-	madvise(host, len, MADV_DONTNEED);
+	struct catnap_vm *vm = ctx;
+	uint8_t *at = host;
+
+	madvise(host, len, vm->cfg.memory_shared ? MADV_REMOVE : MADV_DONTNEED);
+	for (unsigned int i = 0; i < vm->memory.count; i++) {
+		const struct memory_region *r = &vm->memory.regions[i];
+
+		if (at >= r->host && at < r->host + r->size)
+			memory_wrote(&vm->memory, r->gpa + (uint64_t)(at - r->host), len, false);
+	}
 }
 
 static void destroy(struct virtio_device *dev)
@@ -41,35 +49,53 @@ static struct balloon *find(struct catnap_vm *vm)
 	return dev ? balloon_of(dev) : NULL;
 }
 
-static int check_target(struct catnap_vm *vm, uint64_t target, struct kvm_error *err)
+static int check_target(struct catnap_vm *vm, uint64_t target, struct error *err)
 {
 	if (target % BALLOON_PAGE == 0 && target < vm->memory.size)
 		return 0;
-	snprintf(err->text, sizeof(err->text),
-		 "balloon: %llu bytes: expected a multiple of %u, less than the guest's memory",
-		 (unsigned long long)target, BALLOON_PAGE);
-	return -EINVAL;
+	return error_fail(
+		err, -EINVAL,
+		"balloon: %llu bytes: expected a multiple of %u, less than the guest's memory",
+		(unsigned long long)target, BALLOON_PAGE);
 }
 
-static int add(struct catnap_vm *vm, const struct catnap_balloon *balloon, struct kvm_error *err)
+/* Checks that pages that a guest gives away can go back to the host. */
+static int check_memory(const struct catnap_vm *vm, struct error *err)
 {
-	struct balloon_config cfg = {.target = balloon->target,
-				     .deflate_on_oom = balloon->deflate_on_oom,
-				     .release = release,
-				     .dma = &vm->dma};
+	if (vm->cfg.memory_lock)
+		return error_fail(err, -EINVAL,
+				  "balloon: memory that is locked is not given back: expected a VM "
+				  "without memory_lock");
+	if (memory_page_size(vm->cfg.memory_pages) > BALLOON_PAGE)
+		return error_fail(err, -EINVAL,
+				  "balloon: pages of 2 MiB and 1 GiB are not given back in pieces: "
+				  "expected a VM without them");
+	return 0;
+}
+
+static int add(struct catnap_vm *vm, const struct catnap_balloon *given, struct error *err)
+{
+	struct balloon_config cfg = {.release = release, .release_ctx = vm, .dma = &vm->dma};
+	struct vm_made made = {.place = NULL};
+	struct catnap_balloon balloon;
 	struct balloon *b;
-	int ret = vm_may_add(vm, "balloon", balloon->size, sizeof(*balloon), err);
+	int ret = vm_may_add(vm, "balloon", &balloon, sizeof(balloon), given, sizeof(balloon), err);
 
 	if (ret == 0)
-		ret = check_target(vm, balloon->target, err);
+		ret = check_memory(vm, err);
+	if (ret == 0)
+		ret = check_target(vm, balloon.target, err);
 	if (ret < 0)
 		return ret;
+	cfg.target = balloon.target;
+	cfg.deflate_on_oom = balloon.deflate_on_oom;
 	if (find(vm))
-		return -EEXIST;
+		return error_fail(err, -EEXIST, "balloon: there is one already");
 	ret = balloon_create(&cfg, &b);
 	if (ret < 0)
 		return ret;
-	ret = vm_add_virtio(vm, balloon_device(b), destroy, err);
+	made.balloon = balloon;
+	ret = vm_add_virtio(vm, balloon_device(b), destroy, &made, err);
 	if (ret < 0)
 		balloon_destroy(&b);
 	return ret;
@@ -77,32 +103,43 @@ static int add(struct catnap_vm *vm, const struct catnap_balloon *balloon, struc
 
 int catnap_vm_set_balloon(struct catnap_vm *vm, const struct catnap_balloon *balloon)
 {
-	struct kvm_error err = {.text = ""};
+	struct error err = {.text = ""};
 
+	if (vm_in_child(vm, "balloon"))
+		return -EPERM;
 	return vm_added(vm, "balloon", add(vm, balloon, &err), &err);
 }
 
 int catnap_vm_set_balloon_target(struct catnap_vm *vm, uint64_t target)
 {
-	struct kvm_error err = {.text = ""};
+	struct error err = {.text = ""};
 	struct balloon *b = find(vm);
-	int ret = b ? check_target(vm, target, &err) : -ENOENT;
+	int ret;
 
+	if (vm_in_child(vm, "set_balloon_target"))
+		return -EPERM;
+	if (!b)
+		return vm_fail(vm, -ENOENT, "set_balloon_target: there is no balloon");
+	ret = check_target(vm, target, &err);
 	if (ret == 0)
 		ret = balloon_set_target(b, target);
+	if (ret == 0)
+		vm_nth_made(vm, VIRTIO_ID_BALLOON, 0)->balloon.target = target;
 	return vm_added(vm, "balloon", ret, &err);
 }
 
 int catnap_vm_get_balloon_stats(struct catnap_vm *vm, struct catnap_balloon_stats *stats)
 {
-	struct catnap_balloon_stats s = {.size = stats->size};
+	struct catnap_balloon_stats s = {.size = sizeof(s)};
 	struct balloon *b = find(vm);
 	struct balloon_state now;
 
-	if (stats->size < offsetof(struct catnap_balloon_stats, swap_in))
-		return -EINVAL;
+	if (vm_in_child(vm, "get_balloon_stats"))
+		return -EPERM;
+	if (!stats || stats->size < offsetof(struct catnap_balloon_stats, swap_in))
+		return vm_wrong_size(vm, "get_balloon_stats");
 	if (!b)
-		return -ENOENT;
+		return vm_fail(vm, -ENOENT, "get_balloon_stats: there is no balloon");
 	balloon_get_state(b, &now);
 	s.target = now.target;
 	s.actual = now.actual;
@@ -116,8 +153,5 @@ int catnap_vm_get_balloon_stats(struct catnap_vm *vm, struct catnap_balloon_stat
 	s.total = now.stats[BALLOON_TOTAL];
 	s.available = now.stats[BALLOON_AVAILABLE];
 	s.caches = now.stats[BALLOON_CACHES];
-	if (s.size > sizeof(s))
-		s.size = sizeof(s);
-	memcpy(stats, &s, s.size);
-	return 0;
+	return sized_out(stats, &s, sizeof(s), sizeof(s.size));
 }

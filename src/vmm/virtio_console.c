@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The console device in a VM. */
 #include <errno.h>
-#include <stdio.h>
 
 #include "devices/virtio/console.h"
 #include "sized.h"
@@ -33,24 +32,28 @@ static struct console *find(struct catnap_vm *vm)
 	return dev ? console_of(dev) : NULL;
 }
 
-static int add(struct catnap_vm *vm, const struct catnap_console *console, struct kvm_error *err)
+static int add(struct catnap_vm *vm, const struct catnap_console *given, struct error *err)
 {
-	struct console_config cfg = {.output = console->output,
-				     .output_ctx = console->ctx,
-				     .cols = console->cols,
-				     .rows = console->rows,
-				     .dma = &vm->dma};
+	struct catnap_console console;
+	struct vm_made made = {.place = NULL};
+	struct console_config cfg;
 	struct console *c;
-	int ret = vm_may_add(vm, "console", console->size, sizeof(*console), err);
+	int ret = vm_may_add(vm, "console", &console, sizeof(console), given, sizeof(console), err);
 
 	if (ret < 0)
 		return ret;
+	cfg = (struct console_config){.output = console.output,
+				      .output_ctx = console.ctx,
+				      .cols = console.cols,
+				      .rows = console.rows,
+				      .dma = &vm->dma};
 	if (find(vm))
-		return -EEXIST;
+		return error_fail(err, -EEXIST, "console: there is one already");
 	ret = console_create(&cfg, &c);
 	if (ret < 0)
 		return ret;
-	ret = vm_add_virtio(vm, console_device(c), destroy, err);
+	made.console = console;
+	ret = vm_add_virtio(vm, console_device(c), destroy, &made, err);
 	if (ret < 0)
 		console_destroy(&c);
 	return ret;
@@ -58,8 +61,10 @@ static int add(struct catnap_vm *vm, const struct catnap_console *console, struc
 
 int catnap_vm_set_console(struct catnap_vm *vm, const struct catnap_console *console)
 {
-	struct kvm_error err = {.text = ""};
+	struct error err = {.text = ""};
 
+	if (vm_in_child(vm, "console"))
+		return -EPERM;
 	return vm_added(vm, "console", add(vm, console, &err), &err);
 }
 
@@ -67,15 +72,23 @@ size_t catnap_vm_console_input(struct catnap_vm *vm, const void *data, size_t le
 {
 	struct console *c = find(vm);
 
+	if (vm_in_child(vm, "console_input"))
+		return 0;
 	return c ? console_input(c, data, len) : 0;
 }
 
 int catnap_vm_console_resize(struct catnap_vm *vm, uint16_t cols, uint16_t rows)
 {
 	struct console *c = find(vm);
+	struct vm_made *made;
 
+	if (vm_in_child(vm, "console_resize"))
+		return -EPERM;
 	if (!c)
-		return -ENOENT;
+		return vm_fail(vm, -ENOENT, "console_resize: there is no console");
 	console_resize(c, cols, rows);
+	made = vm_nth_made(vm, VIRTIO_ID_CONSOLE, 0);
+	made->console.cols = cols;
+	made->console.rows = rows;
 	return 0;
 }

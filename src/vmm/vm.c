@@ -6,31 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sized.h"
-#include "vmm/mptable.h"
+#include "vmm/irq.h"
+#include "vmm/config.h"
 #include "vmm/vm.h"
 
 #define PROBE_PAGE UINT64_C(0x1000)
 #define MEMORY_MIN (UINT64_C(1) << 20)
 #define MEMORY_MAX (UINT64_C(1) << 46)
-/* Room in the device tree for devices that are added after the image was loaded. */
-#define DTB_MORE (VM_VIRTIO_MAX * 256)
-/* And on the command line. */
-#define CMDLINE_MORE (VM_VIRTIO_MAX * 48)
-
-/* The sentence of this thread's last failed create. */
-static _Thread_local struct kvm_error create_error;
 
 const char *catnap_version(void)
 {
-	return CATNAP_VERSION;
-}
-
-const char *catnap_vm_last_error(const struct catnap_vm *vm)
-{
-	return vm ? vm->error.text : create_error.text;
+	return CATNAP_VERSION_STRING;
 }
 
 void catnap_vm_config_init_sized(struct catnap_vm_config *cfg, size_t size)
@@ -44,6 +34,8 @@ void catnap_vm_config_init_sized(struct catnap_vm_config *cfg, size_t size)
 	defaults.debug_exit_port = -1;
 	defaults.kick_signal = SIGRTMIN;
 	defaults.halt_trace_fd = -1;
+	defaults.poll_after_guest = CATNAP_AFTER_GUEST_LEARNED;
+	defaults.kvm_fd = defaults.pressure_fd = defaults.throttle_fd = -1;
 	sized_init(cfg, size, &defaults, sizeof(defaults));
 }
 
@@ -52,25 +44,39 @@ void(catnap_vm_config_init)(struct catnap_vm_config *cfg)
 	catnap_vm_config_init_sized(cfg, sizeof(*cfg));
 }
 
-static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
+#define HALT_POLL_WRONG \
+	"the policy, the bias, cpu_max, the size or a reserved member is not one that is known"
+
+#define STRING(x)   #x
+#define VALUE_OF(x) STRING(x)
+#define MODIFIERS   "an array of at most " VALUE_OF(CATNAP_MAX_CPU_MODIFIERS) " elements"
+
+static int check_config(const struct catnap_vm_config *c, bool needs_image, struct error *err)
 {
 	const char *what = NULL;
 
 	if (c->vcpus < 1 || c->vcpus > CATNAP_MAX_VCPUS)
-		snprintf(err->text, sizeof(err->text), "vcpus: %u is out of range: 1 to %u",
-			 c->vcpus, CATNAP_MAX_VCPUS);
-	else if (c->memory_size < MEMORY_MIN || c->memory_size > MEMORY_MAX ||
-		 c->memory_size & 4095)
-		snprintf(err->text, sizeof(err->text),
-			 "memory: %llu bytes: expected a multiple of 4096, at least 1 MiB",
-			 (unsigned long long)c->memory_size);
+		error_set(err, "vcpus: %u is out of range: 1 to %u", c->vcpus, CATNAP_MAX_VCPUS);
+	else if (c->memory_size < MEMORY_MIN || c->memory_size > MEMORY_MAX)
+		error_set(err, "memory_size: %llu bytes is out of range: 1 MiB to 64 TiB",
+			  (unsigned long long)c->memory_size);
+	else if (c->memory_size & 4095)
+		error_set(err, "memory_size: %llu bytes: expected a multiple of 4096",
+			  (unsigned long long)c->memory_size);
+	else if (c->memory_pages > CATNAP_PAGES_1G)
+		what = "memory_pages: not one that is known";
+	else if (c->memory_size % memory_page_size(c->memory_pages))
+		error_set(err, "memory_size: %llu bytes: expected a multiple of its pages, %s",
+			  (unsigned long long)c->memory_size,
+			  c->memory_pages == CATNAP_PAGES_1G ? "1 GiB" : "2 MiB");
 	else if (c->irqchip > CATNAP_IRQCHIP_KERNEL)
 		what = "irqchip: not one that is known";
 	else if (c->image_kind > CATNAP_IMAGE_LINUX64)
 		what = "image_kind: not one that is known";
-	else if (!c->kernel_path == !c->kernel_data)
-		what = c->kernel_path ? "kernel: either a path or data, not both"
-				      : "no kernel given";
+	else if (c->kernel_path && c->kernel_data)
+		what = "kernel: either a path or data, not both";
+	else if (needs_image && !c->kernel_path && !c->kernel_data)
+		what = "no kernel given";
 	else if (c->initramfs_path && c->initramfs_data)
 		what = "initramfs: either a path or data, not both";
 	else if (c->hw > CATNAP_HW_MPTABLE)
@@ -82,36 +88,50 @@ static int check_config(const struct catnap_vm_config *c, struct kvm_error *err)
 	else if (c->sandbox > CATNAP_SANDBOX_ON)
 		what = "sandbox: not one that is known";
 	else if (catnap_halt_poll_check(&c->halt_poll) < 0)
-		what = "halt_poll: the policy, the size or a reserved member is not one that is "
-		       "known";
+		what = "halt_poll: " HALT_POLL_WRONG;
 	else if (c->poll_after_guest > CATNAP_AFTER_GUEST_LEARNED)
 		what = "poll_after_guest: not one that is known";
-	else if (c->poll_after_guest && c->irqchip != CATNAP_IRQCHIP_USER)
+	else if (c->poll_after_guest == CATNAP_AFTER_GUEST_BREAK_EVEN &&
+		 c->irqchip != CATNAP_IRQCHIP_USER)
 		what = "poll_after_guest: with irqchip kernel the halts are KVM's";
+	else if (c->guest_hlt && c->irqchip != CATNAP_IRQCHIP_KERNEL)
+		what = "guest_hlt: with irqchip user HLT leaves the guest: expected irqchip kernel";
 	else if (c->debug_exit_port < -1 || c->debug_exit_port > 0xffff)
 		what = "debug_exit_port: expected -1 to 65535";
+	else if (c->cpuid_modifier_count > CATNAP_MAX_CPU_MODIFIERS ||
+		 (c->cpuid_modifier_count && !c->cpuid_modifiers))
+		what = "cpuid_modifiers: expected " MODIFIERS;
+	else if (c->msr_modifier_count > CATNAP_MAX_CPU_MODIFIERS ||
+		 (c->msr_modifier_count && !c->msr_modifiers))
+		what = "msr_modifiers: expected " MODIFIERS;
+	else if (c->kvm_required_count > CATNAP_MAX_CPU_MODIFIERS ||
+		 (c->kvm_required_count && !c->kvm_required))
+		what = "kvm_required: expected " MODIFIERS;
+	else if (c->kvm_dropped_count > CATNAP_MAX_CPU_MODIFIERS ||
+		 (c->kvm_dropped_count && !c->kvm_dropped))
+		what = "kvm_dropped: expected " MODIFIERS;
+	else if (c->on_reset > CATNAP_ON_RESET_RESTART)
+		what = "on_reset: not one that is known";
 	else if (c->kick_signal < SIGRTMIN || c->kick_signal > SIGRTMAX)
 		what = "kick_signal: expected SIGRTMIN to SIGRTMAX";
 	else
 		return 0;
 	if (what)
-		snprintf(err->text, sizeof(err->text), "%s", what);
+		error_set(err, "%s", what);
 	return -EINVAL;
 }
 
-/* -- what vCPUs and devices call ----------------------------------------------------------------
- */
-
-static void *host_memory(void *ctx, uint64_t gpa, uint64_t len)
-{
-	struct catnap_vm *vm = ctx;
-
-	return memory_at(&vm->memory, gpa, len);
-}
+/* -- what vCPUs and devices call
+ * ---------------------------------------------------------------- */
 
 static void host_end(void *ctx, const struct catnap_exit *exit)
 {
 	vm_end(ctx, exit);
+}
+
+static bool host_reset(void *ctx, struct vcpu *v)
+{
+	return vm_guest_resets(ctx);
 }
 
 static void host_log(void *ctx, enum catnap_log_level level, const char *message)
@@ -130,62 +150,53 @@ static void host_paused(void *ctx, struct vcpu *v)
 	vm_stand(ctx);
 }
 
+static int host_begin(void *ctx, struct vcpu *v)
+{
+	return vm_begin_thread(ctx, v->id);
+}
+
 static int host_confine(void *ctx, struct vcpu *v)
 {
 	struct catnap_vm *vm = ctx;
 
-	return vm_confine(vm, &vm->vcpu_filter);
+	return vm_confine(vm, &vm->own->vcpu_filter);
+}
+
+static bool host_ready(void *ctx, struct vcpu *v, const char *what, int error)
+{
+	char who[16];
+
+	snprintf(who, sizeof(who), "vCPU %u", v->id);
+	return vm_ready(ctx, who, what, error);
 }
 
 static void host_left(void *ctx, struct vcpu *v)
 {
 	vm_log_hand_over(ctx);
-	vm_left(ctx, 1);
-}
-
-static void lapic_wake(void *ctx, uint32_t id, bool ipi)
-{
-	struct catnap_vm *vm = ctx;
-
-	vcpu_wake(vm->vcpus[id], ipi ? CATNAP_WORK_IPI : VCPU_WORK_IRQ);
-}
-
-static void level_eoi(void *ctx, uint8_t vector)
-{
-	struct catnap_vm *vm = ctx;
-
-	ioapic_eoi(&vm->ioapic, vector);
+	vm_left(ctx);
 }
 
 static void com1_irq(void *ctx, bool level)
 {
-	vm_set_pin(ctx, SERIAL_COM1_IRQ, level);
+	irq_set_pin(ctx, SERIAL_COM1_IRQ, level);
 }
 
 static void control_event(void *ctx, enum control_event event, uint32_t value)
 {
-	struct catnap_exit e = {.size = sizeof(e)};
+	struct catnap_exit e = {
+		.size = sizeof(e), .reason = CATNAP_EXIT_DEBUG, .code = (int32_t)value};
 
-	e.reason = event == CONTROL_DEBUG_EXIT ? CATNAP_EXIT_DEBUG : CATNAP_EXIT_RESET;
-	e.code = (int32_t)value;
+	if (event == CONTROL_RESET) {
+		vm_guest_resets(ctx);
+		return;
+	}
+	e.vcpu = vm_current_vcpu(ctx);
 	vm_end(ctx, &e);
 }
 
-static void ioapic_bus_read(void *dev, uint64_t offset, void *data, unsigned int len)
-{
-	ioapic_mmio_read(dev, offset, data, len);
-}
-
-static void ioapic_bus_write(void *dev, uint64_t offset, const void *data, unsigned int len)
-{
-	ioapic_mmio_write(dev, offset, data, len);
-}
-
-static const struct bus_ops ioapic_bus_ops = {ioapic_bus_read, ioapic_bus_write};
-
 /* -- creation --------------------------------------------------------------------------------- */
 
-static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
+static int make_devices(struct catnap_vm *vm, struct error *err)
 {
 	int ret = serial_init(&vm->com1);
 
@@ -200,53 +211,28 @@ static int make_devices(struct catnap_vm *vm, struct kvm_error *err)
 	vm->control.event = control_event;
 	vm->control.ctx = vm;
 	ret = control_add(&vm->control, &vm->pio, vm->cfg.debug_exit_port);
-	if (ret < 0) {
-		snprintf(err->text, sizeof(err->text),
-			 "debug_exit_port: 0x%x belongs to another device",
-			 (unsigned int)vm->cfg.debug_exit_port);
-		return ret;
-	}
-	ret = hardware_add(vm, err);
+	if (ret < 0)
+		return error_fail(err, ret, "debug_exit_port: 0x%x belongs to another device",
+				  (unsigned int)vm->cfg.debug_exit_port);
+	ret = power_devices_add(vm, err);
 	if (ret == 0)
 		ret = pci_add(vm, err);
-	if (ret < 0)
-		return ret;
-	if (vm->host.irqchip_user) {
-		ret = ioapic_init(&vm->ioapic, &vm->lapics);
-		if (ret < 0)
-			return ret;
-		vm->ioapic_made = true;
-		bus_add(&vm->mmio, IOAPIC_MMIO_BASE, IOAPIC_MMIO_SIZE, &ioapic_bus_ops,
-			&vm->ioapic);
-	}
-	return 0;
+	if (ret == 0)
+		ret = irq_add_ioapic(vm);
+	return ret;
 }
 
-static int set_kernel_halt_poll(struct catnap_vm *vm, const struct catnap_halt_poll *p)
-{
-	struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL};
-
-	cap.args[0] = p->policy == CATNAP_POLICY_OFF ? 0 : p->max_ns;
-	/* KVM has its own policy: what a better one has by default is too much for it. */
-	if (p->policy == CATNAP_POLICY_ADAPTIVE && p->max_ns == CATNAP_ADAPTIVE_MAX_NS)
-		cap.args[0] = CATNAP_KERNEL_MAX_NS;
-	if (!vm->kvm.halt_poll)
-		return -ENOTSUP;
-	return ioctl(vm->kvm.vm_fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
-}
-
-static int make_irqchip(struct catnap_vm *vm, struct kvm_error *err)
+static int make_irqchip(struct catnap_vm *vm, struct error *err)
 {
 	uint64_t identity = MEMORY_KVM_START;
 	const char *what = "KVM_SET_IDENTITY_MAP_ADDR";
 	int ret;
 
-	if (vm->host.irqchip_user && (!vm->kvm.msr_exits || !vm->kvm.msr_filter)) {
-		snprintf(err->text, sizeof(err->text),
-			 "irqchip=user needs KVM_CAP_X86_USER_SPACE_MSR and MSR_FILTER (Linux "
-			 "5.10)");
-		return -ENOTSUP;
-	}
+	if (vm->host.irqchip_user && (!vm->kvm.msr_exits || !vm->kvm.msr_filter))
+		return error_fail(
+			err, -ENOTSUP,
+			"irqchip=user needs KVM_CAP_X86_USER_SPACE_MSR and MSR_FILTER (Linux "
+			"5.10)");
 	if (ioctl(vm->kvm.vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
 		goto fail;
 	what = "KVM_SET_TSS_ADDR";
@@ -257,15 +243,10 @@ static int make_irqchip(struct catnap_vm *vm, struct kvm_error *err)
 	what = "KVM_CREATE_IRQCHIP";
 	if (ioctl(vm->kvm.vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		goto fail;
-	ret = set_kernel_halt_poll(vm, &vm->cfg.halt_poll);
-	if (ret < 0)
-		host_log(vm, CATNAP_LOG_WARN,
-			 "this KVM has no KVM_CAP_HALT_POLL: its module parameters decide");
-	return 0;
+	return kernel_poll_prepare(vm, err);
 fail:
 	ret = -errno;
-	snprintf(err->text, sizeof(err->text), "%s: %s", what, strerror(-ret));
-	return ret;
+	return error_errno(err, ret, "%s", what);
 }
 
 static struct vcpu *alloc_vcpu(void)
@@ -277,8 +258,15 @@ static struct vcpu *alloc_vcpu(void)
 	return v;
 }
 
-static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
+static int make_vcpus(struct catnap_vm *vm, struct error *err)
 {
+	const bool traced = vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user;
+	const struct halter_env env = {
+		.spin = &vm->spin,
+		.budget = &vm->poll_budget, /* a VM's threads spend together */
+		.pressure = vm->host.irqchip_user ? &vm->pressure : NULL,
+		.group = &vm->group,
+	};
 	uint32_t n = vm->cfg.vcpus;
 	int ret;
 
@@ -287,91 +275,34 @@ static int make_vcpus(struct catnap_vm *vm, struct kvm_error *err)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++) {
 		struct vcpu *v = alloc_vcpu();
+		struct halt_trace *trace = NULL;
 
 		if (!v)
 			return -ENOMEM;
-		ret = vcpu_init(v, &vm->host, i, &vm->cfg.halt_poll, err);
+		if (traced) {
+			trace = halt_trace_create(vm_trace_fd(vm));
+			if (!trace) {
+				free(v);
+				return -ENOMEM;
+			}
+		}
+		ret = vcpu_init(v, &vm->host, i, &vm->cfg.halt_poll, &env, trace, err);
 		if (ret < 0) {
 			free(v);
 			return ret;
 		}
-		v->halter.budget = &vm->poll_budget; /* a VM's threads spend together */
-		v->halter.pressure = vm->host.irqchip_user ? &vm->pressure : NULL;
 		vm->vcpus[i] = v;
 		vm->lapic_by_id[i] = &v->lapic;
 		vm->vcpu_count = i + 1;
-		ret = group_add(&vm->group, &v->halter);
-		if (ret < 0)
-			return ret;
-		if (vm->cfg.halt_trace_fd >= 0 && vm->host.irqchip_user) {
-			v->halter.trace = halt_trace_create(vm_trace_fd(vm));
-			if (!v->halter.trace)
-				return -ENOMEM;
-		}
 	}
 	vm->lapics.lapics = vm->lapic_by_id;
 	vm->lapics.count = n;
 	return 0;
 }
 
-static int load(struct catnap_vm *vm, struct kvm_error *err)
-{
-	struct load_request req = {.memory = &vm->memory,
-				   .cmdline = vm->cfg.cmdline ? vm->cfg.cmdline : "",
-				   .linux_cmdline = vm->linux_args,
-				   .places = &vm->places,
-				   .kind = (enum catnap_image_kind)vm->cfg.image_kind};
-	struct image img = {.name = "(memory)",
-			    .fd = -1,
-			    .data = vm->cfg.kernel_data,
-			    .size = vm->cfg.kernel_size};
-	struct image initramfs = {.what = "initramfs",
-				  .name = "(memory)",
-				  .fd = -1,
-				  .data = vm->cfg.initramfs_data,
-				  .size = vm->cfg.initramfs_size};
-	uint8_t mptable[MPTABLE_SIZE];
-	struct vcpu_entry entry;
-	int ret;
-
-	if (vm->cfg.kernel_path) {
-		ret = image_open(&img, "kernel", vm->cfg.kernel_path, err);
-		if (ret < 0)
-			return ret;
-	}
-	req.image = &img;
-	if (vm->cfg.initramfs_path) {
-		ret = image_open(&initramfs, "initramfs", vm->cfg.initramfs_path, err);
-		if (ret < 0) {
-			image_close(&img);
-			return ret;
-		}
-	}
-	if (vm->cfg.initramfs_path || vm->cfg.initramfs_data)
-		req.initramfs = &initramfs;
-	switch (vm->cfg.hw) {
-	case CATNAP_HW_ACPI:
-		req.acpi = &vm->acpi;
-		break;
-	case CATNAP_HW_FDT:
-		req.dtb = vm->dtb;
-		req.dtb_len = vm->dtb_len;
-		req.dtb_more = DTB_MORE;
-		break;
-	case CATNAP_HW_MPTABLE:
-		req.mptable_len = mptable_build(vm->cfg.vcpus, vm->pci_made, mptable);
-		req.mptable = mptable;
-		req.cmdline_more = CMDLINE_MORE;
-		break;
-	}
-	ret = image_load(&req, &entry, err);
-	image_close(&img);
-	image_close(&initramfs);
-	return ret < 0 ? ret : vcpu_set_entry(vm->vcpus[0], &entry, err);
-}
-
 static void fill_host(struct catnap_vm *vm)
 {
+	vm->dma = memory_dma(&vm->memory);
 	vm->host = (struct vcpu_host){
 		.kvm = &vm->kvm,
 		.clock = &vm->clock,
@@ -379,13 +310,22 @@ static void fill_host(struct catnap_vm *vm)
 		.mmio = &vm->mmio,
 		.lapics = &vm->lapics,
 		.com1 = &vm->com1,
+		.cpuid_modifiers = vm->cpuid_modifiers,
+		.msr_modifiers = vm->msr_modifiers,
+		.cpuid_modifier_count = vm->cfg.cpuid_modifier_count,
+		.msr_modifier_count = vm->cfg.msr_modifier_count,
 		.irqchip_user = vm->cfg.irqchip == CATNAP_IRQCHIP_USER,
 		.poll_after_guest = (enum catnap_after_guest)vm->cfg.poll_after_guest,
 		.kick_signal = vm->cfg.kick_signal,
-		.memory = host_memory,
+		.name = vm->name[0] ? vm->name : "catnap",
+		.dma = &vm->dma,
 		.end = host_end,
+		.reset = host_reset,
+		.remember = vm->cfg.on_reset != CATNAP_ON_RESET_END,
 		.paused = host_paused,
+		.begin = host_begin,
 		.confine = host_confine,
+		.ready = host_ready,
 		.left = host_left,
 		.log = host_log,
 		.deliver = host_deliver,
@@ -403,12 +343,10 @@ static void fill_host(struct catnap_vm *vm)
 	};
 	if (!vm->host.irqchip_user)
 		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_KERNEL_IRQCHIP);
-	vm->lapics.wake = lapic_wake;
-	vm->lapics.eoi = level_eoi;
-	vm->lapics.ctx = vm;
+	irq_init(vm);
 }
 
-/* What has to be known before the vCPUs are made. */
+/* Finds out what has to be known before the vCPUs are made. */
 static void probe(struct catnap_vm *vm)
 {
 	char text[128];
@@ -430,119 +368,284 @@ static void probe(struct catnap_vm *vm)
 
 static int make_locks(struct catnap_vm *vm)
 {
-	pthread_condattr_t attr;
-	int ret = pthread_mutex_init(&vm->lock, NULL);
+	int ret = -pthread_mutex_init(&vm->lock, NULL);
 
-	if (ret)
-		return -ret;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	ret = pthread_cond_init(&vm->changed, &attr);
-	pthread_condattr_destroy(&attr);
-	if (ret) {
+	if (ret < 0)
+		return ret;
+	ret = clock_cond_init(&vm->changed);
+	if (ret < 0) {
 		pthread_mutex_destroy(&vm->lock);
-		return -ret;
+		return ret;
 	}
 	vm->locks_made = true;
 	return 0;
 }
 
-static int make(struct catnap_vm *vm, struct kvm_error *err)
+static int open_pressure(struct catnap_vm *vm, struct error *err)
 {
-	int ret = make_locks(vm);
+	const struct catnap_vm_config *cfg = &vm->cfg;
 
+	if (cfg->cgroup)
+		return pressure_open_group(&vm->pressure, &vm->clock, cfg->cgroup, err);
+	if (cfg->pressure_fd >= 0 || cfg->throttle_fd >= 0)
+		return pressure_borrow(&vm->pressure, &vm->clock, cfg->pressure_fd,
+				       cfg->throttle_fd, err);
+	pressure_open(&vm->pressure, &vm->clock, "");
+	return 0;
+}
+
+/* Copies @count elements of @size bytes, or makes it NULL if there are none. Returns 0 or
+ * -ENOMEM. */
+static int copy_array(void *to, const void *from, uint32_t count, size_t size)
+{
+	void *copy = NULL;
+
+	if (count) {
+		copy = malloc(count * size);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, from, count * size);
+	}
+	memcpy(to, &copy, sizeof(copy));
+	return 0;
+}
+
+static int copy_cpu_config(struct catnap_vm *vm)
+{
+	const struct catnap_vm_config *c = &vm->cfg;
+	int ret = copy_array(&vm->cpuid_modifiers, c->cpuid_modifiers, c->cpuid_modifier_count,
+			     sizeof(*c->cpuid_modifiers));
+
+	if (ret == 0)
+		ret = copy_array(&vm->msr_modifiers, c->msr_modifiers, c->msr_modifier_count,
+				 sizeof(*c->msr_modifiers));
+	if (ret == 0)
+		ret = copy_array(&vm->kvm_dropped, c->kvm_dropped, c->kvm_dropped_count,
+				 sizeof(*c->kvm_dropped));
+	if (ret < 0)
+		return ret;
+	vm->kvm.dropped = vm->kvm_dropped;
+	vm->kvm.dropped_count = c->kvm_dropped_count;
+	return 0;
+}
+
+static int make(struct catnap_vm *vm, struct error *err)
+{
+	int ret = vm_own_init(vm);
+
+	if (ret == 0)
+		ret = make_locks(vm);
 	if (ret < 0)
 		return ret;
 	if (vm->cfg.halt_trace_fd >= 0)
 		vm->trace_fd = halt_trace_own(vm->cfg.halt_trace_fd);
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	vm->stopping_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->end_fd < 0 || vm->stopping_fd < 0)
+	if (vm->end_fd < 0)
 		return -errno;
-	ret = kvm_open(&vm->kvm, err);
+	/* Threads in a sandbox may make none later. */
+	if (vm->cfg.sandbox != CATNAP_SANDBOX_OFF) {
+		ret = vm_make_paused_fd(vm);
+		if (ret >= 0)
+			ret = vm_make_stopping_fd(vm);
+		if (ret >= 0)
+			ret = history_make_fd(&vm->history);
+		if (ret < 0)
+			return ret;
+	}
+	ret = genid_init(&vm->genid);
+	if (ret == 0)
+		ret = copy_cpu_config(vm);
+	if (ret == 0)
+		ret = kvm_check_dropped(&vm->kvm, vm->cfg.irqchip == CATNAP_IRQCHIP_USER, err);
+	if (ret == 0)
+		ret = kvm_open(&vm->kvm, vm->cfg.kvm_fd, err);
 	if (ret == 0)
 		ret = kvm_create_vm(&vm->kvm, err);
+	if (ret == 0)
+		ret = kvm_check_required(&vm->kvm, vm->cfg.kvm_required, vm->cfg.kvm_required_count,
+					 err);
 	if (ret < 0)
 		return ret;
-	if (vm->cfg.vcpus > vm->kvm.max_vcpus) {
-		snprintf(err->text, sizeof(err->text), "vcpus: this KVM allows %u at most",
-			 vm->kvm.max_vcpus);
-		return -EINVAL;
-	}
+	if (vm->cfg.vcpus > vm->kvm.max_vcpus)
+		return error_fail(err, -EINVAL, "vcpus: this KVM allows %u at most",
+				  vm->kvm.max_vcpus);
 	clock_init(&vm->clock, vm->kvm.tsc_khz);
+	vm->spin = spin_find(vm->clock.tsc ? vm->clock.khz : 0);
 	if (vm->cfg.irqchip == CATNAP_IRQCHIP_USER)
-		pressure_open(&vm->pressure, &vm->clock, "");
+		ret = open_pressure(vm, err);
+	if (ret < 0)
+		return ret;
 	fill_host(vm);
-	vm_init_virtio(vm);
 	/*
 	 * The MSR filter before memory: each waits for an SRCU grace period, and only the first is
 	 * quick. The other way round a start takes three times as long (docs/latency.md).
 	 */
 	ret = make_irqchip(vm, err);
+	if (ret == 0 && vm->host.remember)
+		ret = irq_remember(vm, err);
 	if (ret == 0)
-		ret = memory_init(&vm->memory, &vm->kvm, vm->cfg.memory_size, err);
+		ret = memory_init(&vm->memory, &vm->kvm, &vm->cfg,
+				  vm->source ? &vm->source->memory : NULL, err);
+	if (ret == 0 && vm->source && vm->source->handler) {
+		/* Before anybody touches a page. */
+		ret = uffd_begin(&vm->uffd, &vm->memory, vm->source->handler, err);
+		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_UFFD);
+	}
+	if (ret == 0 && vm->cfg.track_dirty)
+		ret = memory_track(&vm->memory, &vm->kvm, err);
 	if (ret == 0)
 		probe(vm);
 	if (ret == 0)
 		ret = make_devices(vm, err);
 	if (ret == 0)
 		ret = make_vcpus(vm, err);
+	if (ret == 0)
+		ret = kernel_poll_make(vm, err);
 	if (ret == 0 && vm->cfg.io == CATNAP_IO_THREAD)
 		ret = io_init(vm);
+	if (ret == 0)
+		ret = vm_make_rings(vm);
 	if (ret == 0)
 		ret = vm_make_virtio(vm, err);
 	if (ret == 0)
 		ret = hardware_describe(vm, err);
 	if (ret == 0)
-		ret = load(vm, err);
-	return ret;
+		ret = vm_open_images(vm, err);
+	if (ret == 0 && !vm->source)
+		ret = vm_load(vm, err);
+	return ret < 0 ? ret : vm_keep_images(vm);
 }
 
-/* What callers built against 0.1's first headers have. */
+/* The size that callers built against 0.1's first headers have. */
 #define CONFIG_SIZE_MIN offsetof(struct catnap_vm_config, poll_after_guest)
 
-int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **out)
+static uint64_t now_ns(void)
 {
-	struct catnap_vm_config config = {.size = 0}, *cfg = &config;
-	struct kvm_error *err = &create_error;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void join_threads(struct catnap_vm *vm)
+{
+	for (uint32_t i = 0; i < vm->vcpu_count; i++)
+		vcpu_join(vm->vcpus[i]);
+	if (vm->io)
+		io_join(vm->io);
+}
+
+static void free_vcpus(struct catnap_vm *vm)
+{
+	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+		vcpu_fini(vm->vcpus[i]);
+		free(vm->vcpus[i]);
+	}
+	free(vm->vcpus);
+}
+
+static void close_fds(struct catnap_vm *vm)
+{
+	const int fds[] = {vm->end_fd, vm->stopping_fd, vm->paused_fd, vm->trace_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+static void take_apart(struct catnap_vm *vm)
+{
+	const bool copy = vm_is_copy(vm);
+	int gone = vm->gone_fd;
+
+	join_threads(vm);
+	if (!copy)
+		vm_log_hand_over(vm);
+	free_vcpus(vm);
+	io_fini(vm);
+	pci_fini(vm);
+	vm_fini_virtio(vm);
+	events_fini(vm);
+	irq_fini(vm);
+	if (vm->com1_made)
+		serial_destroy(&vm->com1);
+	hardware_fini(vm);
+	pressure_close(&vm->pressure);
+	kernel_poll_fini(&vm->kernel_poll);
+	kvm_close(&vm->kvm);
+	memory_fini(&vm->memory);
+	uffd_fini(&vm->uffd);
+	chain_free(&vm->chain);
+	close_fds(vm);
+	vm_log_fini(vm);
+	history_fini(&vm->history);
+	/* Not a copy's condition: it would wait for threads that are not there. */
+	if (vm->locks_made && !copy) {
+		pthread_cond_destroy(&vm->changed);
+		pthread_mutex_destroy(&vm->lock);
+	}
+	if (vm->keeper_own)
+		catnap_keeper_stop(&vm->keeper);
+	vm_own_fini(vm);
+	vm_close_images(vm);
+	free(vm->cpuid_modifiers);
+	free(vm->msr_modifiers);
+	free(vm->kvm_dropped);
+	free(vm);
+	if (gone >= 0)
+		vm_tell(gone);
+}
+
+int vm_create(const struct catnap_vm_config *given, const struct vm_source *source,
+	      struct catnap_vm **out, struct error *err)
+{
+	struct catnap_vm_config config = {.kvm_fd = -1, .pressure_fd = -1, .throttle_fd = -1};
+	struct catnap_vm_config *cfg = &config;
 	struct catnap_vm *vm;
 	int ret;
 
-	*out = NULL;
-	err->text[0] = '\0';
-	if (given->size < CONFIG_SIZE_MIN) {
-		snprintf(err->text, sizeof(err->text),
-			 "the configuration's size is not this library's");
-		return -EINVAL;
-	}
-	/* What an older caller does not know is 0, which changes nothing. */
-	memcpy(cfg, given, given->size < sizeof(*cfg) ? given->size : sizeof(*cfg));
-	cfg->size = sizeof(*cfg);
-	ret = check_config(cfg, err);
+	if (!given)
+		return error_fail(err, -EINVAL, "create: expected a configuration, not NULL");
+	/* Members that an older caller does not know are 0, or no descriptor, which changes
+	 * nothing. */
+	if (sized_in(cfg, sizeof(*cfg), given, CONFIG_SIZE_MIN) < 0)
+		return error_fail(err, -EINVAL, "the configuration's size is not this library's");
+	ret = check_config(cfg, !source || cfg->on_reset != CATNAP_ON_RESET_END, err);
+	if (ret == 0)
+		ret = config_check_host(cfg, err);
+	if (ret == 0)
+		ret = kick_check(cfg->kick_signal, err);
 	if (ret < 0)
 		return ret;
-	if (cfg->sandbox && !(catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP)) {
-		snprintf(err->text, sizeof(err->text),
-			 "sandbox: this kernel has no seccomp filters");
-		return -ENOTSUP;
-	}
+	if (cfg->sandbox && !(catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP))
+		return error_fail(err, -ENOTSUP, "sandbox: this kernel has no seccomp filters");
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
 	vm->cfg = *cfg;
+	if (cfg->name)
+		snprintf(vm->name, sizeof(vm->name), "%s", cfg->name);
+	vm->cfg.name = cfg->name ? vm->name : NULL;
+	vm->source = source;
 	vm->keeper = cfg->keeper;
-	vm->pid = getpid();
+	vm->take_apart = take_apart;
+	vm->run_reset = vm_run_reset;
+	vm->born = now_ns();
 	vm->kvm.fd = vm->kvm.vm_fd = vm->pressure.stall_fd = -1;
-	vm->end_fd = vm->stopping_fd = -1;
-	vm->trace_fd = -1;
+	vm->end_fd = vm->stopping_fd = vm->paused_fd = vm->gone_fd = -1;
+	vm->trace_fd = vm->kernel.fd = vm->initramfs.fd = -1;
+	vm->memory.map.fd = -1;
+	uffd_init(&vm->uffd);
+	kernel_poll_init(&vm->kernel_poll);
 	events_init(vm);
 	vm_log_init(vm);
+	history_init(&vm->history);
 	for (uint32_t i = 0; i < CATNAP_MAX_VCPUS; i++)
 		vm->affinity[i] = cfg->vcpu_affinity && i < cfg->vcpus ? cfg->vcpu_affinity[i] : -1;
 	ret = make(vm, err);
+	if (ret < 0 && cfg->name && error_is_set(err))
+		error_prefix(err, ret, "%s: ", cfg->name);
 	if (ret < 0) {
-		if (!err->text[0])
-			snprintf(err->text, sizeof(err->text), "%s", strerror(-ret));
 		catnap_vm_destroy(&vm);
 		return ret;
 	}
@@ -550,80 +653,76 @@ int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **ou
 	vm->cfg.kernel_path = vm->cfg.cmdline = vm->cfg.linux_cmdline = NULL;
 	vm->cfg.initramfs_path = NULL;
 	vm->cfg.kernel_data = vm->cfg.initramfs_data = NULL;
-	vm->cfg.vcpu_affinity = NULL;
+	vm->cfg.vcpu_affinity = cfg->vcpu_affinity ? vm->affinity : NULL;
+	vm->cfg.cpuid_modifiers = vm->cpuid_modifiers;
+	vm->cfg.msr_modifiers = vm->msr_modifiers;
+	vm->cfg.kvm_dropped = vm->kvm_dropped;
+	vm->cfg.kvm_required = NULL;
+	vm->cfg.kvm_required_count = 0;
+	vm->cfg.cgroup = NULL;
+	vm->cfg.kvm_fd = -1;
+	vm->source = NULL;
 	*out = vm;
 	return 0;
 }
 
-/* In a child of fork(2): they run in the parent, and go on. */
-static void forget_threads(struct catnap_vm *vm)
+int catnap_vm_create(const struct catnap_vm_config *given, struct catnap_vm **out)
 {
-	for (uint32_t i = 0; i < vm->vcpu_count; i++)
-		vm->vcpus[i]->has_thread = false;
-	if (vm->io)
-		vm->io->has_thread = false;
+	struct error err = {.text = ""};
+	int ret;
+
+	if (!out)
+		return vm_fail(NULL, -EINVAL, "create: expected a place for the VM, not NULL");
+	*out = NULL;
+	ret = vm_create(given, NULL, out, &err);
+	if (ret == 0)
+		return 0;
+	return err.text[0] ? vm_fail(NULL, ret, "%s", err.text)
+			   : vm_fail(NULL, ret, "making the VM: %s", strerror(-ret));
 }
 
 int catnap_vm_destroy(struct catnap_vm **vmp)
 {
 	struct catnap_vm *vm = *vmp;
+	bool copy;
+	int ret = 0;
 
 	if (!vm)
 		return 0;
-	if (vm_from_inside(vm, "destroy"))
+	copy = vm_is_copy(vm);
+	if (!copy && vm_from_inside(vm, "destroy"))
 		return -EDEADLK;
-	if (vm->pid != getpid())
-		forget_threads(vm);
+	if (copy)
+		vm_disown(vm);
 	else if (vm->locks_made && vm->started)
-		catnap_vm_stop(vm);
-	if (vm->pid == getpid())
-		vm_log_hand_over(vm);
-	for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-		vcpu_join(vm->vcpus[i]);
-		vcpu_fini(vm->vcpus[i]);
-		free(vm->vcpus[i]);
-	}
-	free(vm->vcpus);
-	io_fini(vm);
-	pci_fini(vm);
-	vm_fini_virtio(vm);
-	events_fini(vm);
-	if (vm->ioapic_made)
-		ioapic_destroy(&vm->ioapic);
-	if (vm->com1_made)
-		serial_destroy(&vm->com1);
-	hardware_fini(vm);
-	pressure_close(&vm->pressure);
-	kvm_close(&vm->kvm);
-	memory_fini(&vm->memory);
-	if (vm->end_fd >= 0)
-		close(vm->end_fd);
-	if (vm->stopping_fd >= 0)
-		close(vm->stopping_fd);
-	vm_log_fini(vm);
-	if (vm->trace_fd >= 0)
-		close(vm->trace_fd);
-	if (vm->locks_made) {
-		pthread_cond_destroy(&vm->changed);
-		pthread_mutex_destroy(&vm->lock);
-	}
-	if (vm->keeper_own)
-		catnap_keeper_stop(&vm->keeper);
+		ret = catnap_vm_stop(vm);
+	if (ret < 0)
+		return ret;
+	take_apart(vm);
 	/* Not before: callbacks may have looked there for the VM. */
 	*vmp = NULL;
-	free(vm);
 	return 0;
 }
 
 int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 			    const struct catnap_halt_poll *params)
 {
-	int ret = catnap_halt_poll_check(params);
+	int ret;
 
-	if (ret < 0 || vcpu < -1 || vcpu >= (int32_t)vm->vcpu_count)
-		return -EINVAL;
-	if (!vm->host.irqchip_user)
-		return set_kernel_halt_poll(vm, params); /* KVM has one setting per VM */
+	if (vm_in_child(vm, "set_halt_poll"))
+		return -EPERM;
+	if (catnap_halt_poll_check(params) < 0)
+		return vm_fail(vm, -EINVAL, "set_halt_poll: " HALT_POLL_WRONG);
+	if (vcpu < -1 || vcpu >= (int32_t)vm->vcpu_count)
+		return vm_fail(vm, -EINVAL, "set_halt_poll: there is no vCPU %d: expected -1 to %u",
+			       vcpu, vm->vcpu_count - 1);
+	if (!vm->host.irqchip_user) { /* KVM has one setting per VM */
+		ret = kernel_poll_set(vm, params);
+		if (ret < 0)
+			return vm_fail(vm, ret, "set_halt_poll: KVM_CAP_HALT_POLL: %s",
+				       strerror(-ret));
+		vcpu = -1;
+	}
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
 		if (vcpu < 0 || (uint32_t)vcpu == i)
 			vcpu_set_halt_poll(vm->vcpus[i], params);
@@ -632,54 +731,49 @@ int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 	return 0;
 }
 
-int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu, struct catnap_vcpu_stats *stats)
+int catnap_vm_get_halt_poll(struct catnap_vm *vm, uint32_t vcpu, struct catnap_halt_poll *params)
 {
-	struct catnap_vcpu_stats s;
-	uint32_t size = stats->size;
+	struct catnap_halt_poll p;
 
-	if (vcpu >= vm->vcpu_count || size < offsetof(struct catnap_vcpu_stats, halt))
-		return -EINVAL;
-	memset(&s, 0, sizeof(s));
-	vcpu_get_stats(vm->vcpus[vcpu], &s);
-	if (size > sizeof(s))
-		size = sizeof(s);
-	s.size = size;
-	memcpy(stats, &s, size);
-	return 0;
-}
-
-int catnap_vm_get_policy_stats(struct catnap_vm *vm, uint32_t vcpu,
-			       struct catnap_policy_stats *stats)
-{
-	if (vcpu == CATNAP_IO_THREAD_VCPU)
-		return vm->io ? halter_get_policy_stats(&vm->io->halter, stats) : -ENOENT;
+	if (vm_in_child(vm, "get_halt_poll"))
+		return -EPERM;
 	if (vcpu >= vm->vcpu_count)
-		return -EINVAL;
-	if (!vm->host.irqchip_user)
-		return -ENOTSUP;
-	return halter_get_policy_stats(&vm->vcpus[vcpu]->halter, stats);
+		return vm_fail(vm, -EINVAL, "get_halt_poll: there is no vCPU %u: expected 0 to %u",
+			       vcpu, vm->vcpu_count - 1);
+	vcpu_get_halt_poll(vm->vcpus[vcpu], &p);
+	if (sized_out(params, &p, sizeof(p), offsetof(struct catnap_halt_poll, bias)) < 0)
+		return vm_wrong_size(vm, "get_halt_poll");
+	return 0;
 }
 
 int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t len, void **ptr)
 {
+	if (vm_in_child(vm, "guest_memory"))
+		return -EPERM;
+	if (!ptr)
+		return vm_no_place(vm, "guest_memory: ptr");
 	*ptr = memory_at(&vm->memory, gpa, len);
-	return *ptr ? 0 : -EFAULT;
+	if (*ptr) {
+		memory_wrote(&vm->memory, gpa, len, true);
+		return 0;
+	}
+	return vm_fail(vm, -EFAULT, "guest_memory: not all of 0x%zx bytes at 0x%llx is memory", len,
+		       (unsigned long long)gpa);
 }
 
-int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint32_t data)
+int catnap_vm_get_memory_fd(struct catnap_vm *vm)
 {
-	if (vm->host.irqchip_user)
-		return lapic_bus_msi(&vm->lapics, address, data) ? 0 : -EINVAL;
-
-	struct kvm_msi msi = {.address_lo = (uint32_t)address,
-			      .address_hi = (uint32_t)(address >> 32),
-			      .data = data};
-	int ret = ioctl(vm->kvm.vm_fd, KVM_SIGNAL_MSI, &msi);
-
-	return ret < 0 ? -errno : ret ? 0 : -EINVAL;
+	if (vm_in_child(vm, "get_memory_fd"))
+		return -EPERM;
+	if (vm->memory.map.fd < 0)
+		return vm_fail(vm, -ENOTSUP,
+			       "get_memory_fd: the memory is private: expected memory_shared");
+	return vm->memory.map.fd;
 }
 
 size_t catnap_vm_serial_input(struct catnap_vm *vm, const void *data, size_t len)
 {
+	if (vm_in_child(vm, "serial_input"))
+		return 0;
 	return serial_input(&vm->com1, data, len);
 }

@@ -10,6 +10,7 @@
 #include <catnap/catnap.h>
 #include "devices/bus.h"
 #include "devices/control.h"
+#include "devices/genid.h"
 #include "devices/ioapic.h"
 #include "devices/log_limit.h"
 #include "devices/pci/bus.h"
@@ -18,32 +19,70 @@
 #include "devices/serial.h"
 #include "devices/virtio/mmio.h"
 #include "devices/virtio/pci.h"
-#include "sandbox/filter.h"
 #include "vcpu/vcpu.h"
 #include "vmm/acpi.h"
-#include "vmm/image.h"
+#include "vmm/fork.h"
+#include "vmm/history.h"
+#include "vmm/kernel_poll.h"
+#include "vmm/load.h"
 #include "vmm/io.h"
+#include "vmm/last_error.h"
 #include "vmm/log.h"
 #include "vmm/memory.h"
+#include "vmm/snapshot.h"
+#include "vmm/uffd.h"
 
 /* On virtio-mmio: as many windows as there are pins. */
 #define VM_VIRTIO_MAX	    16
 #define VM_VIRTIO_MMIO_BASE UINT64_C(0xc0000000)
 
-struct vm_virtio {
+/*
+ * bells.c: the doorbells of a device with a back end of its own, at which KVM signals that. Written
+ * by one thread at a time: before the start, and with the lock of its PCI function.
+ */
+struct vm_bells {
 	struct catnap_vm *vm;
-	struct virtio_device *dev;
-	void (*destroy)(struct virtio_device *dev);
-	struct virtio_mmio mmio;
-	struct virtio_mmio_place place;
+	const int *fds; /* NULL: the device is told of doorbells, as all others are */
+	unsigned int count;
+	uint64_t base; /* of the transport's registers; VM_BELLS_OFF: nowhere */
+	uint64_t up;   /* those that KVM has; a bit each */
 };
 
+#define VM_BELLS_OFF UINT64_MAX
+
+/* What a device was added with, or has been changed to since: a snapshot has it, so that it can be
+ * added again. Texts are owned. */
+struct vm_made {
+	char *place; /* an image, a TAP, a socket; NULL: none, or only a descriptor */
+	char id[CATNAP_MAX_DISK_ID + 1]; /* of a disk; "": none */
+	union {
+		struct catnap_disk disk;
+		struct catnap_net net;
+		struct catnap_vsock vsock;
+		struct catnap_console console;
+		struct catnap_balloon balloon;
+		struct catnap_rate_limit rng;
+	};
+};
+
+struct vm_virtio {
+	struct catnap_vm *vm;
+	struct vm_made made;
+	struct virtio_device *dev;
+	void (*destroy)(struct virtio_device *dev);
+	uint32_t number; /* its place among the VM's devices */
+	struct virtio_mmio mmio;
+	struct virtio_mmio_place place;
+	struct vm_bells bells;
+};
+
+#define VM_KVM_CHIPS 3 /* two PICs and the I/O APIC */
 #define VM_EVENTS    32
 #define VM_DOORBELLS 32
 
 /* events.c. Written under the VM's lock and the event's, so read under either. */
 struct vm_event {
-	struct ring_watch watch; /* first: ready() gets back to the whole */
+	struct ring_handler handler;
 	struct catnap_vm *vm;
 	pthread_mutex_t lock;
 	int fd; /* -1: a free place */
@@ -57,22 +96,48 @@ struct vm_doorbell {
 	struct catnap_doorbell bell;
 };
 
+enum vm_gate { VM_GATE_CLOSED, VM_GATE_OPEN, VM_GATE_GIVEN_UP };
+
+/* start.c. Under the VM's lock. */
+struct vm_start {
+	bool under_way; /* catnap_vm_start() has not returned */
+	enum vm_gate gate;
+	uint32_t ready; /* threads that wait at the gate */
+	/* Why it is given up: the first that was not ready. */
+	int error;
+	char who[24];
+	const char *what;
+	int odd; /* the result of its thread_start, if that is no errno value; error is -EINVAL */
+};
+
 struct catnap_vm {
 	/* Constant between create and destroy. */
-	struct catnap_vm_config cfg; /* pointers to the caller's strings are not kept */
+	struct catnap_vm_config cfg;	/* pointers to the caller's strings are not kept */
+	char name[CATNAP_MAX_NAME + 1]; /* "": none */
 	struct kvm kvm;
 	struct clock clock;
+	struct spin spin; /* of this host */
 	struct memory memory;
+	struct uffd uffd;
 	struct bus pio, mmio;
 	struct lapic_bus lapics;
 	struct lapic *lapic_by_id[CATNAP_MAX_VCPUS];
 	struct vcpu_host host;
 	struct vcpu **vcpus;
 	uint32_t vcpu_count;
-	struct budget poll_budget; /* for failed polls of all vCPUs and of the I/O thread */
-	struct halter_group group; /* of those with group set */
-	struct pressure pressure;  /* irqchip user: they look at it */
+	struct budget poll_budget;	/* for failed polls of all vCPUs and of the I/O thread */
+	struct wake_group group;	/* of those with group set */
+	struct pressure pressure;	/* irqchip user: they look at it */
+	struct kernel_poll kernel_poll; /* irqchip kernel */
 	int32_t affinity[CATNAP_MAX_VCPUS];
+	/* Copies of what the configuration's pointers led to; freed with the VM. */
+	struct catnap_cpuid_modifier *cpuid_modifiers;
+	struct catnap_msr_modifier *msr_modifiers;
+	uint32_t *kvm_dropped;
+	/* To load again, unless on_reset is END: open files, or copies. */
+	struct image kernel, initramfs;
+	void *kernel_copy, *initramfs_copy;
+	struct kvm_irqchip chips[VM_KVM_CHIPS]; /* irq.c: as at power-on */
 	struct acpi acpi;
 	void *dtb;
 	size_t dtb_len;
@@ -84,18 +149,26 @@ struct catnap_vm {
 	struct io_thread *io; /* NULL: vCPUs run the devices */
 	struct vm_virtio *virtio[VM_VIRTIO_MAX];
 	unsigned int virtio_count;
-	int end_fd;	 /* eventfd: readable once the VM has ended */
-	int stopping_fd; /* eventfd: readable once it is to end */
-	pid_t pid;	 /* a child of fork(2) has a copy without threads */
-	int trace_fd;	 /* our own description of cfg.halt_trace_fd; -1: that itself serves */
-	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
+	int end_fd;	    /* eventfd: readable once the VM has ended */
+	int stopping_fd;    /* eventfd: readable once it is to end; -1: nobody has asked for it */
+	struct vm_own *own; /* by which a child of fork(2) is known */
+	uint64_t born;	    /* when it was made, in ns: with its address that is no other VM */
+	int trace_fd;	    /* our own description of cfg.halt_trace_fd; -1: that itself serves */
+	bool trace_begun;   /* it has its header: a start's, the first */
 	struct vm_event events[VM_EVENTS];
 	struct vm_doorbell doorbells[VM_DOORBELLS];
+	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
 	uint32_t sandbox_features;
 	struct catnap_keeper *keeper; /* NULL: nobody needs one */
 	bool keeper_own;	      /* not the caller's */
-	/* From the start on, unless cfg.sandbox is off. */
-	struct sandbox_filter vcpu_filter, io_filter;
+	bool rings_made;	      /* or what there is instead: rings.c */
+
+	const struct vm_source *source; /* restore.c; NULL: it begins with an image */
+	struct memory_chain chain;	/* of its last snapshot, or of what it was restored from */
+	/* The time that a snapshot has for now, in ticks: of what is being saved, or loaded. */
+	uint64_t instant;
+	uint64_t
+		*written; /* snapshot.c: pages that the diff under way has taken from the account */
 
 	/* Devices lock themselves. */
 	struct serial com1;
@@ -103,8 +176,10 @@ struct catnap_vm {
 	struct control control;
 	struct power power;
 	struct pvpanic pvpanic;
+	struct genid genid;
 	struct log_limit panic_limit;
 	struct vm_log log;
+	struct history history;
 	struct pci_bus pci; /* if pci_made */
 	struct virtio_pci *pci_devices[PCI_SLOTS];
 	unsigned int pci_device_count;
@@ -114,91 +189,193 @@ struct catnap_vm {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
 	bool started, ended, paused;
-	uint32_t resumes;  /* how often it was resumed; wraps around */
-	uint32_t running;  /* threads that have not left */
-	uint32_t standing; /* threads that wait in a pause */
-	bool io_runs;	   /* the I/O thread is one of them */
+	bool starts_paused; /* restore.c: start leaves it in a pause */
+	bool held;	    /* snapshot.c: it is looked at, and stands whatever is asked of it */
+	uint32_t resumes;   /* how often it was resumed; wraps around */
+	uint32_t running;   /* threads that have not left */
+	uint32_t standing;  /* threads that wait in a pause */
+	bool io_runs;	    /* the I/O thread is one of them */
+	struct vm_start start;
+	/* reset.c */
+	struct {
+		bool wanted; /* all threads are to stand */
+		bool runs;   /* one that does sees to it, without the lock */
+		uint64_t done;
+	} reset;
+	int paused_fd;	  /* eventfd: readable while it stands still; -1: nobody has asked for it */
+	bool doomed;	  /* the thread that leaves last takes it apart */
+	bool told_paused; /* the history has that it stands still */
+	/* vm.c: frees everything, and tells gone_fd. On the last thread that has anything to do
+	 * with it, which may be one of the VM's own. Constant. */
+	void (*take_apart)(struct catnap_vm *vm);
+	/* reset.c: resets the VM, under the lock, which it leaves meanwhile. All threads stand; on a
+	 * vCPU's. Constant. */
+	void (*run_reset)(struct catnap_vm *vm);
+	int gone_fd; /* the caller's eventfd: told then; -1: none */
 	struct catnap_exit exit;
-	struct kvm_error error; /* of the last call that failed */
 };
 
-/* hardware.c: the devices by which a guest finds and switches its machine, and their descriptions.
- */
-int hardware_add(struct catnap_vm *vm, struct kvm_error *err);
-/* Before load(), and again whenever a device was added, until the VM starts. */
-int hardware_describe(struct catnap_vm *vm, struct kvm_error *err);
-void hardware_fini(struct catnap_vm *vm);
-/* Drives an input pin of the I/O APIC, whoever has it. Any thread. */
-void vm_set_pin(struct catnap_vm *vm, unsigned int pin, bool level);
+/* power.c: adds the devices by which a guest ends. */
+int power_devices_add(struct catnap_vm *vm, struct error *err);
 
-/* pci.c: the PCI root bus, if the transport is PCI. */
-int pci_add(struct catnap_vm *vm, struct kvm_error *err);
+/* hardware.c: describes the machine to its guest, before load(), and again whenever a device was
+ * added, until the VM starts. */
+int hardware_describe(struct catnap_vm *vm, struct error *err);
+void hardware_fini(struct catnap_vm *vm);
+
+/* pci.c: adds the PCI root bus, if the transport is PCI. */
+int pci_add(struct catnap_vm *vm, struct error *err);
 void pci_fini(struct catnap_vm *vm);
 /*
- * Before the vCPUs run: puts @dev, made by virtio_init(), on the bus. It stays the caller's, and
- * lives longer than the VM's threads. 0, or -errno with a sentence.
+ * Puts @dev, made by virtio_init(), on the bus, before the vCPUs run, and has @bells follow it. It
+ * stays the caller's, and lives longer than the VM's threads. Returns 0, or -errno with a sentence.
  */
-int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct kvm_error *err);
-/* A message-signalled interrupt, for msix_init(); @vm is the VM. Any thread. */
-void pci_send_message(void *vm, uint64_t address, uint32_t data);
+int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct vm_bells *bells,
+	       struct error *err);
+
+/* bells.c. The doorbells of @dev, nowhere so far. */
+void vm_bells_init(struct vm_bells *b, struct catnap_vm *vm, struct virtio_device *dev);
+/* Moves the bells: its registers are at @base now. Writes that KVM does not take there come to the
+ * device itself. */
+void vm_bells_move(struct vm_bells *b, uint64_t base);
 
 /* events.c: eventfds as interrupts, and as doorbells. */
 void events_init(struct catnap_vm *vm);
 void events_fini(struct catnap_vm *vm);
 
+/* disown.c: the first step of destroying a copy: takes off it what is the parent's. */
+void vm_disown(struct catnap_vm *vm);
+
 /*
- * rings.c: before start, when something is added that needs a ring: makes them, or what there is
- * instead, which may be an I/O thread; homes are asked for after that. Says so to the log, so no
- * lock is held. 0 or -errno.
+ * vm.c: makes a VM as catnap_vm_create() does. @source: NULL, or what it is restored from; then an
+ * image is needed for resets only. Returns 0, or a negative errno value, mostly with a sentence.
  */
-int vm_prepare_rings(struct catnap_vm *vm);
+int vm_create(const struct catnap_vm_config *given, const struct vm_source *source,
+	      struct catnap_vm **out, struct error *err);
+
+/*
+ * rings.c: makes the rings, or what there is instead, which may be an I/O thread: in
+ * catnap_vm_create(), unless the configuration says that there are to be none. Says so to the log,
+ * so no lock is held. Returns 0 or -errno.
+ */
+int vm_make_rings(struct catnap_vm *vm);
+/* Checks that there are rings, before the start, for @what, which waits by one. Returns 0, or
+ * -EINVAL with a sentence: there are none. */
+int vm_use_rings(struct catnap_vm *vm, const char *what, struct error *err);
 
 /* virtio.c */
-/* Where input is waited for: in the ring of this vCPU, or of the I/O thread if there is one. */
-struct catnap_halter *vm_home(struct catnap_vm *vm, uint32_t vcpu);
-void vm_init_virtio(struct catnap_vm *vm);
-/* The devices that the configuration asks for. */
-int vm_make_virtio(struct catnap_vm *vm, struct kvm_error *err);
+/* Makes the devices that the configuration asks for. */
+int vm_make_virtio(struct catnap_vm *vm, struct error *err);
 /*
- * Before start: gives @dev, which was made with vm->dma, its transport. On success it is the VM's,
- * which calls destroy() at its end, when no thread runs any more; on failure it is the caller's.
+ * Gives @dev, which was made with vm->dma, its transport, before the start. On success it is the
+ * VM's, which calls destroy() at its end, when no thread runs any more; on failure it is the
+ * caller's.
+ * @made is what it was made with, which a snapshot needs: it is copied, with its place. NULL: none.
  */
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
-		  void (*destroy)(struct virtio_device *dev), struct kvm_error *err);
+		  void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
+		  struct error *err);
 void vm_fini_virtio(struct catnap_vm *vm);
-/* Before a device is added by the public call for @what: is @size, the caller's, at least @least,
- * and has the VM not been started? 0 or -EINVAL with a sentence. */
-int vm_may_add(struct catnap_vm *vm, const char *what, uint32_t size, size_t least,
-	       struct kvm_error *err);
-/* A device's limits as it takes them. -EINVAL with a sentence: a burst without a rate. */
+/*
+ * Copies what the caller gave to @to, which has the defaults (sized_in()), before the public call
+ * for @what adds a device. Returns 0, or with a sentence: -EINVAL (the structure is too short, the
+ * VM was started or has ended), -EDEADLK (by a callback).
+ */
+int vm_may_add(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
+	       size_t least, struct error *err);
+/* Makes all that a limit of the entropy device needs, before the start; after it checks that it is
+ * there. Returns 0, or -EINVAL and -ENOTSUP with a sentence. */
+int vm_prepare_rng_limit(struct catnap_vm *vm, struct error *err);
+/* A device's limits as it takes them. -EINVAL with a sentence: a bucket takes too long to fill. */
 struct rate_limits;
 int vm_rate_limits(struct rate_limits *to, const char *what, const struct catnap_rate_limit *from,
-		   struct kvm_error *err);
-/* The first device with this number of virtio's; NULL: there is none. */
+		   struct error *err);
+/* Returns what the @n-th device with this number of virtio's was made with; NULL: there are not so many. */
+struct vm_made *vm_nth_made(struct catnap_vm *vm, uint16_t id, uint32_t n);
+/* Makes vm->keeper, which does what the sandbox forbids, unless there is one, or no sandbox. 0 or
+ * -errno. */
+int vm_need_keeper(struct catnap_vm *vm);
+/* Returns the @n-th device with this number of virtio's and no back end elsewhere, as they were
+ * added; NULL: there are not so many. */
+struct virtio_device *vm_nth_virtio(struct catnap_vm *vm, uint16_t id, uint32_t n);
+/* Returns the first device with this number of virtio's; NULL: there is none. */
 struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id);
-/* The end of such a call: @err becomes the VM's last error if @ret is one. Returns @ret. */
-int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct kvm_error *err);
+/* Ends such a call: makes @err the thread's last error if @ret is one. Returns @ret. */
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct error *err);
 
-/* Is @h, a thread's own halter, that of one of the VM's threads? */
+/* threads.c */
+/* Returns the halter that waits for input: that of this vCPU, or of the I/O thread if there is
+ * one. */
+struct catnap_halter *vm_home(struct catnap_vm *vm, uint32_t vcpu);
+/* Returns whether @h, a thread's own halter, is that of one of the VM's threads. */
 bool vm_owns(struct catnap_vm *vm, const struct catnap_halter *h);
-/* Is this one of the VM's threads, which @what would wait for? Then with a sentence. */
+bool vm_is_own_thread(struct catnap_vm *vm);
+/* Returns the vCPU whose thread this is; UINT32_MAX: none of the VM's. */
+uint32_t vm_current_vcpu(struct catnap_vm *vm);
+/* Returns why a call that waits is not to be made here: on one of the VM's threads, or in its log
+ * callback. NULL: it may be. */
+const char *vm_inside(struct catnap_vm *vm);
+/* Returns whether @what is not to be called here (vm_inside()), then with a sentence. */
 bool vm_from_inside(struct catnap_vm *vm, const char *what);
-/* A thread of the VM found that it is to pause: blocks until it may go on. Nothing of it is in
- * flight. */
+/*
+ * Blocks a thread of the VM, @who, which could run guest or devices, until all of them could.
+ * @error: 0, or the -errno of @what, for which it cannot. Returns false if the start is given up,
+ * and it is to end.
+ */
+bool vm_ready(struct catnap_vm *vm, const char *who, const char *what, int error);
+/* Blocks a thread of the VM, which found that it is to pause, until it may go on. Nothing of it is
+ * in flight. */
 void vm_stand(struct catnap_vm *vm);
-/* @count threads of the VM are about to end, or never began. */
-void vm_left(struct catnap_vm *vm, uint32_t count);
+/* Takes note that a thread of the VM is about to end. The VM may be gone when it returns. */
+void vm_left(struct catnap_vm *vm);
+/* Returns how many threads run between start and end. Under the lock. */
+static inline uint32_t vm_threads(const struct catnap_vm *vm)
+{
+	return vm->vcpu_count + vm->io_runs;
+}
+/* Tells end_fd if the VM is at rest now, after a change of ended or running. Under the lock. */
+void vm_tell_rest(struct catnap_vm *vm);
+/* Returns whether the VM stands still, or is to end, for paused_fd. Under the lock. */
+bool vm_stands(const struct catnap_vm *vm);
+/* Tells paused_fd and the history, after what may have made it stand still. Under the lock. */
+void vm_tell_stands(struct catnap_vm *vm);
+/* Calls all threads to where they stand, if they are to (vm_stand()). Any thread. */
+void vm_call_together(struct catnap_vm *vm);
+/* images.c: opens what the configuration names, loads it into guest memory with the first vCPU at its
+ * entry, and keeps it for a reset, or gives it back. 0, or -errno with a sentence. */
+int vm_open_images(struct catnap_vm *vm, struct error *err);
+int vm_load(struct catnap_vm *vm, struct error *err);
+int vm_keep_images(struct catnap_vm *vm);
+/* Writes the generation's data to guest memory, where there is firmware's. */
+void vm_write_genid(struct catnap_vm *vm);
+void vm_close_images(struct catnap_vm *vm);
+/* reset.c: does the reset, for run_reset. */
+void vm_run_reset(struct catnap_vm *vm);
+/* Takes the guest's request for a reset, on a vCPU's thread. Returns false if the VM ends. */
+bool vm_guest_resets(struct catnap_vm *vm);
+/* Makes paused_fd if it is not there, and returns it. -errno of eventfd(2). */
+int vm_make_paused_fd(struct catnap_vm *vm);
+/* The same of stopping_fd. */
+int vm_make_stopping_fd(struct catnap_vm *vm);
+/* Makes an eventfd readable. */
+void vm_tell(int eventfd);
+/* Returns whether the thread that is about to let it go is the one to take it apart. Under the
+ * lock. */
+static inline bool vm_is_left(const struct catnap_vm *vm)
+{
+	return vm->doomed && vm->running == 0 && !vm->start.under_way && !vm->held;
+}
 /* Records why the VM ends, once, and sends the vCPUs home. Any thread. */
 void vm_end(struct catnap_vm *vm, const struct catnap_exit *exit);
-/* A thread that runs guest or devices, before it does: its filter. */
+/* Calls the caller's thread_start in a new thread, before it is confined. Returns what that does,
+ * which vm_ready() judges. */
+int vm_begin_thread(struct catnap_vm *vm, uint32_t vcpu);
+/* Installs the filter of a thread, before it runs guest or devices. */
 int vm_confine(struct catnap_vm *vm, const struct sandbox_filter *f);
-/* What the halt trace is written to. */
+/* Returns the descriptor that the halt trace is written to. */
 static inline int vm_trace_fd(const struct catnap_vm *vm)
 {
 	return vm->trace_fd >= 0 ? vm->trace_fd : vm->cfg.halt_trace_fd;
 }
-
-/* Under the lock, after a change of ended or running: tells end_fd if the VM is at rest now. */
-void vm_tell_rest(struct catnap_vm *vm);
 
 #endif
