@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What each kind of thread may call: the one list, read by scripts/make-filters.c when catnap is
- * built and by people. docs/sandbox.md gives the reasons by group. seccomp sees numbers, not what
- * pointers lead to; so no call that takes a path is allowed but to the keeper (keeper.h), which no
- * guest reaches.
+ * The system calls that each kind of thread may make. scripts/make-filters.c reads this list when
+ * catnap is built, and people read it. docs/sandbox.md gives the reasons by group. seccomp sees
+ * numbers, not what pointers lead to. So no call that takes a path is allowed but to the keeper
+ * (keeper.h), which no guest reaches.
  *
- * To add one: the system call, who makes it, the feature without which nobody does (0: always), and
- * conditions on arguments, all of which must hold; several lines for one call are alternatives. Run
- * with --sandbox log to learn what is missing.
+ * A line has the system call, the threads that make it, the feature without which none does (0:
+ * always), and conditions on arguments, all of which must hold. Several lines for one call are
+ * alternatives. Run with --sandbox log to learn what is missing.
  */
 #ifndef SANDBOX_ALLOW_H
 #define SANDBOX_ALLOW_H
@@ -19,6 +19,8 @@
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -38,6 +40,8 @@
 /* Stands for the process's own number, which is put in at run time. */
 #define SANDBOX_PID 0x5eccf117u
 
+#define O_TMPFILE_BIT 020000000 /* of O_TMPFILE, which has O_DIRECTORY's as well */
+
 struct allow {
 	int call;
 	unsigned int threads;
@@ -46,7 +50,8 @@ struct allow {
 		unsigned int n; /* number of the argument + 1; 0: no condition */
 		uint64_t mask, value;
 	} args[2];
-	int error; /* not 0: it fails with this errno value, and is no offence */
+	int error; /* not 0: it fails with this errno value, and is no offence; of a feature's: while
+		    * that is off. 1 to 255 */
 };
 
 /* clang-format off */
@@ -75,8 +80,8 @@ static const struct allow allow[] = {
 	FUTEX(FUTEX_WAIT_BITSET),
 	{SCMP_SYS(restart_syscall), ALL, 0, {{0}}},
 	{SCMP_SYS(sched_yield), ALL, 0, {{0}}},
-	{SCMP_SYS(getrusage), V | IO, 0, {ARG(0, RUSAGE_THREAD)}}, /* was it preempted while it polled? */
-	{SCMP_SYS(sched_getscheduler), V | IO, 0, {ARG(0, 0)}}, /* its own: who waits in vain? */
+	{SCMP_SYS(getrusage), V | IO | M, 0, {ARG(0, RUSAGE_THREAD)}}, /* was it preempted while it polled? */
+	{SCMP_SYS(sched_getscheduler), V | IO | M, 0, {ARG(0, 0)}}, /* its own: who waits in vain? */
 	{SCMP_SYS(clock_gettime), ALL, 0, {{0}}},
 	{SCMP_SYS(timer_settime), V, 0, {{0}}},
 	{SCMP_SYS(timer_delete), V | M, 0, {{0}}},
@@ -88,8 +93,8 @@ static const struct allow allow[] = {
 	{SCMP_SYS(getpid), ALL, 0, {{0}}},
 	{SCMP_SYS(gettid), ALL, 0, {{0}}},
 
-	/* Memory: of malloc(3), of stacks, of a balloon. Nothing that could be executed, no files.
-	 */
+	/* Memory: of malloc(3), of stacks, of a balloon. Nothing that could be executed, no
+	 * files. */
 	{SCMP_SYS(mmap), ALL, 0, {BITS(2, PROT_EXEC, 0), BITS(3, MAP_ANONYMOUS, MAP_ANONYMOUS)}},
 	{SCMP_SYS(mprotect), ALL, 0, {BITS(2, PROT_EXEC, 0)}},
 	{SCMP_SYS(munmap), ALL, 0, {{0}}},
@@ -98,6 +103,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_DONTNEED)}},
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_FREE)}},
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_REMOVE)}},
+	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_WIPEONFORK)}}, /* catnap_halter_create() */
 	{SCMP_SYS(sched_getaffinity), ALL, 0, {{0}}}, /* malloc(3) counts processors */
 	/* glibc's malloc(3), before it first returns a thread's memory, would read
 	 * vm.overcommit_memory, and does without. So this way of opening fails, as by Landlock; all
@@ -131,6 +137,22 @@ static const struct allow allow[] = {
 	IOCTL(V, SANDBOX_KERNEL_IRQCHIP, KVM_GET_MP_STATE), /* is it halted? (share.c) */
 	IOCTL(M, SANDBOX_KERNEL_IRQCHIP, KVM_GET_IRQCHIP), /* is the power button listened to? */
 	IOCTL(M, SANDBOX_KERNEL_IRQCHIP, KVM_ENABLE_CAP),  /* catnap_vm_set_halt_poll() */
+	{SCMP_SYS(timerfd_settime), M, SANDBOX_KERNEL_IRQCHIP, {{0}}}, /* catnap_vm_learn_poll_limit() */
+
+	/* A reset: what a vCPU has beyond registers, as it was. */
+	IOCTL(V, SANDBOX_RESET, KVM_SET_FPU),
+	IOCTL(V, SANDBOX_RESET, KVM_SET_XSAVE),
+	IOCTL(V, SANDBOX_RESET, KVM_SET_XCRS),
+	IOCTL(V, SANDBOX_RESET, KVM_SET_DEBUGREGS),
+	IOCTL(V, SANDBOX_RESET, KVM_SET_LAPIC),
+	IOCTL(V, SANDBOX_RESET, KVM_SET_MP_STATE),
+	IOCTL(V, SANDBOX_RESET, KVM_SET_IRQCHIP),
+
+	/* Doorbells of vhost devices: where a BAR has moved to. */
+	IOCTL(V, SANDBOX_VHOST, KVM_IOEVENTFD),
+
+	/* Memory that another process has served: nobody waits for a page of a VM that ends. */
+	IOCTL(ALL, SANDBOX_UFFD, UFFDIO_UNREGISTER),
 
 	/* Devices. */
 	{SCMP_SYS(io_uring_enter), V | IO, SANDBOX_RING, {{0}}},
@@ -148,7 +170,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(timerfd_settime), V | IO, SANDBOX_TIMER, {{0}}},
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),
-	/* What is open: none is made, none is connected, nothing is sent to an address. */
+	/* Sockets that are open: none is made, none is connected, nothing is sent to an address. */
 	{SCMP_SYS(accept4), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(recvfrom), ALL, SANDBOX_SOCKETS, {{0}}},
 	{SCMP_SYS(recvmsg), ALL, SANDBOX_SOCKETS, {{0}}},
@@ -169,26 +191,76 @@ static const struct allow allow[] = {
 	IOCTL(M, 0, TIOCGPGRP), /* tcgetpgrp(3): in the foreground? */
 	IOCTL(M, 0, TIOCGWINSZ),
 	{SCMP_SYS(kill), M, 0, {ARG(0, 0), ARG(1, SIGTSTP)}}, /* Ctrl-A z: its own job */
-	/* Has the reader of a pty read all? Its other end is opened by Landlock's leave. */
+	/* To see whether the reader of a pty has read all. Its other end is opened by Landlock's
+	 * leave. */
 	IOCTL(M, 0, TIOCGPTPEER),
 	IOCTL(M, 0, FIONREAD),
 	{SCMP_SYS(clock_nanosleep), M, 0, {{0}}},
 	{SCMP_SYS(fcntl), M, 0, {ARG(1, F_GETFL)}},
-	{SCMP_SYS(fcntl), M, SANDBOX_FILES, {ARG(1, F_OFD_SETLK)}}, /* a disk's lock is given up */
+	{SCMP_SYS(fcntl), ALL, SANDBOX_FILES, {ARG(1, F_OFD_SETLK)}}, /* a disk's lock is given up */
 	IOCTL(M, SANDBOX_FILES, BLKGETSIZE64), /* catnap_vm_update_disk() */
+	/* catnap_vm_change_disk(), of a descriptor */
+	{SCMP_SYS(fcntl), M, SANDBOX_FILES, {ARG(1, F_DUPFD_CLOEXEC)}},
+	{SCMP_SYS(fstatfs), M, SANDBOX_FILES, {{0}}},
+	{SCMP_SYS(fallocate), M, SANDBOX_FILES, {{0}}}, /* can holes be punched? */
+	{SCMP_SYS(fdatasync), M, SANDBOX_FILES, {{0}}},
+	IOCTL(M, SANDBOX_FILES, BLKSSZGET),
+	IOCTL(M, SANDBOX_FILES, BLKPBSZGET),
+	IOCTL(M, SANDBOX_FILES, BLKIOMIN),
+	IOCTL(M, SANDBOX_FILES, BLKIOOPT),
 	{SCMP_SYS(lseek), M, 0, {{0}}},
 	{SCMP_SYS(fstat), M, 0, {{0}}},
 	{SCMP_SYS(ftruncate), M, 0, {{0}}}, /* statistics that are written in place */
 	/* fstat(2) by glibc up to 2.38 or so; but it would also tell of any path. stdio does
 	 * without. */
-	{SCMP_SYS(newfstatat), M, 0, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}, EACCES},
+	{SCMP_SYS(newfstatat), M, SANDBOX_OPEN, {BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)}, EACCES},
 	/* The keeper, told that the end is an orderly one, and waited for. */
 	{SCMP_SYS(sendto), M, 0, {NOTHING(4)}},
-	{SCMP_SYS(wait4), M, 0, {{0}}},
+	{SCMP_SYS(wait4), ALL, 0, {{0}}}, /* the others: catnap_vm_request_destroy() */
 	/* Programs that were made to remove their sockets themselves: filter.c makes it EACCES. */
 	{SCMP_SYS(lstat), M, SANDBOX_UNLINK, {{0}}},
 	{SCMP_SYS(newfstatat), M, SANDBOX_UNLINK, {ARG(3, AT_SYMLINK_NOFOLLOW)}},
 	{SCMP_SYS(unlink), M, SANDBOX_UNLINK, {{0}}},
+
+	/* A control socket's clients, beside what is open. libmicrohttpd tries TCP's options on
+	 * each, and leaves that alone once it has heard that there are none. */
+	{SCMP_SYS(epoll_wait), M, SANDBOX_CONTROL, {{0}}},
+	{SCMP_SYS(epoll_ctl), M, SANDBOX_CONTROL, {{0}}},
+	{SCMP_SYS(setsockopt), M, 0, {ARG(1, IPPROTO_TCP)}, ENOPROTOOPT},
+	/* Another image for a disk: there is one, it is looked at, opened, measured. None is made.
+	 * O_NOCTTY is what blk_image.c opens with, and nothing else. Without the feature the first
+	 * step fails, and what a client has asked for is refused. */
+	{SCMP_SYS(openat), M, SANDBOX_OPEN,
+	 {ARG(0, (uint32_t)AT_FDCWD), BITS(2, O_NOCTTY | O_CREAT | O_TMPFILE_BIT | O_PATH, O_NOCTTY)}},
+	{SCMP_SYS(newfstatat), M, SANDBOX_OPEN, {ARG(3, 0)}, EACCES},
+	{SCMP_SYS(stat), M, SANDBOX_OPEN, {{0}}, EACCES}, /* other C libraries */
+
+	/* A snapshot: what KVM has of vCPUs and of the VM is read, not changed; files are made, written,
+	 * given their names, and old ones removed, by names in a folder that is open. Where Landlock
+	 * has been switched on it says which folder that may be. */
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_REGS),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_SREGS),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_SREGS2),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_MSRS),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_VCPU_EVENTS),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_FPU),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_XSAVE),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_XSAVE2),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_XCRS),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_DEBUGREGS),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_LAPIC),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_MP_STATE),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_DEVICE_ATTR),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_CLOCK),
+	IOCTL(M, SANDBOX_SNAPSHOT, KVM_GET_DIRTY_LOG),
+	{SCMP_SYS(openat), M, SANDBOX_SNAPSHOT,
+	 {ARG(2, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)}},
+	{SCMP_SYS(openat), M, SANDBOX_SNAPSHOT, {ARG(2, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)}},
+	{SCMP_SYS(openat), M, SANDBOX_SNAPSHOT, {ARG(2, O_RDONLY | O_DIRECTORY | O_CLOEXEC)}},
+	{SCMP_SYS(mkdirat), M, SANDBOX_SNAPSHOT, {{0}}},
+	{SCMP_SYS(renameat), M, SANDBOX_SNAPSHOT, {{0}}},
+	{SCMP_SYS(unlinkat), M, SANDBOX_SNAPSHOT, {ARG(2, 0)}},
+	{SCMP_SYS(fsync), M, SANDBOX_SNAPSHOT, {{0}}},
 
 	/* The keeper: orders and answers, connections, sockets' names, the terminal at the end. */
 	{SCMP_SYS(poll), K, 0, {{0}}},
@@ -213,6 +285,7 @@ static const struct allow allow[] = {
 /* clang-format on */
 
 #undef ARG
+#undef O_TMPFILE_BIT
 #undef BITS
 #undef NOTHING
 #undef FUTEX

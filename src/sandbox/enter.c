@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -42,23 +43,39 @@ uint32_t catnap_sandbox_available(void)
 	return have | (landlock_version() > 0 ? CATNAP_SANDBOX_HAS_LANDLOCK : 0);
 }
 
-/* A ruleset that leaves what @cfg names. A descriptor; -ENOTSUP: no Landlock. */
+static int leave(int ruleset, const char *path, int flags, uint64_t access)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC | flags), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = landlock_allow(ruleset, fd, access);
+	close(fd);
+	return ret;
+}
+
+/* Returns what older callers do not have. */
+static uint32_t write_dirs(const struct catnap_sandbox_config *cfg)
+{
+	return cfg->size < offsetof(struct catnap_sandbox_config, reserved) ? 0 : cfg->n_write_dirs;
+}
+
+/* Makes a ruleset that leaves what @cfg names. Returns a descriptor, or -ENOTSUP: no Landlock. */
 static int make_ruleset(const struct catnap_sandbox_config *cfg)
 {
+	/* Where ioctls are limited, a terminal would not tell any more what its reader has left:
+	 * which requests may be made at all is the filter's. */
+	const uint64_t reading = LANDLOCK_FS_READ_FILE | LANDLOCK_FS_IOCTL_DEV;
+	const uint64_t writing = LANDLOCK_FS_READ_FILE | LANDLOCK_FS_WRITE_FILE |
+				 LANDLOCK_FS_TRUNCATE | LANDLOCK_FS_READ_DIR |
+				 LANDLOCK_FS_MAKE_REG | LANDLOCK_FS_MAKE_DIR |
+				 LANDLOCK_FS_REMOVE_FILE;
 	int ruleset = landlock_ruleset(), ret = 0;
 
-	for (uint32_t i = 0; i < cfg->n_read_files && ruleset >= 0 && ret == 0; i++) {
-		int fd = open(cfg->read_files[i], O_PATH | O_CLOEXEC);
-
-		if (fd < 0) {
-			ret = -errno;
-			break;
-		}
-		/* Where ioctls are limited, a terminal would not tell any more what its reader has
-		 * left: which requests may be made at all is the filter's. */
-		ret = landlock_allow(ruleset, fd, LANDLOCK_FS_READ_FILE | LANDLOCK_FS_IOCTL_DEV);
-		close(fd);
-	}
+	for (uint32_t i = 0; i < cfg->n_read_files && ruleset >= 0 && ret == 0; i++)
+		ret = leave(ruleset, cfg->read_files[i], 0, reading);
+	for (uint32_t i = 0; i < write_dirs(cfg) && ruleset >= 0 && ret == 0; i++)
+		ret = leave(ruleset, cfg->write_dirs[i], O_DIRECTORY, writing);
 	if (ret < 0)
 		close(ruleset);
 	return ret < 0 ? ret : ruleset;
@@ -69,7 +86,7 @@ static int change_root(const char *dir)
 	return chroot(dir) < 0 || chdir("/") < 0 ? -errno : 0;
 }
 
-/* All three of each kind, so that none of them leads back. */
+/* Changes all three ids of each kind, so that none of them leads back. */
 static int change_user(uid_t uid, gid_t gid)
 {
 	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
@@ -78,9 +95,9 @@ static int change_user(uid_t uid, gid_t gid)
 }
 
 /*
- * Effective, permitted and inheritable ones, and with them the ambient. The bounding set limits
- * what a program could gain by being started; without new privileges that is nothing already, and
- * taking 41 capabilities out of it one by one would cost 60 us.
+ * Drops effective, permitted and inheritable ones, and with them the ambient. The bounding set
+ * limits what a program could gain by being started; without new privileges that is nothing
+ * already, and taking 41 capabilities out of it one by one would cost 60 us.
  */
 int sandbox_drop_capabilities(void)
 {
@@ -127,7 +144,7 @@ int catnap_sandbox_enter(struct catnap_sandbox_config *cfg)
 {
 	int ruleset = -1, ret;
 
-	if (cfg->size < sizeof(*cfg))
+	if (!cfg || cfg->size < offsetof(struct catnap_sandbox_config, write_dirs))
 		return -EINVAL;
 	cfg->failed = NULL;
 	cfg->missing = 0;

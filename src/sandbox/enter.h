@@ -3,7 +3,7 @@
 #ifndef SANDBOX_ENTER_H
 #define SANDBOX_ENTER_H
 
-/* All of the calling thread's capabilities but the bounding set. 0 or -errno. */
+/* Drops all of the calling thread's capabilities but the bounding set. Returns 0 or -errno. */
 int sandbox_drop_capabilities(void);
 
 #endif

@@ -18,20 +18,28 @@ _Static_assert(LENGTH(filter_io) <= SANDBOX_MAX_INSNS, "I/O filter");
 _Static_assert(LENGTH(filter_main) <= SANDBOX_MAX_INSNS, "main filter");
 _Static_assert(LENGTH(filter_keeper) <= SANDBOX_MAX_INSNS, "keeper filter");
 _Static_assert(SANDBOX_FEATURES <= 32, "features are bits of a word");
+_Static_assert(EACCES <= 0xff, "a byte says what a call fails with");
 
-/* The action that @k, one of the template's, stands for. */
+/* Returns the action that @k, one of the template's, stands for. With TRACE comes a feature, and in
+ * the upper byte what a call fails with where that is off; 0: it is an offence. */
 static uint32_t action(uint32_t k, uint32_t features, uint32_t otherwise)
 {
-	if (k == SECCOMP_RET_ALLOW)
+	uint32_t what = k & SECCOMP_RET_ACTION_FULL, data = k & SECCOMP_RET_DATA;
+
+	if (what == SECCOMP_RET_ALLOW)
 		return k;
-	if ((k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
+	if (what == SECCOMP_RET_ERRNO)
 		return otherwise == SECCOMP_RET_LOG ? SECCOMP_RET_ALLOW : k;
-	if ((k & SECCOMP_RET_ACTION_FULL) != SECCOMP_RET_TRACE ||
-	    !(features & SANDBOX_BIT(k & SECCOMP_RET_DATA)))
+	if (what != SECCOMP_RET_TRACE)
 		return otherwise;
-	if ((k & SECCOMP_RET_DATA) == SANDBOX_UNLINK && otherwise != SECCOMP_RET_LOG)
-		return SECCOMP_RET_ERRNO | EACCES;
-	return SECCOMP_RET_ALLOW;
+	if (features & SANDBOX_BIT(data & 0xff)) {
+		if (data == SANDBOX_UNLINK && otherwise != SECCOMP_RET_LOG)
+			return SECCOMP_RET_ERRNO | EACCES;
+		return SECCOMP_RET_ALLOW;
+	}
+	if (data >> 8 && otherwise != SECCOMP_RET_LOG)
+		return SECCOMP_RET_ERRNO | data >> 8;
+	return otherwise;
 }
 
 void sandbox_filter_make(struct sandbox_filter *f, enum sandbox_thread thread, uint32_t features,

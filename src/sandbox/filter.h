@@ -16,17 +16,24 @@
 /* The keeper is a process of one thread; see keeper.h. */
 enum sandbox_thread { SANDBOX_VCPU, SANDBOX_IO, SANDBOX_MAIN, SANDBOX_KEEPER, SANDBOX_THREADS };
 
-/* What only some VMs need. Each device names its own (struct catnap_vm, sandbox_features). */
+/* Features that only some VMs need. Each device names its own (struct catnap_vm,
+ * sandbox_features). */
 enum sandbox_feature {
 	SANDBOX_KERNEL_IRQCHIP = 1, /* ioctls that raise interrupts in KVM's own irqchip */
-	SANDBOX_RING = 2,    /* io_uring_enter; the ring is made before the filter is there */
-	SANDBOX_FILES = 3,   /* what disks need beyond reading and writing */
-	SANDBOX_TAP = 4,     /* ioctls of a TAP device */
-	SANDBOX_SOCKETS = 5, /* Unix sockets that are open, and who connects to them */
-	SANDBOX_UNLINK = 6,  /* to be told that files cannot be removed, and not be ended for it */
-	SANDBOX_TIMER = 7,   /* setting timers that are file descriptors: rate limits, vsock */
-	SANDBOX_POLL = 8,    /* what stands in for a ring where there is none */
-	SANDBOX_EPOLL = 9,   /* epoll on the I/O thread: instead of a ring, or for vsock */
+	SANDBOX_RING = 2,     /* io_uring_enter; the ring is made before the filter is there */
+	SANDBOX_FILES = 3,    /* calls of disks beyond reading and writing */
+	SANDBOX_TAP = 4,      /* ioctls of a TAP device */
+	SANDBOX_SOCKETS = 5,  /* Unix sockets that are open, and who connects to them */
+	SANDBOX_UNLINK = 6,   /* to be told that files cannot be removed, and not be ended for it */
+	SANDBOX_TIMER = 7,    /* setting timers that are file descriptors: rate limits, vsock */
+	SANDBOX_POLL = 8,     /* calls that stand in for a ring where there is none */
+	SANDBOX_EPOLL = 9,    /* epoll on the I/O thread: instead of a ring, or for vsock */
+	SANDBOX_CONTROL = 10, /* epoll on the main thread: clients of a control socket */
+	SANDBOX_OPEN = 11,    /* images that are opened by their path while the guest runs */
+	SANDBOX_RESET = 12,   /* ioctls that take vCPUs and KVM's irqchip back to power-on */
+	SANDBOX_VHOST = 13,   /* doorbells in KVM, which follow their PCI device */
+	SANDBOX_SNAPSHOT = 14, /* snapshots by the main thread, in files that it makes */
+	SANDBOX_UFFD = 15,     /* memory that another process serves is let go */
 	SANDBOX_FEATURES
 };
 
@@ -39,13 +46,13 @@ struct sandbox_filter {
 	struct sock_filter insns[SANDBOX_MAX_INSNS];
 };
 
-/* The filter for @thread of process @pid, with the SANDBOX_BIT()s in @features. @mode is LOG or ON.
- */
+/* Makes the filter for @thread of process @pid, with the SANDBOX_BIT()s in @features. @mode is LOG
+ * or ON. */
 void sandbox_filter_make(struct sandbox_filter *f, enum sandbox_thread thread, uint32_t features,
 			 enum catnap_sandbox_mode mode, pid_t pid);
 
-/* The calling thread's filter from now on; it gets no new privileges. 0, -ENOTSUP (no seccomp),
- * -ENOMEM, -EINVAL. */
+/* Makes @f the calling thread's filter from now on; the thread gets no new privileges. Returns 0,
+ * -ENOTSUP (no seccomp), -ENOMEM or -EINVAL. */
 int sandbox_filter_install(const struct sandbox_filter *f);
 
 #endif

@@ -18,7 +18,8 @@
 #define ANSWER_MS 5000 /* it was stopped, or is no more: never for ever */
 #define FDS	  2
 
-/* Not fork(3): nobody but us is to wait for it, or to be told of its end. */
+/* Makes a process, but not by fork(3): nobody but us is to wait for it, or to be told of its
+ * end. */
 static pid_t new_process(const struct keeper_start *start)
 {
 	sigset_t all, old;
@@ -43,7 +44,7 @@ int catnap_keeper_start(struct catnap_keeper **out, uint32_t mode, int fd,
 	struct catnap_keeper *k;
 	int pair[2];
 
-	if (mode > CATNAP_SANDBOX_ON)
+	if (!out || mode > CATNAP_SANDBOX_ON)
 		return -EINVAL;
 	k = calloc(1, sizeof(*k));
 	if (!k)
@@ -118,7 +119,7 @@ static int tell(const struct catnap_keeper *k, const struct keeper_message *m, c
 	return read(k->fd, &answer, sizeof(answer)) == sizeof(answer) ? answer : -EPIPE;
 }
 
-/* The folder of @path into *dir, and what follows it into @m. */
+/* Opens the folder of @path into *dir, and puts what follows it into @m. */
 static int open_folder(const char *path, struct keeper_message *m, int *dir)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -142,7 +143,7 @@ int catnap_keeper_add_socket(struct catnap_keeper *k, const char *path)
 	struct stat st;
 	int fds[FDS], ret;
 
-	if (k->sealed)
+	if (k->sealed || k->owner != getpid())
 		return -EPERM;
 	ret = open_folder(path, &m, &fds[0]);
 	if (ret < 0)
@@ -159,9 +160,9 @@ int catnap_keeper_add_socket(struct catnap_keeper *k, const char *path)
 	return ret;
 }
 
-int keeper_connector(struct catnap_keeper *k, const char *path, int *fd)
+static int connector(struct catnap_keeper *k, enum keeper_op op, const char *path, int *fd)
 {
-	struct keeper_message m = {.op = KEEPER_CONNECT};
+	struct keeper_message m = {.op = op};
 	int fds[FDS], pair[2], ret;
 
 	if (k->sealed)
@@ -183,6 +184,16 @@ int keeper_connector(struct catnap_keeper *k, const char *path, int *fd)
 	else
 		*fd = pair[0];
 	return ret;
+}
+
+int keeper_connector(struct catnap_keeper *k, const char *path, int *fd)
+{
+	return connector(k, KEEPER_CONNECT, path, fd);
+}
+
+int keeper_connector_to(struct catnap_keeper *k, const char *path, int *fd)
+{
+	return connector(k, KEEPER_CONNECT_TO, path, fd);
 }
 
 int keeper_seal(struct catnap_keeper *k)

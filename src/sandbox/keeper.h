@@ -23,14 +23,15 @@
 #include <catnap/sandbox.h>
 
 #define KEEPER_SOCKETS	  16 /* that it removes */
-#define KEEPER_CONNECTORS 8
+#define KEEPER_CONNECTORS 24
 #define KEEPER_NAME	  112 /* bytes of a name, with its end: more than an address takes */
 
-/* What it is told, one SOCK_SEQPACKET message each; each is answered by an int32_t, 0 or -errno,
- * but the last. */
+/* Requests to the keeper, one SOCK_SEQPACKET message each. It answers each but the last by an
+ * int32_t, 0 or -errno. */
 enum keeper_op {
 	KEEPER_SOCKET = 1, /* with the folder's descriptor, and the socket's */
 	KEEPER_CONNECT,	   /* with the folder's, and that over which it is asked */
+	KEEPER_CONNECT_TO, /* the same, to the name itself */
 	KEEPER_SEAL,
 	KEEPER_FINISH, /* the process's end is an orderly one */
 };
@@ -47,9 +48,9 @@ struct catnap_keeper {
 	bool sealed;
 };
 
-/* keeper_child.c: what the new process runs. Signals are blocked. */
+/* keeper_child.c: the arguments of the new process. Signals are blocked. */
 struct keeper_start {
-	int control, fd; /* what stays open; fd -1: none */
+	int control, fd; /* descriptors that stay open; fd -1: none */
 	pid_t parent;
 	uint32_t mode;
 	void (*at_end)(void *ctx);
@@ -59,10 +60,13 @@ struct keeper_start {
 _Noreturn void keeper_run(const struct keeper_start *start);
 
 /*
- * A descriptor over which @keeper is asked (handover.h) for connections to @path, "_" and the
- * port. The folder is opened now. Errors: those of opening it, -EPERM (sealed), -ENOSPC.
+ * Makes a descriptor (*@fd) over which @keeper is asked (handover.h) for connections to @path, "_"
+ * and the port. It opens the folder now. Errors: those of opening it, -EPERM (sealed), -ENOSPC.
  */
 int keeper_connector(struct catnap_keeper *keeper, const char *path, int *fd);
+
+/* The same for connections to @path itself, whatever the port. */
+int keeper_connector_to(struct catnap_keeper *keeper, const char *path, int *fd);
 
 /* Closes it in; more than once is once. 0 or -errno. */
 int keeper_seal(struct catnap_keeper *keeper);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the keeper does; see keeper.h. It may have been copied out of a process with many threads,
- * so it calls nothing that takes a lock of libc's or allocates.
+ * Does the work of the keeper; see keeper.h. It may have been copied out of a process with many
+ * threads, so it calls nothing that takes a lock of libc's or allocates.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +34,7 @@ struct connector {
 	int dir, channel; /* channel -1: it was closed */
 	char prefix[KEEPER_NAME];
 	bool by_number; /* /proc/self/fd is there */
+	bool whole;	/* prefix is all of the name */
 };
 
 struct keeper {
@@ -83,8 +84,8 @@ static void limit(int what, rlim_t most)
 
 /* -- orders ----------------------------------------------------------------------------------- */
 
-/* One message, and its descriptors, -1 where there is none. How long it is; 0: nobody will send any
- * more. */
+/* Takes one message, and its descriptors, -1 where there is none. Returns how long it is; 0: nobody
+ * will send any more. */
 static ssize_t take(int from, void *data, size_t len, int fds[FDS])
 {
 	union {
@@ -138,11 +139,13 @@ static int add_connector(struct keeper *k, const struct keeper_message *m, const
 	c->dir = fds[0];
 	c->channel = fds[1];
 	memcpy(c->prefix, m->name, sizeof(c->prefix));
+	c->whole = m->op == KEEPER_CONNECT_TO;
 	k->n_connectors++;
 	return 0;
 }
 
-/* Landlock: files of the folders may be removed, and sockets there connected to; no more. */
+/* Restricts the process by Landlock: it may remove files of the folders, and connect to sockets
+ * there; no more. */
 static int restrict_paths(const struct keeper *k)
 {
 	int ruleset = landlock_ruleset(), ret = 0;
@@ -196,7 +199,7 @@ static int obey(struct keeper *k, const struct keeper_message *m, int fds[FDS])
 	} else if (!k->sealed && fds[0] >= 0 && fds[1] >= 0 && !m->name[KEEPER_NAME - 1]) {
 		if (m->op == KEEPER_SOCKET)
 			ret = keep_socket(k, m, fds);
-		else if (m->op == KEEPER_CONNECT)
+		else if (m->op == KEEPER_CONNECT || m->op == KEEPER_CONNECT_TO)
 			ret = add_connector(k, m, fds);
 		if (ret == 0)
 			return 0; /* the descriptors are its own now */
@@ -207,7 +210,7 @@ static int obey(struct keeper *k, const struct keeper_message *m, int fds[FDS])
 	return ret;
 }
 
-/* 1: go on; 0: the process ends in order; -1: it has ended. */
+/* Returns 1: go on; 0: the process ends in order; -1: it has ended. */
 static int control(struct keeper *k)
 {
 	struct keeper_message m;
@@ -231,8 +234,9 @@ static int control(struct keeper *k)
 /* -- connections ------------------------------------------------------------------------------ */
 
 /*
- * The file itself is looked at first, and then that very file is connected to: not what a symbolic
- * link in the folder leads to, which would be any socket of the host's.
+ * Connects to a socket of the folder. It looks at the file itself first, and then connects to that
+ * very file: not to what a symbolic link in the folder leads to, which would be any socket of the
+ * host's.
  */
 static int connect_to(const struct connector *c, const char *name)
 {
@@ -280,8 +284,9 @@ static void give(int channel, uint32_t serial, int fd)
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control.room);
 	}
-	/* Who does not take its answers has no more of them; but too many descriptors under way, of
-	 * this user's (ETOOMANYREFS), are no reason to say nothing. */
+	/* An asker that does not take its answers gets no more of them. Too many descriptors of
+	 * this user's under way (ETOOMANYREFS) are no reason to say nothing: the error is sent
+	 * without one. */
 	if (sendmsg(channel, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN && fd >= 0) {
 		a.error = -errno;
 		msg.msg_control = NULL;
@@ -308,7 +313,10 @@ static void answer(struct connector *c)
 	}
 	if (n != sizeof(ask))
 		return;
-	snprintf(name, sizeof(name), "%s_%u", c->prefix, ask.port);
+	if (c->whole)
+		snprintf(name, sizeof(name), "%s", c->prefix);
+	else
+		snprintf(name, sizeof(name), "%s_%u", c->prefix, ask.port);
 	give(c->channel, ask.serial, connect_to(c, name));
 }
 
@@ -328,7 +336,7 @@ static void remove_sockets(const struct keeper *k)
 	}
 }
 
-/* True: the end is an orderly one. */
+/* Returns true if the end is an orderly one. */
 static bool keep(struct keeper *k)
 {
 	for (;;) {
