@@ -6,7 +6,7 @@
 #ifndef CLI_CMD_H
 #define CLI_CMD_H
 
-/* What the exit status means for every command; `run` has more. */
+/* Exit statuses of every command; `run` has more. */
 enum {
 	CMD_OK = 0,
 	CMD_ERROR = 1, /* the host, a file, the network said no */
@@ -14,17 +14,21 @@ enum {
 };
 
 /*
- * Standard output cannot be written, and all has been tidied up: if its reader went away this ends
- * the process as any filter ends, by the SIGPIPE that has been waiting since. Returns if that is
- * ignored, or the reason is another.
+ * Ends the process as any filter ends, by the SIGPIPE that has been waiting, if the reader of
+ * standard output went away. Standard output cannot be written then, and all has been tidied up.
+ * Returns if that is ignored, or the reason is another.
  */
 void cmd_end_by_sigpipe(void);
 
 int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_ctl(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
-int cmd_balloon(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_advise(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_jail(int argc, char **argv);
 
 #endif

@@ -37,7 +37,7 @@ static void identify_stat(struct file_id *id, const struct stat *st)
 	}
 }
 
-/* A loop device is the file behind it: who writes the one changes the other. */
+/* Looks behind a loop device. It is the file behind it: a write to one changes the other. */
 static void look_behind(struct file_id *id, const struct stat *st, const char *path)
 {
 	struct loop_info64 info;
@@ -56,7 +56,7 @@ static void look_behind(struct file_id *id, const struct stat *st, const char *p
 	close(fd);
 }
 
-/* Where the symbolic link @path leads; relative to its own folder. False: it is none. */
+/* Follows the symbolic link @path; relative to its own folder. Returns false if it is none. */
 static bool follow(char path[PATH_MAX])
 {
 	char target[PATH_MAX], copy[PATH_MAX];
@@ -79,7 +79,8 @@ void files_resolve(const char *path, char real[PATH_MAX])
 		;
 }
 
-/* The last @n parts of @path, which is changed, and what has them in it: a folder that is there. */
+/* Finds the last @n parts of @path, which is changed, and the folder that has them in it, which is
+ * there. */
 static bool last_parts(struct file_place *p, char path[PATH_MAX], int n)
 {
 	char copy[PATH_MAX], *last;
@@ -106,7 +107,7 @@ static bool last_parts(struct file_place *p, char path[PATH_MAX], int n)
 	return last_parts(p, path, n - 1);
 }
 
-/* The folder may be one that is to be made, too. */
+/* Finds the place of a file. Its folder may be one that is to be made, too. */
 static void find_place(struct file_place *p, const char *path)
 {
 	char at[PATH_MAX];
@@ -244,8 +245,9 @@ static bool same_file(const struct file_entry *a, const struct file_entry *b)
 	return same_id(&a->id, &b->id) || same_place(&a->place, &b->place);
 }
 
-/* Where a filter refuses kcmp(2), as in a container: the signal for O_ASYNC, which nobody waits for
- * here, is a property of the open file. 1, 0, or -1: unknown. */
+/* Compares two open files where a filter refuses kcmp(2), as in a container: the signal for
+ * O_ASYNC, which nobody waits for here, is a property of the open file. Returns 1, 0, or -1:
+ * unknown. */
 static int same_by_signal(int a, int b)
 {
 	int old = fcntl(a, F_GETSIG), other = fcntl(b, F_GETSIG), same;
@@ -261,7 +263,8 @@ static int same_by_signal(int a, int b)
 	return same;
 }
 
-/* One open file by two numbers has one position: what goes through both is written in turn. */
+/* Returns whether both are one open file. By two numbers it has one position: what goes through
+ * both is written in turn. */
 static bool same_description(int a, int b)
 {
 	long ret = a == b ? 0 : syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a, b);
@@ -275,7 +278,7 @@ static bool same_description(int a, int b)
 	return ret == 0;
 }
 
-/* May what both lead to be one file? */
+/* Returns whether both may lead to one file. */
 static bool may_share(const struct file_entry *a, const struct file_entry *b)
 {
 	const struct file_entry *stream = !a->path ? a : !b->path ? b : NULL;
@@ -284,7 +287,7 @@ static bool may_share(const struct file_entry *a, const struct file_entry *b)
 		return true; /* the caller's own */
 	if (stream && stream->use == FILE_READ && a->use < FILE_APPEND && b->use < FILE_APPEND)
 		return true;
-	/* Who boots from a disk does not let it be written. Of two disks the library knows more. */
+	/* A disk that is booted from is not to be written. Of two disks the library knows more. */
 	if (a->use < FILE_APPEND && b->use < FILE_APPEND)
 		return a->use == b->use ||
 		       (a->path && b->path && strcmp(a->option, b->option) == 0);
@@ -296,13 +299,13 @@ static bool may_share(const struct file_entry *a, const struct file_entry *b)
 	return false;
 }
 
-/* FILE is an argument, not an option. */
+/* Returns the dashes before a name: FILE is an argument, not an option. */
 static const char *dashes(const struct file_entry *e)
 {
 	return e->path && e->option[0] >= 'a' ? "--" : "";
 }
 
-/* The output is named first: that is what is to be changed. */
+/* Says which two are the same. It names the output first: that is what is to be changed. */
 static int say(const struct files *f, const struct file_entry *a, const struct file_entry *b)
 {
 	const struct file_entry *out = b->use > a->use ? b : a;

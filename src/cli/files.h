@@ -19,8 +19,8 @@
 enum file_use {
 	FILE_READ,   /* by this process */
 	FILE_DISK,   /* written by the guest; with another disk it is the library that compares */
-	FILE_APPEND, /* what is there stays */
-	FILE_WRITE,  /* what is there goes; a socket's name, too */
+	FILE_APPEND, /* the file's contents stay */
+	FILE_WRITE,  /* the file's contents go; a socket's name, too */
 };
 
 enum file_kind {
@@ -61,25 +61,24 @@ struct files {
 	bool no_memory;
 };
 
-/* With the standard streams in it. files_free() must follow. */
+/* Sets *@f up, with the standard streams in it. files_free() must follow. */
 void files_init(struct files *f, const char *command);
 void files_free(struct files *f);
-/* @option, without dashes, leads to @path, copied; NULL: not given. @option stays the
+/* Adds that @option, without dashes, leads to @path, copied; NULL: not given. @option stays the
  * caller's. */
 void files_add(struct files *f, const char *option, const char *path, enum file_use use);
-/* Are they all different, as far as it matters? CMD_OK, CMD_USAGE or CMD_ERROR after a line on
- * standard error. */
+/* Checks that they are all different, as far as it matters. Returns CMD_OK, or CMD_USAGE or
+ * CMD_ERROR after a line on standard error. */
 int files_check(const struct files *f);
-/* The same for what @option has just opened as @fd, and whatever was opened before it. */
+/* Checks the same for what @option has just opened as @fd, and all that was opened before it. */
 int files_check_open(struct files *f, const char *option, const char *path, int fd,
 		     enum file_use use);
-/* It is closed, and perhaps another file has its name: what was there may be gone, and its number
- * another file's. */
+/* Notes that the file is closed. Another file may have its name now, or its inode number. */
 void files_closed(struct files *f, const char *option, const char *path);
 
-/* Where the symbolic links of @path end. */
+/* Finds where the symbolic links of @path end. */
 void files_resolve(const char *path, char real[PATH_MAX]);
-/* The descriptor that @path names (/dev/stdout, /dev/fd/N, /proc/self/fd/N); -1: none. */
+/* Returns the descriptor that @path names (/dev/stdout, /dev/fd/N, /proc/self/fd/N); -1: none. */
 int files_descriptor(const char *path);
 
 #endif

@@ -10,18 +10,18 @@
 int json_write(struct json_object *root, FILE *out);
 
 void add_u64(struct json_object *o, const char *name, uint64_t value);
-/* "window_ns"; null: it has no end. */
+/* Adds "window_ns"; null: it has no end. */
 void add_window(struct json_object *o, uint64_t ns);
 
 struct catnap_policy_stats;
 
-/* policy_json.c: a new object. */
+/* policy_json.c: returns a new object. */
 struct json_object *policy_json(const struct catnap_policy_stats *stats);
 
-/* The document on a line, with its newline, for the caller to free; NULL: no memory. @root is put.
- */
+/* Returns the document on a line, with its newline, for the caller to free; NULL: no memory. @root
+ * is put. */
 char *json_line(struct json_object *root, size_t *len);
-/* The same, on many. */
+/* Returns the same, on many lines. */
 char *json_document(struct json_object *root, size_t *len);
 
 #endif

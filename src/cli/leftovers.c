@@ -22,6 +22,9 @@ static bool is_fault(int sig)
 
 static bool ends_process(int sig)
 {
+	/* The kick is the library's, which takes no signal that has a handler. */
+	if (sig == SIGRTMIN)
+		return false;
 	switch (sig) {
 	case SIGKILL:
 	case SIGSTOP:
@@ -49,7 +52,7 @@ void ending_signals(sigset_t *set)
 			sigaddset(set, sig);
 }
 
-/* Only what a signal handler may call. */
+/* Removes one, and calls only what a signal handler may call. */
 static void remove_one(const struct leftover *f)
 {
 	struct stat st;
@@ -64,7 +67,8 @@ static void remove_all(const struct leftovers *l)
 		remove_one(&l->files[i]);
 }
 
-/* The same. When its end of the socket is closed, it cannot be stopped any more. */
+/* Ends the child, in the same way. When its end of the socket is closed, it cannot be stopped any
+ * more. */
 static void end_child(const struct leftovers *l)
 {
 	struct pollfd end = {.fd = l->child_fd, .events = POLLIN};
@@ -74,14 +78,19 @@ static void end_child(const struct leftovers *l)
 		waitpid(l->child, NULL, 0);
 }
 
+void leftovers_now(const struct leftovers *l)
+{
+	remove_all(l);
+	if (l->child)
+		end_child(l);
+}
+
 static void on_signal(int sig)
 {
-	struct leftovers *l = watched;
+	const struct leftovers *l = watched;
 
 	if (l)
-		remove_all(l);
-	if (l && l->child)
-		end_child(l);
+		leftovers_now(l);
 	/* It comes again when this returns, and a fault anyway. */
 	signal(sig, SIG_DFL);
 	raise(sig);

@@ -33,23 +33,27 @@ struct leftovers {
 	int child_fd;
 };
 
-/* From now on a signal that ends the process removes what is told here, and waits for the child,
- * before it does. */
+/* Lets a signal that ends the process remove what is told here, and wait for the child, before it
+ * does. */
 void leftovers_watch(struct leftovers *l);
 void leftovers_hold(sigset_t *before);
 void leftovers_let(const sigset_t *before);
-/* @path was just made; a copy is kept. NULL, or nothing there: none. */
+/* Adds @path, which was just made; a copy is kept. NULL, or nothing there: none. */
 void leftovers_add(struct leftovers *l, const char *path);
-/* What is open as @fd is there to stay. */
+/* Takes the file that is open as @fd off the list: it stays. */
 void leftovers_drop(struct leftovers *l, int fd);
-/* The same, but if it has the name still that was told, it is removed. -1: none. */
+/* Takes it off the list, and removes it if it still has the name that was told. -1: none. */
 void leftovers_undo(struct leftovers *l, int fd);
 /* Removes them all now. */
 void leftovers_remove(struct leftovers *l);
-/* They are there to stay, or gone: signals do what they did before. */
+/* Removes them, and waits for the child, as a signal would: the process ends at once, on whatever
+ * thread. */
+void leftovers_now(const struct leftovers *l);
+/* Ends the watch: the files stay, or are gone, and signals do what they did before. */
 void leftovers_end(struct leftovers *l);
 
-/* The signals that end a process and can be waited for: none that a fault raises. */
+/* Fills @set with the signals that end a process and can be waited for: none that a fault
+ * raises. */
 void ending_signals(sigset_t *set);
 
 #endif

@@ -8,19 +8,24 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "cli/log.h"
 #include "cli/printable.h"
+#include "cli/service.h"
 
-#define MESSAGE_MAX 4096 /* what a pipe takes whole, or not at all */
-/* What a descriptor that poll(2) calls writable takes without blocking. */
+#define MESSAGE_MAX 4096 /* bytes that a pipe takes whole, or not at all */
+/* The bytes that a descriptor that poll(2) calls writable takes without blocking. */
 #define CHUNK	512
 #define LAST_MS 200
+/* In the journal, which knows whose messages these are. */
+#define OWN_NAME "catnap run: "
 
 /*
- * Not to block is a property of the open description, which others share: so one of our own, where
- * it can be had. Not of a file: where it is written to is a property of the description, too.
+ * Opens a description of our own where it can be had, since others share the given one, and not to
+ * block is a property of the description. It has none of a file: where a file is written to is a
+ * property of the description, too.
  */
 static int own_description(int fd)
 {
@@ -35,9 +40,13 @@ static int own_description(int fd)
 
 void log_open(struct log *l, int fd, enum catnap_log_level level)
 {
-	int own = own_description(fd);
+	int journal = fd == STDERR_FILENO ? service_open_journal() : -1;
+	int own = journal >= 0 ? journal : own_description(fd);
 
-	*l = (struct log){.fd = own >= 0 ? own : fd, .own = own >= 0, .level = level};
+	*l = (struct log){.fd = own >= 0 ? own : fd,
+			  .own = own >= 0,
+			  .journal = journal >= 0,
+			  .level = level};
 	pthread_mutex_init(&l->lock, NULL);
 }
 
@@ -52,7 +61,7 @@ static bool writable(int fd, int timeout_ms)
 	return n == 1 && p.revents & POLLOUT;
 }
 
-/* Lock held. How much of it is taken now. */
+/* Puts a text out. Returns how much of it is taken now. The lock is held. */
 static size_t put(struct log *l, const char *text, size_t len)
 {
 	size_t done = 0;
@@ -72,19 +81,37 @@ static size_t put(struct log *l, const char *text, size_t len)
 	return done;
 }
 
-/* Lock held. What was lost before, so that it is seen where. False: it cannot be said yet. */
+/* Puts a message out, with what the journal wants to know of it. Returns whether all of it is
+ * taken; *part says whether it was torn. The lock is held. */
+static bool put_message(struct log *l, int priority, const char *text, bool *part)
+{
+	const size_t own = sizeof(OWN_NAME) - 1;
+	char entry[MESSAGE_MAX + 128];
+	size_t len = strlen(text), n;
+
+	if (l->journal) {
+		if (strncmp(text, OWN_NAME, own) == 0)
+			text += own;
+		len = service_entry(entry, sizeof(entry), priority, text);
+		text = entry;
+	}
+	n = put(l, text, len);
+	*part = n && n < len;
+	return n == len;
+}
+
+/* Says what was lost before, so that it is seen where. Returns false if it cannot be said yet. The
+ * lock is held. */
 static bool put_loss(struct log *l)
 {
 	char text[160];
-	size_t n;
+	bool part;
 
 	if (!l->lost)
 		return true;
-	n = (size_t)snprintf(text, sizeof(text),
-			     "%scatnap run: %" PRIu64 " messages were lost: %s\n",
-			     l->torn ? "\n" : "", l->lost,
-			     l->error ? strerror(l->error) : "nobody read them");
-	if (put(l, text, n) < n)
+	snprintf(text, sizeof(text), "%s" OWN_NAME "%" PRIu64 " messages were lost: %s\n",
+		 l->torn ? "\n" : "", l->lost, l->error ? strerror(l->error) : "nobody read them");
+	if (!put_message(l, LOG_WARNING, text, &part))
 		return false;
 	l->lost = 0;
 	l->error = 0;
@@ -92,17 +119,16 @@ static bool put_loss(struct log *l)
 	return true;
 }
 
-static void give(struct log *l, const char *text)
+static void give(struct log *l, int priority, const char *text)
 {
 	char clean[MESSAGE_MAX];
-	size_t len = strlen(printable(text, true, clean, sizeof(clean))), n = 0;
+	bool part = false;
 
+	printable(text, true, clean, sizeof(clean));
 	pthread_mutex_lock(&l->lock);
-	if (put_loss(l))
-		n = put(l, clean, len);
-	if (n < len)
+	if (!put_loss(l) || !put_message(l, priority, clean, &part))
 		l->lost++;
-	if (n && n < len)
+	if (part)
 		l->torn = true;
 	pthread_mutex_unlock(&l->lock);
 }
@@ -110,14 +136,15 @@ static void give(struct log *l, const char *text)
 void log_message(void *ctx, enum catnap_log_level level, const char *message)
 {
 	static const char *const names[] = {"error", "warning", "info", "debug"};
+	static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 	struct log *l = ctx;
 	char text[MESSAGE_MAX], line[MESSAGE_MAX - 64];
 
 	if (level > l->level)
 		return;
-	snprintf(text, sizeof(text), "catnap run: %s: %s\n", names[level],
+	snprintf(text, sizeof(text), OWN_NAME "%s: %s\n", names[level],
 		 printable(message, false, line, sizeof(line)));
-	give(l, text);
+	give(l, priorities[level], text);
 }
 
 void log_say(struct log *l, const char *format, ...)
@@ -128,7 +155,7 @@ void log_say(struct log *l, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	give(l, text);
+	give(l, LOG_NOTICE, text);
 }
 
 void log_last(struct log *l, const char *format, ...)
@@ -140,7 +167,7 @@ void log_last(struct log *l, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	writable(l->fd, LAST_MS);
-	give(l, text);
+	give(l, LOG_WARNING, text);
 }
 
 void log_close(struct log *l)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,11 +22,15 @@ struct command {
 /* In the order of the help text. */
 static const struct command commands[] = {
 	{"run", "launches a microVM and stays until it ends", cmd_run},
+	{"serve", "waits to be told of a microVM, by Firecracker's API or in a file", cmd_serve},
 	{"bench", "measures wake-up latency and processor time on this host", cmd_bench},
 	{"check", "says what this host offers", cmd_check},
+	{"ctl", "speaks to a running VM at its control socket", cmd_ctl},
 	{"stat", "shows a running VM's halts", cmd_stat},
-	{"balloon", "tells or changes what a running VM gives back to the host", cmd_balloon},
+	{"snapshot", "tells about a snapshot, verifies it, merges its diffs", cmd_snapshot},
 	{"replay", "runs halt-polling policies over a trace of halts", cmd_replay},
+	{"advise", "says what KVM's halt polling costs the VMs of this host", cmd_advise},
+	{"jail", "starts catnap in an empty root, with its own ids and limits", cmd_jail},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -81,11 +86,36 @@ static int help(void)
 	return CMD_OK;
 }
 
+/* Returns whether it was started by the name by which the command is `serve`, for those who start
+ * Firecracker. */
+static bool is_firecracker(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return path && strcmp(slash ? slash + 1 : path, "firecracker") == 0;
+}
+
+/* Completes the command, which is being written, for a shell. */
+static int complete(const char *word)
+{
+	static const char *const more[] = {"help", "--help", "--version"};
+
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (strncmp(commands[i].name, word, strlen(word)) == 0)
+			puts(commands[i].name);
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++)
+		if (strncmp(more[i], word, strlen(word)) == 0)
+			puts(more[i]);
+	return CMD_OK;
+}
+
 static int run(int argc, char **argv)
 {
 	const struct command *cmd;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	if (is_firecracker(argv[0]))
+		return cmd_serve(argc, argv);
 	if (!name)
 		return usage("no command", NULL, "one of those in catnap --help");
 	if (strcmp(name, "--version") == 0 || strcmp(name, "--help") == 0 ||
@@ -94,9 +124,14 @@ static int run(int argc, char **argv)
 			return usage("one argument too many", argv[2], "nothing after it");
 		if (strcmp(name, "--version") != 0)
 			return help();
-		printf("catnap %s\n", CATNAP_VERSION);
+		printf("catnap %s\n", CATNAP_VERSION_STRING);
 		return CMD_OK;
 	}
+	/* The shells' functions ask this: see opts_complete.h. */
+	if (strcmp(name, "--complete") == 0 && argc == 3)
+		return complete(argv[2]);
+	if (strcmp(name, "help") == 0 && argc == 4 && strcmp(argv[2], "--complete") == 0)
+		return complete(argv[3]);
 	if (strcmp(name, "help") == 0) {
 		char option[] = "--help";
 		char *args[] = {argc > 2 ? argv[2] : NULL, option, NULL};
@@ -115,9 +150,9 @@ static int run(int argc, char **argv)
 }
 
 /*
- * Started without one of the first three descriptors, the next file that is opened would take its
- * number, and a message would be written into a disk image. The wrong direction is on purpose:
- * writing to a standard output that is not there still fails.
+ * Occupies the first three descriptors. If the command was started without one of them, the next
+ * file that is opened would take its number, and a message would be written into a disk image. The
+ * wrong direction is on purpose: writing to a standard output that is not there still fails.
  */
 static void occupy_standard_fds(void)
 {
@@ -131,15 +166,6 @@ static void occupy_standard_fds(void)
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
-}
-
-void cmd_end_by_sigpipe(void)
-{
-	sigset_t sigpipe;
-
-	sigemptyset(&sigpipe);
-	sigaddset(&sigpipe, SIGPIPE);
-	sigprocmask(SIG_UNBLOCK, &sigpipe, NULL);
 }
 
 int main(int argc, char **argv)

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* 0: there is no such clock, or no more. */
+/* Returns the time of a clock; 0: there is no such clock, or no more. */
 static inline uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec ts = {0};
@@ -17,6 +17,12 @@ static inline uint64_t clock_ns(clockid_t clock)
 static inline uint64_t now_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
+}
+
+/* Returns the smaller one of two timeouts of poll(2); -1 is none. */
+static inline int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The command line: options, arguments, and the key=value lists inside options, by the table of the
- * command. What a value means is in opts_value.c, the help text in opts_help.c.
+ * command. The meaning of values is in opts_value.c, the help text in opts_help.c.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include "cli/cmd.h"
 #include "cli/opts.h"
+#include "cli/opts_complete.h"
 
 /* Keys inside a value have no string of their own in argv: their copies live until opts_free(). */
 struct opt_chunk {
@@ -69,7 +70,10 @@ int opts_fail(struct opts *o, const char *fmt, ...)
 	va_list ap;
 
 	o->error[0] = '\0';
-	append(o, "catnap %s: ", o->cmd->name);
+	append(o, "catnap %s: %s", o->cmd->name, o->place ? o->place(o->place_ctx, NULL) : "");
+	/* Members of a file have no dashes. */
+	if (o->place && strncmp(fmt, "--", 2) == 0)
+		fmt += 2;
 	va_start(ap, fmt);
 	vappend(o, fmt, ap);
 	va_end(ap);
@@ -82,7 +86,11 @@ int opt_fail(struct opts *o, const struct opt_arg *arg, const char *fmt, ...)
 	va_list ap;
 
 	o->error[0] = '\0';
-	append(o, "catnap %s: --%s: ", o->cmd->name, arg->option);
+	if (o->place)
+		append(o, "catnap %s: %s%s: ", o->cmd->name, o->place(o->place_ctx, arg->key),
+		       arg->option);
+	else
+		append(o, "catnap %s: --%s: ", o->cmd->name, arg->option);
 	if (arg->key)
 		append(o, "%s: ", arg->key);
 	append(o, "\"%s\" ", opt_printable(arg->text, value, sizeof(value)));
@@ -120,7 +128,8 @@ static unsigned distance(const char *a, const char *b)
 	return row[lb];
 }
 
-/* A name that was probably meant: a few letters off, or what is written begins it. */
+/* Returns whether a name was more probably meant: a few letters off, or what is written begins
+ * it. */
 static bool better(const char *given, const char *name, unsigned *best)
 {
 	unsigned d = distance(given, name);
@@ -141,6 +150,7 @@ static int fail_unknown_option(struct opts *o, const char *given, size_t len)
 	const char *near = NULL;
 	const struct opt_def *d;
 	unsigned best = NEAR + 1;
+	const char *dashes = o->place ? "" : "--";
 	char name[64], shown[96];
 
 	snprintf(name, sizeof(name), "%.*s", (int)(len < 60 ? len : 60), given);
@@ -150,13 +160,14 @@ static int fail_unknown_option(struct opts *o, const char *given, size_t len)
 			near = d->f.name;
 	}
 	if (near)
-		return opts_fail(o, "--%s: unknown option: expected --%s?", shown, near);
-	return opts_fail(o, "--%s: unknown option: expected one of those in catnap %s --help",
-			 shown, o->cmd->name);
+		return opts_fail(o, "%s%s: unknown option: expected %s%s?", dashes, shown, dashes,
+				 near);
+	return opts_fail(o, "%s%s: unknown option: expected one of those in catnap %s --help",
+			 dashes, shown, o->cmd->name);
 }
 
-static int fail_unknown_key(struct opts *o, const struct opt_arg *arg, const char *given,
-			    const struct opt_field *keys)
+int opts_fail_unknown_key(struct opts *o, const char *option, const char *given,
+			  const struct opt_field *keys)
 {
 	const struct opt_field *k;
 	char shown[96], list[256] = "";
@@ -167,8 +178,8 @@ static int fail_unknown_key(struct opts *o, const struct opt_arg *arg, const cha
 
 		snprintf(list + used, sizeof(list) - used, "%s%s", sep, k->name);
 	}
-	return opts_fail(o, "--%s: \"%s\" is an unknown key: expected %s", arg->option,
-			 opt_printable(given, shown, sizeof(shown)), list);
+	return opts_fail(o, "%s%s: \"%s\" is an unknown key: expected %s", o->place ? "" : "--",
+			 option, opt_printable(given, shown, sizeof(shown)), list);
 }
 
 /* ---- key=value,key=value ---- */
@@ -188,7 +199,8 @@ static char *keep(struct opts *o, const char *text)
 	return c->text;
 }
 
-/* A path may hold a '=', so what stands before one is a key only if it looks like one. */
+/* Returns whether it is a key. A path may hold a '=', so what stands before one is a key only if it
+ * looks like one. */
 static bool is_key(const char *text, const char *end)
 {
 	return text + strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -196,13 +208,7 @@ static bool is_key(const char *text, const char *end)
 	       end;
 }
 
-/*
- * Takes the quotes out of @text, in place, up to its end or to a @stop that is in none. In quotes
- * everything is text, and "" is one quote. *@value is where the value begins in key=value, NULL if
- * there is no key, whose name and '=' are never in quotes. Returns what follows @stop, NULL if
- * there is none.
- */
-static char *unquote(char *text, char stop, char **value)
+char *opt_unquote(char *text, char stop, char **value)
 {
 	bool quoted = false, any = false;
 	char *to = text, *from = text;
@@ -231,15 +237,15 @@ const char *opt_first(struct opts *o, const struct opt_arg *arg, const char *key
 
 	if (!copy)
 		return NULL;
-	unquote(copy, ',', &value);
+	opt_unquote(copy, ',', &value);
 	if (value && strlen(key) == (size_t)(value - copy) - 1 &&
 	    memcmp(copy, key, strlen(key)) == 0)
 		return value;
 	return copy;
 }
 
-/* One key and its value; @item has no quotes any more. Its place in @keys, or NULL after an error.
- */
+/* Finds one key and its value; @item has no quotes any more. Returns its place in @keys, or NULL
+ * after an error. */
 static const struct opt_field *find_key(struct opts *o, const struct opt_arg *arg,
 					const struct opt_field *keys, char *item, char *value,
 					bool first)
@@ -252,7 +258,7 @@ static const struct opt_field *find_key(struct opts *o, const struct opt_arg *ar
 		while (k->name && strcmp(k->name, item) != 0)
 			k++;
 		if (!k->name)
-			fail_unknown_key(o, arg, item, keys);
+			opts_fail_unknown_key(o, arg->option, item, keys);
 	} else if (!first) {
 		opt_fail(o, &part, "is not key=value: expected a key such as %s=",
 			 keys[1].name ? keys[1].name : keys->name);
@@ -285,7 +291,7 @@ int opt_keys_given(struct opts *o, const struct opt_arg *arg, const struct opt_f
 
 		if (*item == '\0' || *item == ',')
 			return opt_fail(o, arg, "has an empty item: expected key=value,key=value");
-		next = unquote(item, ',', &value);
+		next = opt_unquote(item, ',', &value);
 		k = find_key(o, arg, keys, item, value, !seen);
 		if (!k)
 			return -EINVAL;
@@ -329,7 +335,7 @@ static const struct opt_def *find_short(const struct opts *o, char letter)
 	return NULL;
 }
 
-/* Would @text, in the place of a value, rather be the next option? */
+/* Returns whether @text, in the place of a value, would rather be the next option. */
 static bool is_long_option(const struct opts *o, const char *text)
 {
 	if (strncmp(text, "--", 2) != 0)
@@ -338,7 +344,7 @@ static bool is_long_option(const struct opts *o, const char *text)
 	return strcmp(text, "help") == 0 || find_long(o, text, strcspn(text, "="));
 }
 
-/* Each quote has another one: those that are doubled, too. */
+/* Returns whether each quote has another one: those that are doubled, too. */
 static bool closed(const char *text)
 {
 	bool odd = false;
@@ -348,35 +354,69 @@ static bool closed(const char *text)
 	return !odd;
 }
 
+int opt_check_quotes(struct opts *o, const struct opt_arg *arg)
+{
+	if (closed(arg->text))
+		return 0;
+	return opt_fail(o, arg,
+			"has a double quote that is not closed: expected a pair, and \"\" in "
+			"it for one that is meant");
+}
+
 static int set_option(struct opts *o, const struct opt_def *d, const char *given, void *cfg)
 {
 	struct opt_arg arg = {.option = d->f.name, .text = given ? given : "-"};
 	bool quotes = d->f.type != OPT_TEXT && strchr(arg.text, '"');
 	char *copy, *value;
 
-	if (quotes && !closed(arg.text))
-		return opt_fail(
-			o, &arg,
-			"has a double quote that is not closed: expected a pair, and \"\" in "
-			"it for one that is meant");
+	if (quotes && opt_check_quotes(o, &arg) < 0)
+		return -EINVAL;
 	/* In what is no list, commas are text anyway. */
 	if (quotes && !d->list) {
 		copy = keep(o, arg.text);
 		if (!copy)
 			return -EINVAL;
-		unquote(copy, '\0', &value);
+		opt_unquote(copy, '\0', &value);
 		arg.text = copy;
 	}
 	return opt_value(o, &arg, &d->f, d->f.type == OPT_CALL ? cfg : (char *)cfg + d->f.offset);
 }
 
-int opts_set(struct opts *o, const char *name, const char *value, void *cfg)
+const struct opt_def *opts_find(const struct opts *o, const char *name)
 {
-	const struct opt_def *d = find_long(o, name, strlen(name));
+	return find_long(o, name, strlen(name));
+}
 
-	if (!d)
-		return fail_unknown_option(o, name, strlen(name));
-	return set_option(o, d, value, cfg);
+int opts_fail_unknown(struct opts *o, const char *name)
+{
+	return fail_unknown_option(o, name, strlen(name));
+}
+
+/* Notes what has been given. */
+static int note(struct opts *o, const struct opt_def *d, const char *text)
+{
+	struct opt_given *more = reallocarray(o->given, o->n_given + 1, sizeof(*more));
+
+	if (!more)
+		return opts_fail(o, "out of memory");
+	o->given = more;
+	o->given[o->n_given++] = (struct opt_given){.def = d, .text = text};
+	return 0;
+}
+
+int opts_take(struct opts *o, const struct opt_def *d, const char *text, void *cfg)
+{
+	size_t n = (size_t)(d - o->cmd->options);
+	const char *copy = text ? keep(o, text) : NULL;
+
+	if (text && !copy)
+		return -EINVAL;
+	if (o->seen[n] && !d->repeat)
+		return opts_fail(o, "--%s: given twice: expected once", d->f.name);
+	o->seen[n] = true;
+	if (set_option(o, d, copy, cfg))
+		return -EINVAL;
+	return note(o, d, copy);
 }
 
 bool opts_given(const struct opts *o, const char *name)
@@ -386,12 +426,12 @@ bool opts_given(const struct opts *o, const char *name)
 	return d && o->seen && o->seen[d - o->cmd->options];
 }
 
-/* One option, whose value is @value or, if that is NULL, the next argument. *@i is the place in
- * argv. */
+/* Takes one option, whose value is @value or, if that is NULL, the next argument. *@i is the place
+ * in argv. */
 static int take_option(struct opts *o, const struct opt_def *d, const char *value, int argc,
 		       char **argv, int *i, void *cfg)
 {
-	size_t n = (size_t)(d - o->cmd->options);
+	char form[OPT_FORM_SIZE];
 
 	if (d->f.type == OPT_FLAG) {
 		if (value)
@@ -400,13 +440,10 @@ static int take_option(struct opts *o, const struct opt_def *d, const char *valu
 	} else if (!value) {
 		if (*i + 1 >= argc || is_long_option(o, argv[*i + 1]))
 			return opts_fail(o, "--%s: the value is missing: expected --%s %s",
-					 d->f.name, d->f.name, d->form);
+					 d->f.name, d->f.name, opt_form(d, form, sizeof(form)));
 		value = argv[++*i];
 	}
-	if (o->seen[n] && !d->repeat)
-		return opts_fail(o, "--%s: given twice: expected once", d->f.name);
-	o->seen[n] = true;
-	return set_option(o, d, value, cfg);
+	return opts_take(o, d, value, cfg);
 }
 
 static int take_arg(struct opts *o, char *text)
@@ -440,7 +477,7 @@ static int take_long(struct opts *o, int argc, char **argv, int *i, void *cfg)
 	return 0;
 }
 
-/* -n VALUE or -nVALUE; flags are not joined (-ab): a command here has hardly any. */
+/* Takes -n VALUE or -nVALUE; flags are not joined (-ab): a command here has hardly any. */
 static int take_short(struct opts *o, int argc, char **argv, int *i, void *cfg)
 {
 	const char *text = argv[*i] + 1;
@@ -493,7 +530,9 @@ void opts_free(struct opts *o)
 
 	free(o->seen);
 	free(o->args);
+	free(o->given);
 	o->seen = NULL;
+	o->given = NULL;
 	o->args = NULL;
 	while ((c = o->chunks)) {
 		o->chunks = c->next;
@@ -503,6 +542,12 @@ void opts_free(struct opts *o)
 
 int opts_command(struct opts *o, const struct opt_command *cmd, int argc, char **argv, void *cfg)
 {
+	/* For the shell, which has it say what may follow. */
+	if (argc > 2 && strcmp(argv[1], "--complete") == 0) {
+		*o = (struct opts){.cmd = cmd};
+		opts_complete(cmd, argv + 2, (size_t)argc - 2, stdout);
+		return CMD_OK;
+	}
 	if (opts_parse(o, cmd, argc, argv, cfg)) {
 		fprintf(stderr, "%s\n", o->error);
 		return CMD_USAGE;

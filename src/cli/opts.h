@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The option parser of all commands: a table says which options there are, what they take and where
- *it goes; parsing, --help and error messages all come from that table.
+ * it goes; parsing, --help and error messages all come from that table.
  *
  *	struct disk_cfg { const char *path; bool readonly; uint32_t queues; };
  *	static const struct opt_field disk_keys[] = {
  *		{.name = "path", .type = OPT_STRING, .offset = offsetof(struct disk_cfg, path),
  *		 .required = true},
- *		{.name = "readonly", .type = OPT_SWITCH, .offset = offsetof(struct disk_cfg,
- *readonly)},
+ *		{.name = "readonly", .type = OPT_SWITCH,
+ *		 .offset = offsetof(struct disk_cfg, readonly)},
  *		{.name = "queues", .type = OPT_U32, .offset = offsetof(struct disk_cfg, queues),
  *		 .min = 1, .max = 64},
  *		{0},
@@ -29,8 +29,9 @@
  *		{.f = {.name = "disk", .type = OPT_CALL, .set = set_disk}, .letter = 'd',
  *		 .form = "path=P[,readonly=on]", .help = "A virtio-blk disk.", .repeat = true,
  *		 .list = true},
- *		{.f = {.name = "timeout", .type = OPT_TIME, .offset = offsetof(struct run_cfg,
- *timeout_ns), .min = 1, .max = UINT64_MAX}, .form = "TIME", .help = "Ends the VM.", .def = "none"},
+ *		{.f = {.name = "timeout", .type = OPT_TIME,
+ *		       .offset = offsetof(struct run_cfg, timeout_ns), .min = 1, .max = UINT64_MAX},
+ *		 .form = "TIME", .help = "Ends the VM.", .def = "none"},
  *		{{0}},
  *	};
  *
@@ -39,7 +40,7 @@
  * taken as it is.
  *
  * On the command line: --name VALUE, --name=VALUE, -n VALUE, -nVALUE; options and other arguments
- *may be mixed; `--` ends the options; `-` is an argument. -h and --help exist in every command.
+ * may be mixed; `--` ends the options; `-` is an argument. -h and --help exist in every command.
  *
  * Errors: functions return 0 or -EINVAL with one line, complete but for the newline, in o->error:
  *	catnap run: --cpus: "0" is out of range: expected 1 to 64
@@ -58,10 +59,10 @@
 struct opts;
 struct opt_arg;
 
-/* What a value is; in brackets, the type of the variable that receives it. */
+/* The type of a value; in brackets, the type of the variable that receives it. */
 enum opt_type {
 	OPT_FLAG,   /* [bool] an option without a value; becomes true (not for keys) */
-	OPT_STRING, /* [const char *] any text but an empty one */
+	OPT_STRING, /* [const char *] any text but an empty one, max bytes at most if that is not 0 */
 	OPT_TEXT,   /* [const char *] any text, quotes and all */
 	OPT_U32,    /* [uint32_t] min to max, decimal or 0x hexadecimal */
 	OPT_U64,    /* [uint64_t] the same */
@@ -70,7 +71,7 @@ enum opt_type {
 	OPT_TIME,   /* [uint64_t] ns, min to max; ns, us, ms, s; only 0 needs no unit */
 	OPT_TIME32, /* [uint32_t] the same, for parameters that are u32 ns; max is at most
 		       UINT32_MAX */
-	OPT_SWITCH, /* [bool] on|off */
+	OPT_SWITCH, /* [bool] on|off; [int] the value that .words has for it, if there are any */
 	OPT_WORD,   /* [int] one of .words */
 	OPT_CALL,   /* .set() decides; it gets the cfg pointer itself, whatever .offset is */
 };
@@ -90,29 +91,46 @@ struct opt_field {
 	const struct opt_word *words; /* ends with a name of NULL */
 	int (*set)(struct opts *o, const struct opt_arg *arg, void *cfg);
 	bool required; /* keys only */
+	bool either;   /* keys only: one at least of those that say so is needed; .set() checks */
+	const char *form; /* keys only: the value's form, for --help; NULL: the key is not shown */
 };
 
 struct opt_def {
 	struct opt_field f;
 	char letter;	  /* the short name, 0: none */
 	const char *form; /* the value's form, for --help: "N[,affinity=LIST]"; NULL for a flag */
+	/* Of a list: those that .set() gives to opt_keys(). Without a form it is made of theirs. */
+	const struct opt_field *keys;
 	const char *help; /* sentences, for --help */
 	const char *def;  /* the default, for --help; NULL: none */
-	bool repeat;	  /* may be given several times */
-	bool list;	  /* OPT_CALL: .set() calls opt_keys(), which takes the quotes out */
+	/* Another option that says the same: given on the command line, it stands for this one. */
+	const char *other;
+	bool repeat; /* may be given several times */
+	bool list;   /* OPT_CALL: .set() calls opt_keys(), which takes the quotes out */
 };
 
 struct opt_command {
 	const char *name;     /* "run" */
-	const char *synopsis; /* what follows `catnap run` in the usage line */
+	const char *synopsis; /* the words behind `catnap run` in the usage line */
 	const char *summary;  /* a sentence or two */
 	const struct opt_def *options;
 	const char *notes;    /* printed as it is after the options; NULL: none */
 	const char *arg_name; /* "FILE": what the arguments that are no options are; NULL: none */
 	unsigned min_args, max_args;
+	/* For completion: what may follow @n arguments, as the value of an option: the form and the
+	 * keys of *@value, whose text may be in @buf. False: nothing. NULL: a file. */
+	bool (*argument)(char *const *args, size_t n, struct opt_def *value, char *buf,
+			 size_t size);
 };
 
 #define OPTS_ERROR_SIZE 512
+#define OPT_FORM_SIZE	256 /* for opt_form() */
+
+/* An option with the text that was given for it; NULL for a flag. */
+struct opt_given {
+	const struct opt_def *def;
+	const char *text;
+};
 
 /* The state of one parse. Not to be copied. */
 struct opts {
@@ -121,6 +139,13 @@ struct opts {
 	unsigned n_args;
 	bool help; /* --help was given: nothing after it has been looked at */
 	char error[OPTS_ERROR_SIZE];
+	/* The options that have been taken, in that order. */
+	struct opt_given *given;
+	size_t n_given;
+	/* Returns what is said in an error before an option, or its @key, that no command line has
+	 * given; NULL: they come from the command line. */
+	const char *(*place)(void *ctx, const char *key);
+	void *place_ctx;
 	/* private */
 	bool *seen;
 	struct opt_chunk *chunks;
@@ -141,62 +166,95 @@ struct opt_arg {
 int opts_parse(struct opts *o, const struct opt_command *cmd, int argc, char **argv, void *cfg);
 void opts_free(struct opts *o);
 
-/** The same for a command: prints --help and errors. Returns -1 to go on, or the exit status. */
+/** Does the same for a command, and prints --help and errors. Returns -1 to go on, or the exit
+ * status. */
 int opts_command(struct opts *o, const struct opt_command *cmd, int argc, char **argv, void *cfg);
 
-/** Was the option @name (long name) given? */
+/** Returns whether the option @name (long name) was given. */
 bool opts_given(const struct opts *o, const char *name);
-/** Sets one option by its long name, as from a configuration file. 0 or -EINVAL. */
-int opts_set(struct opts *o, const char *name, const char *value, void *cfg);
+/** Returns the form of an option's value: its own, or that of its keys, "path=PATH[,queues=N]", in
+ * @buf perhaps; NULL for a flag. */
+const char *opt_form(const struct opt_def *d, char *buf, size_t size);
+/** Returns the option of a long name; NULL: there is none. */
+const struct opt_def *opts_find(const struct opts *o, const char *name);
+/** Takes the option @d with @text, as from the command line; NULL for a flag. 0 or -EINVAL. */
+int opts_take(struct opts *o, const struct opt_def *d, const char *text, void *cfg);
+/** Stores an error: no option has the long name @name, and which may have been meant. Returns
+ * -EINVAL. */
+int opts_fail_unknown(struct opts *o, const char *name);
+/** Stores an error: @option has no key @given, it has @keys. Returns -EINVAL. */
+int opts_fail_unknown_key(struct opts *o, const char *option, const char *given,
+			  const struct opt_field *keys);
 /** Prints the help text. */
 void opts_help(const struct opt_command *cmd, FILE *out);
 
 /**
- * For .set() of an option that is a .list: parses "key=value,...", where the first key's name may
- * be left out, into @dst.
+ * Parses "key=value,...", where the first key's name may be left out, into @dst. For .set() of an
+ * option that is a .list.
  */
 int opt_keys(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys, void *dst);
-/** The same, and which keys there were: bit n of *@given is keys[n]. */
+/** Does the same, and tells which keys there were: bit n of *@given is keys[n]. */
 int opt_keys_given(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys,
 		   void *dst, uint64_t *given);
-/** For .set() of a .list: its first item alone, without quotes and without @key=. NULL: an error.
- */
+/** Returns its first item alone, without quotes and without @key=. NULL: an error. For .set() of a
+ * .list. */
 const char *opt_first(struct opts *o, const struct opt_arg *arg, const char *key);
-/** For .set(): parses the whole value as @field says; of @field the name and offset do not matter.
+/** Checks that each double quote of a list that is no option's value has another. Returns 0 or
+ * -EINVAL. */
+int opt_check_quotes(struct opts *o, const struct opt_arg *arg);
+/**
+ * Takes the quotes out of @text, in place, up to its end or to a @stop that is in none. In quotes
+ * everything is text, and "" is one quote. *@value is where the value begins in key=value, NULL if
+ * there is no key, whose name and '=' are never in quotes. Returns what follows @stop, NULL if
+ * there is none.
  */
+char *opt_unquote(char *text, char stop, char **value);
+/** Parses the whole value as @field says; of @field the name and offset do not matter. For
+ * .set(). */
 int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field *field, void *dst);
-/** For .set(): stores an error, `"value" ` and then the text given; returns -EINVAL. */
+/** Stores an error, `"value" ` and then the text given. Returns -EINVAL. For .set(). */
 int opt_fail(struct opts *o, const struct opt_arg *arg, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/** An error that is not about one value: `catnap run: ` and then the text given; returns -EINVAL.
- */
+/** Stores an error that is not about one value: `catnap run: ` and then the text given. Returns
+ * -EINVAL. */
 int opts_fail(struct opts *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /**
- * For .set(): policy=...,max=...,grow=...,grow-start=...,shrink=...,bias=... over what @params
- * holds. A default max follows the policy. A key that has no effect with the policy is an error.
+ * Takes policy=...,max=...,grow=...,grow-start=...,shrink=...,bias=... over what @params holds. For
+ * .set(). A default max follows the policy. A key that has no effect with the policy is an error.
+ * *@learned: kernel,max=learned was given, for which bias has an effect as well.
  */
-int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params);
-/* What there is besides the parameters. */
+int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params,
+		  bool *learned);
+/* The keys of a VM's --halt-poll. */
+extern const struct opt_field opt_halt_poll_keys[];
+
+/* The part of a value that is no parameter of the policy. */
 struct opt_halt_poll_more {
-	int vcpu;	    /* -1: for all */
-	bool policy;	    /* one was named */
-	const char *tuning; /* a key that is neither policy nor max; NULL: none was given */
+	int vcpu;    /* -1: for all */
+	bool policy; /* one was named */
+	/* A key that only halts in user space have, and one that a limit of KVM's can be learned
+	 * by as well; NULL: none was given. */
+	const char *tuning, *weighing;
 };
 /**
- * The same with three further keys, cpu-max=N%, group=on|off and vcpu=0 to @n_vcpus - 1. The number
- * of vCPUs may be given later on the command line: then pass the largest possible and check at the
- * end.
+ * Takes the same without a learned max and with three further keys, cpu-max=N%, group=on|off,
+ * spin=... and vcpu=0 to @n_vcpus - 1. The number of vCPUs may be given later on the command line:
+ * then pass the largest possible and check at the end.
  */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, struct opt_halt_poll_more *more);
-/** @policy with its defaults, max among them. */
+/* The words of policies, biases and spins: enum catnap_policy_kind, catnap_bias, catnap_spin. */
+extern const struct opt_word opt_policies[], opt_biases[], opt_spins[];
+/** Returns the word that the first @len characters of @text are; NULL: none. */
+const struct opt_word *opt_word_find(const struct opt_word *words, const char *text, size_t len);
+/** Fills @params with @policy and its defaults, max among them. */
 void opt_policy_init(struct catnap_halt_poll *params, uint32_t policy);
-/** "kernel" for CATNAP_POLICY_KERNEL and so on; NULL for none of them. */
+/** Returns "kernel" for CATNAP_POLICY_KERNEL and so on; NULL for none of them. */
 const char *opt_policy_name(uint32_t policy);
 
-/** Copies @text into @buf for a message: one line, printable, shortened if need be. Returns @buf.
- */
+/** Copies @text into @buf for a message: one line, printable, shortened if need be. Returns
+ * @buf. */
 const char *opt_printable(const char *text, char *buf, size_t size);
 
 #endif

@@ -16,6 +16,24 @@ static void pad(FILE *out, int column, int to)
 	fprintf(out, "%*s", to > column ? to - column : 0, "");
 }
 
+const char *opt_form(const struct opt_def *d, char *buf, size_t size)
+{
+	size_t used = 0;
+
+	if (!d->keys || d->form)
+		return d->form;
+	buf[0] = '\0';
+	for (const struct opt_field *k = d->keys; k->name; k++)
+		if (k->form && used < size)
+			used += (size_t)snprintf(buf + used, size - used,
+						 k->required || k->either ? "%s%s=%s" : "[%s%s=%s]",
+						 !used	     ? ""
+						 : k->either ? "|"
+							     : ",",
+						 k->name, k->form);
+	return buf;
+}
+
 /* Prints the form of a value, broken after a ',' or a '|' where it is longer than a line. */
 static int form(FILE *out, const char *text, int column)
 {
@@ -71,15 +89,18 @@ static void one(FILE *out, char letter, const char *name, const char *value, con
 	fputc('\n', out);
 }
 
-/* What the words in capitals are, as far as @cmd has them: said once. */
+/* Says once what the words in capitals are, as far as @cmd has them. */
 static void kinds(const struct opt_command *cmd, FILE *out)
 {
+	char buf[OPT_FORM_SIZE];
 	bool time = false, size = false, list = false;
 	const struct opt_def *d;
 
 	for (d = cmd->options; d->f.name; d++) {
-		time = time || (d->form && strstr(d->form, "TIME"));
-		size = size || (d->form && strstr(d->form, "SIZE"));
+		const char *text = opt_form(d, buf, sizeof(buf));
+
+		time = time || (text && strstr(text, "TIME"));
+		size = size || (text && strstr(text, "SIZE"));
 		list = list || d->list;
 	}
 	if (time || size || list)
@@ -94,7 +115,8 @@ static void kinds(const struct opt_command *cmd, FILE *out)
 		      out);
 }
 
-/* Each line is a paragraph, but for those that begin with a space, which are as they are. */
+/* Prints notes. Each line is a paragraph, but for those that begin with a space, which are as they
+ * are. */
 static void notes(const char *text, FILE *out)
 {
 	fputc('\n', out);
@@ -113,12 +135,13 @@ static void notes(const char *text, FILE *out)
 void opts_help(const struct opt_command *cmd, FILE *out)
 {
 	const struct opt_def *d;
+	char buf[OPT_FORM_SIZE];
 
 	fprintf(out, "Usage: catnap %s %s\n\n", cmd->name, cmd->synopsis);
 	wrap(out, cmd->summary, 0, 0);
 	fprintf(out, "\n\nOptions [defaults]:\n");
 	for (d = cmd->options; d->f.name; d++)
-		one(out, d->letter, d->f.name, d->form, d->help, d->def);
+		one(out, d->letter, d->f.name, opt_form(d, buf, sizeof(buf)), d->help, d->def);
 	one(out, 'h', "help", NULL, "Prints this and exits.", NULL);
 	kinds(cmd, out);
 	if (cmd->notes)

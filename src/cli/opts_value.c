@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/opts.h"
+#include <catnap/catnap.h>
+#include "cli/opts_guest.h"
 
 struct unit {
 	const char *name;
@@ -48,8 +49,8 @@ static int digit(char c, unsigned base)
 	return v;
 }
 
-/* Units that are one letter may be written small, as in 512m: only sizes have such, and no clash.
- */
+/* Units that are one letter may be written small, as in 512m: only sizes have such, and no
+ * clash. */
 static bool same_unit(const char *text, const char *unit)
 {
 	if (unit[0] >= 'A' && unit[0] <= 'Z')
@@ -92,7 +93,8 @@ static enum parsed parse_number(const char *text, const struct unit *units, uint
 	return PARSED;
 }
 
-/* Decimal digits with at most one point; strtod() alone would take "nan", "0x1p3" and blanks. */
+/* Parses decimal digits with at most one point; strtod() alone would take "nan", "0x1p3" and
+ * blanks. */
 static enum parsed parse_real(const char *text, double *out)
 {
 	size_t digits = strspn(text, "0123456789");
@@ -110,7 +112,7 @@ static enum parsed parse_real(const char *text, double *out)
 	return PARSED;
 }
 
-/* In the largest unit that divides it; a bare 0 needs none. */
+/* Writes a value in the largest unit that divides it; a bare 0 needs none. */
 static const char *show(uint64_t value, const struct unit *units, char *buf, size_t size)
 {
 	bool spaced;
@@ -132,7 +134,7 @@ static const char *show(uint64_t value, const struct unit *units, char *buf, siz
 struct kind {
 	const char *what; /* "a number" */
 	const struct unit *units;
-	const char *forms; /* what to say when it is not even understood */
+	const char *forms; /* the words for a value that is not even understood */
 	uint64_t largest;
 };
 
@@ -214,16 +216,22 @@ static int real(struct opts *o, const struct opt_arg *arg, const struct opt_fiel
 	return 0;
 }
 
+const struct opt_word *opt_word_find(const struct opt_word *words, const char *text, size_t len)
+{
+	while (words->name && (strlen(words->name) != len || memcmp(words->name, text, len) != 0))
+		words++;
+	return words->name ? words : NULL;
+}
+
 static int word(struct opts *o, const struct opt_arg *arg, const struct opt_word *words, int *out)
 {
 	const struct opt_word *w;
 	char list[256] = "";
 
-	for (w = words; w->name; w++) {
-		if (strcmp(w->name, arg->text) == 0) {
-			*out = w->value;
-			return 0;
-		}
+	w = opt_word_find(words, arg->text, strlen(arg->text));
+	if (w) {
+		*out = w->value;
+		return 0;
 	}
 	for (w = words; w->name; w++) {
 		const char *sep = w == words ? "" : w[1].name ? ", " : " or ";
@@ -249,6 +257,11 @@ int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field 
 		*(bool *)dst = true;
 		return 0;
 	case OPT_STRING:
+		if (field->max && strlen(arg->text) > field->max)
+			return opt_fail(o, arg, "is too long: expected at most %" PRIu64 " bytes",
+					field->max);
+		*(const char **)dst = arg->text;
+		return 0;
 	case OPT_TEXT:
 		*(const char **)dst = arg->text;
 		return 0;
@@ -271,6 +284,8 @@ int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field 
 			*(double *)dst = decimal;
 		return ret;
 	case OPT_SWITCH:
+		if (field->words)
+			return word(o, arg, field->words, dst);
 		ret = word(o, arg, on_off, &chosen);
 		if (ret == 0)
 			*(bool *)dst = chosen;
@@ -288,28 +303,46 @@ int opt_value(struct opts *o, const struct opt_arg *arg, const struct opt_field 
 
 /* ---- halt polling ---- */
 
-static const struct opt_word policy_words[] = {
+const struct opt_word opt_policies[] = {
 	{"adaptive", CATNAP_POLICY_ADAPTIVE}, {"kernel", CATNAP_POLICY_KERNEL},
 	{"fixed", CATNAP_POLICY_FIXED},	      {"always", CATNAP_POLICY_ALWAYS},
 	{"off", CATNAP_POLICY_OFF},	      {NULL, 0},
 };
 
-static const struct opt_word bias_words[] = {
+const struct opt_word opt_biases[] = {
 	{"latency", CATNAP_BIAS_LATENCY},
 	{"balanced", CATNAP_BIAS_BALANCED},
 	{"power", CATNAP_BIAS_POWER},
 	{NULL, 0},
 };
 
+const struct opt_word opt_spins[] = {
+	{"auto", CATNAP_SPIN_AUTO},
+	{"pause", CATNAP_SPIN_PAUSE},
+	{"umwait", CATNAP_SPIN_UMWAIT},
+	{"mwaitx", CATNAP_SPIN_MWAITX},
+	{NULL, 0},
+};
+
+const struct opt_word opt_guest_hosts[] = {
+	{"off", CATNAP_AFTER_GUEST_NEVER},
+	{"break-even", CATNAP_AFTER_GUEST_BREAK_EVEN},
+	{"learned", CATNAP_AFTER_GUEST_LEARNED},
+	{NULL, 0},
+};
+
+const struct opt_word opt_on_off[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
+
 struct halt_poll_keys {
 	struct catnap_halt_poll params;
-	int policy, bias;
+	int policy, bias, spin;
 	bool group;
 	uint64_t max_ns; /* not_given: none was given */
+	bool learned;	 /* max=learned */
 	uint32_t vcpu;
 };
 
-/* "5%" or "0.25%", to hundredths of per cent. */
+/* Takes "5%" or "0.25%", to hundredths of per cent. */
 static int set_cpu_max(struct opts *o, const struct opt_arg *arg, void *dst)
 {
 	struct halt_poll_keys *keys = dst;
@@ -325,7 +358,7 @@ static int set_cpu_max(struct opts *o, const struct opt_arg *arg, void *dst)
 	number[len] = '\0';
 	if (parse_real(number, &value) != PARSED || value > 100)
 		return opt_fail(o, arg, "is not a percentage: expected 0%% to 100%%");
-	/* What is too little for a hundredth is not "no limit". */
+	/* Less than a hundredth is not "no limit". */
 	keys->params.cpu_max = (uint32_t)(value * 100 + 0.5);
 	if (keys->params.cpu_max == 0 && value > 0)
 		keys->params.cpu_max = 1;
@@ -335,8 +368,18 @@ static int set_cpu_max(struct opts *o, const struct opt_arg *arg, void *dst)
 static const uint32_t no_vcpu = UINT32_MAX;
 static const uint64_t not_given = UINT64_MAX;
 
-/* Each policy's own default, since the kernel's is too short for adaptive where sleeping is dear.
- */
+/* Takes max=TIME or max=learned. */
+static int set_max(struct opts *o, const struct opt_arg *arg, void *dst)
+{
+	static const struct opt_field time = {.type = OPT_TIME, .max = UINT32_MAX};
+	struct halt_poll_keys *keys = dst;
+
+	keys->learned = strcmp(arg->text, "learned") == 0;
+	return keys->learned ? 0 : opt_value(o, arg, &time, &keys->max_ns);
+}
+
+/* Returns each policy's own default, since the kernel's is too short for adaptive where a sleep
+ * costs much. */
 static uint32_t default_max(uint32_t policy)
 {
 	return policy == CATNAP_POLICY_ADAPTIVE ? CATNAP_ADAPTIVE_MAX_NS : CATNAP_KERNEL_MAX_NS;
@@ -362,6 +405,7 @@ static const struct {
 	{"bias", P(ADAPTIVE)},
 	/* The polls of always do not fail, and off has none. */
 	{"cpu-max", P(KERNEL) | P(FIXED) | P(ADAPTIVE)},
+	{"spin", P(KERNEL) | P(FIXED) | P(ADAPTIVE) | P(ALWAYS)},
 };
 #undef P
 
@@ -379,7 +423,7 @@ static int check_effects(struct opts *o, const struct opt_arg *arg, const struct
 			k++;
 		if (!keys[k].name || !(given >> k & 1) || effects[i].policies >> policy & 1)
 			continue;
-		for (w = policy_words; w->name; w++)
+		for (w = opt_policies; w->name; w++)
 			if (effects[i].policies >> w->value & 1)
 				used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
 							 used ? " or " : "", w->name);
@@ -389,75 +433,123 @@ static int check_effects(struct opts *o, const struct opt_arg *arg, const struct
 	return 0;
 }
 
-/* Over what @params holds; @more NULL: the keys that concern a VM are unknown. */
+#define AT(member) offsetof(struct halt_poll_keys, member)
+const struct opt_field opt_halt_poll_keys[] = {
+	{.name = "policy", .type = OPT_WORD, .offset = AT(policy), .words = opt_policies},
+	{.name = "max", .type = OPT_TIME, .offset = AT(max_ns), .max = UINT32_MAX},
+	{.name = "grow", .type = OPT_U32, .offset = AT(params.grow)},
+	{.name = "grow-start", .type = OPT_TIME32, .offset = AT(params.grow_start_ns)},
+	{.name = "shrink", .type = OPT_U32, .offset = AT(params.shrink)},
+	{.name = "bias", .type = OPT_WORD, .offset = AT(bias), .words = opt_biases},
+	/* Of a VM, which has a clock and vCPUs. A lone vCPU 0 is checked below. */
+	{.name = "cpu-max", .type = OPT_CALL, .set = set_cpu_max},
+	{.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1},
+	{.name = "group", .type = OPT_SWITCH, .offset = AT(group)},
+	{.name = "spin", .type = OPT_WORD, .offset = AT(spin), .words = opt_spins},
+	{.name = NULL},
+};
+#undef AT
+
+enum {
+	KEY_MAX = 1,
+	KEY_BIAS = 5,
+	KEY_OF_A_VM = 6,
+	KEY_VCPU = 7,
+	KEYS = sizeof(opt_halt_poll_keys) / sizeof(opt_halt_poll_keys[0])
+};
+
+/* Puts what was given over *@params. */
+static void put_params(struct catnap_halt_poll *params, const struct halt_poll_keys *got)
+{
+	const uint32_t before = params->policy;
+
+	*params = got->params;
+	params->policy = (uint32_t)got->policy;
+	params->bias = (uint32_t)got->bias;
+	params->group = got->group;
+	params->spin = (uint32_t)got->spin;
+	if (got->max_ns != not_given)
+		params->max_ns = (uint32_t)got->max_ns;
+	else if (got->learned)
+		params->max_ns = CATNAP_ADAPTIVE_MAX_NS;
+	else if (params->max_ns == default_max(before))
+		params->max_ns = default_max(params->policy);
+}
+
+static struct halt_poll_keys from_params(const struct catnap_halt_poll *params)
+{
+	return (struct halt_poll_keys){.params = *params,
+				       .policy = (int)params->policy,
+				       .bias = (int)params->bias,
+				       .group = params->group != 0,
+				       .spin = (int)params->spin,
+				       .max_ns = not_given,
+				       .vcpu = no_vcpu};
+}
+
+/* Over what @params holds. */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, struct opt_halt_poll_more *more)
 {
-#define AT(member) offsetof(struct halt_poll_keys, member)
-	static const struct opt_field all[] = {
-		{.name = "policy", .type = OPT_WORD, .offset = AT(policy), .words = policy_words},
-		{.name = "max", .type = OPT_TIME, .offset = AT(max_ns), .max = UINT32_MAX},
-		{.name = "grow", .type = OPT_U32, .offset = AT(params.grow)},
-		{.name = "grow-start", .type = OPT_TIME32, .offset = AT(params.grow_start_ns)},
-		{.name = "shrink", .type = OPT_U32, .offset = AT(params.shrink)},
-		{.name = "bias", .type = OPT_WORD, .offset = AT(bias), .words = bias_words},
-		/* Of a VM, which has a clock and vCPUs. A lone vCPU 0 is checked below. */
-		{.name = "cpu-max", .type = OPT_CALL, .set = set_cpu_max},
-		{.name = "vcpu", .type = OPT_U32, .offset = AT(vcpu), .max = no_vcpu - 1},
-		{.name = "group", .type = OPT_SWITCH, .offset = AT(group)},
-		{.name = NULL},
-	};
-#undef AT
-	enum { MAX = 1, OF_A_VM = 6, VCPU = 7, N = sizeof(all) / sizeof(all[0]) };
-	struct opt_field keys[N];
-	const uint32_t before = params->policy;
-	struct halt_poll_keys got = {.params = *params,
-				     .policy = (int)params->policy,
-				     .bias = (int)params->bias,
-				     .group = params->group != 0,
-				     .max_ns = not_given,
-				     .vcpu = no_vcpu};
+	const struct opt_field *keys = opt_halt_poll_keys;
+	struct halt_poll_keys got = from_params(params);
 	uint64_t given;
 
-	memcpy(keys, all, sizeof(keys));
-	if (!more)
-		keys[OF_A_VM].name = NULL;
 	if (opt_keys_given(o, arg, keys, &got, &given) ||
 	    check_effects(o, arg, keys, given, (uint32_t)got.policy))
 		return -EINVAL;
-	if (more && got.vcpu != no_vcpu && got.vcpu >= n_vcpus)
+	if (got.vcpu != no_vcpu && got.vcpu >= n_vcpus)
 		return opts_fail(o,
 				 "--%s: vcpu: \"%" PRIu32
 				 "\" is out of range: expected 0 to %" PRIu32,
 				 arg->option, got.vcpu, n_vcpus ? n_vcpus - 1 : 0);
-	*params = got.params;
-	params->policy = (uint32_t)got.policy;
-	params->bias = (uint32_t)got.bias;
-	params->group = got.group;
-	if (got.max_ns != not_given)
-		params->max_ns = (uint32_t)got.max_ns;
-	else if (params->max_ns == default_max(before))
-		params->max_ns = default_max(params->policy);
-	if (!more)
-		return 0;
+	put_params(params, &got);
 	*more = (struct opt_halt_poll_more){.vcpu = got.vcpu == no_vcpu ? -1 : (int)got.vcpu,
 					    .policy = given & 1};
-	for (size_t i = MAX + 1; i < N; i++)
-		if (i != VCPU && given >> i & 1)
+	for (size_t i = KEY_MAX + 1; i < KEYS; i++) {
+		if (i == KEY_VCPU || !(given >> i & 1))
+			continue;
+		if (i == KEY_BIAS || i == KEY_OF_A_VM)
+			more->weighing = keys[i].name;
+		else
 			more->tuning = keys[i].name;
+	}
 	return 0;
 }
 
-int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params)
+int opt_halt_poll(struct opts *o, const struct opt_arg *arg, struct catnap_halt_poll *params,
+		  bool *learned)
 {
-	return opt_halt_poll_vcpu(o, arg, 0, params, NULL);
+	struct halt_poll_keys got = from_params(params);
+	struct opt_field keys[KEYS];
+	uint64_t given;
+
+	memcpy(keys, opt_halt_poll_keys, sizeof(keys));
+	keys[KEY_OF_A_VM].name = NULL;
+	keys[KEY_MAX].type = OPT_CALL;
+	keys[KEY_MAX].set = set_max;
+	if (opt_keys_given(o, arg, keys, &got, &given))
+		return -EINVAL;
+	if (got.learned && got.policy != CATNAP_POLICY_KERNEL)
+		return opts_fail(o,
+				 "--%s: max: \"learned\" has no effect with policy %s: expected "
+				 "policy kernel",
+				 arg->option, opt_policy_name((uint32_t)got.policy));
+	/* It weighs a sleep as adaptive does. */
+	if (got.learned)
+		given &= ~(UINT64_C(1) << KEY_BIAS);
+	if (check_effects(o, arg, keys, given, (uint32_t)got.policy))
+		return -EINVAL;
+	put_params(params, &got);
+	*learned = got.learned;
+	return 0;
 }
 
 const char *opt_policy_name(uint32_t policy)
 {
 	const struct opt_word *w;
 
-	for (w = policy_words; w->name; w++) {
+	for (w = opt_policies; w->name; w++) {
 		if ((uint32_t)w->value == policy)
 			return w->name;
 	}

@@ -55,7 +55,7 @@ int output_own(int fd)
 	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-/* A descriptor that this process was given. -1 with errno set. */
+/* Opens a descriptor that this process was given. Returns -1 with errno set if that fails. */
 static int open_given(struct output *o, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -68,7 +68,7 @@ static int open_given(struct output *o, int fd)
 	return flags < 0 ? -1 : output_own(fd);
 }
 
-/* A FIFO has a reader, or it is waited for: a status. */
+/* Waits until a FIFO has a reader. Returns a status. */
 static int wait_for_reader(const struct outputs *s, struct output *o, int flags)
 {
 	const struct timespec pause = {.tv_nsec = READER_LOOK_NS};
@@ -96,7 +96,7 @@ static bool is_fifo(const char *path)
 	return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
-/* What has the name, or is made now. @made: it was. */
+/* Opens what has the name, or makes it. @made: it was made. */
 static int open_path(struct outputs *s, struct output *o, mode_t mode, bool *made)
 {
 	int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (o->append ? O_APPEND : 0);
@@ -122,7 +122,7 @@ static int open_path(struct outputs *s, struct output *o, mode_t mode, bool *mad
 	return o->fd < 0 ? output_failed(s, o->option, o->path, -saved) : CMD_OK;
 }
 
-/* For all kinds. */
+/* Opens an output of any kind. */
 static int open_any(struct outputs *s, struct output *o, mode_t mode, bool *made)
 {
 	int given = files_descriptor(o->path), status = CMD_OK;
@@ -170,7 +170,7 @@ int output_open_append(struct outputs *s, struct output *o, const char *option, 
 
 void output_begin(const struct output *o)
 {
-	/* What cannot be emptied is told when it cannot be written. */
+	/* A file that cannot be emptied is told of when it cannot be written. */
 	if (o->fd >= 0 && o->regular && !o->position && !o->append && ftruncate(o->fd, 0) < 0)
 		errno = 0;
 }
@@ -189,7 +189,7 @@ void output_close(struct output *o)
 
 /* -- documents -------------------------------------------------------------------------------- */
 
-/* A name beside @real: .NAME.XXXXXX, for mkostemp(3). NULL: none, or no memory. */
+/* Returns a name beside @real: .NAME.XXXXXX, for mkostemp(3). NULL: none, or no memory. */
 static char *beside_of(const char *real)
 {
 	const char *slash = strrchr(real, '/'), *name = slash ? slash + 1 : real;
@@ -199,7 +199,7 @@ static char *beside_of(const char *real)
 											 : text;
 }
 
-/* What takes its place looks like it. */
+/* Gives the file that takes its place the same owner and mode. */
 static bool like(int fd, const struct stat *st)
 {
 	struct stat own;
@@ -212,7 +212,7 @@ static bool like(int fd, const struct stat *st)
 	return fchmod(fd, st->st_mode & 07777) == 0;
 }
 
-/* A successor to what is open as o->fd, if there is to be one. */
+/* Makes a successor to what is open as o->fd, if there is to be one. */
 static void make_beside(struct outputs *s, struct output *o)
 {
 	struct stat st;
@@ -242,7 +242,8 @@ static void make_beside(struct outputs *s, struct output *o)
 	o->beside = NULL;
 }
 
-/* One that was just made is its own successor: until it is whole, nothing has its name. */
+/* Sets a file aside. One that was just made is its own successor: until it is whole, nothing has
+ * its name. */
 static void set_aside(struct outputs *s, struct output *o)
 {
 	sigset_t before;

@@ -6,7 +6,7 @@
  * Two kinds. A stream (a trace, a log, a serial port's output) is written as it comes; it is opened
  * when the command starts, and emptied when it is known that it will run. A document (statistics, a
  * report) is written at the end, beside the file of that name, and takes its place only when it is
- * whole: who ends the process, or a full disk, leaves the old one as it was. Where no other file
+ * whole. A signal, or a full disk, leaves the old one as it was. Where no other file
  * can take its place (not a regular file, several hard links, a folder that may not be written,
  * somebody else's file), it is written where it is.
  *
@@ -37,14 +37,14 @@ struct outputs {
 
 struct output {
 	const char *option, *path; /* NULL: not given */
-	int fd;			   /* what is written; -1: not open */
+	int fd;			   /* the file that is written; -1: not open */
 	bool regular, append;
-	bool position; /* a descriptor that we were given: not emptied, and written where it stands
-			*/
+	/* a descriptor that we were given: not emptied, and written where it stands */
+	bool position;
 	/* Documents. */
 	char *real, *beside; /* the file itself, and its successor; NULL: it is written in place */
 	int old;	     /* the file itself, -1: it was not there */
-	struct renamer *renamer; /* who gives it its name, if this process may not any more */
+	struct renamer *renamer; /* gives it its name, if this process may not any more */
 };
 
 #define OUTPUT_NONE                 \
@@ -53,12 +53,13 @@ struct output {
 	}
 
 void outputs_init(struct outputs *s, const char *command, uint64_t deadline);
-/* The command's end, or that of its start: removes what is left of those that never came to be. */
+/* Removes what is left of those that never came to be, at the command's end, or that of its
+ * start. */
 void outputs_free(struct outputs *s);
 
 /*
- * @path, which the caller keeps, and NULL is none. Nothing is emptied yet. @mode: of a file that is
- * not there yet, as for open(2). CMD_OK, CMD_USAGE (it is also another's), CMD_ERROR,
+ * Opens @path, which the caller keeps; NULL is none. Nothing is emptied yet. @mode: of a file that
+ * is not there yet, as for open(2). CMD_OK, CMD_USAGE (it is also another's), CMD_ERROR,
  * OUTPUT_TIMEOUT. output_close() may follow in any case.
  */
 int output_open(struct outputs *s, struct output *o, const char *option, const char *path,
@@ -67,15 +68,15 @@ int output_open_append(struct outputs *s, struct output *o, const char *option, 
 		       mode_t mode);
 int output_open_document(struct outputs *s, struct output *o, const char *option, const char *path,
 			 mode_t mode);
-/* For a document: this process will not be allowed to rename anything; from now on somebody else
- * does. Best before it has much memory. */
+/* Starts a helper that renames a document, since this process will not be allowed to rename
+ * anything. Best before it has much memory. */
 void output_before_sandbox(struct outputs *s, struct output *o);
 void output_close(struct output *o);
 
-/* It is written from now on: what was in a stream's file goes. */
+/* Begins the writing: empties a stream's file. */
 void output_begin(const struct output *o);
 
-/* What ends the waiting for a reader. */
+/* The limits of waiting for a reader. */
 struct way_out {
 	int signals;	      /* a signalfd(2), -1: none: then signals end the process */
 	uint64_t deadline;    /* as now_ns(); UINT64_MAX: none */
@@ -83,23 +84,24 @@ struct way_out {
 	int signal;	      /* out: what came, 0: none */
 };
 
-/* Until @fd takes something. The same as: */
+/* Waits until @fd takes something. Returns as output_send() does. */
 int output_wait(int fd, struct way_out *w);
-/* Until there is something to read from @fd, or its other end is gone. */
+/* Waits until there is something to read from @fd, or its other end is gone. Returns the same. */
 int output_await(int fd, struct way_out *w);
-/* Writes all of it, if it is taken: 0 or -errno; -ETIMEDOUT, -EINTR: nobody read it in time. */
+/* Writes all of it, if it is taken. Returns 0 or -errno; -ETIMEDOUT, -EINTR: nobody read it in
+ * time. */
 int output_send(int fd, const void *data, size_t len, struct way_out *w);
 /* Writes the document @text. The same; -EINPROGRESS: it is whole but has not got its name in time,
  * and is o->beside until a process that lives on gives it that. */
 int output_write(struct output *o, const void *text, size_t len, struct way_out *w);
-/* For a message: why @err (-errno, of the two above) came to be. */
+/* Returns the reason for @err (-errno, of the two above), for a message. */
 const char *output_error(int err);
 
-/* One line on standard error, and CMD_ERROR. @err: -errno. */
+/* Says one line on standard error, and returns CMD_ERROR. @err: -errno. */
 int output_failed(const struct outputs *s, const char *option, const char *path, int err);
 
-/* An open description of our own of what @fd is, which does not block if that is a pipe or a
- * terminal: not to block is a property of the description, which others share. Or a duplicate. */
+/* Returns an open description of our own of what @fd is, which does not block if that is a pipe or
+ * a terminal: not to block is a property of the description, which others share. Or a duplicate. */
 int output_own(int fd);
 
 /* renamer.c */
@@ -111,10 +113,11 @@ int output_own(int fd);
  */
 struct renamer;
 
-/* From @beside to @real in the same folder; @l is told of it. NULL with errno set. */
+/* Starts a renamer from @beside to @real in the same folder; @l is told of it. Returns NULL with
+ * errno set if that fails. */
 struct renamer *renamer_start(struct leftovers *l, const char *beside, const char *real);
-/* 0 or -errno; -EINPROGRESS: it has not answered in time, and does it when it comes to. The second:
- * not renamed but removed, now or then. It is gone, or left to itself, and freed. */
+/* Returns 0 or -errno; -EINPROGRESS: it has not answered in time, and does it when it comes to. The
+ * second: not renamed but removed, now or then. It is gone, or left to itself, and freed. */
 int renamer_rename(struct renamer **r, struct way_out *w);
 void renamer_remove(struct renamer **r);
 

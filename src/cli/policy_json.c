@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What policy adaptive has learned, as JSON: names as in struct catnap_policy_stats. */
+/* Writes what policy adaptive has learned, as JSON: names as in struct catnap_policy_stats. */
 #include <catnap/poll.h>
 
 #include "cli/json_out.h"

@@ -7,8 +7,8 @@
 
 #include "cli/printable.h"
 
-/* How many bytes the character at @s has, if a terminal just shows it; 0: it does not. Overlong
- * forms, surrogates and C1 controls (U+0080 to U+009F) are none. */
+/* Returns how many bytes the character at @s has, if a terminal just shows it; 0: it does not.
+ * Overlong forms, surrogates and C1 controls (U+0080 to U+009F) are none. */
 static size_t shown(const unsigned char *s)
 {
 	static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
@@ -23,7 +23,8 @@ static size_t shown(const unsigned char *s)
 			return 0;
 		c = c << 6 | (s[i] & 0x3f);
 	}
-	/* Those that turn the direction of what follows, and end lines, are no letters either. */
+	/* Characters that turn the direction of what follows, or end lines, are no letters
+	 * either. */
 	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ||
 	    (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069))
 		return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Text that somebody else has chosen (a guest, a program behind a socket, whoever named a file) on
- * its way to a terminal: what a terminal would obey is shown as \xNN instead. UTF-8 stays.
+ * Text that somebody else has chosen (a guest, a program behind a socket, the one who named a file)
+ * on its way to a terminal. Control characters, which a terminal would obey, are shown as \xNN.
+ * UTF-8 stays.
  */
 #ifndef CLI_PRINTABLE_H
 #define CLI_PRINTABLE_H
@@ -10,10 +11,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Copies @text to @buf, cut if it is too long for it. @lines: newlines and tabs stay. Returns @buf.
- */
+/* Copies @text to @buf, cut if it is too long for it. @lines: newlines and tabs stay. Returns
+ * @buf. */
 char *printable(const char *text, bool lines, char *buf, size_t size);
-/* One line or more on standard error, shown like that, before the VM runs: see log.h for later. */
+/* Prints one line or more on standard error, shown like that, before the VM runs: see log.h for
+ * later. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Prints a JSON document as it came, but for control characters in it, which become \uNNNN. */
 void printable_json(const char *text, FILE *out);

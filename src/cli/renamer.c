@@ -43,7 +43,7 @@ static bool still_ours(const struct names *n)
 	       st.st_ino == n->ino;
 }
 
-/* All that the process does. */
+/* Does all that the process does. */
 static void serve(const struct names *n, int fd)
 {
 	int32_t err = ENOENT;
@@ -75,7 +75,7 @@ static void close_others(int a, int b)
 	syscall(SYS_close_range, high + 1, UINT32_MAX, 0);
 }
 
-/* Where @path is; its name into @name. A descriptor, or -1. */
+/* Opens the folder where @path is, and puts its name into @name. Returns a descriptor, or -1. */
 static int open_folder(const char *path, char name[NAME_MAX + 1])
 {
 	char copy[PATH_MAX];
@@ -146,7 +146,8 @@ struct renamer *renamer_start(struct leftovers *l, const char *beside, const cha
 	return r;
 }
 
-/* Until it answers, which is its last word, or is gone. It may be stopped, or its disk be slow. */
+/* Waits until it answers, which is its last word, or is gone. It may be stopped, or its disk be
+ * slow. */
 static int await_answer(const struct renamer *r, struct way_out *w)
 {
 	int32_t err;
@@ -172,8 +173,8 @@ static int finish(struct renamer **rp, char what, struct way_out *w)
 		n = send(r->fd, &what, 1, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	ret = await_answer(r, w);
-	/* Who waits for this process's end finds nothing left of it, if its end can be had: when
-	 * the socket is closed, it cannot be stopped any more. */
+	/* A process that waits for this one's end finds nothing left of it, if the child's end can
+	 * be had: when the socket is closed, the child cannot be stopped any more. */
 	if (ret != -EINPROGRESS && output_await(r->fd, w) == 0)
 		while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
 			;

@@ -10,7 +10,7 @@
 /* Prints @text from @column on, broken at spaces, each further line indented by @indent. Returns
  * the column. */
 int wrap(FILE *out, const char *text, int column, int indent);
-/* A paragraph with its newline; @indent is for all lines but the first. */
+/* Writes a paragraph with its newline; @indent is for all lines but the first. */
 void wrap_line(FILE *out, int indent, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

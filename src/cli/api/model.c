@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See model.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/api/model.h"
+
+void fc_model_init(struct fc_model *m)
+{
+	*m = (struct fc_model){.machine = {.vcpus = 1, .mem_mib = FC_DEFAULT_MEM_MIB}};
+}
+
+void fc_drive_free(struct fc_drive *d)
+{
+	free(d->id);
+	free(d->path);
+	free(d->socket);
+	free(d->partuuid);
+	*d = (struct fc_drive){.id = NULL};
+}
+
+void fc_net_free(struct fc_net *n)
+{
+	free(n->id);
+	free(n->tap);
+	free(n->mac);
+	*n = (struct fc_net){.id = NULL};
+}
+
+void fc_model_free(struct fc_model *m)
+{
+	for (uint32_t i = 0; i < m->n_drives; i++)
+		fc_drive_free(&m->drives[i]);
+	for (uint32_t i = 0; i < m->n_nets; i++)
+		fc_net_free(&m->nets[i]);
+	free(m->boot.kernel);
+	free(m->boot.initrd);
+	free(m->boot.args);
+	free(m->vsock.path);
+	free(m->vsock.id);
+	free(m->serial.path);
+	free(m->cpu);
+	fc_model_init(m);
+}
+
+struct fc_drive *fc_drive_find(struct fc_model *m, const char *id)
+{
+	for (uint32_t i = 0; i < m->n_drives; i++)
+		if (strcmp(m->drives[i].id, id) == 0)
+			return &m->drives[i];
+	return NULL;
+}
+
+struct fc_net *fc_net_find(struct fc_model *m, const char *id)
+{
+	for (uint32_t i = 0; i < m->n_nets; i++)
+		if (strcmp(m->nets[i].id, id) == 0)
+			return &m->nets[i];
+	return NULL;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Measuring whole processes: `catnap run` and QEMU's microvm with the same image and the same
+ * command line. The image is a memory file that the child inherits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/bench/child.h"
+#include "cli/bench/workload.h"
+#include "probe_image.h"
+
+#define QEMU	     "qemu-system-x86_64"
+#define PATIENCE_MS  60000
+#define PEER_SAMPLES 2000 /* the peer prints each sample through its serial port */
+
+extern char **environ;
+
+bool bench_peer_exists(void)
+{
+	const char *path = getenv("PATH");
+	char file[4096];
+
+	while (path && *path) {
+		size_t n = strcspn(path, ":");
+
+		snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, QEMU);
+		if (access(file, X_OK) == 0)
+			return true;
+		path += n + (path[n] == ':');
+	}
+	return false;
+}
+
+int bench_image_file(void)
+{
+	int fd = memfd_create("probe", 0);
+
+	if (fd >= 0 && write(fd, probe_image, probe_image_size) != (ssize_t)probe_image_size) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[])
+{
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t mask;
+	int pipe_fd[2], ret;
+
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return bench_fail(run, "pipe: %s", strerror(errno));
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
+	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
+	/* A group of its own: Ctrl-C is for us, who end it. */
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+	mask = run->stop->before;
+	sigdelset(&mask, SIGPIPE); /* main() has blocked it for itself */
+	posix_spawnattr_setsigmask(&attr, &mask);
+	c->started_ns = now_ns();
+	ret = posix_spawnp(&c->pid, argv[0], &fa, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&fa);
+	close(pipe_fd[1]);
+	c->out = pipe_fd[0];
+	if (ret == 0)
+		return 0;
+	close(c->out);
+	return bench_fail(run, "%s: %s", argv[0], strerror(ret));
+}
+
+void bench_reap(struct bench_child *c, bool kill_it)
+{
+	int status;
+
+	if (kill_it)
+		kill(c->pid, SIGKILL);
+	while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	close(c->out);
+}
+
+unsigned int bench_peer_args(char **argv, unsigned int n)
+{
+	static const char *const args[] = {QEMU,
+					   "-cpu",
+					   "host,-arch-capabilities",
+					   "-nodefaults",
+					   "-no-user-config",
+					   "-display",
+					   "none",
+					   "-no-reboot",
+					   "-serial",
+					   "stdio",
+					   "-device",
+					   "isa-debug-exit,iobase=0xf4,iosize=4"};
+
+	for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
+		argv[n++] = (char *)args[i];
+	return n;
+}
+
+void bench_command_init(struct bench_command *c, const struct bench_mode *mode, int image,
+			uint32_t vcpus)
+{
+	unsigned int n = 0;
+
+	snprintf(c->image, sizeof(c->image), "/dev/fd/%d", image);
+	snprintf(c->smp, sizeof(c->smp), "%u", vcpus);
+	snprintf(c->memory, sizeof(c->memory), "%uM", BENCH_CHILD_MIB);
+	memset(c->argv, 0, sizeof(c->argv));
+#define ARG(s) (c->argv[n++] = (char *)(s))
+	if (mode->peer) {
+		n = bench_peer_args(c->argv, n);
+		ARG("-M");
+		ARG("microvm,accel=kvm");
+		ARG("-smp");
+		ARG(c->smp);
+		ARG("-m");
+		ARG(c->memory);
+		ARG("-kernel");
+		ARG(c->image);
+		ARG("-append");
+		ARG(c->append);
+	} else {
+		ARG("/proc/self/exe");
+		ARG("run");
+		ARG("--irqchip");
+		ARG(mode->irqchip == CATNAP_IRQCHIP_USER ? "user" : "kernel");
+		ARG("--debug-exit");
+		ARG("0xf4");
+		ARG("--cpus");
+		ARG(c->smp);
+		ARG("-m");
+		ARG(c->memory);
+		ARG("-k");
+		ARG(c->image);
+		ARG("-c");
+		ARG(c->append);
+	}
+#undef ARG
+}
+
+bool bench_wait_output(const struct bench_run *run, const struct bench_child *c)
+{
+	struct pollfd p[] = {{.fd = c->out, .events = POLLIN},
+			     {.fd = run->stop->fd, .events = POLLIN}};
+	int ret;
+
+	do {
+		ret = poll(p, 2, PATIENCE_MS);
+	} while (ret < 0 && errno == EINTR);
+	return ret >= 1 && (p[0].revents & POLLIN);
+}
+
+int bench_child_start(struct bench_run *run, struct bench_child *c, const char *append, char *text,
+		      size_t size)
+{
+	struct bench_command cmd;
+	int image = bench_image_file(), ret;
+
+	if (image < 0)
+		return bench_fail(run, "memfd_create: %s", strerror(errno));
+	bench_command_init(&cmd, run->cell->mode, image, 1);
+	snprintf(cmd.append, sizeof(cmd.append), "%s", append);
+	ret = bench_spawn(run, c, cmd.argv);
+	if (ret == 0 && (!bench_wait_output(run, c) || read(c->out, text, size) <= 0)) {
+		bench_reap(c, true);
+		ret = bench_fail(run, "%s did not start the guest", cmd.argv[0]);
+	}
+	close(image);
+	return ret;
+}
+
+/* Reads all that the child prints, until it closes its output or PATIENCE_MS pass without any. */
+static char *read_all(const struct bench_run *run, const struct bench_child *c)
+{
+	size_t used = 0, room = 65536;
+	char *text = malloc(room), *more;
+
+	while (text && bench_wait_output(run, c)) {
+		ssize_t n = read(c->out, text + used, room - used - 1);
+
+		if (n <= 0)
+			break;
+		used += (size_t)n;
+		if (used + 1 < room)
+			continue;
+		room *= 2;
+		more = realloc(text, room);
+		if (!more)
+			free(text);
+		text = more;
+	}
+	if (text)
+		text[used] = '\0';
+	return text;
+}
+
+/* Takes the samples among the lines that the probe printed. */
+static int parse_samples(struct bench_run *run, char *text, struct bench_series *samples)
+{
+	bool ended = false;
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\r\n", &save); line;
+	     line = strtok_r(NULL, "\r\n", &save)) {
+		unsigned long long ns;
+
+		if (sscanf(line, "s %llu", &ns) == 1 && bench_series_add(samples, ns) < 0)
+			return bench_fail(run, "out of memory");
+		if (strncmp(line, "probe: error", 12) == 0)
+			return bench_fail(run, "%.100s", line);
+		ended |= strncmp(line, "probe: end", 10) == 0;
+	}
+	return ended ? 0 : bench_fail(run, "%s did not finish the workload", QEMU);
+}
+
+/* Measures the peer, whose samples come as text. */
+int bench_peer(struct bench_run *run, uint32_t vcpus)
+{
+	uint32_t samples = run->cfg->samples < PEER_SAMPLES ? run->cfg->samples : PEER_SAMPLES;
+	struct bench_series round = {0};
+	struct bench_command cmd;
+	struct bench_child c = {.out = -1};
+	char *text;
+	int image = bench_image_file(), ret;
+
+	if (image < 0)
+		return bench_fail(run, "memfd_create: %s", strerror(errno));
+	bench_command_init(&cmd, run->cell->mode, image, vcpus);
+	snprintf(cmd.append, sizeof(cmd.append),
+		 "workload=%s samples=%u warmup=100 gap_ns=%llu random=%d seed=%u tsc_khz=%u "
+		 "apic_hz=1000000000 pv_eoi=1 cpus=%u exit=244",
+		 run->cell->workload->name, samples, (unsigned long long)run->cell->gap_ns,
+		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
+	if (bench_spawn(run, &c, cmd.argv) < 0) {
+		close(image);
+		return -1;
+	}
+	text = read_all(run, &c);
+	bench_reap(&c, true);
+	close(image);
+	ret = text ? parse_samples(run, text, &round) : bench_fail(run, "out of memory");
+	free(text);
+	if (ret == 0 && !round.n)
+		ret = bench_fail(run, "%s gave no samples", QEMU);
+	if (ret == 0)
+		ret = bench_series_add(&run->cell->round_p50, bench_series_quantile(&round, 0.5));
+	for (size_t i = 0; i < round.n && ret == 0; i++)
+		ret = bench_series_add(&run->cell->latency, round.v[i]);
+	bench_series_free(&round);
+	return ret;
+}

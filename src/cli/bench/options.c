@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The options of `catnap bench`. The help on workloads, and which options have an effect in which
+ * of them, come from the table of workloads.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "cli/bench/workload.h"
+#include "cli/cmd.h"
+#include "cli/opts.h"
+
+/* -- values ----------------------------------------------------------------------------------- */
+
+static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct bench_cfg *cfg = ptr;
+
+	if (cfg->n_modes == BENCH_MODES - 1)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_MODES - 1);
+	for (unsigned int i = 0; i < cfg->n_modes; i++)
+		if (strcmp(cfg->modes[i].name, arg->text) == 0)
+			return opt_fail(o, arg, "was given twice");
+	if (bench_mode_parse(o, arg, arg->text, &cfg->modes[cfg->n_modes]))
+		return -EINVAL;
+	cfg->n_modes++;
+	return 0;
+}
+
+static int set_gap(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field time = {.type = OPT_TIME, .min = 1000, .max = 1000000000};
+	struct bench_cfg *cfg = ptr;
+
+	if (cfg->n_gaps == BENCH_GAPS)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_GAPS);
+	if (opt_value(o, arg, &time, &cfg->gaps[cfg->n_gaps]))
+		return -EINVAL;
+	cfg->n_gaps++;
+	return 0;
+}
+
+static int set_rate(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field number = {.type = OPT_U32, .min = 1, .max = 1000000};
+	struct bench_cfg *cfg = ptr;
+
+	if (cfg->n_rates == BENCH_RATES)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_RATES);
+	if (opt_value(o, arg, &number, &cfg->rates[cfg->n_rates]))
+		return -EINVAL;
+	for (unsigned int i = 0; i < cfg->n_rates; i++)
+		if (cfg->rates[i] == cfg->rates[cfg->n_rates])
+			return opt_fail(o, arg, "was given twice");
+	cfg->n_rates++;
+	return 0;
+}
+
+static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	if (strcmp(arg->text, "qemu") != 0)
+		return opt_fail(o, arg, "is not known: expected qemu");
+	((struct bench_cfg *)ptr)->peer_qemu = true;
+	return 0;
+}
+
+static int set_vcpus(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field number = {.type = OPT_U32, .min = 1, .max = BENCH_MOST_VCPUS};
+	uint32_t n;
+
+	if (opt_value(o, arg, &number, &n))
+		return -EINVAL;
+	((struct bench_cfg *)ptr)->vcpus_given = true;
+	((struct bench_cfg *)ptr)->vcpus[n] = true;
+	return 0;
+}
+
+static int set_process(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct bench_cfg *cfg = ptr;
+	struct bench_process *p = &cfg->processes[cfg->n_processes];
+
+	if (cfg->n_processes == BENCH_PROCESSES)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_PROCESSES);
+	for (unsigned int i = 0; i < cfg->n_processes; i++)
+		if (strcmp(cfg->processes[i].label, arg->text) == 0)
+			return opt_fail(o, arg, "was given twice");
+	if (generate_parse(o, arg, &p->generate))
+		return -EINVAL;
+	if (strlen(arg->text) >= sizeof(p->label))
+		return opt_fail(o, arg, "is too long: expected less than %zu characters",
+				sizeof(p->label));
+	snprintf(p->label, sizeof(p->label), "%s", arg->text);
+	cfg->n_processes++;
+	return 0;
+}
+
+static const struct opt_word pins[] = {
+	{"on", BENCH_PIN_ON}, {"off", BENCH_PIN_OFF}, {"one", BENCH_PIN_ONE}, {NULL, 0}};
+
+static const struct opt_word arrivals[] = {{"both", BENCH_ARRIVALS_BOTH},
+					   {"constant", BENCH_ARRIVALS_CONSTANT},
+					   {"random", BENCH_ARRIVALS_RANDOM},
+					   {NULL, 0}};
+
+/* -- help ------------------------------------------------------------------------------------- */
+
+#define AT(member) offsetof(struct bench_cfg, member)
+
+/* The places of those whose help names workloads. */
+enum {
+	MODE,
+	GAP,
+	RATE,
+	STALL,
+	ARRIVALS,
+	SAMPLES,
+	ROUNDS,
+	DURATION,
+	VCPUS,
+	REALTIME,
+	SIBLING,
+	PROCESS,
+	PIN,
+	JSON,
+	HTML,
+	PEER
+};
+
+static const struct opt_def options[] = {
+	[MODE] = {.f = {.name = "mode", .type = OPT_CALL, .set = set_mode},
+		  .form = "user:POLICY[:BIAS][/vcpu|/thread]|guest:TIME[/HOST][/vcpu|/thread]|"
+			  "kernel:TIME|adaptive[:BIAS][/vcpu|/thread]|pm",
+		  .def = "all: user:adaptive user:kernel user:always user:fixed user:off kernel:0 "
+			 "kernel:200us",
+		  .repeat = true},
+	[GAP] = {.f = {.name = "gap", .type = OPT_CALL, .set = set_gap},
+		 .form = "TIME",
+		 .help = "Time between events, at least 1us. May be given several times.",
+		 .repeat = true},
+	[RATE] = {.f = {.name = "rate", .type = OPT_CALL, .set = set_rate},
+		  .form = "N",
+		  .repeat = true},
+	[STALL] = {.f = {.name = "stall",
+			 .type = OPT_TIME,
+			 .offset = AT(stall_ns),
+			 .min = 1000,
+			 .max = 1000000000},
+		   .form = "TIME",
+		   .help = "With --rate: the guest is stopped once in each round, for this time. "
+			   "What that does must show in the figures."},
+	[ARRIVALS] = {.f = {.name = "arrivals",
+			    .type = OPT_WORD,
+			    .offset = AT(arrivals),
+			    .words = arrivals},
+		      .form = "constant|random|both",
+		      .help = "Gaps all equal, or random around the gap.",
+		      .def = "both"},
+	[SAMPLES] = {.f = {.name = "samples",
+			   .type = OPT_U32,
+			   .offset = AT(samples),
+			   .min = 1,
+			   .max = 100000},
+		     .form = "N",
+		     .help = "Events in each round.",
+		     .def = "1000"},
+	[ROUNDS] = {.f = {.name = "rounds",
+			  .type = OPT_U32,
+			  .offset = AT(rounds),
+			  .min = 1,
+			  .max = 1000},
+		    .form = "N",
+		    .help = "How often the modes take turns.",
+		    .def = "5"},
+	[DURATION] = {.f = {.name = "duration",
+			    .type = OPT_TIME,
+			    .offset = AT(duration_ns),
+			    .min = 1000000,
+			    .max = UINT64_C(3600000000000)},
+		      .form = "TIME",
+		      .def = "2s"},
+	[VCPUS] = {.f = {.name = "vcpus", .type = OPT_CALL, .set = set_vcpus},
+		   .form = "N",
+		   .repeat = true},
+	[REALTIME] = {.f = {.name = "realtime", .type = OPT_SWITCH, .offset = AT(realtime)},
+		      .form = "on|off",
+		      .def = "off"},
+	[SIBLING] = {.f = {.name = "sibling", .type = OPT_SWITCH, .offset = AT(sibling)},
+		     .form = "on|off",
+		     .def = "off"},
+	[PROCESS] = {.f = {.name = "process", .type = OPT_CALL, .set = set_process},
+		     .form = "KIND[,KEY=VALUE...]",
+		     .def = "constant, poisson, bursty, bimodal, pareto,max=100ms, tick",
+		     .repeat = true,
+		     .list = true},
+	[PIN] = {.f = {.name = "pin", .type = OPT_WORD, .offset = AT(pin), .words = pins},
+		 .form = "on|off|one",
+		 .def = "on"},
+	[JSON] = {.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
+		  .form = "FILE|-",
+		  .help = "Writes the results as JSON too; with -, instead of the table."},
+	[HTML] = {.f = {.name = "html", .type = OPT_STRING, .offset = AT(html)},
+		  .form = "FILE|-",
+		  .help = "Writes a report with pictures, one page that needs nothing else; with "
+			  "-, instead of the table."},
+	[PEER] = {.f = {.name = "peer", .type = OPT_CALL, .set = set_peer}, .form = "qemu"},
+	{.f = {.name = NULL}},
+};
+
+#define HELP_SIZE 1024
+
+/* The table of options with all that help says; the strings are in it. */
+struct help {
+	struct opt_def options[sizeof(options) / sizeof(options[0])];
+	struct opt_command command;
+	char of[sizeof(options) / sizeof(options[0])][HELP_SIZE];
+	char gaps[128], vcpus[128], notes[4096];
+};
+
+static void say(struct help *h, unsigned int option, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void say(struct help *h, unsigned int option, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(h->of[option], sizeof(h->of[option]), fmt, ap);
+	va_end(ap);
+	h->options[option].help = h->of[option];
+}
+
+static void append(char *buf, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void append(char *buf, size_t size, const char *fmt, ...)
+{
+	size_t used = strlen(buf);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf + used, size - used, fmt, ap);
+	va_end(ap);
+}
+
+static const char *names(uint32_t options_bits, char *buf, size_t size)
+{
+	return bench_workload_names(bench_workloads_with(options_bits), ", ", buf, size);
+}
+
+/* Writes "20us, 50us, 200us; timer also 1ms". */
+static void default_gaps(struct help *h)
+{
+	append(h->gaps, sizeof(h->gaps), "20us, 50us, 200us");
+	for (unsigned int row = 0; row < bench_n_workloads; row++)
+		if (bench_workloads[row]->gaps_help)
+			append(h->gaps, sizeof(h->gaps), "; %s %s", bench_workloads[row]->name,
+			       bench_workloads[row]->gaps_help);
+	h->options[GAP].def = h->gaps;
+}
+
+/* Writes "neighbour 1, 2, 4; compute 1, 2". */
+static void default_vcpus(struct help *h)
+{
+	for (unsigned int row = 0; row < bench_n_workloads; row++) {
+		const struct bench_workload *w = bench_workloads[row];
+		const char *between = " ";
+
+		if (!(w->options & BENCH_OPT_VCPUS))
+			continue;
+		append(h->vcpus, sizeof(h->vcpus), "%s%s", *h->vcpus ? "; " : "", w->name);
+		for (unsigned int n = 1; n <= BENCH_VCPUS; n++) {
+			if (!(w->vcpus >> n & 1))
+				continue;
+			append(h->vcpus, sizeof(h->vcpus), "%s%u", between, n);
+			between = ", ";
+		}
+	}
+	h->options[VCPUS].def = h->vcpus;
+}
+
+static void say_vcpus(struct help *h)
+{
+	char text[256] = "";
+
+	for (unsigned int row = 0; row < bench_n_workloads; row++)
+		if (bench_workloads[row]->options & BENCH_OPT_VCPUS)
+			append(text, sizeof(text), "%s: %s; ", bench_workloads[row]->name,
+			       bench_workloads[row]->vcpus_help);
+	say(h, VCPUS, "%s1 to %d, idle to %d. May be given several times.", text, BENCH_VCPUS,
+	    BENCH_MOST_VCPUS);
+	default_vcpus(h);
+}
+
+static void say_all(struct help *h)
+{
+	char some[128], others[128];
+
+	say(h, MODE,
+	    "A way to halt: in catnap by a policy (adaptive, kernel, always, fixed, off; "
+	    "adaptive:latency and adaptive:power: with that bias), or in KVM, polling for this "
+	    "time at most, or for a time that is learned (kernel:adaptive); pm: HLT stays in the "
+	    "guest; guest:TIME[,KEY=VALUE...] (%s; keys grow, grow-start, shrink, "
+	    "allow-shrink): the guest polls before it halts, as Linux's haltpoll, for this time at "
+	    "most, and its host (HOST: off, the default, break-even, learned) after that; %s: "
+	    "/vcpu, the default of user and guest modes, or /thread, that of kernel modes, runs "
+	    "the devices. May be given several times.",
+	    names(BENCH_OPT_GUEST, others, sizeof(others)),
+	    names(BENCH_OPT_DEVICES, some, sizeof(some)));
+	say(h, DURATION, "%s, and with --rate: how long each round lasts.",
+	    names(BENCH_OPT_DURATION, some, sizeof(some)));
+	say(h, REALTIME,
+	    "%s: the virtual machines are started in a real-time class; the hog is in the ordinary "
+	    "one.",
+	    names(BENCH_OPT_REALTIME, some, sizeof(some)));
+	say(h, SIBLING,
+	    "%s: the hog is on the SMT sibling of the virtual CPUs' processor, and not on it.",
+	    names(BENCH_OPT_SIBLING, some, sizeof(some)));
+	say(h, RATE,
+	    "%s: offers so many events in a second, each when it is due, instead of one after the "
+	    "other; latency is from then. 1 to 1000000. May be given several times.",
+	    names(BENCH_OPT_RATE, some, sizeof(some)));
+	say(h, PROCESS,
+	    "%s: an arrival process, as catnap replay --generate takes it. May be given several "
+	    "times.",
+	    names(BENCH_OPT_PROCESS, some, sizeof(some)));
+	say(h, PIN,
+	    "Ties the sender and the vCPUs to processors of their own (%s); one: all threads of "
+	    "the guest to one processor (%s).",
+	    names(BENCH_OPT_PIN, some, sizeof(some)),
+	    names(BENCH_OPT_PIN_ONE, others, sizeof(others)));
+	say(h, PEER, "Measures QEMU's microvm with the same image: %s.",
+	    names(BENCH_OPT_PEER, some, sizeof(some)));
+	say_vcpus(h);
+	default_gaps(h);
+}
+
+/* Lists the workloads: a line for each, and further ones below its text. */
+static void list_workloads(char *buf, size_t size)
+{
+	for (unsigned int row = 0; row < bench_n_workloads; row++) {
+		const char *line = bench_workloads[row]->help, *name = bench_workloads[row]->name;
+
+		while (*line) {
+			int len = (int)strcspn(line, "\n");
+
+			append(buf, size, "  %-9s  %.*s\n", name, len, line);
+			line += len + (line[len] == '\n');
+			name = "";
+		}
+	}
+}
+
+static void help_init(struct help *h)
+{
+	char some[128];
+
+	*h = (struct help){.command = {.name = "bench",
+				       .synopsis = "[OPTIONS] [WORKLOAD ...]",
+				       .summary = "Measures wake-up latency and processor time on "
+						  "this host, halting in user space beside halting "
+						  "in the kernel.",
+				       .options = h->options,
+				       .notes = h->notes,
+				       .arg_name = "WORKLOAD",
+				       .max_args = bench_n_workloads}};
+	memcpy(h->options, options, sizeof(options));
+	say_all(h);
+	append(h->notes, sizeof(h->notes), "Workloads (without one: %s):\n",
+	       bench_workload_names(bench_workloads_by_default(), " and ", some, sizeof(some)));
+	list_workloads(h->notes, sizeof(h->notes));
+	append(h->notes, sizeof(h->notes),
+	       "\n"
+	       "Ctrl-C ends it; what has been measured until then is reported. Exit status: 0 all "
+	       "was measured; 1 something could not be; 2 wrong command line; 129, 130 or 143 "
+	       "ended by SIGHUP, Ctrl-C or SIGTERM.\n");
+}
+
+/* -- the command line as a whole -------------------------------------------------------------- */
+
+static int default_processes(struct opts *o, struct bench_cfg *cfg)
+{
+	/* A sender that spins for 10 s, as a Pareto tail may want, measures little. */
+	static const char *const processes[] = {"constant", "poisson",		"bursty",
+						"bimodal",  "pareto,max=100ms", "tick"};
+
+	for (size_t i = 0; i < sizeof(processes) / sizeof(processes[0]); i++) {
+		struct opt_arg arg = {.option = "process", .text = processes[i]};
+
+		if (set_process(o, &arg, cfg))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static uint32_t every_workload(void)
+{
+	uint32_t rows = 0;
+
+	for (unsigned int i = 0; i < bench_n_workloads; i++)
+		rows = rows << 1 | 1;
+	return rows;
+}
+
+static int choose_workloads(struct opts *o, struct bench_cfg *cfg)
+{
+	char all[256];
+
+	for (unsigned int i = 0; i < o->n_args; i++) {
+		const struct bench_workload *w = bench_workload_find(o->args[i]);
+
+		if (!w)
+			return opts_fail(o, "\"%.40s\" is not a workload: expected %s", o->args[i],
+					 bench_workload_names(every_workload(), " or ", all,
+							      sizeof(all)));
+		cfg->workloads |= UINT32_C(1) << bench_workload_row(w);
+	}
+	if (!o->n_args)
+		cfg->workloads = bench_workloads_by_default();
+	return 0;
+}
+
+static int check(struct opts *o, struct bench_cfg *cfg)
+{
+	if (choose_workloads(o, cfg))
+		return -EINVAL;
+	if (!opts_given(o, "mode") && bench_modes_default(o, cfg))
+		return -EINVAL;
+	if (!opts_given(o, "process") && default_processes(o, cfg))
+		return -EINVAL;
+	if (bench_check_effects(o, cfg))
+		return -EINVAL;
+	if (cfg->json && cfg->html && strcmp(cfg->json, "-") == 0 && strcmp(cfg->html, "-") == 0)
+		return opts_fail(o, "--html: \"-\" is where --json goes already");
+	if (cfg->peer_qemu) {
+		if (!bench_peer_exists())
+			return opts_fail(o, "--peer: qemu-system-x86_64 is not in PATH");
+		cfg->modes[cfg->n_modes++] = (struct bench_mode){.name = "qemu", .peer = true};
+	}
+	return 0;
+}
+
+int bench_options(struct opts *o, int argc, char **argv, struct bench_cfg *cfg)
+{
+	struct help help;
+	int status;
+
+	help_init(&help);
+	status = opts_command(o, &help.command, argc, argv, cfg);
+	if (status < 0 && check(o, cfg) < 0) {
+		fprintf(stderr, "%s\n", o->error);
+		status = CMD_USAGE;
+	}
+	o->cmd = NULL;
+	return status;
+}

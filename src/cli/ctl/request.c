@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The steps that all commands of `catnap ctl` take alike: see ctl.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/ctl/ctl.h"
+#include "cli/printable.h"
+
+int ctl_usage(struct ctl *ctl)
+{
+	fprintf(stderr, "%s\n", ctl->opts->error);
+	return CMD_USAGE;
+}
+
+int ctl_send(struct ctl *ctl, const char *method, const char *path, struct json_object *body)
+{
+	return client_send(ctl->client, method, path, body) < 0 ? client_failed(ctl->client)
+								: CMD_OK;
+}
+
+int ctl_get(struct ctl *ctl, const char *path, struct client_answer *a)
+{
+	return client_get(ctl->client, path, a) < 0 ? client_failed(ctl->client) : CMD_OK;
+}
+
+int ctl_print_json(const struct client_answer *a)
+{
+	printable_json(a->body, stdout);
+	if (!a->len || a->body[a->len - 1] != '\n')
+		putchar('\n');
+	return CMD_OK;
+}
+
+int ctl_show(struct ctl *ctl, const char *path, int (*print)(struct json_object *o))
+{
+	struct client_answer a = {.status = 0};
+	int status = ctl_get(ctl, path, &a);
+
+	if (status == CMD_OK)
+		status = ctl->json ? ctl_print_json(&a) : print(a.json);
+	client_answer_free(&a);
+	return status;
+}
+
+const char *ctl_path(char *buf, size_t size, const char *folder, const char *id)
+{
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+	size_t n = (size_t)snprintf(buf, size, "%s", folder);
+
+	for (; *id && n + 4 < size; id++) {
+		if (strchr(plain, *id))
+			n += (size_t)snprintf(buf + n, size - n, "%c", *id);
+		else
+			n += (size_t)snprintf(buf + n, size - n, "%%%02X", (unsigned char)*id);
+	}
+	return buf;
+}
+
+void ctl_add_text(struct json_object *o, const char *name, const char *text)
+{
+	json_object_object_add(o, name, json_object_new_string(text));
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See api.h. The configuration that the resources of the socket show, as Firecracker has it, is
+ * made of the options; disks and interfaces are called disk0, disk1, net0 and so on there.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <catnap/sandbox.h>
+#include "cli/api/limiter.h"
+#include "cli/cmd.h"
+#include "cli/printable.h"
+#include "cli/run/run.h"
+
+#define MIB_BITS 20
+
+/* ---- the model ---- */
+
+static char *numbered(const char *kind, uint32_t n)
+{
+	char *text;
+
+	return asprintf(&text, "%s%u", kind, n) < 0 ? NULL : text;
+}
+
+/* Returns a file's name, or the descriptor that stands for it. */
+static char *place(const char *path, int fd)
+{
+	return path ? strdup(path) : numbered("/dev/fd/", (uint32_t)fd);
+}
+
+static bool fill_disk(struct fc_drive *d, const struct catnap_disk *disk, uint32_t n)
+{
+	*d = (struct fc_drive){.id = numbered("disk", n),
+			       .path = place(disk->path, disk->fd),
+			       .read_only = disk->readonly,
+			       .cache = FC_CACHE_WRITEBACK,
+			       .engine = FC_ENGINE_ASYNC,
+			       .disk = n};
+	fc_limiter_given(&d->limiter, &disk->limit);
+	return d->id && d->path;
+}
+
+static bool fill_net(struct fc_net *d, const struct run_net *net, uint32_t n, uint32_t device)
+{
+	const uint8_t *m = net->mac;
+	bool ok = true;
+
+	*d = (struct fc_net){.id = numbered("net", n),
+			     .tap = place(net->stream ? net->stream : net->tap,
+					  net->n_fds ? net->fds[0] : -1),
+			     .mtu = net->mtu,
+			     .net = n,
+			     .device = device};
+	fc_limiter_given(&d->rx, &net->rx_limit);
+	fc_limiter_given(&d->tx, &net->tx_limit);
+	if (m[0] | m[1] | m[2] | m[3] | m[4] | m[5])
+		ok = asprintf(&d->mac, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3],
+			      m[4], m[5]) > 0;
+	return ok && d->id && d->tap;
+}
+
+/* Returns the number of the device that is the @nth of virtio's @type. */
+static uint32_t device_of(struct catnap_vm *vm, uint32_t type, uint32_t nth)
+{
+	struct catnap_device_stats s = {.size = sizeof(s)};
+	uint32_t i;
+
+	for (i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++)
+		if (s.type == type && nth-- == 0)
+			break;
+	return i;
+}
+
+static bool copy(char **to, const char *text)
+{
+	*to = text ? strdup(text) : NULL;
+	return *to || !text;
+}
+
+static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct run_cfg *cfg)
+{
+	const uint32_t net = 1; /* virtio's number */
+	bool ok = true;
+
+	m->machine.vcpus = cfg->cpus;
+	m->machine.mem_mib = cfg->memory >> MIB_BITS;
+	m->boot.on = cfg->kernel;
+	ok = copy(&m->boot.kernel, cfg->kernel) && copy(&m->boot.initrd, cfg->initramfs) &&
+	     copy(&m->boot.args, cfg->cmdline);
+	/* Those with a back end elsewhere cannot be changed here. */
+	for (uint32_t i = 0; i < cfg->n_disks && ok; i++) {
+		struct fc_drive *d = &m->drives[m->n_drives];
+
+		if (!cfg->backs[i].socket)
+			ok = fill_disk(d, &cfg->disks[i], m->n_drives++);
+		d->place = i;
+	}
+	for (uint32_t i = 0; i < cfg->n_nets && ok; i++) {
+		struct fc_net *n = &m->nets[m->n_nets];
+
+		if (!cfg->nets[i].back)
+			ok = fill_net(n, &cfg->nets[i], m->n_nets++, device_of(vm, net, i));
+		n->place = i;
+	}
+	m->balloon.on = cfg->balloon.on;
+	m->balloon.amount_mib = cfg->balloon.size >> MIB_BITS;
+	m->balloon.deflate_on_oom = cfg->balloon.deflate_on_oom;
+	m->vsock.on = cfg->vsock.cid;
+	m->vsock.cid = cfg->vsock.cid;
+	ok = ok && (!cfg->vsock.cid || (m->vsock.path = place(cfg->vsock.socket, cfg->vsock.fd)));
+	m->entropy.on = cfg->rng.on;
+	if (cfg->rng.limited)
+		fc_limiter_given(&m->entropy.limiter, &cfg->rng.limit);
+	return ok;
+}
+
+/* ---- the socket ---- */
+
+static void say(void *ctx, enum catnap_log_level level, const char *message)
+{
+	/* A client that did something wrong is told itself. */
+	log_message(&((struct run_io *)ctx)->messages,
+		    level == CATNAP_LOG_ERROR ? CATNAP_LOG_INFO : level, message);
+}
+
+static const struct api_owner owner = {.log = say};
+
+static int wrong(const char *what, const char *why)
+{
+	complain("catnap run: --api-socket: %s: %s\n", what, why);
+	return CMD_ERROR;
+}
+
+/* Makes the socket. No signal ends the process between its making and its being told. */
+static int make_socket(struct run_api *a, const char *path, struct run_io *io)
+{
+	struct run_port name = {.option = "api-socket", .path = path};
+	sigset_t before;
+	int ret;
+
+	if (run_socket_clear(&name) < 0)
+		return CMD_ERROR;
+	leftovers_hold(&before);
+	ret = http_listen(&a->socket, path);
+	if (ret == 0)
+		leftovers_add(&io->outputs.left, path);
+	leftovers_let(&before);
+	if (ret == 0 && io->keeper) {
+		ret = catnap_keeper_add_socket(io->keeper, path);
+		a->keepers = ret == 0;
+	}
+	return ret < 0 ? wrong(path, strerror(-ret)) : CMD_OK;
+}
+
+static int take_socket(struct run_api *a, int fd)
+{
+	const char *why;
+	char name[32];
+
+	snprintf(name, sizeof(name), "fd=%d", fd);
+	return http_inherit(&a->socket, fd, &why) < 0 ? wrong(name, why) : CMD_OK;
+}
+
+void run_api_activated(struct run_cfg *cfg)
+{
+	const int fd = http_activated();
+	const char *option;
+	int other;
+
+	if (fd < 0 || cfg->api_socket || cfg->api_fd >= 0)
+		return;
+	for (unsigned int i = 0; (other = run_given(cfg, i, &option)) >= 0; i++)
+		if (other == fd)
+			return;
+	cfg->api_fd = fd;
+}
+
+int run_api_open(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
+{
+	struct run_api *a;
+	int status, ret;
+
+	if (!run_starts(cfg) || (!cfg->api_socket && cfg->api_fd < 0))
+		return CMD_OK;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return wrong("the socket", strerror(ENOMEM));
+	a->socket.fd = -1;
+	api_init(&a->api, cfg->name ? cfg->name : "", &owner, io);
+	io->api = a;
+	a->api.own.config = json_object_get(cfg->document);
+	a->api.vm = vm;
+	a->api.snapshots = io->snapshots;
+	if (!fill_model(&a->api.model, vm, cfg))
+		return wrong("the configuration", strerror(ENOMEM));
+	status =
+		cfg->api_socket ? make_socket(a, cfg->api_socket, io) : take_socket(a, cfg->api_fd);
+	if (status != CMD_OK)
+		return status;
+	ret = api_server_start(&a->server, &a->api, a->socket.fd, 0);
+	return ret < 0 ? wrong(cfg->api_socket ? cfg->api_socket : "the socket", strerror(-ret))
+		       : CMD_OK;
+}
+
+void run_api_ended(struct run_io *io)
+{
+	if (io->api)
+		api_server_stop(&io->api->server);
+}
+
+void run_api_close(struct run_io *io)
+{
+	if (!io->api)
+		return;
+	run_api_ended(io);
+	http_socket_close(&io->api->socket, !io->api->keepers);
+	api_free(&io->api->api);
+	free(io->api);
+	io->api = NULL;
+}

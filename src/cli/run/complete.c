@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole of what `catnap run` is told: the command line, what a configuration file adds to it,
+ * and whether the options go together. And the same written as such a file.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/config.h"
+#include "cli/json_out.h"
+#include "cli/opts.h"
+#include "cli/printable.h"
+#include "cli/run/run.h"
+
+#define COM1_FIRST	 0x3f8u
+#define COM1_LAST	 0x3ffu
+#define DEBUG_EXIT_PORTS 4u
+
+/* The options that stand on the command line only. */
+static const char *const not_in_files[] = {"config", "print-config", "print-schema", NULL};
+
+uint64_t run_deadline(const struct run_cfg *cfg)
+{
+	uint64_t deadline = cfg->begin_ns + cfg->timeout_ns;
+
+	return cfg->timeout_ns && deadline >= cfg->timeout_ns ? deadline : UINT64_MAX;
+}
+
+/* Takes what is no option, and what the configuration file adds. Returns 0, -EINVAL or
+ * -ETIMEDOUT. */
+static int take_rest(struct opts *o, struct run_cfg *cfg)
+{
+	if (o->n_args) {
+		if (cfg->kernel)
+			return opts_fail(o, "a kernel was given twice: --kernel and \"%s\"",
+					 o->args[0]);
+		if (opts_take(o, opts_find(o, "kernel"), o->args[0], cfg))
+			return -EINVAL;
+	}
+	return cfg->config ? config_read(o, cfg->config, run_deadline(cfg), not_in_files, cfg) : 0;
+}
+
+/* Refuses - where others have it for standard output and here it would be a file's name. */
+static int check_paths(struct opts *o, const struct run_cfg *cfg)
+{
+	const struct {
+		const char *option, *path;
+	} paths[] = {
+		{"dump-acpi", cfg->dump_acpi},	 {"dump-dtb", cfg->dump_dtb},
+		{"halt-trace", cfg->halt_trace}, {"log-file", cfg->log_file},
+		{"api-socket", cfg->api_socket},
+	};
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		if (paths[i].path && strcmp(paths[i].path, "-") == 0)
+			return opts_fail(o,
+					 "--%s: \"-\" is no path: expected ./- for a file of that "
+					 "name, or /dev/stdout",
+					 paths[i].option);
+	}
+	return 0;
+}
+
+/* Checks what concerns several options. 0 or -EINVAL. */
+static int check(struct opts *o, struct run_cfg *cfg)
+{
+	if (!run_starts(cfg) && !cfg->dump_acpi && !cfg->dump_dtb)
+		return opts_fail(o, "no kernel: expected --kernel PATH");
+	if (run_check_restore(o, cfg))
+		return -EINVAL;
+	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++) {
+		if (cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+			return opts_fail(o, "--halt-poll: vcpu: KVM has one setting per VM: "
+					    "expected --irqchip user");
+		if (cfg->vcpu_halt_poll[i].vcpu >= (int)cfg->cpus)
+			return opts_fail(
+				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
+				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
+	}
+	if (cfg->console == PORT_STDIO && cfg->serial == PORT_STDIO) {
+		if (opts_given(o, "serial"))
+			return opts_fail(o,
+					 "--console: stdio is the serial port's already: expected "
+					 "--serial null or another");
+		cfg->serial = PORT_NULL;
+	}
+	if (cfg->guest_poll.host_given && cfg->guest_poll.host &&
+	    cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+		return opts_fail(o, "--guest-halt-poll: host: with --irqchip kernel the halts are "
+				    "KVM's: expected --irqchip user");
+	if (cfg->halt_trace && cfg->irqchip == CATNAP_IRQCHIP_KERNEL)
+		return opts_fail(o, "--halt-trace: with --irqchip kernel the halts are KVM's: "
+				    "expected --irqchip user");
+	if (cfg->debug_exit <= COM1_LAST && cfg->debug_exit + DEBUG_EXIT_PORTS > COM1_FIRST)
+		return opts_fail(
+			o,
+			"--debug-exit: \"0x%x\" is taken: 0x%x to 0x%x are the serial port: "
+			"expected another port",
+			cfg->debug_exit, COM1_FIRST, COM1_LAST);
+	if (cfg->balloon.on && cfg->balloon.size >= cfg->memory)
+		return opts_fail(o, "--balloon: size: is all of the guest's memory: expected less "
+				    "than --memory");
+	run_api_activated(cfg);
+	if (run_check_backs(o, cfg))
+		return -EINVAL;
+	if (check_paths(o, cfg) || run_check_given(o, cfg) || run_check_effects(o, cfg))
+		return -EINVAL;
+	if (cfg->verbose && cfg->log_level < CATNAP_LOG_INFO)
+		cfg->log_level = CATNAP_LOG_INFO;
+	return 0;
+}
+
+static int print(struct json_object *document)
+{
+	errno = document ? 0 : ENOMEM;
+	if (document && json_write(document, stdout) == 0)
+		return CMD_OK;
+	complain("catnap run: standard output: %s\n", strerror(errno));
+	return CMD_ERROR;
+}
+
+int run_complete(struct opts *o, struct run_cfg *cfg)
+{
+	int ret = take_rest(o, cfg);
+
+	if (ret == 0)
+		ret = check(o, cfg);
+	if (ret == 0 && cfg->print_config)
+		ret = config_check(o, not_in_files);
+	return ret;
+}
+
+int run_print_schema(void)
+{
+	return print(config_schema(&run_command, not_in_files));
+}
+
+int run_print_config(const struct opts *o)
+{
+	return print(config_json(o, not_in_files));
+}
+
+struct json_object *run_config_document(struct opts *o)
+{
+	return config_check(o, not_in_files) < 0 ? NULL : config_json(o, not_in_files);
+}

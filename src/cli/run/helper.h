@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Programs that serve a device of the VM, and that `catnap run` starts by itself: each is a child with
+ * one socket, its messages among ours, in a session of its own. It ends when its socket does, and at
+ * the latest with this process.
+ */
+#ifndef CLI_RUN_HELPER_H
+#define CLI_RUN_HELPER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define HELPERS_MAX 16
+
+struct helpers {
+	pid_t pids[HELPERS_MAX];
+	unsigned int n;
+	int messages; /* what is the helpers' standard error */
+};
+
+struct helper_program {
+	const char *const *argv; /* ends with NULL; argv[0] is a path */
+	int fd;			 /* that it keeps, under that number */
+	const char *readonly;	 /* a folder that it sees, but cannot change; NULL: none */
+};
+
+/* Stores the path of program @name, among @places or in the environment's PATH, in @path. False: it is
+ * nowhere. */
+bool helper_find(const char *name, const char *const *places, char *path, size_t size);
+/*
+ * Makes a listening socket that has no name any more, and a connection that waits at it. 0 or -errno.
+ */
+int helper_socket(int *listener, int *connection);
+/* Starts it, before the process is closed in. 0, or -errno, with what failed in *@what. */
+int helper_start(struct helpers *h, const struct helper_program *p, const char **what);
+/* Waits for those that were started, for a moment: their sockets are closed. */
+void helpers_end(struct helpers *h);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* --memory: how much, and of what. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cli/run/run.h"
+
+#define NODES 64u
+
+static const struct opt_word huge_pages[] = {
+	{"2M", CATNAP_PAGES_2M}, {"1G", CATNAP_PAGES_1G}, {NULL, 0}};
+static const struct opt_word transparent[] = {
+	{"on", CATNAP_PAGES_TRANSPARENT}, {"off", CATNAP_PAGES_SMALL}, {NULL, 0}};
+
+struct memory_option {
+	uint64_t size, nodes;
+	int huge, thp, shared; /* 0: not given */
+	bool prefault, lock;
+};
+
+/* Nodes such as 0-1 or 0:2. */
+static int set_nodes(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct memory_option *m = ptr;
+	const char *c = arg->text;
+
+	m->nodes = 0;
+	do {
+		unsigned long first, last;
+		char *end;
+
+		if (*c < '0' || *c > '9')
+			goto bad;
+		first = last = strtoul(c, &end, 10);
+		if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+			last = strtoul(end + 1, &end, 10);
+		if ((*end && *end != ':') || last < first || last >= NODES)
+			goto bad;
+		for (; first <= last; first++)
+			m->nodes |= UINT64_C(1) << first;
+		c = *end ? end + 1 : end;
+	} while (*c || c[-1] == ':');
+	return 0;
+bad:
+	return opt_fail(o, arg, "is not a list of nodes: expected one such as 0-1 or 0:2, up to %u",
+			NODES - 1);
+}
+
+static const struct opt_word shared[] = {{"on", SHARED_ON}, {"off", SHARED_OFF}, {NULL, 0}};
+
+#define AT(member) .offset = offsetof(struct memory_option, member)
+/* clang-format off */
+const struct opt_field run_memory_keys[] = {
+	{.name = "size", .type = OPT_SIZE, AT(size), .min = 1 << 20, .max = UINT64_C(1) << 46},
+	{.name = "shared", .type = OPT_SWITCH, AT(shared), .words = shared},
+	{.name = "hugepages", .type = OPT_WORD, AT(huge), .words = huge_pages},
+	{.name = "thp", .type = OPT_SWITCH, AT(thp), .words = transparent},
+	{.name = "prefault", .type = OPT_SWITCH, AT(prefault)},
+	{.name = "lock", .type = OPT_SWITCH, AT(lock)},
+	{.name = "host-nodes", .type = OPT_CALL, .set = set_nodes},
+	{.name = NULL},
+};
+/* clang-format on */
+#undef AT
+
+int run_set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+	struct memory_option m = {.size = cfg->memory};
+	uint64_t page = 4096;
+
+	if (opt_keys(o, arg, run_memory_keys, &m))
+		return -EINVAL;
+	if (m.huge && m.thp)
+		return opts_fail(o, "--memory: thp: has no effect with hugepages: expected one of "
+				    "them");
+	if (m.huge)
+		page = UINT64_C(1) << (m.huge == CATNAP_PAGES_1G ? 30 : 21);
+	if (m.size % page)
+		return opt_fail(o, arg, "is not a multiple of %s",
+				page == 4096		    ? "4K"
+				: m.huge == CATNAP_PAGES_1G ? "1G, as hugepages has it"
+							    : "2M, as hugepages has it");
+	if (m.size > catnap_host_memory())
+		return opt_fail(o, arg, "is more than this host has: expected at most %lluM",
+				(unsigned long long)(catnap_host_memory() >> 20));
+	cfg->memory = m.size;
+	cfg->memory_pages = m.huge ? m.huge : m.thp;
+	cfg->memory_shared = m.shared;
+	cfg->memory_prefault = m.prefault;
+	cfg->memory_lock = m.lock;
+	cfg->memory_host_nodes = m.nodes;
+	return 0;
+}
+
+void run_fill_memory(struct catnap_vm_config *vc, const struct run_cfg *cfg)
+{
+	vc->memory_size = cfg->memory;
+	vc->memory_pages = (uint32_t)cfg->memory_pages;
+	vc->memory_shared = cfg->memory_shared == SHARED_ON || run_has_backs(cfg);
+	vc->memory_prefault = cfg->memory_prefault;
+	vc->memory_lock = cfg->memory_lock;
+	vc->memory_host_nodes = cfg->memory_host_nodes;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Devices whose back end is another process: --fs, --vhost, and what --disk and --net have of it. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "cli/printable.h"
+#include "cli/run/run.h"
+
+#define TYPE_NET  1u
+#define TYPE_DISK 2u
+#define TYPE_FS	  26u
+
+static const struct opt_word caches[] = {
+	{"auto", CACHE_AUTO}, {"always", CACHE_ALWAYS}, {"none", CACHE_NONE}, {NULL, 0}};
+const struct opt_word run_reconnect[] = {{"on", 0}, {"off", 1}, {NULL, 0}};
+
+/* clang-format off */
+#define AT(member) .offset = offsetof(struct run_vhost, member)
+const struct opt_field run_fs_keys[] = {
+	{.name = "tag", .type = OPT_STRING, AT(back.tag), .max = CATNAP_MAX_TAG, .required = true,
+	 .form = "NAME"},
+	{.name = "path", .type = OPT_STRING, AT(path), .either = true, .form = "DIR"},
+	{.name = "socket", .type = OPT_STRING, AT(back.socket), .max = PORT_SOCKET_PATH,
+	 .either = true, .form = "SOCKET"},
+	{.name = "readonly", .type = OPT_SWITCH, AT(readonly), .form = "on"},
+	{.name = "cache", .type = OPT_WORD, AT(cache), .words = caches, .form = "auto|always|none"},
+	{.name = "queues", .type = OPT_U32, AT(back.queues), .min = 1,
+	 .max = CATNAP_MAX_VHOST_QUEUES - 1, .form = "N"},
+	{.name = "reconnect", .type = OPT_SWITCH, AT(back.no_reconnect), .words = run_reconnect,
+	 .form = "off"},
+	{.name = NULL},
+};
+
+const struct opt_field run_vhost_keys[] = {
+	{.name = "type", .type = OPT_U32, AT(back.type), .min = 1, .max = UINT16_MAX - 0x1040,
+	 .required = true, .form = "N"},
+	{.name = "socket", .type = OPT_STRING, AT(back.socket), .max = PORT_SOCKET_PATH,
+	 .required = true, .form = "SOCKET"},
+	{.name = "queues", .type = OPT_U32, AT(back.queues), .min = 1,
+	 .max = CATNAP_MAX_VHOST_QUEUES, .form = "N"},
+	{.name = "config", .type = OPT_U32, AT(back.config_size), .max = 256, .form = "BYTES"},
+	{.name = "reconnect", .type = OPT_SWITCH, AT(back.no_reconnect), .words = run_reconnect,
+	 .form = "off"},
+	{.name = NULL},
+};
+#undef AT
+/* clang-format on */
+
+static int set(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys,
+	       uint32_t type, struct run_cfg *cfg, uint64_t *given)
+{
+	struct run_vhost v = {.path = NULL};
+
+	catnap_vhost_init(&v.back);
+	v.back.type = type;
+	if (cfg->n_vhosts == RUN_MAX_VHOSTS)
+		return opt_fail(o, arg, "is one too many: expected at most %d", RUN_MAX_VHOSTS);
+	if (opt_keys_given(o, arg, keys, &v, given))
+		return -EINVAL;
+	cfg->vhosts[cfg->n_vhosts++] = v;
+	return 0;
+}
+
+/* Checks which keys of --fs are of a program of our own, and which of one that listens. */
+static int check_fs(struct opts *o, const struct run_vhost *v, uint64_t given)
+{
+	const bool own = v->path;
+
+	if (!v->path == !v->back.socket)
+		return opts_fail(o, "--fs: %s: expected one of path and socket",
+				 own ? "has both path and socket" : "has neither path nor socket");
+	for (size_t i = 0; run_fs_keys[i].name; i++) {
+		const char *name = run_fs_keys[i].name;
+		bool of_own = strcmp(name, "readonly") == 0 || strcmp(name, "cache") == 0;
+		bool of_other = strcmp(name, "queues") == 0 || strcmp(name, "reconnect") == 0;
+
+		if ((given >> i & 1) && (own ? of_other : of_own))
+			return opts_fail(o, "--fs: %s: has no effect with %s", name,
+					 own ? "path" : "socket: expected virtiofsd's own options");
+	}
+	/* virtiofsd takes a list. */
+	if (own && (strchr(v->path, ',') || strchr(v->path, '\\')))
+		return opts_fail(o,
+				 "--fs: path: has a comma or a backslash, which virtiofsd does not "
+				 "take: expected one without");
+	return 0;
+}
+
+int run_set_fs(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+	uint64_t given = 0;
+
+	if (set(o, arg, run_fs_keys, TYPE_FS, cfg, &given))
+		return -EINVAL;
+	return check_fs(o, &cfg->vhosts[cfg->n_vhosts - 1], given);
+}
+
+int run_set_vhost(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+	uint64_t given = 0;
+	uint32_t type;
+
+	if (set(o, arg, run_vhost_keys, 0, cfg, &given))
+		return -EINVAL;
+	type = cfg->vhosts[cfg->n_vhosts - 1].back.type;
+	if (type == TYPE_NET || type == TYPE_DISK || type == TYPE_FS)
+		return opts_fail(o, "--vhost: type: \"%u\" has an option of its own: expected --%s",
+				 type,
+				 type == TYPE_NET    ? "net vhost-user=SOCKET"
+				 : type == TYPE_DISK ? "disk vhost-user=SOCKET"
+						     : "fs");
+	return 0;
+}
+
+bool run_has_backs(const struct run_cfg *cfg)
+{
+	bool any = cfg->n_vhosts;
+
+	for (uint32_t i = 0; i < cfg->n_disks; i++)
+		any |= cfg->backs[i].socket != NULL;
+	for (uint32_t i = 0; i < cfg->n_nets; i++)
+		any |= cfg->nets[i].back != NULL;
+	return any;
+}
+
+int run_check_backs(struct opts *o, const struct run_cfg *cfg)
+{
+	if (run_has_backs(cfg) && cfg->memory_shared == SHARED_OFF)
+		return opts_fail(o, "--memory: shared: a vhost-user back end needs the guest's "
+				    "memory: expected on");
+	return 0;
+}
+
+int run_add_back_disk(struct catnap_vm *vm, const struct run_cfg *cfg, uint32_t i)
+{
+	struct catnap_vhost v;
+
+	catnap_vhost_init(&v);
+	v.type = TYPE_DISK;
+	v.socket = cfg->backs[i].socket;
+	v.no_reconnect = cfg->backs[i].leave;
+	v.queues = cfg->disks[i].queues;
+	return catnap_vm_add_vhost(vm, &v);
+}
+
+int run_add_back_net(struct catnap_vm *vm, const struct run_net *net)
+{
+	struct catnap_vhost v;
+
+	catnap_vhost_init(&v);
+	v.type = TYPE_NET;
+	v.socket = net->back;
+	v.no_reconnect = net->leave;
+	v.mtu = (uint16_t)net->mtu;
+	memcpy(v.mac, net->mac, sizeof(v.mac));
+	return catnap_vm_add_vhost(vm, &v);
+}
+
+/* -- virtiofsd -------------------------------------------------------------------------------- */
+
+static int no_folder(const struct run_vhost *v, const char *why)
+{
+	char shown[128];
+
+	complain("catnap run: --fs: path: %s: %s\n", opt_printable(v->path, shown, sizeof(shown)),
+		 why);
+	return CMD_ERROR;
+}
+
+/* Starts it with the folder @path; it serves *@connection. A status, after a message. */
+static int start_virtiofsd(const struct run_vhost *v, const char *path, struct run_io *io,
+			   int *connection)
+{
+	static const char *const places[] = {"/usr/libexec/virtiofsd", "/usr/lib/virtiofsd",
+					     "/usr/lib/qemu/virtiofsd", NULL};
+	char program[256], source[PATH_MAX + 16], cache[32], number[32];
+	const char *argv[] = {program, number,		 "-o", source, "-o", cache,
+			      "-o",    "log_level=warn", NULL};
+	struct helper_program p = {.argv = argv, .readonly = v->readonly ? path : NULL};
+	const char *what = "a socket";
+	int ret;
+
+	if (!helper_find("virtiofsd", places, program, sizeof(program))) {
+		complain("catnap run: --fs: path: there is no virtiofsd: expected the package "
+			 "virtiofsd, or in Debian 12 qemu-system-common\n");
+		return CMD_ERROR;
+	}
+	ret = helper_socket(&p.fd, connection);
+	if (ret == 0) {
+		snprintf(source, sizeof(source), "source=%s", path);
+		snprintf(cache, sizeof(cache), "cache=%s", caches[v->cache].name);
+		snprintf(number, sizeof(number), "--fd=%d", p.fd);
+		ret = helper_start(&io->helpers, &p, &what);
+		close(p.fd);
+		if (ret < 0)
+			close(*connection);
+	}
+	if (ret == 0)
+		return CMD_OK;
+	complain("catnap run: --fs: path: %s: %s: %s\n", program, what, strerror(-ret));
+	return CMD_ERROR;
+}
+
+static int start_folder(const struct run_vhost *v, struct run_io *io, int *connection)
+{
+	char *path = realpath(v->path, NULL);
+	struct stat st;
+	int status;
+
+	if (!path)
+		return no_folder(v, strerror(errno));
+	if (strpbrk(path, ",\\"))
+		status =
+			no_folder(v, "leads to a name with a comma or a backslash, which virtiofsd "
+				     "does not take");
+	else if (stat(path, &st) < 0)
+		status = no_folder(v, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		status = no_folder(v, "is no folder: expected one");
+	else
+		status = start_virtiofsd(v, path, io, connection);
+	free(path);
+	return status;
+}
+
+int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io)
+{
+	struct catnap_vhost back = v->back;
+	int status = v->path ? start_folder(v, io, &back.fd) : CMD_OK;
+
+	if (status != CMD_OK)
+		return status;
+	if (catnap_vm_add_vhost(vm, &back) == 0)
+		return CMD_OK;
+	complain("catnap run: --%s\n", catnap_vm_last_error(vm));
+	if (back.fd >= 0)
+		close(back.fd);
+	return CMD_ERROR;
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See snapshot_files.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/snapshot_files.h"
+
+/* The filter knows these and no others. */
+#define MAKE_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)
+#define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+#define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+
+#define TAG_BYTES 8
+
+__attribute__((format(printf, 3, 4))) static int fail(char *why, int ret, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(why, SNAPSHOT_WHY, format, ap);
+	va_end(ap);
+	return ret;
+}
+
+/* ---- making ---- */
+
+/* A file that is being made: beside its place, or in it. */
+struct being_made {
+	int dir;		 /* AT_FDCWD: the names are paths */
+	int fd;			 /* -1: it is not there */
+	char now[PATH_MAX + 24]; /* what it is called while it is made */
+	char name[PATH_MAX];	 /* what it is to be called; the same: it is in its place */
+};
+
+struct making {
+	struct being_made memory, state;
+	int folders[2];	    /* in which names change; -1: none */
+	const char *failed; /* what of it did not work */
+	char *why;
+};
+
+static bool random_tag(char tag[2 * TAG_BYTES + 1])
+{
+	uint8_t bytes[TAG_BYTES];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return false;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(tag + 2 * i, 3, "%02x", bytes[i]);
+	return true;
+}
+
+static int begin(struct being_made *m, char *why)
+{
+	m->fd = openat(m->dir, m->now, MAKE_FLAGS, 0600);
+	return m->fd < 0 ? fail(why, -errno, "%s: %s", m->now, strerror(errno)) : 0;
+}
+
+/* It is not to be there. */
+static void undo(struct being_made *m)
+{
+	if (m->fd < 0)
+		return;
+	close(m->fd);
+	unlinkat(m->dir, m->now, 0);
+	m->fd = -1;
+}
+
+static int put_in_place(struct being_made *m)
+{
+	if (strcmp(m->now, m->name) == 0)
+		return 0;
+	if (renameat(m->dir, m->now, m->dir, m->name) < 0)
+		return -errno;
+	memcpy(m->now, m->name, sizeof(m->name));
+	return 0;
+}
+
+/* The library calls this while the VM still stands. The state's place is the last that changes. */
+static int commit(void *ctx)
+{
+	struct making *m = ctx;
+	int ret = 0;
+
+	m->failed = m->memory.name;
+	if (fsync(m->memory.fd) < 0)
+		return -errno;
+	m->failed = m->state.name;
+	if (fsync(m->state.fd) < 0)
+		return -errno;
+	m->failed = m->memory.name;
+	ret = put_in_place(&m->memory);
+	for (size_t i = 0; i < 2 && ret == 0; i++)
+		if (m->folders[i] >= 0 && fsync(m->folders[i]) < 0)
+			ret = -errno;
+	if (ret < 0)
+		return ret;
+	m->failed = m->state.name;
+	ret = put_in_place(&m->state);
+	if (ret < 0)
+		return ret;
+	/* From here on it is the new one, whatever becomes of this. */
+	close(m->memory.fd);
+	m->memory.fd = -1;
+	close(m->state.fd);
+	m->state.fd = -1;
+	for (size_t i = 0; i < 2 && ret == 0; i++)
+		if (m->folders[i] >= 0 && fsync(m->folders[i]) < 0)
+			ret = -errno;
+	m->failed = ret < 0 ? m->state.name : NULL;
+	return ret;
+}
+
+static int make(struct catnap_vm *vm, struct making *m, bool diff)
+{
+	struct catnap_snapshot_request rq;
+	const char *slash = strrchr(m->memory.name, '/');
+	int ret = begin(&m->memory, m->why);
+
+	if (ret == 0)
+		ret = begin(&m->state, m->why);
+	if (ret == 0) {
+		catnap_snapshot_request_init(&rq);
+		rq.kind = diff ? CATNAP_SNAPSHOT_DIFF : CATNAP_SNAPSHOT_FULL;
+		rq.memory_fd = m->memory.fd;
+		rq.state_fd = m->state.fd;
+		rq.memory_name = slash ? slash + 1 : m->memory.name;
+		rq.commit = commit;
+		rq.commit_ctx = m;
+		ret = catnap_vm_snapshot(vm, &rq);
+		if (ret < 0 && m->failed)
+			fail(m->why, ret, "%s: %s", m->failed, strerror(-ret));
+		else if (ret < 0)
+			fail(m->why, ret, "%s", catnap_vm_last_error(vm));
+	}
+	undo(&m->memory);
+	undo(&m->state);
+	return ret;
+}
+
+/* The memory files of the snapshot that was in @dir are not needed any more, but for those that the
+ * new one has, too. */
+static void remove_old(int dir, struct catnap_snapshot *old, const char *new)
+{
+	struct catnap_snapshot_memory m = {.size = sizeof(m)};
+
+	for (uint32_t i = 0; catnap_snapshot_get_memory(old, i, &m) == 0; i++)
+		if (strcmp(m.name, new) != 0)
+			unlinkat(dir, m.name, 0);
+}
+
+static int open_dir(const char *dir, bool made, char *why)
+{
+	int fd = open(dir, DIR_FLAGS);
+
+	if (fd < 0 && errno == ENOENT && made && mkdirat(AT_FDCWD, dir, 0700) == 0)
+		fd = open(dir, DIR_FLAGS);
+	return fd < 0 ? fail(why, -errno, "%s: %s", dir, strerror(errno)) : fd;
+}
+
+/* NULL: there is none that can be read. */
+static struct catnap_snapshot *read_old(int dir)
+{
+	struct catnap_snapshot *s = NULL;
+	int fd = openat(dir, SNAPSHOT_STATE, READ_FLAGS);
+
+	if (fd < 0)
+		return NULL;
+	catnap_snapshot_open(fd, &s);
+	close(fd);
+	return s;
+}
+
+static int name_in_dir(struct making *m, int dir)
+{
+	char tag[2 * TAG_BYTES + 1];
+
+	if (!random_tag(tag))
+		return fail(m->why, -EIO, "the kernel gives no random name");
+	m->memory = (struct being_made){.dir = dir, .fd = -1};
+	m->state = m->memory;
+	snprintf(m->memory.now, sizeof(m->memory.now), "memory-%s", tag);
+	snprintf(m->memory.name, sizeof(m->memory.name), "memory-%s", tag);
+	snprintf(m->state.now, sizeof(m->state.now), SNAPSHOT_STATE ".new-%s", tag);
+	snprintf(m->state.name, sizeof(m->state.name), SNAPSHOT_STATE);
+	m->folders[0] = dir;
+	m->folders[1] = -1;
+	return 0;
+}
+
+/* The sentence begins with the folder. */
+static int in_dir(const char *dir, int ret, char *why)
+{
+	char said[SNAPSHOT_WHY];
+
+	if (ret == 0)
+		return 0;
+	memcpy(said, why, sizeof(said));
+	said[sizeof(said) - 1] = '\0';
+	return fail(why, ret, "%s: %s", dir, said);
+}
+
+int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
+{
+	struct making m = {.why = why};
+	struct catnap_snapshot *old;
+	int fd = open_dir(dir, true, why), ret;
+
+	if (fd < 0)
+		return fd;
+	old = read_old(fd);
+	ret = name_in_dir(&m, fd);
+	if (ret == 0)
+		ret = make(vm, &m, diff);
+	if (ret == 0 && old && !diff)
+		remove_old(fd, old, m.memory.name);
+	catnap_snapshot_close(&old);
+	close(fd);
+	return in_dir(dir, ret, why);
+}
+
+static int name_beside(struct being_made *m, const char *path, const char *tag, char *why)
+{
+	*m = (struct being_made){.dir = AT_FDCWD, .fd = -1};
+	if (!*path || strlen(path) >= sizeof(m->name))
+		return fail(why, -ENAMETOOLONG, "%s: expected the path of a file", path);
+	snprintf(m->name, sizeof(m->name), "%s", path);
+	snprintf(m->now, sizeof(m->now), "%s.%s", path, tag);
+	return 0;
+}
+
+static int folder_of(const char *path)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return open(".", DIR_FLAGS);
+	snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	return open(folder, DIR_FLAGS);
+}
+
+int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *memory, bool diff,
+			char *why)
+{
+	struct making m = {.why = why};
+	char tag[2 * TAG_BYTES + 1];
+	int ret;
+
+	if (!random_tag(tag))
+		return fail(why, -EIO, "the kernel gives no random name");
+	ret = name_beside(&m.memory, memory, tag, why);
+	if (ret == 0)
+		ret = name_beside(&m.state, state, tag, why);
+	if (ret < 0)
+		return ret;
+	m.folders[0] = folder_of(memory);
+	m.folders[1] = folder_of(state);
+	ret = make(vm, &m, diff);
+	for (size_t i = 0; i < 2; i++)
+		if (m.folders[i] >= 0)
+			close(m.folders[i]);
+	return ret;
+}
+
+/* ---- opening ---- */
+
+static int read_state(struct snapshot_files *s, int dir, const char *name, char *why)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return fail(why, -errno, "%s: %s", name, strerror(errno));
+	ret = catnap_snapshot_open(fd, &s->snapshot);
+	close(fd);
+	return ret < 0 ? fail(why, ret, "%s: %s", name, catnap_vm_last_error(NULL)) : 0;
+}
+
+static int open_memory(struct snapshot_files *s, const char *name, uint32_t i, int dir, char *why)
+{
+	s->memory[i] = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	if (s->memory[i] < 0)
+		return fail(why, -errno, "%s: %s", name, strerror(errno));
+	s->count = i + 1;
+	return 0;
+}
+
+static int alloc_memory(struct snapshot_files *s, char *why)
+{
+	struct catnap_snapshot_info info = {.size = sizeof(info)};
+
+	catnap_snapshot_get_info(s->snapshot, &info);
+	s->memory = calloc(info.memories, sizeof(*s->memory));
+	return s->memory ? (int)info.memories : fail(why, -ENOMEM, "out of memory");
+}
+
+int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why)
+{
+	*s = (struct snapshot_files){.dir = open_dir(dir, false, why)};
+	if (s->dir < 0)
+		return s->dir;
+	return in_dir(dir, read_state(s, s->dir, SNAPSHOT_STATE, why), why);
+}
+
+int snapshot_open(struct snapshot_files *s, const char *dir, char *why)
+{
+	struct catnap_snapshot_memory m = {.size = sizeof(m)};
+	int ret = snapshot_open_state(s, dir, why), n;
+
+	if (ret < 0)
+		return ret;
+	n = alloc_memory(s, why);
+	if (n < 0)
+		return n;
+	for (uint32_t i = 0; i < (uint32_t)n && ret == 0; i++) {
+		catnap_snapshot_get_memory(s->snapshot, i, &m);
+		ret = open_memory(s, m.name, i, s->dir, why);
+	}
+	return in_dir(dir, ret, why);
+}
+
+int snapshot_open_files(struct snapshot_files *s, const char *state, const char *memory, char *why)
+{
+	int ret, n;
+
+	*s = (struct snapshot_files){.dir = -1};
+	ret = read_state(s, AT_FDCWD, state, why);
+	if (ret < 0)
+		return ret;
+	if (!memory)
+		return 0;
+	n = alloc_memory(s, why);
+	if (n < 0)
+		return n;
+	if (n > 1)
+		return fail(why, -EINVAL, "%s: is a diff: expected one that was merged", state);
+	return open_memory(s, memory, 0, AT_FDCWD, why);
+}
+
+void snapshot_close(struct snapshot_files *s)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		close(s->memory[i]);
+	free(s->memory);
+	catnap_snapshot_close(&s->snapshot);
+	if (s->dir >= 0)
+		close(s->dir);
+	*s = (struct snapshot_files){.dir = -1};
+}
+
+/* ---- merging ---- */
+
+int snapshot_merge(struct snapshot_files *s, const char *dir, char *why)
+{
+	struct catnap_snapshot_request rq;
+	struct making m = {.why = why};
+	int ret = name_in_dir(&m, s->dir);
+
+	if (ret == 0)
+		ret = begin(&m.memory, why);
+	if (ret == 0)
+		ret = begin(&m.state, why);
+	if (ret == 0) {
+		catnap_snapshot_request_init(&rq);
+		rq.memory_fd = m.memory.fd;
+		rq.state_fd = m.state.fd;
+		rq.memory_name = m.memory.name;
+		rq.commit = commit;
+		rq.commit_ctx = &m;
+		ret = catnap_snapshot_merge(s->snapshot, s->memory, s->count, &rq);
+		if (ret < 0)
+			fail(why, ret, "%s", catnap_vm_last_error(NULL));
+	}
+	undo(&m.memory);
+	undo(&m.state);
+	if (ret == 0)
+		remove_old(s->dir, s->snapshot, m.memory.name);
+	return in_dir(dir, ret, why);
+}

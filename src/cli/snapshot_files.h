@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots as files: made so that there is a whole one at every moment, and opened. A folder has
+ * the state as "state", and memory files under names of their own, which the state tells. A memory
+ * file is written under its name first; the snapshot is the new one from the moment at which the
+ * state takes its place.
+ *
+ * What makes them calls no more of the system than the sandbox's main thread may
+ * (CATNAP_SANDBOX_ALLOW_SNAPSHOTS).
+ */
+#ifndef CLI_SNAPSHOT_FILES_H
+#define CLI_SNAPSHOT_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <catnap/snapshot.h>
+
+#define SNAPSHOT_STATE "state" /* in a folder */
+#define SNAPSHOT_WHY   2048    /* bytes of a sentence */
+
+/* Makes one of @vm, which stands in a pause, in the folder @dir, which is made if it is not there. 0,
+ * or -errno with a sentence in @why, of SNAPSHOT_WHY bytes; then what was there is as before. */
+int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why);
+/* The same in two files of any names. */
+int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *memory, bool diff,
+			char *why);
+
+/* One that is open to be read. */
+struct snapshot_files {
+	struct catnap_snapshot *snapshot;
+	int dir; /* -1: none */
+	int32_t *memory;
+	uint32_t count;
+};
+
+/* Opens that of the folder @dir. snapshot_close() may follow in any case. 0, or -errno with a
+ * sentence. */
+int snapshot_open(struct snapshot_files *s, const char *dir, char *why);
+/* The state alone, without its memory files. */
+int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why);
+/* The same of two files of any names; there may be one memory file only. @memory NULL: the state
+ * alone. */
+int snapshot_open_files(struct snapshot_files *s, const char *state, const char *memory, char *why);
+void snapshot_close(struct snapshot_files *s);
+/* Puts one full memory file in the place of all that there are. 0, or -errno with a sentence. */
+int snapshot_merge(struct snapshot_files *s, const char *dir, char *why);
+
+#endif
