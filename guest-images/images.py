@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scripts that make images share: Debian packages unpacked but not installed, archives
-for initramfs, and a cache of what takes long to make.
+"""The parts that the scripts that make images share: Debian packages unpacked but not installed, archives for
+initramfs, and a cache of what takes long to make.
 
 Everything lies in $CATNAP_CACHE, or ~/.cache/catnap/lab. A package that is there is used as it is,
 so that nothing needs the network twice; update=True asks for the newest."""
@@ -97,7 +97,7 @@ def digest(*parts):
 
 def real_name(name):
     """A metapackage stands for the one that it depends on: linux-image-6.12-cloud-amd64."""
-    if re.fullmatch(r'linux-image(-[\d.]+)?-cloud-amd64', name):
+    if re.fullmatch(r'linux-image(-[\d.]+)?(-cloud)?-amd64', name):
         out = run('apt-cache', 'depends', '--no-recommends', name, env={**os.environ, 'LC_ALL': 'C'})
         m = re.search(r'Depends: (linux-image-\S+)', out)
         if m:
@@ -152,9 +152,11 @@ def busybox():
 
 class StockKernel:
     """A Debian kernel: vmlinuz, config and modules. which: 6.1 or 6.12, the newest cloud kernel of
-    that series that Debian 12 has; or the path of a package."""
+    that series that Debian 12 has; 6.12-full, the one for all machines; or the path of a package."""
 
-    META = {'6.1': 'linux-image-cloud-amd64', '6.12': 'linux-image-6.12-cloud-amd64'}
+    META = {'6.1': ('linux-image-cloud-amd64', 'linux-image-6.1[.+]*cloud-amd64_*.deb'),
+            '6.12': ('linux-image-6.12-cloud-amd64', 'linux-image-6.12[.+]*cloud-amd64_*.deb'),
+            '6.12-full': ('linux-image-6.12-amd64', 'linux-image-6.12[.+]*[0-9]-amd64_*.deb')}
 
     def __init__(self, which, update=False):
         if which.endswith('.deb'):
@@ -165,7 +167,7 @@ class StockKernel:
                     with made(self.top) as tmp:
                         run('dpkg-deb', '-x', which, tmp)
         elif which in self.META:
-            self.top = unpacked(self.META[which], f'linux-image-{which}[.+]*cloud-amd64_*.deb', update)
+            self.top = unpacked(*self.META[which], update)
         else:
             raise Failed(f'no such kernel: {which}; expected {", ".join(self.META)} or a .deb file')
         try:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a verifying disk load does, as a function of a seed: the writer in the guest and the checker
- * on the host compute the same operations, and so need no log of them.
+ * A verifying disk load, as a function of a seed: the writer in the guest and the checker on the
+ * host compute the same operations, and so need no log of them.
  *
  * A disk is cut into regions, one per worker. A worker does its operations one after the other,
  * from number 1 on. Each sector that it writes says which sector of which disk it is and which
@@ -51,7 +51,7 @@ struct sector_head {
 
 _Static_assert(sizeof(struct sector_head) == 48, "it is on disks");
 
-/* What is known of a sector: one entry for each of a region. All zero at the beginning. */
+/* The knowledge about a sector: one entry for each of a region. All zero at the beginning. */
 struct known {
 	uint64_t seq;	 /* the last write, 0: zeroes */
 	bool maybe_zero; /* discarded since: zeroes, or still that write */
@@ -65,10 +65,10 @@ bool stream_init(struct stream *s, uint64_t seed, uint32_t worker, uint32_t work
 /* Operation number @seq, from 1 on. */
 struct op stream_op(const struct stream *s, uint64_t seq);
 
-/* What operation @seq writes to @sector. */
+/* Fills @data with what operation @seq writes to @sector. */
 void stream_fill(const struct stream *s, uint64_t sector, uint64_t seq, uint64_t *data);
 
-/* Operation @seq has been done: what is known of the region after it. */
+/* Changes the knowledge about a region once operation @seq has been done. */
 void stream_apply(const struct stream *s, struct known *region, uint64_t seq);
 
 /* A sector of the disk, held against what is known: NULL, or what is wrong with it. Writes whose

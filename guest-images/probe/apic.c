@@ -123,3 +123,16 @@ uint64_t apic_shot(uint32_t reg, uint32_t value, uint32_t id, uint64_t *before)
 		apic_write(APIC_ICR_HIGH, id << 24);
 	return shot_xapic(APIC_BASE + reg, value, 0, before);
 }
+
+struct user_op apic_op(uint32_t reg, uint32_t value, uint32_t id)
+{
+	if (apic_x2)
+		return (struct user_op){kernel_wrmsr, reg_msr(reg), value, id};
+	return (struct user_op){kernel_write32, APIC_BASE + reg, value, 0};
+}
+
+void apic_aim(uint32_t id)
+{
+	if (!apic_x2)
+		apic_write(APIC_ICR_HIGH, id << 24);
+}

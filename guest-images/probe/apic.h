@@ -6,6 +6,7 @@
 #define PROBE_APIC_H
 
 #include "layout.h"
+#include "user.h"
 
 #include <stdint.h>
 
@@ -45,5 +46,10 @@ uint64_t apic_calibrate(uint64_t tsc_khz);
 /* Writes an APIC register that brings an interrupt whose handler is shot_handler, and halts until
  * then: see hot.S. *before and the result are TSC values. id is for the ICR only. */
 uint64_t apic_shot(uint32_t reg, uint32_t value, uint32_t id, uint64_t *before);
+
+/* The same write, for a guest that polls. With xAPIC an IPI goes where apic_aim() has said, on this
+ * processor, which is for kernel mode. */
+struct user_op apic_op(uint32_t reg, uint32_t value, uint32_t id);
+void apic_aim(uint32_t id);
 
 #endif

@@ -9,7 +9,7 @@
 
 const char *const workload_names[WORKLOADS] = {
 	"none",	  "event", "timer", "ipi",  "idle",    "start",
-	"memory", "cpus",  "blk",   "echo", "compute",
+	"memory", "cpus",  "blk",   "echo", "compute", "prices",
 };
 
 static const struct {
@@ -31,7 +31,19 @@ static const struct {
 	{"ecam", offsetof(struct params, ecam)},
 	{"window", offsetof(struct params, window)},
 	{"blk_id", offsetof(struct params, blk_id)},
+	{"drain", offsetof(struct params, drain)},
+	{"ivshmem", offsetof(struct params, ivshmem)},
 	{"disk", offsetof(struct params, disk)},
+	{"op", offsetof(struct params, op)},
+	{"extra", offsetof(struct params, extra)},
+	{"per_halt", offsetof(struct params, per_halt)},
+	{"haltpoll", offsetof(struct params, haltpoll)},
+	{"poll_control", offsetof(struct params, poll_control)},
+	{"guest_halt_poll_ns", offsetof(struct params, poll_ns)},
+	{"guest_halt_poll_grow", offsetof(struct params, poll_grow)},
+	{"guest_halt_poll_grow_start", offsetof(struct params, poll_grow_start)},
+	{"guest_halt_poll_shrink", offsetof(struct params, poll_shrink)},
+	{"guest_halt_poll_allow_shrink", offsetof(struct params, poll_allow_shrink)},
 };
 
 static int is_end(char c)

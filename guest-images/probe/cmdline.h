@@ -19,6 +19,7 @@ enum workload {
 	WORKLOAD_BLK,
 	WORKLOAD_ECHO,
 	WORKLOAD_COMPUTE,
+	WORKLOAD_PRICES,
 	WORKLOADS
 };
 
@@ -41,7 +42,15 @@ struct params {
 	uint64_t ecam;	    /* 0: configuration space by ports */
 	uint64_t window;    /* for BARs that nobody has placed */
 	uint64_t blk_id;    /* blk: ask for the disk's id, which takes no I/O */
+	uint64_t drain;	    /* echo: all packets that are there at each interrupt */
+	uint64_t ivshmem;   /* event: the event is a vector of this device */
 	uint64_t disk;	    /* compute: each event begins a read */
+	uint64_t op;	    /* prices: enum probe_price */
+	uint64_t extra;	    /* prices: what else is done between two halts, and how often */
+	uint64_t per_halt;
+	uint64_t haltpoll;     /* the guest polls; what follows is for that */
+	uint64_t poll_control; /* it switches its host's polling off */
+	uint64_t poll_ns, poll_grow, poll_grow_start, poll_shrink, poll_allow_shrink;
 	int xapic;
 };
 

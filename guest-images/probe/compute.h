@@ -9,8 +9,6 @@
 
 #include "hot.h"
 
-/* Before any processor computes: user mode may use the lowest 2 MiB. */
-void compute_open_memory(void);
 /* Computes as processor @index of those that do, until an event finds stop set: the boot processor;
  * the others are sent none. */
 void compute_run(uint32_t index, const struct compute_regs *regs);

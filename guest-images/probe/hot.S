@@ -169,6 +169,36 @@ shot_handler_xapic:
 	ret
 
 	/*
+	 * uint64_t price_spin(uint32_t msr, uint32_t low, uint32_t high, uint64_t *before): as
+	 * shot_x2apic, but with interrupts on from before the write, so that it comes before the halt. With
+	 * price_handler for the interrupt, the result is the TSC after its end; for shot_x2apic too.
+	 */
+	.globl	price_spin, price_handler
+	.balign	64
+price_spin:
+	push	%rbp
+	push	%rcx
+	mov	%rsp, %rbp
+	mov	%edx, %r9d
+	mov	%esi, %r8d
+	mov	%edi, %ecx
+	sti
+	rdtsc
+	xchg	%rax, %r8
+	xchg	%rdx, %r9
+	wrmsr
+1:	hlt	/* after a host that emulates all this, and looks for interrupts here */
+	jmp	1b
+
+price_handler:
+	eoi_prepare 1
+	eoi_prepared 1
+	rdtsc
+	mov	%eax, %esi
+	mov	%rdx, %rdi
+	jmp	.Lshot_end
+
+	/*
 	 * uint64_t io_shot(uint64_t doorbell, uint32_t value, uint64_t *before): as shot, but what
 	 * brings the interrupt is a 16-bit write to a device's doorbell. The handlers are the same.
 	 */
@@ -255,6 +285,10 @@ compute_enter:
 	push	%r13
 	push	%r14
 	push	%r15
+	mov	%rsp, %rax
+	and	$-16, %rsp /* as an interrupt would */
+	push	%rax
+	push	%rax
 	mov	%rsp, (%rdi)
 	mov	%rsi, %r13
 	mov	$SHARED + SHARED_HANDLED, %r14d
@@ -317,6 +351,7 @@ compute_event:
 	movw	$0, (%rdi)
 4:	iretq
 5:	add	$40, %rsp /* the frame */
+	pop	%rsp
 	pop	%r15
 	pop	%r14
 	pop	%r13

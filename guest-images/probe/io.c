@@ -73,34 +73,51 @@ const char *io_blk_begin(const struct io_request *req, struct io_disk *disk)
 	return NULL;
 }
 
-const char *io_blk(const struct io_request *req)
+struct blk_loop {
+	const struct io_request *req;
+	struct io_disk disk;
+	const char *wrong; /* NULL: nothing */
+};
+
+static void blk_loop(void *arg)
 {
 	volatile struct blk_req *blk = (volatile struct blk_req *)(uintptr_t)VIRTIO_DATA;
 	volatile struct vq *vq = virtio_vq(0);
+	struct blk_loop *l = arg;
+	const struct io_request *req = l->req;
 	uint64_t random = req->seed | 1, i;
-	struct io_disk disk;
-	const char *wrong = io_blk_begin(req, &disk);
 
-	if (wrong)
-		return wrong;
 	for (i = 0; i < req->warmup + req->count; i++) {
 		uint16_t used = vq->used_idx;
 		uint64_t before, after;
 
-		blk->sector = req->id ? 0 : next_random(&random) % disk.blocks * BLK_SECTORS;
+		blk->sector = req->id ? 0 : next_random(&random) % l->disk.blocks * BLK_SECTORS;
 		blk->status = 0xff;
 		/* ring[] names descriptor 0 always */
 		__atomic_store_n(&vq->avail_idx, (uint16_t)(used + 1), __ATOMIC_RELEASE);
-		after = io_shot(disk.doorbell, 0, &before);
+		after = req->shot(l->disk.doorbell, 0, &before);
 		if (vq->used_idx == used)
-			return "an interrupt without a completion";
-		if (blk->status)
-			return "a request has failed";
+			l->wrong = "an interrupt without a completion";
+		else if (blk->status)
+			l->wrong = "a request has failed";
+		if (l->wrong)
+			return;
 		if (i >= req->warmup)
 			req->samples[i - req->warmup] = after - before;
 	}
-	virtio_reset();
-	return NULL;
+}
+
+const char *io_blk(const struct io_request *req)
+{
+	struct blk_loop l = {.req = req};
+
+	l.wrong = io_blk_begin(req, &l.disk);
+	if (l.wrong)
+		return l.wrong;
+	req->run(blk_loop, &l);
+	if (!l.wrong)
+		virtio_reset();
+	return l.wrong;
 }
 
 static uint64_t buffer(uint32_t i)
@@ -116,43 +133,37 @@ static void give_buffer(volatile struct vq *rx, uint32_t i)
 	__atomic_store_n(&rx->avail_idx, (uint16_t)(at + 1), __ATOMIC_RELEASE);
 }
 
-const char *io_echo(const struct io_request *req, volatile uint32_t *handled,
-		    volatile const uint32_t *stop, uint64_t *recorded)
+struct echo_loop {
+	const struct io_request *req;
+	volatile uint32_t *handled;
+	volatile const uint32_t *stop;
+	uint64_t rx_bell, tx_bell;
+	uint64_t n; /* packets sent back */
+};
+
+static void echo_loop(void *arg)
 {
 	volatile struct vq *rx = virtio_vq(RX), *tx = virtio_vq(TX);
-	uint64_t rx_bell, tx_bell, bell, begun = 0, n = 0;
-	uint32_t features = 0, i, sent = QUEUE_SIZE, which = RX;
+	struct echo_loop *l = arg;
+	const struct io_request *req = l->req;
+	uint64_t bell = l->rx_bell, begun = 0;
+	uint32_t i, sent = QUEUE_SIZE, which = RX;
 	uint16_t seen = 0;
 
-	if (!virtio_find(ID_NET, &features))
-		return "no virtio network device on the PCI bus";
-	rx_bell = virtio_queue(RX, req->apic_id, req->vector);
-	tx_bell = virtio_queue(TX, req->apic_id, req->vector);
-	if (!rx_bell || !tx_bell)
-		return "the network device's queues cannot be set up";
-	tx->avail_flags = NO_INTERRUPT;
-	for (i = 0; i < QUEUE_SIZE; i++) {
-		rx->desc[i].addr = buffer(i);
-		rx->desc[i].len = NET_BUFFER;
-		rx->desc[i].flags = VQ_WRITE;
-		give_buffer(rx, i);
-	}
-	virtio_run();
-	bell = rx_bell;
 	for (;;) {
-		uint64_t before, after = io_shot(bell, which, &before);
+		uint64_t before, after = req->shot(bell, which, &before);
 
-		if (which == TX && n - 1 >= req->warmup && n - 1 - req->warmup < req->count)
-			req->samples[n - 1 - req->warmup] = before - begun;
+		if (which == TX && l->n - 1 >= req->warmup && l->n - 1 - req->warmup < req->count)
+			req->samples[l->n - 1 - req->warmup] = before - begun;
 		begun = after;
 		/* The buffer that was sent last time has been sent by now. */
 		if (sent != QUEUE_SIZE)
 			give_buffer(rx, sent);
 		sent = QUEUE_SIZE;
-		if (*stop)
+		if (*l->stop)
 			break;
 		if (rx->used_idx == seen) { /* nothing for us */
-			bell = rx_bell;
+			bell = l->rx_bell;
 			which = RX;
 			continue;
 		}
@@ -162,16 +173,73 @@ const char *io_echo(const struct io_request *req, volatile uint32_t *handled,
 		for (i = 0; i < NET_HDR; i += 4)
 			*(volatile uint32_t *)(uintptr_t)(buffer(sent) + i) = 0;
 		seen++;
-		*handled = (uint32_t)++n;
+		*l->handled = (uint32_t)++l->n;
 		/* ring[] names descriptor 0 always */
 		__atomic_store_n(&tx->avail_idx, (uint16_t)(tx->avail_idx + 1), __ATOMIC_RELEASE);
 		if (!(rx->used_flags & NO_NOTIFY))
-			*(volatile uint16_t *)(uintptr_t)rx_bell = RX;
-		bell = tx_bell;
+			req->ring(l->rx_bell, RX);
+		bell = l->tx_bell;
 		which = TX;
 	}
+}
+
+/* All packets that are there, at each interrupt: one that comes meanwhile brings another one. */
+static void drain_loop(void *arg)
+{
+	volatile struct vq *rx = virtio_vq(RX), *tx = virtio_vq(TX);
+	struct echo_loop *l = arg;
+	uint32_t i, sent = QUEUE_SIZE;
+	uint64_t ignored;
+	uint16_t seen = 0;
+
+	while (!*l->stop) {
+		l->req->shot(l->rx_bell, RX, &ignored);
+		while (rx->used_idx != seen) {
+			while (tx->used_idx != tx->avail_idx)
+				;
+			if (sent != QUEUE_SIZE)
+				give_buffer(rx, sent);
+			sent = rx->used_ring[seen % QUEUE_SIZE].id % QUEUE_SIZE;
+			tx->desc[0].addr = buffer(sent);
+			tx->desc[0].len = rx->used_ring[seen % QUEUE_SIZE].len;
+			for (i = 0; i < NET_HDR; i += 4)
+				*(volatile uint32_t *)(uintptr_t)(buffer(sent) + i) = 0;
+			seen++;
+			*l->handled = (uint32_t)++l->n;
+			__atomic_store_n(&tx->avail_idx, (uint16_t)(tx->avail_idx + 1),
+					 __ATOMIC_RELEASE);
+			l->req->ring(l->tx_bell, TX);
+		}
+	}
+}
+
+const char *io_echo(const struct io_request *req, volatile uint32_t *handled,
+		    volatile const uint32_t *stop, uint64_t *recorded)
+{
+	struct echo_loop l = {.req = req, .handled = handled, .stop = stop};
+	volatile struct vq *rx = virtio_vq(RX), *tx = virtio_vq(TX);
+	uint32_t features = 0, i;
+	uint64_t n;
+
+	if (!virtio_find(ID_NET, &features))
+		return "no virtio network device on the PCI bus";
+	l.rx_bell = virtio_queue(RX, req->apic_id, req->vector);
+	l.tx_bell = virtio_queue(TX, req->apic_id, req->vector);
+	if (!l.rx_bell || !l.tx_bell)
+		return "the network device's queues cannot be set up";
+	tx->avail_flags = NO_INTERRUPT;
+	for (i = 0; i < QUEUE_SIZE; i++) {
+		rx->desc[i].addr = buffer(i);
+		rx->desc[i].len = NET_BUFFER;
+		rx->desc[i].flags = VQ_WRITE;
+		give_buffer(rx, i);
+	}
+	virtio_run();
+	req->run(req->drain ? drain_loop : echo_loop, &l);
 	virtio_reset();
-	n = n > req->warmup ? n - req->warmup : 0;
+	if (req->drain)
+		l.n = 0;
+	n = l.n > req->warmup ? l.n - req->warmup : 0;
 	*recorded = n < req->count ? n : req->count;
 	return NULL;
 }

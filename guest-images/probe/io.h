@@ -14,7 +14,13 @@ struct io_request {
 	uint64_t count, warmup;
 	uint64_t seed;
 	uint32_t apic_id, vector;
-	int id; /* blk: ask for the id */
+	int drain; /* echo: as many packets as there are */
+	int id;	   /* blk: ask for the id */
+	/* Calls a loop; what it does there, it does by the other two: writes a doorbell and waits for
+	 * the interrupt, as io_shot in hot.S, or only writes it. */
+	void (*run)(void (*loop)(void *), void *arg);
+	uint64_t (*shot)(uint64_t doorbell, uint32_t value, uint64_t *before);
+	void (*ring)(uint64_t doorbell, uint32_t value);
 };
 
 /* A disk that runs, and its queue with one request in it that a step of avail_idx makes

@@ -13,6 +13,7 @@
  *	0x300000  AP stacks, 1 KiB each; never cleared
  *	0x340000  virtqueues, a page each
  *	0x348000  what disk requests and packets are read to and from
+ *	0x350000  stacks for user mode, of those processors that poll
  *
  * So 4 MiB of memory are enough.
  */
@@ -33,6 +34,10 @@
 #define BLK_SECTOR    0x348008 /* where the disk is read next */
 #define BLK_AVAIL_IDX 0x340102 /* of the disk's queue */
 
+#define USER_STACKS	0x350000
+#define USER_STACK_SIZE 4096
+#define USER_CPUS	2
+
 #define SHARED_MAGIC	 0
 #define SHARED_ABI	 4
 #define SHARED_CPUS	 8
@@ -41,7 +46,7 @@
 #define SHARED_HANDLED	 128
 #define SHARED_STOP	 192
 #define SHARED_TICKS	 256
-#define SHARED_SIZE	 320
+#define SHARED_SIZE	 448
 
 #define MAGIC	     0x70726f62
 #define ABI	     1
@@ -51,22 +56,39 @@
 
 #define IDT_ENTRIES	80
 #define VECTOR_SPURIOUS 0x4f
+#define VECTOR_KERNEL	0x06 /* user.S */
 
 #define SEL_CODE64    0x08
 #define SEL_DATA      0x10
 #define SEL_CODE32    0x18
 #define SEL_TSS	      0x20
-#define SEL_USER_DATA 0x33 /* compute: in each processor's own table */
+#define SEL_USER_DATA 0x33 /* in the table of a processor that has user mode */
 #define SEL_USER_CODE 0x3b
 
-#define APIC_BASE     0xfee00000
-#define APIC_EOI      0xb0
-#define APIC_ICR_LOW  0x300
-#define APIC_ICR_HIGH 0x310
-#define MSR_PV_EOI    0x4b564d04
-#define X2APIC_ID     0x802
-#define X2APIC_EOI    0x80b
-#define X2APIC_ICR    0x830
-#define ICR_ASSERT    0x4000
+#define APIC_BASE      0xfee00000
+#define APIC_EOI       0xb0
+#define APIC_ICR_LOW   0x300
+#define APIC_ICR_HIGH  0x310
+#define MSR_PV_EOI     0x4b564d04
+#define X2APIC_ID      0x802
+#define X2APIC_EOI     0x80b
+#define X2APIC_ICR     0x830
+#define X2APIC_TIMER   0x838
+#define X2APIC_VERSION 0x803
+#define ICR_ASSERT     0x4000
+
+#define MSR_POLL_CONTROL 0x4b564d05
+
+/* struct idle (idle.h) */
+#define IDLE_SIZE    128
+#define IDLE_STAMP   8
+#define IDLE_BEFORE  16
+#define IDLE_BEGAN   24
+#define IDLE_POLLED  32
+#define IDLE_HALTED  40
+#define IDLE_WOKEN   48
+#define IDLE_WORK    1 /* its flags */
+#define IDLE_POLLING 2
+#define IDLE_LOOKS   201
 
 #endif

@@ -7,11 +7,14 @@
 #include "cmdline.h"
 #include "compute.h"
 #include "hot.h"
+#include "idle.h"
 #include "io.h"
 #include "layout.h"
 #include "pci.h"
+#include "prices.h"
 #include "probe.h"
 #include "serial.h"
+#include "user.h"
 #include "x86.h"
 
 #include <stddef.h>
@@ -26,15 +29,21 @@ _Static_assert(SHARED_HALTING == offsetof(struct probe_shared, halting), "");
 _Static_assert(SHARED_HANDLED == offsetof(struct probe_shared, handled), "");
 _Static_assert(SHARED_STOP == offsetof(struct probe_shared, stop), "");
 _Static_assert(SHARED_TICKS == offsetof(struct probe_shared, ticks), "");
+_Static_assert(USER_CPUS == PROBE_POLLERS, "");
+_Static_assert(SHARED + SHARED_SIZE <= PV_EOI_WORDS, "");
 _Static_assert(SHARED_SIZE == sizeof(struct probe_shared), "");
 _Static_assert(SAMPLES == PROBE_SAMPLES_GPA, "");
 _Static_assert(PROGRESS == PROBE_PROGRESS_GPA, "");
 _Static_assert(SAMPLES + PROBE_EVENTS_MAX * 8 <= PROBE_READS_GPA, "");
 _Static_assert(PROBE_READS_GPA + PROBE_READS_MAX * 16 <= AP_STACKS, "");
 _Static_assert(SAMPLES + PROBE_SAMPLES_MAX * 8 <= AP_STACKS, "");
+_Static_assert(2 * PROBE_PRICES_SAMPLES <= PROBE_SAMPLES_MAX, "");
 
 /* so that no delay is shorter than meant where the TSC's frequency is unknown */
 #define TSC_KHZ_FASTEST 6000000
+
+#define IVSHMEM_VENDOR 0x1af4
+#define IVSHMEM_DEVICE 0x1110
 
 _Noreturn void main(const char *line);
 _Noreturn void trap(uint64_t vector, uint64_t rip);
@@ -50,6 +59,13 @@ static struct params params = {
 	.cpus = 1,
 	.print = 1,
 	.window = 0xc0000000,
+	.poll_control = 1,
+	/* Linux's */
+	.poll_ns = 200000,
+	.poll_grow = 2,
+	.poll_grow_start = 50000,
+	.poll_shrink = 2,
+	.poll_allow_shrink = 1,
 };
 
 static volatile struct probe_shared *const shared = (void *)(uintptr_t)PROBE_SHARED_GPA;
@@ -89,6 +105,12 @@ static void idt_set(unsigned int vector, const char *handler)
 	idt[vector].type = 0x8e00;
 }
 
+/* Where the guest polls, a handler that user mode returns from. */
+static void idt_set_either(unsigned int vector, const char *handler, const char *polling)
+{
+	idt_set(vector, params.haltpoll ? polling : handler);
+}
+
 /* frequency of the TSC by CPUID, or 0 */
 static uint64_t cpuid_tsc_khz(void)
 {
@@ -108,13 +130,18 @@ static uint64_t cpuid_tsc_khz(void)
 	return 0;
 }
 
-/* prepares tsc_khz and, with it, the timer */
-static void clocks_init(void)
+static void tsc_init(void)
 {
 	if (!params.tsc_khz)
 		params.tsc_khz = cpuid_tsc_khz();
 	if (!params.tsc_khz)
 		fail("no TSC frequency: give tsc_khz=");
+}
+
+/* prepares tsc_khz and, with it, the timer */
+static void clocks_init(void)
+{
+	tsc_init();
 	if (!params.apic_hz)
 		params.apic_hz = apic_calibrate(params.tsc_khz);
 	if (!params.apic_hz)
@@ -167,8 +194,90 @@ static void gap_compute(struct gap *gap)
 	gap->tsc = muldiv(ns, params.tsc_khz, 1000000);
 }
 
+static uint32_t u32(uint64_t value)
+{
+	return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
+}
+
+/* As Linux's haltpoll driver on each processor: the host is not to poll as well. */
+static void poll_control_off(void)
+{
+	if (params.poll_control)
+		wrmsr(MSR_POLL_CONTROL, 0);
+}
+
+/* Workloads that do not idle have nothing to poll for. */
+static void haltpoll_init(void)
+{
+	const struct governor_params p = {
+		.ns = u32(params.poll_ns),
+		.grow = u32(params.poll_grow),
+		.grow_start = u32(params.poll_grow_start),
+		.shrink = u32(params.poll_shrink),
+		.allow_shrink = params.poll_allow_shrink != 0,
+	};
+
+	if (params.workload == WORKLOAD_START || params.workload == WORKLOAD_CPUS ||
+	    params.workload == WORKLOAD_COMPUTE || params.workload == WORKLOAD_PRICES)
+		params.haltpoll = 0;
+	if (!params.haltpoll)
+		return;
+	tsc_init();
+	user_open_memory();
+	idle_init(&p, params.tsc_khz);
+	idt_set(VECTOR_KERNEL, user_trap);
+	poll_control_off();
+}
+
+/* A workload's loop: where the guest polls, in user mode. */
+static void run_loop(void (*loop)(void *), void *arg)
+{
+	if (params.haltpoll)
+		user_run(0, loop, arg);
+	else
+		loop(arg);
+}
+
+static void polling_event(void *unused)
+{
+	uint32_t n;
+
+	(void)unused;
+	for (n = 1; !shared->stop; n++) {
+		shared->halting = n;
+		while (shared->handled != n)
+			idle(0);
+	}
+}
+
+static void polling_idle(void *unused)
+{
+	(void)unused;
+	while (!shared->stop)
+		idle(0);
+}
+
+/* Its first vector is the event's: an eventfd of another process. */
+static void event_by_ivshmem(void)
+{
+	struct pci_dev dev;
+
+	pci_init(params.ecam, params.window);
+	if (!pci_find(IVSHMEM_VENDOR, IVSHMEM_DEVICE, IVSHMEM_DEVICE, &dev))
+		fail("no ivshmem device on the PCI bus");
+	if (!pci_msix(&dev, 0, boot_apic_id, PROBE_VECTOR_EVENT))
+		fail("the ivshmem device has no MSI-X");
+}
+
 static void run_event(void)
 {
+	if (params.ivshmem)
+		event_by_ivshmem();
+	if (params.haltpoll) {
+		idt_set(PROBE_VECTOR_EVENT, user_event);
+		run_loop(polling_event, NULL);
+		return;
+	}
 	idt_set(PROBE_VECTOR_EVENT, apic_x2 ? event_handler_x2apic : event_handler_xapic);
 	if (apic_x2)
 		event_loop_x2apic();
@@ -176,55 +285,51 @@ static void run_event(void)
 		event_loop_xapic();
 }
 
-static void run_idle(uint64_t tick_hz)
-{
-	idt_set(PROBE_VECTOR_EVENT, apic_x2 ? idle_event_x2apic : idle_event_xapic);
-	if (tick_hz) {
-		uint64_t count;
-
-		if (!params.apic_hz)
-			clocks_init();
-		count = params.apic_hz / tick_hz;
-		if (!count || count > UINT32_MAX)
-			fail("tick_hz is out of range");
-		idt_set(PROBE_VECTOR_TIMER, apic_x2 ? idle_tick_x2apic : idle_tick_xapic);
-		apic_write(APIC_LVT_TIMER, APIC_LVT_PERIODIC | PROBE_VECTOR_TIMER);
-		apic_write(APIC_TIMER_INIT, (uint32_t)count);
-	}
-	if (apic_x2)
-		idle_loop_x2apic();
-	else
-		idle_loop_xapic();
-	apic_write(APIC_TIMER_INIT, 0);
-}
-
 static void timer_init(void)
 {
 	clocks_init();
-	idt_set(PROBE_VECTOR_TIMER, apic_x2 ? shot_handler_x2apic : shot_handler_xapic);
+	idt_set_either(PROBE_VECTOR_TIMER, apic_x2 ? shot_handler_x2apic : shot_handler_xapic,
+		       user_stamp);
 	apic_write(APIC_LVT_TIMER, PROBE_VECTOR_TIMER);
 }
 
-static void run_timer(void)
+/* Arms the timer and idles until then, as apic_shot(). */
+static uint64_t timer_shot(uint32_t count, uint64_t *before)
+{
+	struct user_op op;
+
+	if (!params.haltpoll)
+		return apic_shot(APIC_TIMER_INIT, count, 0, before);
+	op = apic_op(APIC_TIMER_INIT, count, 0);
+	return idle_shot(&op, before);
+}
+
+static void timer_loop(void *unused)
 {
 	uint64_t n = params.warmup + params.samples;
 	uint64_t *out = samples;
 	struct gap gap;
 	uint64_t i;
 
-	timer_init();
+	(void)unused;
 	gap_compute(&gap);
 	for (i = 0; i < n; i++) {
 		uint64_t armed, woken;
 
 		if (params.random)
 			gap_compute(&gap);
-		woken = apic_shot(APIC_TIMER_INIT, gap.count, 0, &armed);
+		woken = timer_shot(gap.count, &armed);
 		if (i < params.warmup)
 			continue;
 		armed += gap.tsc;
 		*out++ = woken > armed ? woken - armed : 0;
 	}
+}
+
+static void run_timer(void)
+{
+	timer_init();
+	run_loop(timer_loop, NULL);
 	recorded = params.samples;
 }
 
@@ -282,6 +387,60 @@ static void start_aps(uint32_t cpus, void (*loop)(void))
 	}
 }
 
+static uint32_t tick_count; /* of the APIC timer; 0: no tick */
+
+static void idle_loop(void)
+{
+	if (apic_x2)
+		idle_loop_x2apic();
+	else
+		idle_loop_xapic();
+}
+
+/* Another processor that is idle. Its ticks are not counted, so they have the event's vector. */
+static void ap_idle(void)
+{
+	__atomic_fetch_add(&shared->cpus, 1, __ATOMIC_SEQ_CST);
+	if (tick_count) {
+		apic_write(APIC_LVT_TIMER, APIC_LVT_PERIODIC | PROBE_VECTOR_EVENT);
+		apic_write(APIC_TIMER_INIT, tick_count);
+	}
+	idle_loop();
+}
+
+static void run_idle(uint64_t tick_hz)
+{
+	idt_set_either(PROBE_VECTOR_EVENT, apic_x2 ? idle_event_x2apic : idle_event_xapic,
+		       user_wake);
+	if (tick_hz) {
+		uint64_t count;
+
+		if (!params.apic_hz)
+			clocks_init();
+		count = params.apic_hz / tick_hz;
+		if (!count || count > UINT32_MAX)
+			fail("tick_hz is out of range");
+		tick_count = (uint32_t)count;
+	}
+	if (params.cpus > 1 && !params.haltpoll) {
+		/* The word of the paravirtual EOI is the boot processor's. */
+		if (pv_eoi)
+			fail("several processors are idle without pv_eoi");
+		start_aps((uint32_t)params.cpus, ap_idle);
+	}
+	if (tick_count) {
+		idt_set_either(PROBE_VECTOR_TIMER, apic_x2 ? idle_tick_x2apic : idle_tick_xapic,
+			       user_tick);
+		apic_write(APIC_LVT_TIMER, APIC_LVT_PERIODIC | PROBE_VECTOR_TIMER);
+		apic_write(APIC_TIMER_INIT, tick_count);
+	}
+	if (params.haltpoll)
+		run_loop(polling_idle, NULL);
+	else
+		idle_loop();
+	apic_write(APIC_TIMER_INIT, 0);
+}
+
 /* those that answer IPIs */
 static void start_answering_aps(uint32_t cpus)
 {
@@ -299,21 +458,65 @@ static uint64_t round_trip(uint32_t id)
 	return woken - sent;
 }
 
-static void run_ipi(void)
+/* The second processor of a guest that polls: answers whatever wakes it. */
+static void polling_answer(void *unused)
+{
+	const struct user_op reply =
+		apic_op(APIC_ICR_LOW, ICR_ASSERT | PROBE_VECTOR_REPLY, boot_apic_id);
+
+	(void)unused;
+	for (;;) {
+		idle(1);
+		idle_wake(1, 0, &reply);
+	}
+}
+
+static void polling_ap(void)
+{
+	if (pv_eoi)
+		wrmsr(MSR_PV_EOI, (PV_EOI_WORDS + 4) | 1);
+	poll_control_off();
+	apic_aim(boot_apic_id);
+	__atomic_fetch_add(&shared->cpus, 1, __ATOMIC_SEQ_CST);
+	user_run(1, polling_answer, NULL);
+}
+
+static void start_peer(uint32_t peer)
+{
+	if (!params.haltpoll) {
+		start_answering_aps(2);
+		return;
+	}
+	idt_set(PROBE_VECTOR_IPI, user_ipi);
+	/* It may come before its sender waits for it. */
+	idt_set(PROBE_VECTOR_REPLY, user_stamp_kept);
+	start_aps(2, polling_ap);
+	apic_aim(peer);
+}
+
+static uint64_t trip_to_peer(uint32_t peer)
+{
+	struct user_op ipi;
+	uint64_t sent;
+
+	if (!params.haltpoll)
+		return round_trip(peer);
+	ipi = apic_op(APIC_ICR_LOW, ICR_ASSERT | PROBE_VECTOR_IPI, peer);
+	return idle_round_trip(&ipi, &sent) - sent;
+}
+
+static void ipi_loop(void *arg)
 {
 	uint64_t n = params.warmup + params.samples;
+	const uint32_t *peer = arg;
 	struct gap gap = {0};
 	uint64_t *out = samples;
 	uint64_t i, ignored;
-	uint32_t peer;
 
-	timer_init();
-	start_answering_aps(2);
-	peer = boot_apic_id ? 0 : 1;
 	if (params.gap_ns)
 		gap_compute(&gap);
 	for (i = 0; i < n; i++) {
-		uint64_t took = round_trip(peer);
+		uint64_t took = trip_to_peer(*peer);
 
 		if (i >= params.warmup)
 			*out++ = took;
@@ -321,8 +524,17 @@ static void run_ipi(void)
 			continue;
 		if (params.random)
 			gap_compute(&gap);
-		apic_shot(APIC_TIMER_INIT, gap.count, 0, &ignored);
+		timer_shot(gap.count, &ignored);
 	}
+}
+
+static void run_ipi(void)
+{
+	uint32_t peer = boot_apic_id ? 0 : 1;
+
+	timer_init();
+	start_peer(peer);
+	run_loop(ipi_loop, &peer);
 	recorded = params.samples;
 }
 
@@ -342,6 +554,26 @@ static uint64_t run_cpus(void)
 	return answered;
 }
 
+static uint64_t polling_io_shot(uint64_t doorbell, uint32_t value, uint64_t *before)
+{
+	const struct user_op op = {.kernel = kernel_write16, .where = doorbell, .low = value};
+
+	return idle_shot(&op, before);
+}
+
+static void ring(uint64_t doorbell, uint32_t value)
+{
+	*(volatile uint16_t *)(uintptr_t)doorbell = (uint16_t)value;
+}
+
+static void polling_ring(uint64_t doorbell, uint32_t value)
+{
+	const struct user_op op = {.kernel = kernel_write16, .where = doorbell, .low = value};
+	uint64_t ignored;
+
+	user_call(&op, &ignored);
+}
+
 static struct io_request io_request(void)
 {
 	return (struct io_request){
@@ -352,6 +584,10 @@ static struct io_request io_request(void)
 		.apic_id = boot_apic_id,
 		.vector = PROBE_VECTOR_IO,
 		.id = params.blk_id != 0,
+		.drain = params.drain != 0,
+		.run = run_loop,
+		.shot = params.haltpoll ? polling_io_shot : io_shot,
+		.ring = params.haltpoll ? polling_ring : ring,
 	};
 }
 
@@ -370,7 +606,7 @@ static void run_compute(void)
 	struct io_disk disk;
 	const char *wrong;
 
-	compute_open_memory();
+	user_open_memory();
 	idt_set(PROBE_VECTOR_EVENT, compute_event);
 	idt_set(PROBE_VECTOR_IO, compute_read);
 	if (params.cpus > 1)
@@ -390,16 +626,76 @@ static void run_compute(void)
 	recorded = 0;
 }
 
+/* The second processor, which halts; each interrupt is one tick of the shared page. */
+static void ap_price(void)
+{
+	__atomic_fetch_add(&shared->cpus, 1, __ATOMIC_SEQ_CST);
+	idle_loop_x2apic();
+}
+
+static int price_needs_timer(void)
+{
+	return params.op == PROBE_PRICE_CYCLE;
+}
+
+static int price_needs_peer(void)
+{
+	return params.op == PROBE_PRICE_IPI ||
+	       (params.op == PROBE_PRICE_CYCLE && params.extra == PROBE_PRICE_IPI);
+}
+
+static void run_prices(void)
+{
+	struct price_request req = {
+		.op = u32(params.op),
+		.extra = u32(params.extra),
+		.per_halt = u32(params.per_halt),
+		.self = boot_apic_id,
+		.peer = boot_apic_id ? 0 : 1,
+		.answered = &shared->ticks,
+	};
+	struct gap gap;
+	uint64_t i, n = params.samples;
+
+	if (!apic_x2)
+		fail("prices are those of an x2APIC");
+	if (params.op >= PROBE_PRICES || params.extra >= PROBE_PRICES ||
+	    params.extra == PROBE_PRICE_CYCLE || params.samples > PROBE_PRICES_SAMPLES)
+		fail("no such price");
+	idt_set(PROBE_VECTOR_REPLY, price_handler);
+	if (price_needs_timer()) {
+		timer_init();
+		gap_compute(&gap);
+		req.timer_count = gap.count;
+		req.timer_tsc = gap.tsc;
+	}
+	if (price_needs_peer()) {
+		if (pv_eoi)
+			fail("an IPI is ended without pv_eoi");
+		tsc_init();
+		req.settle_tsc = 20 * params.tsc_khz / 1000;
+		idt_set(PROBE_VECTOR_IPI, idle_tick_x2apic);
+		start_aps(2, ap_price);
+	}
+	for (i = 0; i < n; i++)
+		samples[i] = price_once(&req, PROBE_PRICE_NOTHING);
+	for (i = 0; i < params.warmup; i++)
+		price_once(&req, req.op);
+	for (i = 0; i < n; i++)
+		samples[n + i] = price_once(&req, req.op);
+	apic_write(APIC_TIMER_INIT, 0);
+	recorded = 0;
+}
+
 static void run_io(void)
 {
 	const struct io_request req = io_request();
 	const char *wrong;
 
-	if (!params.tsc_khz)
-		params.tsc_khz = cpuid_tsc_khz();
-	if (!params.tsc_khz)
-		fail("no TSC frequency: give tsc_khz=");
-	idt_set(PROBE_VECTOR_IO, apic_x2 ? shot_handler_x2apic : shot_handler_xapic);
+	tsc_init();
+	/* A packet may come at any time, what a request brings only when that waits for it. */
+	idt_set_either(PROBE_VECTOR_IO, apic_x2 ? shot_handler_x2apic : shot_handler_xapic,
+		       params.workload == WORKLOAD_BLK ? user_stamp : user_stamp_kept);
 	pci_init(params.ecam, params.window);
 	recorded = params.samples;
 	if (params.workload == WORKLOAD_BLK)
@@ -416,6 +712,31 @@ static void print_samples(void)
 
 	for (i = 0; i < recorded; i++)
 		put_sample(muldiv(samples[i], 1000000, params.tsc_khz));
+}
+
+static void print_number(const char *name, uint64_t value)
+{
+	put_str(name);
+	put_dec(value);
+}
+
+/* Prints what the processors that poll have done. */
+static void print_idle(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < PROBE_POLLERS && i < shared->cpus; i++) {
+		const volatile struct probe_idle *n = &shared->idle[i];
+
+		print_number("probe: idle cpu=", i);
+		print_number(" polls=", n->polls);
+		print_number(" found=", n->found);
+		print_number(" halts=", n->halts);
+		print_number(" saved=", n->ipis_saved);
+		print_number(" sent=", n->ipis_sent);
+		print_number(" window_ns=", n->window_ns);
+		put_end();
+	}
 }
 
 static void print_end(uint64_t n)
@@ -448,6 +769,7 @@ _Noreturn void main(const char *line)
 	pv_eoi = params.pv_eoi && apic_x2;
 	if (pv_eoi)
 		wrmsr(MSR_PV_EOI, PV_EOI_WORDS | 1);
+	haltpoll_init();
 
 	switch (params.workload) {
 	case WORKLOAD_EVENT:
@@ -475,6 +797,9 @@ _Noreturn void main(const char *line)
 	case WORKLOAD_COMPUTE:
 		run_compute();
 		break;
+	case WORKLOAD_PRICES:
+		run_prices();
+		break;
 	case WORKLOAD_START:
 	case WORKLOAD_NONE:
 	case WORKLOADS:
@@ -487,6 +812,8 @@ _Noreturn void main(const char *line)
 		put_sample(cpus);
 	if (params.print)
 		print_samples();
+	if (params.haltpoll)
+		print_idle();
 	print_end(cpus ? 1 : recorded);
 	finish(PROBE_EXIT_OK);
 }

@@ -35,6 +35,18 @@ check 'no printing' 65 's [0-9]+' 0 "$pvh" "workload=timer samples=3 print=0 $cl
 check 'IPI' 65 's [0-9]+' 10 "$pvh" "workload=ipi samples=10 gap_ns=0 $clock" -smp 2
 check 'IPI with gaps' 65 's [0-9]+' 10 "$multiboot" \
 	"workload=ipi samples=10 gap_ns=100000 random=1 $clock" -smp 2
+# A guest that polls in user mode comes back from there, whatever ends the poll.
+poll='haltpoll=1 guest_halt_poll_ns=50000000 guest_halt_poll_grow_start=50000000'
+found='probe: idle cpu=[01] polls=[1-9][0-9]* found=[1-9][0-9]*'
+check 'timer, polling' 65 's [0-9]+' 20 "$pvh" "workload=timer samples=20 gap_ns=1000000 $poll $clock"
+check 'timer by xAPIC, polling' 65 "$found .*" 1 "$multiboot" \
+	"workload=timer samples=20 gap_ns=1000000 apic=xapic $poll $clock"
+check 'timer, never polling long enough' 65 'probe: idle cpu=0 polls=[0-9]+ found=[0-9]+ halts=[1-9].*' 1 \
+	"$pvh" "workload=timer samples=5 gap_ns=30000000 haltpoll=1 $clock"
+check 'IPI, polling' 65 "$found halts=[0-9]+ saved=[1-9].*" 2 "$pvh" \
+	"workload=ipi samples=20 gap_ns=0 $poll $clock" -smp 2
+check 'IPI by xAPIC, not polling' 65 'probe: idle cpu=[01] polls=0 found=0 halts=[0-9]+ saved=0 sent=[1-9].*' 2 \
+	"$pvh" "workload=ipi samples=20 gap_ns=0 apic=xapic haltpoll=1 guest_halt_poll_ns=0 $clock" -smp 2
 check 'four processors' 65 's 4' 1 "$pvh" 'workload=cpus cpus=4' -smp 4
 check 'a processor too few' 67 'probe: error cpu 1 does not start' 1 "$pvh" 'workload=cpus cpus=2'
 check 'no workload' 67 'probe: error no workload= that is known' 1 "$pvh" 'workload=tea'
@@ -48,6 +60,8 @@ truncate -s 1M "$disk"
 set -- -object iothread,id=io -drive "if=none,id=d,file=$disk,format=raw" \
 	-device virtio-blk-pci,drive=d,iothread=io
 check 'disk' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $clock" \
+	-M microvm,pcie=on "$@"
+check 'disk, polling' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $poll $clock" \
 	-M microvm,pcie=on "$@"
 check 'the id of a disk' 65 's [0-9]+' 5 "$pvh" "workload=blk blk_id=1 samples=5 $clock" \
 	-M q35 "$@"

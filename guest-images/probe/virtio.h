@@ -40,8 +40,8 @@ _Static_assert(sizeof(struct vq_desc) == 16, "fixed by the specification");
  * to 31) as far as they are offered. 0: there is none, or it does not agree. *features: agreed on.
  */
 int virtio_find(uint32_t id, uint32_t *features);
-/* Sets up queue @index with interrupts by @vector on processor @apic_id. Its doorbell, 0: failed.
- */
+/* Sets up queue @index with interrupts by @vector on processor @apic_id. Its doorbell, 0:
+ * failed. */
 uint64_t virtio_queue(uint32_t index, uint32_t apic_id, uint32_t vector);
 /* After the queues: the device runs. */
 void virtio_run(void);

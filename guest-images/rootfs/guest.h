@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of the Linux guest's init share. Each workload prints lines "result: key=value"
- * and returns 0, or -1 where something that it needs is not there (it has then said so).
+ * The functions that the parts of the Linux guest's init share. Each workload prints lines "result:
+ * key=value" and returns 0, or -1 where something that it needs is not there (it has then said so).
  */
 #ifndef ROOTFS_GUEST_H
 #define ROOTFS_GUEST_H
@@ -30,6 +30,22 @@ void pin(int cpu);
 int report(void);
 /* The sum over all CPUs of a line of /proc/interrupts: RES, LOC, CAL, ...; -1 if it has none. */
 long interrupts(const char *name);
+
+/* counts.c: what happens between the two, on all CPUs; a line "NAME_KEY=..." for each count. Both
+ * hold, if the command line says so. */
+struct counts {
+	const char *name;
+	long rounds;
+	/* At the begin. */
+	long res, cal, loc, steal_ms;
+	int64_t ns;
+};
+void counts_begin(struct counts *c, const char *name, long rounds);
+void counts_end(const struct counts *c);
+
+/* ask.c */
+int read_test(void);
+int tcp_test(void);
 
 /* measure.c */
 int ping_pong(void);

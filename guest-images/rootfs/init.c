@@ -342,6 +342,7 @@ static int run(const char *name)
 		{"clock", clock_test}, {"sleep", sleep_test}, {"stress", stress},
 		{"offline", offline},  {"online", online},    {"shell", shell},
 		{"button", button},    {"script", script},    {"disk", disk},
+		{"read", read_test},   {"tcp", tcp_test},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

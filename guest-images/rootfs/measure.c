@@ -3,11 +3,11 @@
  * Workloads that measure. Under an emulated processor the times mean little; the counts mean the
  * same.
  *
- *     run=pipe    rounds=20000 settle=0       two processes, on two CPUs, exchange a byte; asleep
- *                                             for so many seconds before and after it
- *     run=timer   samples=100000 interval_us=200   each CPU sleeps until the next of its absolute
- * times run=clock   seconds=5                   CLOCK_MONOTONIC never goes back, also from CPU to
- * CPU run=sleep   sleep=10                    one sleep, in seconds
+ *     run=pipe    rounds=20000          two processes, on two CPUs, exchange a byte
+ *     run=timer   samples=100000 interval_us=200
+ *                                       each CPU sleeps until the next of its absolute times
+ *     run=clock   seconds=5             CLOCK_MONOTONIC never goes back, also from CPU to CPU
+ *     run=sleep   sleep=10              one sleep, in seconds
  */
 #include <errno.h>
 #include <pthread.h>
@@ -45,8 +45,7 @@ int ping_pong(void)
 {
 	long rounds = option_number("rounds", 20000), warmup = rounds / 10 + 1;
 	int cpus[MAX_CPUS], there[2], back[2];
-	long res, cal, loc;
-	int64_t begin;
+	struct counts c;
 	pid_t pid;
 
 	if (online_cpus(cpus) < 2) {
@@ -69,28 +68,10 @@ int ping_pong(void)
 	pin(cpus[0]);
 	/* The first rounds bring both to their CPUs, and the governor's window to its size. */
 	exchange(back[0], there[1], warmup, true);
-	/* Who counts from outside, counts between these two lines: nothing happens around them. */
-	result("pipe_begin", "%ld", rounds);
-	sleep(option_number("settle", 0));
-	res = interrupts("RES");
-	loc = interrupts("LOC");
-	cal = interrupts("CAL");
-	begin = now_ns();
+	counts_begin(&c, "pipe", rounds);
 	if (!exchange(back[0], there[1], rounds, true))
 		complain("pipe: ended early");
-	begin = now_ns() - begin;
-	result("pipe_rounds", "%ld", rounds);
-	res = interrupts("RES") - res;
-	cal = interrupts("CAL") - cal;
-	loc = interrupts("LOC") - loc;
-	result("pipe_end", "%ld", rounds);
-	sleep(option_number("settle", 0));
-	result("pipe_round_ns", "%lld", (long long)begin / rounds);
-	/* Linux wakes a CPU by either, as the caches that the two share have it. */
-	result("pipe_ipis", "%ld", res + cal);
-	result("pipe_res", "%ld", res);
-	result("pipe_cal", "%ld", cal);
-	result("pipe_loc", "%ld", loc);
+	counts_end(&c);
 	close(there[1]);
 	close(back[0]);
 	waitpid(pid, NULL, 0);
@@ -142,9 +123,11 @@ int timer_test(void)
 	long samples = option_number("samples", 100000), done = 0, overruns = 0, lost = 0;
 	int64_t max = 0, sum = 0;
 	struct timers *t = calloc(n, sizeof(*t));
+	struct counts c;
 
 	if (!t)
 		return -1;
+	counts_begin(&c, "timer", samples);
 	for (int i = 0; i < n; i++) {
 		t[i].cpu = cpus[i];
 		t[i].samples = (samples + n - 1) / n;
@@ -160,6 +143,7 @@ int timer_test(void)
 		sum += t[i].sum_ns;
 		max = t[i].max_ns > max ? t[i].max_ns : max;
 	}
+	counts_end(&c);
 	free(t);
 	result("timer_samples", "%ld", done);
 	result("timer_lost", "%ld", lost);
@@ -182,7 +166,7 @@ static void *clock_loop(void *p)
 
 	pin((int)(intptr_t)p);
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		/* Whoever stored this had read the clock before. */
+		/* The thread that stored this had read the clock before. */
 		int64_t before = atomic_load(&latest), now = now_ns();
 
 		n++;
@@ -231,8 +215,8 @@ int sleep_test(void)
 	struct timespec t = {.tv_sec = seconds};
 	int64_t begin;
 
-	/* Who reads the console holds the time between these two lines against a clock of its own.
-	 */
+	/* The reader of the console holds the time between these two lines against a clock of its
+	 * own. */
 	result("sleep_begin", "%ld", seconds);
 	begin = now_ns();
 	while (nanosleep(&t, &t) && errno == EINTR)

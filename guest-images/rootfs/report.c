@@ -53,6 +53,29 @@ static void file(const char *key, const char *path)
 	result(key, "%s", read_line(path, text, sizeof(text)) ? text : "none");
 }
 
+/* Sums of all CPUs: how often they were in the idle state @state, and for how long, in us. With
+ * Linux's haltpoll driver 0 is polling in the guest, 1 is HLT. */
+static void idle_state(const char *name, int state)
+{
+	unsigned long long usage = 0, time = 0, n;
+	char path[128], text[64], key[64];
+
+	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF); cpu++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/cpuidle/state%d/usage",
+			 cpu, state);
+		if (!read_line(path, text, sizeof(text)))
+			return;
+		usage += strtoull(text, NULL, 10);
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/cpuidle/state%d/time",
+			 cpu, state);
+		n = read_line(path, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
+		time += n;
+	}
+	result(name, "%llu", usage);
+	snprintf(key, sizeof(key), "%s_us", name);
+	result(key, "%llu", time);
+}
+
 static void log_lines(void)
 {
 	int size = klogctl(KLOG_SIZE, NULL, 0), n, bad = 0;
@@ -99,6 +122,8 @@ int report(void)
 		snprintf(path, sizeof(path), "/sys/module/haltpoll/parameters/%s", haltpoll[i]);
 		file(haltpoll[i], path);
 	}
+	idle_state("idle_polls", 0);
+	idle_state("idle_halts", 1);
 	file("haltpoll_force", "/sys/module/cpuidle_haltpoll/parameters/force");
 	file("clocksource", "/sys/devices/system/clocksource/clocksource0/current_clocksource");
 	file("clocksources", "/sys/devices/system/clocksource/clocksource0/available_clocksource");
