@@ -5,7 +5,8 @@
  * for a filter) is part of a VM's start.
  *
  * A call that belongs to a feature gets the action TRACE with the feature's number, a value that is
- * used for nothing else; sandbox_filter_make() turns it into allow or kill.
+ * used for nothing else; sandbox_filter_make() turns it into allow or kill. In the upper byte of the
+ * number is the error with which it fails instead of being killed, if there is one.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -27,9 +28,10 @@ static const char *const names[SANDBOX_THREADS] = {"vcpu", "io", "main", "keeper
 
 static int add(scmp_filter_ctx ctx, const struct allow *a)
 {
-	uint32_t action = a->error     ? SCMP_ACT_ERRNO((uint32_t)a->error)
-			  : a->feature ? SCMP_ACT_TRACE((uint32_t)a->feature)
-				       : SCMP_ACT_ALLOW;
+	uint32_t error = (uint32_t)a->error;
+	uint32_t action = a->feature ? SCMP_ACT_TRACE((uint32_t)a->feature | error << 8)
+			  : error    ? SCMP_ACT_ERRNO(error)
+				     : SCMP_ACT_ALLOW;
 	struct scmp_arg_cmp cmp[2];
 	unsigned int n = 0;
 

@@ -13,7 +13,8 @@ WIDTH, LABELS, ROW, HEAD, FOOT = 560, 150, 17, 26, 24
 # Latency on the left, processor time on the right of it.
 RANGE_END, CPU_START, CPU_END = 390, 410, 500
 # By the beginning of its label; kernel modes and the peer are told apart by the label as well.
-KINDS = (('user:adaptive', 'a'), ('adaptive', 'a'), ('user:', 'u'), ('kernel:', 'k'), ('qemu', 'q'))
+KINDS = (('user:adaptive', 'a'), ('adaptive', 'a'), ('default', 'a'), ('user:', 'u'), ('kernel:', 'k'),
+         ('Linux', 'k'), ('qemu', 'q'))
 STYLE = '''<style>
 svg { --back: #fff; --text: #1b1f24; --soft: #59626d; --grid: #dfe3e8;
   --a: #0b5cc0; --u: #0f7280; --k: #b0520a; --q: #7a3bbd }
@@ -138,6 +139,76 @@ def bars(title, panels, mark=None, unit=''):
         pic.y = top + len(rs) * ROW + 4
         if mark is not None:
             pic.line('mark', LABELS + mark * scale, top - 2, LABELS + mark * scale, pic.y)
+    return pic.done()
+
+
+def frontier(points):
+    """Those of (label, x, y) that no other one beats in both, from left to right."""
+    out, lowest = [], math.inf
+    for p in sorted(points, key=lambda p: (p[1], p[2])):
+        if p[2] < lowest:
+            out.append(p)
+            lowest = p[2]
+    return out
+
+
+def scatter(title, panels):
+    """Panels of (caption, points), a point being (label, processor time, p99), in ns, on axes of their own. Labels
+    stand in a list below, by number: points may lie on each other."""
+    if not panels:
+        return None
+    pic, height, left, right = Picture(title), 170, 60, WIDTH - 190
+    for caption, points in panels:
+        pic.head(caption)
+        top, bottom = pic.y, pic.y + height
+        at_x, x_ticks = log_scale(min(p[1] for p in points), max(p[1] for p in points), left, right)
+        at_y, y_ticks = log_scale(min(p[2] for p in points), max(p[2] for p in points), bottom, top)
+        for t in x_ticks:
+            pic.line('grid', at_x(t), top, at_x(t), bottom)
+            pic.text(at_x(t), bottom + 14, time_label(t), 'soft', 'middle')
+        for t in y_ticks:
+            pic.line('grid', left, at_y(t), right, at_y(t))
+            pic.text(left - 6, at_y(t) + 4, time_label(t), 'soft', 'end')
+        best = frontier(points)
+        for a, b in zip(best, best[1:]):
+            pic.line('mark', at_x(a[1]), at_y(a[2]), at_x(b[1]), at_y(b[2]))
+        for i, (label, x, y) in enumerate(points):
+            c = kind(label)
+            pic.parts.append(f'<circle class="dot {c}" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="4"/>')
+            pic.text(at_x(x) + 6, at_y(y) - 4, str(i + 1), 'soft')
+            pic.parts.append(f'<circle class="dot {c}" cx="{right + 22}" cy="{top + 8 + i * 15}" r="4"/>')
+            pic.text(right + 31, top + 12 + i * 15, f'{i + 1} {label}', 'soft')
+        pic.text(left, top - 4, 'p99', 'soft', 'end')
+        pic.y = max(bottom + FOOT, top + 20 + len(points) * 15)
+    return pic.done()
+
+
+def heat(title, panels):
+    """Panels of (caption, {row: {column: ratio}}): a cell is the fuller the further its ratio is from 1, in one colour
+    below and another one above; its number stands in it."""
+    if not panels:
+        return None
+    pic = Picture(title)
+    for caption, rows in panels:
+        columns = list(dict.fromkeys(c for row in rows.values() for c in row))
+        width = (WIDTH - LABELS - 10) / len(columns)
+        pic.head(caption)
+        for k, column in enumerate(columns):
+            kind_of, _, gap = column.partition(' ')
+            pic.text(LABELS + (k + 0.5) * width, pic.y + 8, kind_of, 'soft', 'middle')
+            pic.text(LABELS + (k + 0.5) * width, pic.y + 21, gap, 'soft', 'middle')
+        pic.y += 28
+        for label, row in rows.items():
+            pic.text(LABELS - 8, pic.y + 16, label, '', 'end')
+            for k, column in enumerate(columns):
+                if column not in row:
+                    continue
+                x, far = LABELS + k * width, min(abs(math.log2(row[column])) / 2, 1)
+                pic.parts.append(f'<rect class="bar {"a" if row[column] <= 1 else "k"}" x="{x + 1:.1f}" y="{pic.y + 1:.1f}" '
+                                 f'width="{width - 2:.1f}" height="22" fill-opacity="{0.08 + 0.5 * far:.2f}"/>')
+                pic.text(x + width / 2, pic.y + 16, f'{row[column]:.2f}', '', 'middle')
+            pic.y += 24
+        pic.y += 10
     return pic.done()
 
 
