@@ -1,0 +1,513 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A virtual machine."""
+import atexit
+import errno
+import os
+import types
+import weakref
+from typing import Any, AsyncIterator, Callable, List, Optional, Sequence, Tuple, Type, Union
+
+from . import _types
+from ._abi import ffi
+from ._library import Error, check, convert, filled, lib, text
+from ._readable import eventfd, readable
+from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, Hw, ImageKind, Io, IoStats, Irqchip,
+                     LogLevel, NetQueueStats, OnReset, PolicyContext, PolicyStats, SandboxMode, Transport, VcpuStats, VmState)
+from ._values import HaltPoll, Limit
+
+Path = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
+Image = Union[Path, memoryview, bytearray]
+Output = Callable[[bytes], None]
+Log = Callable[[LogLevel, str], None]
+
+_NS = 1_000_000_000
+
+
+class _Leaving:
+    """A VM that could not be freed at once, and what its callbacks need until it is."""
+
+    waiting: List['_Leaving'] = []
+
+    def __init__(self, keep: List[Any]) -> None:
+        self.keep = keep
+        self.eventfd = eventfd()
+
+    @classmethod
+    def look(cls) -> None:
+        """Forgets those that have gone."""
+        for left in list(cls.waiting):
+            try:
+                os.read(left.eventfd, 8)
+            except BlockingIOError:
+                continue
+            cls.waiting.remove(left)
+            os.close(left.eventfd)
+
+
+_all: 'weakref.WeakSet[VM]' = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Callbacks want an interpreter."""
+    for vm in list(_all):
+        vm._release()  # pylint: disable=protected-access
+
+
+def _path(path: Path) -> bytes:
+    return os.fsencode(path)
+
+
+def _timeout_ns(timeout: Optional[float]) -> int:
+    if timeout is None:
+        return _types.NO_DEADLINE
+    return min(max(int(timeout * _NS), 0), _types.NO_DEADLINE - 1)
+
+
+class VM:  # pylint: disable=too-many-public-methods
+    """A virtual machine: made by its constructor, destroyed by close(), by the end of a with block, or when nobody
+    has it any more.
+
+    Calls block, but not the interpreter; those that may block for long have a second form, NAME_async(), for asyncio.
+    Any thread may use a VM. Callbacks come on the VM's threads. One that is destroyed there goes as soon as it can.
+
+    An image is a path, or its contents as bytearray or memoryview. Each failure is an Error with a sentence.
+    """
+
+    # pylint: disable=too-many-arguments,too-many-locals
+    def __init__(self, kernel: Image, *, cmdline: str = '', memory: int = 256 << 20, vcpus: int = 1,
+                 initramfs: Optional[Image] = None, name: Optional[str] = None, halt_poll: Optional[HaltPoll] = None,
+                 irqchip: Irqchip = Irqchip.USER, image_kind: ImageKind = ImageKind.AUTO, hw: Hw = Hw.ACPI,
+                 transport: Transport = Transport.PCI, io: Io = Io.VCPU, rng: bool = False,
+                 linux_cmdline: Optional[str] = None, realtime: bool = False,
+                 poll_after_guest: AfterGuest = AfterGuest.LEARNED, on_reset: OnReset = OnReset.END,
+                 debug_exit_port: Optional[int] = None, affinity: Optional[Sequence[int]] = None,
+                 sandbox: SandboxMode = SandboxMode.OFF, no_rings: bool = False, guest_hlt: bool = False,
+                 kvm_fd: Optional[int] = None, halt_trace_fd: Optional[int] = None,
+                 pressure_fd: Optional[int] = None, throttle_fd: Optional[int] = None,
+                 on_serial: Optional[Output] = None, on_log: Optional[Log] = None) -> None:
+        self._vm: Any = ffi.NULL
+        self._keep: List[Any] = []
+        cfg = ffi.new('struct catnap_vm_config *')
+        lib.catnap_vm_config_init_sized(cfg, ffi.sizeof('struct catnap_vm_config'))
+        used: List[Any] = []
+        self._image(cfg, 'kernel', kernel, used)
+        if initramfs is not None:
+            self._image(cfg, 'initramfs', initramfs, used)
+        for member, value in (('cmdline', cmdline), ('linux_cmdline', linux_cmdline), ('name', name)):
+            if value is not None:
+                used.append(ffi.new('char[]', value.encode()))
+                setattr(cfg, member, used[-1])
+        cfg.vcpus, cfg.memory_size = vcpus, memory
+        cfg.irqchip, cfg.image_kind, cfg.hw, cfg.transport, cfg.io = irqchip, image_kind, hw, transport, io
+        cfg.rng, cfg.realtime, cfg.no_rings, cfg.guest_hlt = rng, realtime, no_rings, guest_hlt
+        cfg.poll_after_guest, cfg.on_reset, cfg.sandbox = poll_after_guest, on_reset, sandbox
+        (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
+        for member, number in (('debug_exit_port', debug_exit_port), ('kvm_fd', kvm_fd), ('halt_trace_fd', halt_trace_fd),
+                               ('pressure_fd', pressure_fd), ('throttle_fd', throttle_fd)):
+            if number is not None:
+                setattr(cfg, member, number)
+        if affinity is not None:
+            if len(affinity) != vcpus:
+                raise ValueError(f'affinity: {len(affinity)} processors for {vcpus} vCPUs')
+            used.append(ffi.new('int32_t[]', list(affinity)))
+            cfg.vcpu_affinity = used[-1]
+        if on_serial is not None:
+            cfg.serial_output = self._output(on_serial)
+        if on_log is not None:
+            cfg.log = self._log(on_log)
+        _Leaving.look()
+        vm = ffi.new('struct catnap_vm **')
+        check(lib.catnap_vm_create(cfg, vm))
+        self._vm = vm[0]
+        self._count = vcpus
+        _all.add(self)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Ends the VM, if it runs, and frees all of it; nothing, if that was done. Error (EDEADLK) by a callback of
+        its own, (ETIMEDOUT) if a callback does not return: then it may be called again."""
+        if self._vm == ffi.NULL:
+            return
+        vm = ffi.new('struct catnap_vm **', self._vm)
+        check(lib.catnap_vm_destroy(vm), self._vm)
+        self._vm = ffi.NULL
+        self._keep = []
+
+    async def close_async(self) -> None:
+        """The same without blocking the loop."""
+        if self._vm == ffi.NULL:
+            return
+        done = eventfd()
+        try:
+            check(lib.catnap_vm_request_destroy(self._vm, done), self._vm)
+            keep, self._keep, self._vm = self._keep, [], ffi.NULL
+            await readable(done)
+            del keep
+        finally:
+            os.close(done)
+
+    def _release(self) -> None:
+        """For who has no one to tell of an error."""
+        try:
+            self.close()
+        except Error as e:
+            if e.errno not in (errno.EDEADLK, errno.ETIMEDOUT):
+                return
+            left = _Leaving(self._keep)
+            _Leaving.waiting.append(left)
+            if lib.catnap_vm_request_destroy(self._vm, left.eventfd) == 0:
+                self._vm = ffi.NULL
+
+    def __del__(self) -> None:
+        if getattr(self, '_vm', ffi.NULL) != ffi.NULL:
+            self._release()
+
+    def __enter__(self) -> 'VM':
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
+                 trace: Optional[types.TracebackType]) -> None:
+        self.close()
+
+    async def __aenter__(self) -> 'VM':
+        return self
+
+    async def __aexit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
+                        trace: Optional[types.TracebackType]) -> None:
+        await self.close_async()
+
+    def start(self) -> None:
+        """Starts it: one thread for each vCPU. Once."""
+        self._call(lib.catnap_vm_start)
+
+    def wait(self, timeout: Optional[float] = None) -> Exit:
+        """Waits for its end, for @timeout seconds at most. Error (ETIMEDOUT): it goes on."""
+        end = ffi.new('struct catnap_exit *')
+        end.size = ffi.sizeof('struct catnap_exit')
+        check(lib.catnap_vm_wait(self._handle(), _timeout_ns(timeout), end), self._vm)
+        return convert(Exit, end)
+
+    async def wait_async(self, timeout: Optional[float] = None) -> Exit:
+        await readable(check(lib.catnap_vm_get_fd(self._handle()), self._vm), timeout)
+        return self.wait(0)
+
+    def request_stop(self) -> None:
+        """Ends it as by pulling the plug, and does not wait."""
+        self._call(lib.catnap_vm_request_stop)
+
+    def stop(self) -> None:
+        self._call(lib.catnap_vm_stop)
+
+    async def stop_async(self) -> Exit:
+        self.request_stop()
+        return await self.wait_async()
+
+    def pause(self) -> None:
+        """Stops all vCPUs, and waits until they stand still."""
+        self._call(lib.catnap_vm_pause)
+
+    async def pause_async(self) -> None:
+        fd = check(lib.catnap_vm_get_paused_fd(self._handle()), self._vm)
+        self._call(lib.catnap_vm_request_pause)
+        await readable(fd)
+        self._call(lib.catnap_vm_pause)
+
+    def resume(self) -> None:
+        self._call(lib.catnap_vm_resume)
+
+    def reset(self) -> None:
+        """Begins the guest anew, and waits until that is done (on_reset is RESTART)."""
+        self._call(lib.catnap_vm_reset)
+
+    def request_reset(self) -> None:
+        self._call(lib.catnap_vm_request_reset)
+
+    def power_button(self) -> None:
+        """Asks the guest to shut down. Error (ENXIO): it does not listen."""
+        self._call(lib.catnap_vm_power_button)
+
+    # -- what it has --------------------------------------------------------------------------
+
+    def add_disk(self, path: Optional[Path] = None, *, fd: Optional[int] = None, readonly: bool = False, direct: bool = False,
+                 disk_id: Optional[str] = None, queues: int = 0, block_size: int = 0, lock: bool = True,
+                 disk_format: DiskFormat = DiskFormat.GUARDED, limit: Optional[Limit] = None) -> None:
+        """A disk on a raw image, before the start. With @fd it is the VM's then."""
+        disk, used = self._disk(path, fd, readonly, direct, lock, disk_format)
+        if disk_id is not None:
+            used.append(ffi.new('char[]', disk_id.encode()))
+            disk.id = used[-1]
+        disk.queues, disk.block_size = queues, block_size
+        if limit is not None:
+            limit._fill(disk.limit)  # pylint: disable=protected-access
+        self._call(lib.catnap_vm_add_disk, disk)
+
+    def change_disk(self, disk: int, path: Optional[Path] = None, *, fd: Optional[int] = None, readonly: bool = False,
+                    direct: bool = False, lock: bool = True, disk_format: DiskFormat = DiskFormat.GUARDED) -> int:
+        """Another image in the place of disk number @disk's. Returns its bytes."""
+        image, used = self._disk(path, fd, readonly, direct, lock, disk_format)
+        size = ffi.new('uint64_t *')
+        self._call(lib.catnap_vm_change_disk, disk, image, size)
+        del used
+        return int(size[0])
+
+    def update_disk(self, disk: int) -> int:
+        """Tells the guest how long the image is now, which is returned."""
+        size = ffi.new('uint64_t *')
+        self._call(lib.catnap_vm_update_disk, disk, size)
+        return int(size[0])
+
+    def set_disk_limit(self, disk: int, limit: Limit) -> None:
+        self._call(lib.catnap_vm_set_disk_limit, disk, self._limit(limit))
+
+    def add_net(self, tap: Optional[str] = None, *, fds: Optional[Sequence[int]] = None, queues: int = 0,
+                mac: Optional[bytes] = None, mtu: int = 0, rx_limit: Optional[Limit] = None,
+                tx_limit: Optional[Limit] = None) -> None:
+        """A network interface on a TAP interface of the host, before the start."""
+        net = ffi.new('struct catnap_net *')
+        lib.catnap_net_init_sized(net, ffi.sizeof('struct catnap_net'))
+        used: List[Any] = []
+        if tap is not None:
+            used.append(ffi.new('char[]', tap.encode()))
+            net.tap = used[-1]
+        if fds is not None:
+            used.append(ffi.new('int32_t[]', list(fds)))
+            net.tap_fds = used[-1]
+            queues = queues or len(fds)
+        net.queues, net.mtu = queues, mtu
+        if mac is not None:
+            net.mac = list(mac)
+        for limit, to in ((rx_limit, net.rx_limit), (tx_limit, net.tx_limit)):
+            if limit is not None:
+                limit._fill(to)  # pylint: disable=protected-access
+        self._call(lib.catnap_vm_add_net, net)
+
+    def set_net_limit(self, net: int, rx: Optional[Limit] = None, tx: Optional[Limit] = None) -> None:
+        """None: that one stays."""
+        self._call(lib.catnap_vm_set_net_limit, net, self._limit(rx), self._limit(tx))
+
+    def set_rng_limit(self, limit: Limit) -> None:
+        self._call(lib.catnap_vm_set_rng_limit, self._limit(limit))
+
+    def set_link(self, device: int, up: bool) -> None:
+        self._call(lib.catnap_vm_set_link, device, up)
+
+    def set_vsock(self, cid: int, path: Optional[Path] = None, *, fd: Optional[int] = None) -> None:
+        """Sockets between guest and host, before the start."""
+        vsock = ffi.new('struct catnap_vsock *')
+        lib.catnap_vsock_init_sized(vsock, ffi.sizeof('struct catnap_vsock'))
+        name = ffi.NULL if path is None else ffi.new('char[]', _path(path))
+        vsock.cid, vsock.path = cid, name
+        if fd is not None:
+            vsock.fd = fd
+        self._call(lib.catnap_vm_set_vsock, vsock)
+
+    def set_console(self, output: Optional[Output] = None, *, cols: int = 0, rows: int = 0) -> None:
+        """A virtio console, before the start."""
+        console = ffi.new('struct catnap_console *')
+        lib.catnap_console_init_sized(console, ffi.sizeof('struct catnap_console'))
+        console.cols, console.rows = cols, rows
+        if output is not None:
+            console.output = self._output(output)
+        self._call(lib.catnap_vm_set_console, console)
+
+    def set_balloon(self, target: int = 0, *, deflate_on_oom: bool = True) -> None:
+        """A balloon, before the start."""
+        balloon = ffi.new('struct catnap_balloon *')
+        lib.catnap_balloon_init_sized(balloon, ffi.sizeof('struct catnap_balloon'))
+        balloon.target, balloon.deflate_on_oom = target, deflate_on_oom
+        self._call(lib.catnap_vm_set_balloon, balloon)
+
+    def set_balloon_target(self, target: int) -> None:
+        self._call(lib.catnap_vm_set_balloon_target, target)
+
+    # -- talking to it ------------------------------------------------------------------------
+
+    def serial_input(self, data: bytes) -> int:
+        """Gives input to the serial port. Returns how much of it was taken."""
+        return int(lib.catnap_vm_serial_input(self._handle(), data, len(data)))
+
+    def console_input(self, data: bytes) -> int:
+        return int(lib.catnap_vm_console_input(self._handle(), data, len(data)))
+
+    def console_resize(self, cols: int, rows: int) -> None:
+        self._call(lib.catnap_vm_console_resize, cols, rows)
+
+    def signal_msi(self, address: int, data: int) -> None:
+        """A message-signalled interrupt."""
+        self._call(lib.catnap_vm_signal_msi, address, data)
+
+    def read_memory(self, gpa: int, length: int) -> bytes:
+        """A copy of guest memory, as it is at some moment of the call."""
+        return bytes(ffi.buffer(self._memory(gpa, length), length))
+
+    def write_memory(self, gpa: int, data: bytes) -> None:
+        ffi.memmove(self._memory(gpa, len(data)), data, len(data))
+
+    def next_event(self) -> Optional[Event]:
+        """The oldest event that was not taken yet; None: there is none now."""
+        event = ffi.new('struct catnap_event *')
+        event.size = ffi.sizeof('struct catnap_event')
+        ret = lib.catnap_vm_next_event(self._handle(), event)
+        if ret == -errno.EAGAIN:
+            return None
+        check(ret, self._vm)
+        return convert(Event, event)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Each event, as it comes. The last one is ENDED."""
+        fd = check(lib.catnap_vm_get_event_fd(self._handle()), self._vm)
+        while True:
+            event = self.next_event()
+            if event is None:
+                await readable(fd)
+                continue
+            yield event
+            if event.type == _types.EventType.ENDED:
+                return
+
+    # -- halt polling and statistics ----------------------------------------------------------
+
+    def set_halt_poll(self, params: HaltPoll, vcpu: Optional[int] = None) -> None:
+        """Changes halt polling of one vCPU, or of all, while it runs."""
+        struct = ffi.new('struct catnap_halt_poll *')
+        params._fill(struct)  # pylint: disable=protected-access
+        self._call(lib.catnap_vm_set_halt_poll, -1 if vcpu is None else vcpu, struct)
+
+    def halt_poll(self, vcpu: int = 0) -> HaltPoll:
+        """Returns what was asked for."""
+        struct = ffi.new('struct catnap_halt_poll *')
+        struct.size = ffi.sizeof('struct catnap_halt_poll')
+        self._call(lib.catnap_vm_get_halt_poll, vcpu, struct)
+        return HaltPoll._of(struct)  # pylint: disable=protected-access
+
+    def stats(self, vcpu: int = 0) -> VcpuStats:
+        vm = self._handle()
+        return filled(VcpuStats, 'catnap_vcpu_stats', lambda s: lib.catnap_vm_get_stats(vm, vcpu, s), vm)
+
+    def policy_stats(self, vcpu: int = 0) -> PolicyStats:
+        """Returns what the halt polling of a vCPU has learned."""
+        vm = self._handle()
+        return filled(PolicyStats, 'catnap_policy_stats', lambda s: lib.catnap_vm_get_policy_stats(vm, vcpu, s), vm,
+                      context_size=ffi.sizeof('struct catnap_policy_context'))
+
+    def device_stats(self) -> Tuple[DeviceStats, ...]:
+        """Of all virtio devices, in the order in which they were added."""
+        vm = self._handle()
+        found: List[DeviceStats] = []
+        while True:
+            device = len(found)
+            try:
+                found.append(filled(DeviceStats, 'catnap_device_stats',
+                                    lambda s, n=device: lib.catnap_vm_get_device_stats(vm, n, s), vm,
+                                    net_queue_size=ffi.sizeof('struct catnap_net_queue_stats')))
+            except Error as e:
+                if e.errno == errno.ENOENT:
+                    return tuple(found)
+                raise
+
+    def io_stats(self) -> IoStats:
+        vm = self._handle()
+        return filled(IoStats, 'catnap_io_stats', lambda s: lib.catnap_vm_get_io_stats(vm, s), vm)
+
+    def balloon_stats(self) -> BalloonStats:
+        vm = self._handle()
+        return filled(BalloonStats, 'catnap_balloon_stats', lambda s: lib.catnap_vm_get_balloon_stats(vm, s), vm)
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> VmState:
+        return VmState(self._call(lib.catnap_vm_get_state))
+
+    @property
+    def name(self) -> str:
+        return text(lib.catnap_vm_get_name(self._handle()))
+
+    @property
+    def vcpus(self) -> int:
+        return int(lib.catnap_vm_get_vcpu_count(self._handle()))
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._vm == ffi.NULL)
+
+    def vcpu_tid(self, vcpu: int) -> int:
+        """The id of a vCPU's thread, for os.sched_setaffinity() and such."""
+        return self._call(lib.catnap_vm_get_vcpu_tid, vcpu)
+
+    def io_tid(self) -> int:
+        return self._call(lib.catnap_vm_get_io_tid)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once it has ended, for select and such."""
+        return self._call(lib.catnap_vm_get_fd)
+
+    def __repr__(self) -> str:
+        if self._vm == ffi.NULL:
+            return '<catnap.VM closed>'
+        return f'<catnap.VM {self.name or hex(id(self))} {self.state.name.lower()}>'
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _handle(self) -> Any:
+        if self._vm == ffi.NULL:
+            raise Error(errno.EBADF, 'the VM is closed')
+        return self._vm
+
+    def _call(self, function: Any, *args: Any) -> int:
+        vm = self._handle()
+        return check(function(vm, *args), vm)
+
+    def _memory(self, gpa: int, length: int) -> Any:
+        pointer = ffi.new('void **')
+        self._call(lib.catnap_vm_guest_memory, gpa, length, pointer)
+        return pointer[0]
+
+    @staticmethod
+    def _image(cfg: Any, what: str, image: Image, used: List[Any]) -> None:
+        if isinstance(image, (bytearray, memoryview)):
+            used.append(ffi.from_buffer(image))
+            setattr(cfg, what + '_data', ffi.cast('void *', used[-1]))
+            setattr(cfg, what + '_size', len(used[-1]))
+        else:
+            used.append(ffi.new('char[]', _path(image)))
+            setattr(cfg, what + '_path', used[-1])
+
+    @staticmethod
+    def _disk(path: Optional[Path], fd: Optional[int], readonly: bool, direct: bool, lock: bool,
+              disk_format: DiskFormat) -> Tuple[Any, List[Any]]:
+        disk = ffi.new('struct catnap_disk *')
+        lib.catnap_disk_init_sized(disk, ffi.sizeof('struct catnap_disk'))
+        used: List[Any] = []
+        if path is not None:
+            used.append(ffi.new('char[]', _path(path)))
+            disk.path = used[-1]
+        if fd is not None:
+            disk.fd = fd
+        disk.readonly, disk.direct, disk.no_lock, disk.format = readonly, direct, not lock, disk_format
+        return disk, used
+
+    @staticmethod
+    def _limit(limit: Optional[Limit]) -> Any:
+        if limit is None:
+            return ffi.NULL
+        struct = ffi.new('struct catnap_rate_limit *')
+        limit._fill(struct)  # pylint: disable=protected-access
+        return struct
+
+    def _output(self, output: Output) -> Any:
+        def call(_: Any, data: Any, length: int) -> None:
+            output(bytes(ffi.buffer(data, length)))
+        self._keep.append(ffi.callback('void(void *, const void *, size_t)', call))
+        return self._keep[-1]
+
+    def _log(self, log: Log) -> Any:
+        def call(_: Any, level: int, message: Any) -> None:
+            log(LogLevel(level), text(message))
+        self._keep.append(ffi.callback('void(void *, enum catnap_log_level, const char *)', call))
+        return self._keep[-1]
+
+
+__all__ = ['VM', 'NetQueueStats', 'PolicyContext']
