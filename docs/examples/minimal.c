@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The smallest program around libcatnap: minimal IMAGE [COMMAND-LINE] runs a guest until it ends.
- */
+/* The smallest program around libcatnap: minimal IMAGE [COMMAND-LINE] runs a guest until it
+ * ends. */
 #include <stdio.h>
 #include <unistd.h>
 
