@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Each public header compiles alone, without a warning, in C11, C17 and C++17; and in all of them each
-_init can be called by its macro, which passes the struct's size on, by its function, and by its address.
+_init can be called by its macro, which passes the struct's size on, by its function, and by its address. The one for
+C++ alone does so in C++17 and C++20.
 
 Usage: headers.py INCLUDE_DIRECTORY C++_COMPILER|none C_COMPILER [ARGUMENT...]
 """
@@ -40,15 +41,18 @@ def main():
     if cxx != 'none':
         languages.append(([cxx], 'c++', 'c++17'))
     bad = inits = 0
-    names = sorted(n for n in os.listdir(os.path.join(include, 'catnap')) if n.endswith('.h'))
+    names = sorted(n for n in os.listdir(os.path.join(include, 'catnap')) if n.endswith(('.h', '.hpp')))
     for name in names:
+        chosen = languages
+        if name.endswith('.hpp'):
+            chosen = [([cxx], 'c++', std) for std in ('c++17', 'c++20') if cxx != 'none']
         with open(os.path.join(include, 'catnap', name), encoding='utf-8') as f:
             structs = re.findall(r'^CATNAP_API void (\w+)_init\(struct \1 \*', f.read(), re.M)
         inits += len(structs)
         # Twice: the guard must hold.
         source = (f'#include <catnap/{name}>\n#include <catnap/{name}>\n' + ''.join(map(use, structs)) +
                   'int main(void) { return 0; }\n')
-        for compiler, language, std in languages:
+        for compiler, language, std in chosen:
             cmd = compiler + FLAGS + ['-std=' + std, '-x', language, '-I', include, '-']
             if subprocess.run(cmd, input=source, text=True, check=False).returncode:
                 print(f'{name} does not compile alone as {std}')

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the public API share: a VM with the probe guest in it. */
+/* The parts that the tests of the public API share: a VM with the probe guest in it. */
 #ifndef TESTS_API_GUEST_H
 #define TESTS_API_GUEST_H
 
@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include <catnap/catnap.h>
+
 #include "probe.h"
 #include "probe_image.h"
+#include "uring.h"
 
 #define EXIT_PORT 0xf4
 #define SKIP	  77
@@ -98,12 +100,6 @@ static inline int guest_stop(struct guest *g)
 {
 	__atomic_store_n(&g->shared->stop, 1, __ATOMIC_RELEASE);
 	return guest_event(g);
-}
-
-/* Where it is not to be had, there is an I/O thread in any case. */
-static inline bool has_uring(void)
-{
-	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && errno != EPERM && errno != ENOSYS;
 }
 
 #endif

@@ -2,6 +2,7 @@
 /* Ends, and callbacks: what may be called from them, and that none of them can keep a VM from being
  * asked, and told to end. The guests are a few bytes of real mode. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -36,7 +37,7 @@ struct vm {
 
 #define CHECK(x) (void)((x) || (v->failed = __LINE__))
 
-static void call_once(struct vm *v)
+static void run_once(struct vm *v)
 {
 	void (*once)(struct vm * v) = v->once;
 
@@ -50,21 +51,23 @@ static void on_output(void *ctx, const void *data, size_t len)
 	struct vm *v = ctx;
 
 	atomic_fetch_add(&v->outputs, 1);
-	call_once(v);
+	run_once(v);
 }
 
 static void on_log(void *ctx, enum catnap_log_level level, const char *message)
 {
 	struct vm *v = ctx;
 
-	if (level > CATNAP_LOG_WARN)
+	/* The messages of catnap_vm_create() come before there is a VM. */
+	if (level > CATNAP_LOG_WARN || !v->vm)
 		return;
 	snprintf(v->said, sizeof(v->said), "%s", message);
 	atomic_fetch_add(&v->logs, 1);
-	call_once(v);
+	run_once(v);
 }
 
-static void launch(struct vm *v, const uint8_t *code, size_t size, uint32_t irqchip)
+static void launch_with(struct vm *v, const uint8_t *code, size_t size, uint32_t irqchip,
+			uint32_t no_rings)
 {
 	struct catnap_vm_config cfg;
 
@@ -78,8 +81,14 @@ static void launch(struct vm *v, const uint8_t *code, size_t size, uint32_t irqc
 	cfg.log = on_log;
 	cfg.serial_ctx = cfg.log_ctx = v;
 	cfg.rng = 1;
+	cfg.no_rings = no_rings;
 	assert_int_equal(catnap_vm_create(&cfg, &v->vm), 0);
 	assert_int_equal(catnap_vm_start(v->vm), 0);
+}
+
+static void launch(struct vm *v, const uint8_t *code, size_t size, uint32_t irqchip)
+{
+	launch_with(v, code, size, irqchip, 0);
 }
 
 #define LAUNCH(v, code, irqchip) launch(v, code, sizeof(code), irqchip)
@@ -118,7 +127,7 @@ static void call_everything(struct vm *v)
 {
 	struct catnap_vcpu_stats s = {.size = sizeof(s)};
 	struct catnap_device_stats d = {.size = sizeof(d)};
-	struct catnap_policy_stats p = {.size = sizeof(p)};
+	struct catnap_policy_stats p = {.size = sizeof(p), .context_size = sizeof(p.context[0])};
 	struct catnap_exit e = {.size = sizeof(e)};
 	struct catnap_vm *copy = v->vm;
 	struct catnap_halt_poll poll;
@@ -265,6 +274,32 @@ static void an_end_that_was_asked_for_comes(void **state)
 	assert_int_equal(catnap_vm_destroy(&v.vm), 0); /* of none */
 }
 
+static int descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Fleets count them: what nobody has asked for is not there. */
+static void a_vm_without_devices_has_few_descriptors(void **state)
+{
+	struct vm v = {.once = NULL};
+	int before = descriptors();
+
+	launch_with(&v, halts, sizeof(halts), CATNAP_IRQCHIP_USER, 1);
+	assert_in_range(descriptors() - before, 1, 5);
+	assert_int_equal(catnap_vm_request_stop(v.vm), 0);
+	/* It comes to be after what it tells of. */
+	assert_true(readable(catnap_vm_get_stopping_fd(v.vm)));
+	assert_int_equal(catnap_vm_get_stopping_fd(v.vm), catnap_vm_get_stopping_fd(v.vm));
+	end_of(&v);
+	catnap_vm_destroy(&v.vm);
+	assert_int_equal(descriptors(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +309,7 @@ int main(void)
 		cmocka_unit_test(what_a_guest_causes_is_limited),
 		cmocka_unit_test(a_blocked_log_blocks_nobody_else),
 		cmocka_unit_test(an_end_that_was_asked_for_comes),
+		cmocka_unit_test(a_vm_without_devices_has_few_descriptors),
 	};
 
 	if (access("/dev/kvm", R_OK | W_OK) < 0)

@@ -91,7 +91,7 @@ static bool told(struct catnap_vm *vm)
 	return false;
 }
 
-static void stop(struct catnap_vm *vm)
+static void stop_vm(struct catnap_vm *vm)
 {
 	assert_int_equal(catnap_vm_stop(vm), 0);
 	catnap_vm_destroy(&vm);
@@ -112,7 +112,7 @@ static void a_paused_guest_is_told(void **state)
 			/* As a guest takes note of it. */
 			*memory(vm, CLOCK + FLAGS) &= (uint8_t)~STOPPED;
 		}
-		stop(vm);
+		stop_vm(vm);
 	}
 }
 
@@ -125,7 +125,7 @@ static void one_without_kvmclock_goes_on(void **state)
 	assert_int_equal(catnap_vm_pause(vm), 0);
 	assert_int_equal(catnap_vm_resume(vm), 0);
 	assert_true(runs(vm));
-	stop(vm);
+	stop_vm(vm);
 }
 
 /* Stops this process, and lets it go on after @ms. */
@@ -155,7 +155,7 @@ static void a_stopped_process_tells_its_guest(void **state)
 		be_stopped(3000);
 		assert_true(told(vm));
 		assert_true(runs(vm));
-		stop(vm);
+		stop_vm(vm);
 	}
 }
 
@@ -174,7 +174,7 @@ static void pauses_are_not_counted(void **state)
 	assert_true(runs(vm));
 	assert_int_equal(catnap_vm_pause(vm), 0);
 	assert_true(stands(vm));
-	stop(vm);
+	stop_vm(vm);
 }
 
 static void *resume_always(void *arg)
@@ -186,7 +186,8 @@ static void *resume_always(void *arg)
 	return NULL;
 }
 
-/* 0 is a promise: it stood still. What another thread undid meanwhile is said to be undone. */
+/* 0 is a promise: it stood still. A pause that another thread undid meanwhile is said to be
+ * undone. */
 static void a_pause_that_is_overtaken_says_so(void **state)
 {
 	struct catnap_vm *vm = start(without_clock, sizeof(without_clock), CATNAP_IRQCHIP_USER);

@@ -64,6 +64,22 @@ static void output(void *ctx, const void *data, size_t len)
 }
 
 /* The child's: no assertions of cmocka, which belong to the parent. */
+/* A halter with no sources, which needs no ring. */
+static bool halts(void)
+{
+	struct catnap_halter_config cfg;
+	struct catnap_halter *h = NULL;
+	int cause = -1;
+	bool good;
+
+	catnap_halter_config_init(&cfg);
+	if (catnap_halter_create(&cfg, &h) < 0)
+		return false;
+	good = catnap_halter_halt(h, now_ns() + MS, &cause) == 0 && cause == CATNAP_CAUSE_TIMER;
+	catnap_halter_destroy(&h);
+	return good;
+}
+
 static int play(struct scene *s)
 {
 	struct catnap_sandbox_config sandbox;
@@ -101,6 +117,8 @@ static int play(struct scene *s)
 		return 7;
 	if (s->where == ON_MAIN)
 		misbehave(s);
+	if (!halts())
+		return 12;
 	if (catnap_vm_pause(g.vm) == 0 && catnap_vm_resume(g.vm) < 0)
 		return 8;
 	if (catnap_vm_wait(g.vm, 20000 * MS, &e) < 0)

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""
-What halting and waking cost in system calls, seen by strace from outside:
+""" Counts what halting and waking cost in system calls, seen by strace from outside:
 
 - the APIC timer of a halted vCPU sets no kernel timer;
 - a wake-up of a polling vCPU makes no system call: all there are belong to a wake-up that found its
@@ -69,8 +68,11 @@ def timer(catnap, probe, policy):
     calls, vcpus = run(catnap, probe, f'workload=timer samples={samples} gap_ns=20000000 tsc_khz=2400000',
                        ['--halt-poll', f'policy={policy}'], '!ioctl,write')
     armed = [line for _, call, line in calls if call in TIMERS]
-    slept = [line for _, call, line in calls if call == 'futex']
-    bad = check(vcpus[0]['wakeups_timer'] >= samples, f'{policy}: the timer ended the halts')
+    # The vCPU's own: the start of its thread, and the end, are others' to wait for.
+    own = {thread for thread, _, line in calls if '"catnap-vcpu0"' in line}
+    slept = [line for thread, call, line in calls if call == 'futex' and thread in own]
+    bad = check(len(own) == 1, f'{policy}: the thread of the vCPU has its name')
+    bad += check(vcpus[0]['wakeups_timer'] >= samples, f'{policy}: the timer ended the halts')
     bad += check(not armed, f'{policy}: no kernel timer: {armed[:3]}')
     bad += check(vcpus[0]['timer_armed'] == 0, f'{policy}: timer_armed is 0')
     if policy == 'off':  # strace sees what there is to see: the sleeps

@@ -11,6 +11,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #include "guest.h"
@@ -90,6 +93,10 @@ SPOIL(many_vcpus, c->vcpus = CATNAP_MAX_VCPUS + 1)
 SPOIL(little_memory, c->memory_size = 1 << 19)
 SPOIL(odd_memory, c->memory_size += 512)
 SPOIL(huge_memory, c->memory_size = UINT64_C(1) << 45)
+SPOIL(bad_pages, c->memory_pages = 5)
+SPOIL(odd_huge_memory, (c->memory_pages = CATNAP_PAGES_2M, c->memory_size = 5 << 20))
+SPOIL(odd_giant_memory, (c->memory_pages = CATNAP_PAGES_1G, c->memory_size = 1 << 29))
+SPOIL(no_nodes, c->memory_host_nodes = UINT64_C(1) << 62)
 SPOIL(bad_irqchip, c->irqchip = 7)
 SPOIL(bad_kind, c->image_kind = 77)
 SPOIL(no_kernel, c->kernel_data = NULL)
@@ -117,9 +124,14 @@ static const struct refusal refusals[] = {
 	{size_less, -EINVAL, "size"},
 	{no_vcpus, -EINVAL, "vcpus: 0"},
 	{many_vcpus, -EINVAL, "vcpus: 65"},
-	{little_memory, -EINVAL, "memory: 524288"},
-	{odd_memory, -EINVAL, "memory: 8389120"},
+	{little_memory, -EINVAL, "memory_size: 524288"},
+	{odd_memory, -EINVAL, "memory_size: 8389120"},
 	{huge_memory, -ENOMEM, "memory"},
+	{bad_pages, -EINVAL, "memory_pages"},
+	{odd_huge_memory, -EINVAL,
+	 "memory_size: 5242880 bytes: expected a multiple of its pages, 2 MiB"},
+	{odd_giant_memory, -EINVAL, "1 GiB"},
+	{no_nodes, -EINVAL, "memory: host-nodes: "},
 	{bad_irqchip, -EINVAL, "irqchip"},
 	{bad_kind, -EINVAL, "image_kind"},
 	{no_kernel, -EINVAL, "kernel"},
@@ -213,6 +225,13 @@ static void sizes_of_what_is_filled_are_checked(void **state)
 	assert_int_equal(catnap_vm_get_stats(g.vm, 0, &big.s), 0);
 	assert_int_equal(big.s.size, sizeof(big.s));
 	assert_int_equal(big.more[0], 0xee);
+	assert_int_equal(big.s.halt.size, sizeof(big.s.halt));
+	/* A caller whose struct ends within the member that is the last. */
+	memset(&big, 0xee, sizeof(big));
+	big.s.size = offsetof(struct catnap_vcpu_stats, halt.halt_wait_ns);
+	assert_int_equal(catnap_vm_get_stats(g.vm, 0, &big.s), 0);
+	assert_int_equal(big.s.halt.size, offsetof(struct catnap_halt_stats, halt_wait_ns));
+	assert_true(big.s.halt.halt_wait_ns == UINT64_C(0xeeeeeeeeeeeeeeee));
 	memset(&e, 0xee, sizeof(e));
 	e.size = 4;
 	assert_int_equal(catnap_vm_wait(g.vm, 10000 * MS, &e), -EINVAL);
@@ -244,6 +263,165 @@ static void guest_memory_ends_where_it_ends(void **state)
 	assert_int_equal(catnap_vm_guest_memory(g.vm, UINT64_MAX, 2, &q), -EFAULT);
 	assert_int_equal(catnap_vm_guest_memory(g.vm, 0xfee00000, 4, &q), -EFAULT);
 	catnap_vm_destroy(&g.vm);
+}
+
+/* -- memory ----------------------------------------------------------------------------------- */
+
+#define MEMORY (UINT64_C(8) << 20)
+
+/* Resident bytes of the mapping that @at begins, by smaps; and which letter flags it has. */
+static uint64_t resident(const void *at, char *flags, size_t size)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	unsigned long long start, end, kib = 0, value;
+	bool here = false;
+	char line[512];
+
+	assert_non_null(f);
+	flags[0] = '\0';
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%llx-%llx ", &start, &end) == 2)
+			here = (uintptr_t)at >= start && (uintptr_t)at < end;
+		else if (here && sscanf(line, "Rss: %llu kB", &value) == 1)
+			kib += value;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			snprintf(flags, size, "%s", line);
+	}
+	fclose(f);
+	return kib << 10;
+}
+
+/* Returns a VM whose memory is as @spoil has it; @at: where it is. */
+static void make_memory(struct guest *g, void (*set)(struct catnap_vm_config *c), void **at)
+{
+	struct catnap_vm_config cfg;
+
+	guest_config(g, &cfg, "start");
+	set(&cfg);
+	assert_int_equal(guest_create(g, &cfg), 0);
+	assert_int_equal(catnap_vm_guest_memory(g->vm, 0, MEMORY, at), 0);
+}
+
+SPOIL(as_is, c->memory_size = MEMORY)
+SPOIL(shared, (c->memory_size = MEMORY, c->memory_shared = 1))
+SPOIL(prefaulted, (c->memory_size = MEMORY, c->memory_prefault = 1))
+SPOIL(locked, (c->memory_size = MEMORY, c->memory_lock = 1, c->memory_shared = 1))
+SPOIL(transparent, (c->memory_size = MEMORY, c->memory_pages = CATNAP_PAGES_TRANSPARENT))
+SPOIL(small, (c->memory_size = MEMORY, c->memory_pages = CATNAP_PAGES_SMALL))
+SPOIL(node, (c->memory_size = MEMORY, c->memory_host_nodes = 1, c->memory_prefault = 1))
+
+static void memory_is_of_what_was_asked_for(void **state)
+{
+	static const struct {
+		void (*set)(struct catnap_vm_config *c);
+		uint64_t least, most;
+		const char *flag, *other;
+	} kinds[] = {
+		{as_is, 0, MEMORY / 2, " mr ", NULL},	    {shared, 0, MEMORY / 2, " sh ", NULL},
+		{prefaulted, MEMORY, MEMORY, " mr ", NULL}, {locked, 0, MEMORY / 2, " lo ", " lf "},
+		{transparent, 0, MEMORY, " hg ", NULL},	    {small, 0, MEMORY / 2, " nh ", NULL},
+		{node, MEMORY, MEMORY, " mr ", NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		char flags[512];
+		struct guest g;
+		uint64_t rss;
+		void *at;
+
+		make_memory(&g, kinds[i].set, &at);
+		rss = resident(at, flags, sizeof(flags));
+		if (rss < kinds[i].least || rss > kinds[i].most || !strstr(flags, kinds[i].flag))
+			fail_msg("kind %zu: %llu bytes are resident, %s", i,
+				 (unsigned long long)rss, flags);
+		catnap_vm_destroy(&g.vm);
+	}
+}
+
+/* Another mapping of the file shows what the guest sees, and nobody makes it shorter. */
+static void shared_memory_is_seen_through_its_descriptor(void **state)
+{
+	struct guest g;
+	uint32_t *ours;
+	void *theirs;
+	int fd;
+
+	make_memory(&g, shared, &theirs);
+	fd = catnap_vm_get_memory_fd(g.vm);
+	assert_true(fd >= 0);
+	ours = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(ours != MAP_FAILED);
+	((uint32_t *)theirs)[0x700000 / 4] = 0x5a5a1234;
+	assert_int_equal(ours[0x700000 / 4], 0x5a5a1234);
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(ftruncate(fd, 2 * MEMORY), -1);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	munmap(ours, MEMORY);
+	catnap_vm_destroy(&g.vm);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+SPOIL(huge, (c->memory_size = MEMORY, c->memory_pages = CATNAP_PAGES_2M))
+SPOIL(huge_shared,
+      (c->memory_size = MEMORY, c->memory_pages = CATNAP_PAGES_2M, c->memory_shared = 1))
+
+/* They are there, or the sentence says how they are to be had; no guest dies of a SIGBUS. */
+static void huge_pages_are_reserved_or_refused(void **state)
+{
+	static void (*const kinds[])(struct catnap_vm_config * c) = {huge, huge_shared};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct catnap_vm_config cfg;
+		struct catnap_balloon balloon;
+		struct guest g;
+		void *at;
+		int ret;
+
+		guest_config(&g, &cfg, "start");
+		kinds[i](&cfg);
+		ret = catnap_vm_create(&cfg, &g.vm);
+		if (ret < 0) {
+			const char *why = catnap_vm_last_error(NULL);
+
+			assert_non_null(strstr(why, "memory: hugepages: this host has "));
+			assert_true(strstr(why, "nr_hugepages") ||
+				    strstr(why, "no pages of 2 MiB"));
+			continue;
+		}
+		assert_int_equal(catnap_vm_guest_memory(g.vm, 0, MEMORY, &at), 0);
+		assert_int_equal((uintptr_t)at % (2 << 20), 0);
+		memset(at, 1, MEMORY);
+		catnap_balloon_init(&balloon);
+		assert_int_equal(catnap_vm_set_balloon(g.vm, &balloon), -EINVAL);
+		catnap_vm_destroy(&g.vm);
+	}
+}
+
+/* With no right to lock any, the sentence says what is missing. */
+static void memory_that_may_not_be_locked_is_refused(void **state)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		struct rlimit none = {0, 0};
+		struct catnap_vm_config cfg;
+		struct guest g;
+		int ret;
+
+		if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 ||
+		    (getuid() == 0 && setresuid(65534, 65534, 65534) < 0))
+			_exit(77);
+		guest_config(&g, &cfg, "start");
+		locked(&cfg);
+		ret = catnap_vm_create(&cfg, &g.vm);
+		if (ret == -EACCES) /* /dev/kvm is not everybody's */
+			_exit(77);
+		_exit(ret < 0 && strstr(catnap_vm_last_error(NULL), "memory: lock: ") ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77));
 }
 
 /* -- life ------------------------------------------------------------------------------------- */
@@ -511,13 +689,16 @@ static void to_a_polling_vcpu_an_event_costs_no_system_call(void **state)
 static void halt_polling_changes_while_it_runs(void **state)
 {
 	struct catnap_vcpu_stats s[4];
-	struct catnap_halt_poll p;
+	struct catnap_halt_poll p, got = {.size = sizeof(got)};
 	struct guest g;
 
 	start(&g, "event");
 	catnap_halt_poll_init(&p);
 	p.policy = CATNAP_POLICY_OFF;
+	p.cpu_max = 1234;
 	assert_int_equal(catnap_vm_set_halt_poll(g.vm, -1, &p), 0);
+	assert_int_equal(catnap_vm_get_halt_poll(g.vm, 0, &got), 0);
+	assert_memory_equal(&got, &p, sizeof(p));
 	events(&g, 1, 5);
 	s[0] = stats_of(&g, 0);
 	events(&g, 6, 25);
@@ -540,6 +721,15 @@ static void halt_polling_changes_while_it_runs(void **state)
 	assert_int_equal(catnap_vm_set_halt_poll(g.vm, -2, &p), -EINVAL);
 	p.policy = 500;
 	assert_int_equal(catnap_vm_set_halt_poll(g.vm, 0, &p), -EINVAL);
+	assert_int_equal(catnap_vm_get_halt_poll(g.vm, 0, &got), 0);
+	assert_int_equal(got.policy, CATNAP_POLICY_ALWAYS);
+	/* As much as a caller of the first version has room for. */
+	memset(&got, 0, sizeof(got));
+	got.size = 24;
+	assert_int_equal(catnap_vm_get_halt_poll(g.vm, 0, &got), 0);
+	assert_int_equal(got.size, 24);
+	assert_int_equal(got.cpu_max, 0);
+	assert_int_equal(got.policy, CATNAP_POLICY_ALWAYS);
 	assert_int_equal(guest_stop(&g), 0);
 	ended_well(&g);
 	catnap_vm_destroy(&g.vm);
@@ -598,6 +788,10 @@ int main(void)
 		cmocka_unit_test(a_larger_configuration_is_taken),
 		cmocka_unit_test(sizes_of_what_is_filled_are_checked),
 		cmocka_unit_test(guest_memory_ends_where_it_ends),
+		cmocka_unit_test(memory_is_of_what_was_asked_for),
+		cmocka_unit_test(shared_memory_is_seen_through_its_descriptor),
+		cmocka_unit_test(huge_pages_are_reserved_or_refused),
+		cmocka_unit_test(memory_that_may_not_be_locked_is_refused),
 		cmocka_unit_test(a_guest_runs_prints_and_ends),
 		cmocka_unit_test(waiting_ends_in_time),
 		cmocka_unit_test(one_that_never_started_can_be_stopped),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one decision of policy adaptive costs: begin and end of halts whose lengths are drawn at
- * random over the whole range, so that every path is in it. Prints numbers; neither passes nor
- * fails.
+ * Measures the cost of one decision of policy adaptive: begin and end of halts whose lengths are
+ * drawn at random over the whole range, so that every path is in it. Prints numbers; neither passes
+ * nor fails.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -65,7 +65,7 @@ def has_io_uring():
 
 
 def unsaid(text):
-    """What the command says, without its line on a host that has no io_uring."""
+    """Returns what the command says, without its line on a host that has no io_uring."""
     return "".join(line for line in text.splitlines(True) if "without io_uring" not in line)
 
 

@@ -32,17 +32,17 @@ def main_thread(pid):
 class Descriptors(unittest.TestCase):
     def test_every_socket(self):
         with tempfile.TemporaryDirectory() as folder:
-            path = {name: os.path.join(folder, name) for name in ("serial", "stats", "balloon", "vsock")}
+            path = {name: os.path.join(folder, name) for name in ("serial", "api", "vsock")}
             args = [CATNAP, "run", os.path.join(IMAGES, "balloon.elf"), "-m", "64M", "-c", "how=late", "--transport", "mmio",
-                    "--serial", f"socket={path['serial']}", "--stats-socket", path["stats"],
-                    "--balloon", f"size=0,socket={path['balloon']}", "--vsock", f"cid=3,socket={path['vsock']}"]
+                    "--serial", f"socket={path['serial']}", "--api-socket", path["api"],
+                    "--balloon", "size=0", "--vsock", f"cid=3,socket={path['vsock']}"]
             with subprocess.Popen(args, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as p:
                 for name in path.values():
                     end = time.monotonic() + 20
                     while not os.path.exists(name) and time.monotonic() < end:
                         time.sleep(0.01)
                 time.sleep(0.3)
-                for name in ("stats", "balloon", "serial", "vsock"):
+                for name in ("api", "serial", "vsock"):
                     with self.subTest(name=name):
                         self.waits(p.pid, path[name], name)
                 p.terminate()
@@ -62,7 +62,7 @@ class Descriptors(unittest.TestCase):
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(20)
             s.connect(path)
-            s.sendall({"stats": b"", "serial": b"", "balloon": b"state\n", "vsock": b"nonsense\n"}[name])
+            s.sendall({"api": b"GET / HTTP/1.1\r\n\r\n", "serial": b"", "vsock": b"nonsense\n"}[name])
             used = main_thread(pid)
             time.sleep(SECONDS)
             used = main_thread(pid) - used
@@ -79,8 +79,8 @@ class Descriptors(unittest.TestCase):
                 got = s.recv(100)
             except ConnectionResetError:
                 got = b""
-            if name in ("stats", "balloon"):
-                self.assertEqual(got[:1], b"{")
+            if name == "api":
+                self.assertEqual(got[:9], b"HTTP/1.1 ")
             elif name == "vsock":
                 self.assertEqual(got, b"")
 

@@ -35,11 +35,11 @@ class Disk(unittest.TestCase):
         p.stderr = unsaid(p.stderr)
         return p
 
-    def refused(self, status, *args, words, **how):
+    def refused(self, status, *args, words, option="--disk", **how):
         p = self.run_catnap(*args, **how)
         self.assertEqual((p.returncode, p.stdout), (status, ""), p.stderr)
         self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
-        for word in ("--disk", *words):
+        for word in (option, *words):
             self.assertIn(word, p.stderr)
 
     def test_usage(self):
@@ -50,6 +50,9 @@ class Disk(unittest.TestCase):
         self.refused(2, "-d", "a,queues=0", words=["queues", "1 to 16"])
         self.refused(2, "-d", "a,queues=17", words=["queues", "1 to 16"])
         self.refused(2, "-d", "a,cache=none", words=["cache", "direct"])
+        for value in ("1024", "0", "4K", "", "4096,block-size=512"):
+            self.refused(2, "-d", "a,block-size=" + value, words=["block-size"])
+        self.refused(2, "-d", "a,block-size=8192", words=["block-size", "8192", "expected 512 or 4096"])
         self.refused(2, "-d", "a,id=" + "x" * 21, words=["id", "20"])
         self.refused(2, *["-d", "a"] * 16, words=["15"])
 
@@ -63,6 +66,16 @@ class Disk(unittest.TestCase):
         self.refused(2, "-d", "a,ops=1K", words=["ops", "number"])
         self.refused(2, "-d", "a,bw-burst=1M", words=["bw-burst", "without bw"])
         self.refused(2, "-d", "a,bw=1M,ops-burst=5", words=["ops-burst", "without ops"])
+        for key, value in (("refill", "1s"), ("one-time", "5"), ("refill", "1s,ops-one-time=5")):
+            self.refused(2, "-d", f"a,ops-{key}={value}", words=[f"ops-{key} without ops"])
+        self.refused(2, "-d", "a,ops=5,ops-burst=5,ops-refill=1s", words=["ops-burst", "two of them"])
+        self.refused(2, "-d", "a,ops=1,ops-burst=2000000000", words=["ops-burst", "36 years"])
+        for value in ("0", "999ns", "5", "-1s", "1153000000s"):
+            self.refused(2, "-d", f"a,ops=5,ops-refill={value}", words=["ops-refill"])
+        for p in ("rx-", "tx-"):
+            for key in ("bw-one-time=5", "bw-burst=5", "ops-refill=1s", "ops-burst=2"):
+                self.refused(2, "-n", f"tap=a,bw=5,ops=5,{p}{key}", words=[f"{p}{key.split('=')[0]} without"],
+                             option="--net")
 
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_image(self):
@@ -71,12 +84,15 @@ class Disk(unittest.TestCase):
         self.refused(1, "-d", "/dev/zero", words=["/dev/zero", "file"])
         self.refused(1, "-d", self.image("none", 0), words=["empty"])
         self.refused(1, "-d", self.image("odd", 1000), words=["1000", "512"])
+        self.refused(1, "-d", self.image("odd", 66048) + ",block-size=4096", words=["66048", "multiple of 4096"])
+        for size in ("512", "4096"):
+            self.assertEqual(self.run_catnap("-d", self.image() + ",block-size=" + size).returncode, 1)
         path = self.image()
         self.refused(1, "-d", path, "-d", path, words=[path, "in use"])
         self.refused(1, "-d", path, "-d", path + ",readonly=on", words=[path, "in use"])
         self.assertEqual(self.run_catnap(*["-d", path + ",readonly=on"] * 2).returncode, 1)
 
-    # What begins so, with zeroes behind it, and its name. The rest of them: tests/unit/test_format.c.
+    # The bytes that a format begins with, before zeroes, and its name. The rest of them: tests/unit/test_format.c.
     FORMATS = (("qcow2", b"QFI\xfb\0\0\0\3"), ("VMDK", b"KDMV\1\0\0\0"), ("VMDK", b"# Disk DescriptorFile\nversion=1\n"),
                ("VHDX", b"vhdxfile"), ("VDI", b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64, b"\0") + b"\x7f\x10\xda\xbe"))
 
@@ -103,7 +119,7 @@ class Disk(unittest.TestCase):
 
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_raw(self):
-        """What is on a raw disk is the guest's: tables, file systems, archives, nothing known."""
+        """The contents of a raw disk are the guest's: tables, file systems, archives, nothing known."""
         for at, head in ((510, b"\x55\xaa"), (512, b"EFI PART"), (1080, b"\x53\xef"), (0, b"hsqs"), (0, b"\x1f\x8b\x08"),
                          (257, b"ustar"), (0, b"\x7fELF"), (0, b"070701"), (4096, b"QFI\xfb"), (0, b"some text\n")):
             path = self.image()

@@ -46,16 +46,32 @@ def until(true, within=20):
 
 
 @unittest.skipUnless(base.KVM, "no /dev/kvm")
+class Reset(base.Run):
+    """A guest that asks for a reset: it ends, or begins anew until something else ends it."""
+
+    def test_both(self):
+        for how in "cf9", "keyboard":
+            for irqchip in "user", "kernel":
+                with self.subTest(how=how, irqchip=irqchip):
+                    args = base.vmm(base.guest("end.elf"), "-m", "16M", "-c", f"how={how}", "--irqchip", irqchip)
+                    p = subprocess.run([*args, "--timeout", "60s"], capture_output=True, check=False)
+                    self.assertNotEqual(p.returncode, TIMEOUT, p.stderr)
+                    p = subprocess.run([*args, "--timeout", "3s", "--on-reset", "restart"], capture_output=True, check=False)
+                    self.assertEqual(p.returncode, TIMEOUT, p.stderr)
+
+
+@unittest.skipUnless(base.KVM, "no /dev/kvm")
 class NotRead(base.Run):
     """Nobody reads, and something comes that the main thread has to do with the device: it ends all the same."""
 
     def timed(self, how, *args):
-        return base.vmm(base.guest("end.elf"), "-m", "16M", "-c", f"how={how}", "--timeout", "2s", "--stats-socket", "st", *args)
+        return base.vmm(base.guest("end.elf"), "-m", "16M", "-c", f"how={how}", "--timeout", "2s", "--api-socket", "st", *args)
 
     def answers(self):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(os.path.join(self.dir, "st"))
             s.settimeout(10)
+            s.sendall(b"GET / HTTP/1.1\r\n\r\n")
             self.assertTrue(s.recv(100))
 
     def full(self, fd):
@@ -195,7 +211,7 @@ class NotRead(base.Run):
         self.assertEqual(os.path.getsize(os.path.join(self.dir, "out")), 4096)
 
     def test_no_escapes(self):
-        # What somebody else has chosen is not obeyed by a terminal.
+        # A terminal does not obey text that somebody else has chosen.
         escape = "\x1b]0;title\x07\x9b31m"
         for args in (base.vmm("./" + escape), base.end("byte", "--disk", escape), base.end("byte", "--log-file", escape + "/x"),
                      base.end("byte", "--serial", f"socket={escape}/x"), base.end("byte", "--stats", escape + "/x")):
@@ -203,27 +219,6 @@ class NotRead(base.Run):
             self.assertIn(done.returncode, (1, 2))
             self.assertIn(b"\\x1b]0;title", done.stderr)
             self.assertNotRegex(done.stdout + done.stderr, rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
-
-    def test_no_escapes_from_sockets(self):
-        escape = "\x1b]0;title\x07\x9b31m"
-        answer = {"irqchip": "user" + escape, "error": "no" + escape, "vcpus": [
-            {"policy": "adaptive" + escape, "learned": {"contexts": [{"halts": 1, "before": escape, "last": escape}]}}]}
-        with socket.socket(socket.AF_UNIX) as s:
-            s.bind(os.path.join(self.dir, "s"))
-            s.listen(8)
-
-            def serve():
-                for _ in range(6):
-                    c, _ = s.accept()
-                    c.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
-                    c.close()
-            threading.Thread(target=serve, daemon=True).start()
-            for args in (["stat", "-n", "1", "s"], ["stat", "-n", "1", "--learned", "s"], ["stat", "-n", "1", "--json", "s"],
-                         ["balloon", "s"], ["balloon", "--json", "s"], ["balloon", "s", "1M"]):
-                done = subprocess.run([base.CATNAP, *args], stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                                      cwd=self.dir, timeout=60)
-                self.assertTrue(done.stdout + done.stderr)
-                self.assertNotRegex(done.stdout + done.stderr, rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 
     def test_no_inotify(self):
         # None to be had: the pty is looked at from time to time.
@@ -248,7 +243,7 @@ class NotRead(base.Run):
 
     def test_stuck(self):
         # A vCPU that does not come back, here because a debugger holds it: the process ends all the same, and tidies up.
-        p = self.start(base.end("halt", "--stats", "stats", "--stats-socket", "st", "--sandbox", "off"))
+        p = self.start(base.end("halt", "--stats", "stats", "--api-socket", "st", "--sandbox", "off"))
 
         def vcpu():
             for task in os.listdir(f"/proc/{p.pid}/task"):
@@ -273,6 +268,72 @@ class NotRead(base.Run):
         self.assertEqual(os.listdir(self.dir), ["stats"])
         with open(os.path.join(self.dir, "stats"), encoding="utf-8") as f:
             self.assertEqual(json.load(f)["exit"]["reason"], "stopped")
+
+
+@unittest.skipUnless(base.KVM and shutil.which("bash"), "needs /dev/kvm and bash")
+class Withheld:
+    """A file whose readers wait until somebody lets them, as where a file server does not answer. No signal handler
+    runs meanwhile (fanotify_init(2), FAN_ACCESS_PERM)."""
+
+    def __init__(self, path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.fanotify_mark.argtypes = [ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p]
+        self.fd = libc.fanotify_init(0x4 | 0x1, os.O_RDONLY)
+        if self.fd < 0 or libc.fanotify_mark(self.fd, 1, 0x20000, -100, path.encode()) < 0:
+            raise unittest.SkipTest(f"fanotify: {os.strerror(ctypes.get_errno())}")
+
+    def asked_for(self, within=20):
+        """Whether somebody waits for it."""
+        return bool(select.select([self.fd], [], [], within)[0])
+
+    def close(self):
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+@unittest.skipUnless(base.KVM, "no /dev/kvm")
+class Loading(base.Run):
+    """A file that cannot be read does not keep a VM from ending while it is made; and nothing is left behind."""
+
+    def withheld(self, name):
+        path = self.file(name, b"\x7fELF" + bytes(8192))
+        held = Withheld(path)
+        self.addCleanup(held.close)
+        return held
+
+    def test_timeout(self):
+        for option in ("--kernel", "--initramfs"):
+            held = self.withheld("file")
+            args = [option, "file"] + ([] if option == "--kernel" else [base.guest("end.elf")])
+            before = sorted(os.listdir(self.dir))
+            p = self.start(base.vmm("--timeout", "1s", "--stats", "stats", "--halt-trace", "trace", "--serial", "file=out", *args))
+            self.assertTrue(held.asked_for(), option)
+            out, err = p.communicate(timeout=30)
+            self.assertEqual((p.returncode, out, err), (TIMEOUT, b"", b"catnap run: --timeout: the time is over\n"), option)
+            self.assertEqual(sorted(os.listdir(self.dir)), before, option)
+            held.close()
+
+    def test_signals(self):
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            held = self.withheld("kernel")
+            p = self.start(base.vmm("--stats", "stats", "--halt-trace", "trace", "kernel"))
+            self.assertTrue(held.asked_for())
+            p.send_signal(sig)
+            out, err = p.communicate(timeout=30)
+            self.assertEqual((p.returncode, out, err), (-sig, b"", b""))
+            self.assertEqual(os.listdir(self.dir), ["kernel"])
+            held.close()
+
+    def test_fifo(self):
+        """It is not waited for at all: a kernel is a file."""
+        os.mkfifo(os.path.join(self.dir, "fifo"))
+        for args in (["fifo"], ["--initramfs", "fifo", base.guest("end.elf")]):
+            p = self.start(base.vmm("--timeout", "60s", "--stats", "stats", *args))
+            _, err = p.communicate(timeout=30)
+            self.assertEqual(p.returncode, 1)
+            self.assertRegex(err.decode(), r"fifo: not a regular file\n$")
+            self.assertEqual(os.listdir(self.dir), ["fifo"])
 
 
 @unittest.skipUnless(base.KVM and shutil.which("bash"), "needs /dev/kvm and bash")

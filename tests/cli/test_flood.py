@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ends of a VM whose guest asks its disk for much more than can be done by then: test_flood.py CATNAP IMAGES
 
-8 vCPUs with 64 requests of 16 MiB each, again and again. What is in flight is finished or given up, what waits is
-forgotten. The limits are far beyond what it takes, since other tests run beside: what is to be found took minutes.
+8 vCPUs with 64 requests of 16 MiB each, again and again. Requests in flight are finished or given up, those that wait
+are forgotten. The limits are far beyond what it takes, since other tests run beside: what is to be found took minutes.
 """
 
 import errno

@@ -4,8 +4,8 @@
 
     test_limit.py CATNAP PROBE-IMAGE
 
-The host floods it. What a token bucket promises is checked, and nothing else: in any time no more than the rate, the
-burst, and the packet that was begun with the last byte. Exit status 77: no /dev/kvm, or no namespace.
+The host floods it. The test checks what a token bucket promises, and nothing else: in any time no more than the rate,
+the burst, and the packet that was begun with the last byte. Exit status 77: no /dev/kvm, or no namespace.
 """
 
 import json
@@ -62,6 +62,50 @@ def flood(catnap, probe, io):
             return f"{what}: nothing"
     if not net["limit_waits"]:
         return "nobody had to wait"
+    queue = net["queues"][0]
+    if (len(net["queues"]), queue["rx_bytes"], queue["tx_bytes"]) != (1, net["read_bytes"], net["written_bytes"]):
+        return f"of the queues: {net}"
+    if queue["rx_packets"] + queue["tx_packets"] != net["requests"]:
+        return f"packets: {net}"
+    return None
+
+
+def config(path):
+    """Returns what the control socket says of the interface."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(60)
+        until = time.monotonic() + 60
+        while s.connect_ex(path) and time.monotonic() < until:
+            time.sleep(0.02)
+        s.sendall(b"GET /vm/config HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while more := s.recv(65536):
+            answer += more
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["network-interfaces"][0]
+
+
+def changed(catnap, probe):
+    """Limits and the cable, changed by catnap ctl: what is not given stays, also of what the options gave."""
+    def bucket(size, ms):
+        return {"size": size, "one_time_burst": None, "refill_time": ms}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "s")
+        args = [catnap, "run", probe, "--irqchip", "user", "--debug-exit", "0xf4", "-m", "16M", "--api-socket", path,
+                "-c", "workload=echo samples=100 print=0 tsc_khz=1000000 exit=244", "--net", "tap=t0,bw=1000K,tx-ops=100"]
+        with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as p:
+            try:
+                bw = bucket(102400, 100)
+                expected = [({"bandwidth": bw, "ops": None}, {"bandwidth": bw, "ops": bucket(10, 100)})]
+                expected.append(({"bandwidth": bw, "ops": bucket(9, 1000)}, expected[0][1]))
+                expected.append((expected[1][0], {"bandwidth": bucket(2 << 20, 1000), "ops": bucket(10, 100)}))
+                for i, settings in enumerate((None, "net0,rx-ops=9", "net0,link=down,tx-bw=2M")):
+                    if settings:
+                        subprocess.run([catnap, "ctl", path, "net", settings], check=True, timeout=60)
+                    net = config(path)
+                    if (net["rx_rate_limiter"], net["tx_rate_limiter"]) != expected[i]:
+                        return f"{settings}: {net}"
+            finally:
+                p.kill()
     return None
 
 
@@ -73,6 +117,10 @@ def inside(catnap, probe):
         if wrong:
             print(f"not ok: io={io}: {wrong}")
             return 1
+    wrong = changed(catnap, probe)
+    if wrong:
+        print(f"not ok: changed: {wrong}")
+        return 1
     return 0
 
 

@@ -76,7 +76,7 @@ class NoRing(unittest.TestCase):
 
     @unittest.skipUnless(has_io_uring(), "no io_uring")
     def test_little_memory_to_be_locked(self):
-        # What is left of the second's depends on who else runs as this user: one ring, or none.
+        # The second VM may have one ring or none, by what else runs as this user.
         for size, cpus, words in ((0, "1", ("without io_uring", "ulimit -l")), (65536, "16", ("ulimit -l", "I/O thread"))):
             with self.subTest(size=size):
                 p = self.run_it("blk.elf", "how=hlt only_transfer=1", "--cpus", cpus, "-d", self.disk,

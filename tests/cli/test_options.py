@@ -46,7 +46,7 @@ class Times(Case):
 
     def values(self):
         """(command, option, value with %s for the time), for every time of every command."""
-        for command in ("run", "bench", "balloon", "replay", "stat"):
+        for command in ("run", "bench", "ctl", "replay", "stat"):
             for option, form in forms(command):
                 if form == "TIME":
                     yield command, option, "%s"
@@ -65,7 +65,7 @@ class Times(Case):
     def test_no_unit(self):
         found = list(self.values())
         for known in (("run", "--timeout", "%s"), ("run", "--halt-poll", "max=%s"), ("stat", "--interval", "%s"),
-                      ("run", "--guest-halt-poll", "force,grow-start=%s"), ("balloon", "--wait", "%s"),
+                      ("run", "--guest-halt-poll", "force,grow-start=%s"), ("ctl", "--time-limit", "%s"),
                       ("replay", "--price", "%s"), ("bench", "--gap", "%s"), ("bench", "--duration", "%s"),
                       ("replay", "--generate", "bursty,pause=%s"), ("bench", "--process", "tick,net=%s")):
             self.assertIn(known, found)
@@ -111,8 +111,8 @@ class Quotes(Case):
                     ("--kernel", "", "elf", ""), ("--initramfs", "", "initramfs", ""),
                     ("--disk", "", "disk", ""), ("--disk", "path=", "disk2", ",id=\"x,y\""),
                     ("--serial", "file=", "serial", ""), ("--console", "file=", "console", ""),
-                    ("--vsock", "cid=3,socket=", "vsock", ""), ("--balloon", "0,socket=", "balloon", ""),
-                    ("--stats", "", "stats", ""), ("--stats-socket", "", "ask", ""),
+                    ("--vsock", "cid=3,socket=", "vsock", ""),
+                    ("--stats", "", "stats", ""), ("--api-socket", "", "ask", ""),
                     ("--halt-trace", "", "trace", ""), ("--log-file", "", "log", ""),
                     ("--dump-acpi", "", "acpi", ""), ("--dump-dtb", "", "dtb", "")):
                 args += [option, before + quoted(f"{odd}.{name}") + after]
@@ -128,7 +128,7 @@ class Quotes(Case):
             self.assertTrue(all(n.startswith(os.path.basename(odd)) for n in os.listdir(folder)))
 
     def test_not_closed(self):
-        for command in ("run", "bench", "balloon", "replay", "stat"):
+        for command in ("run", "bench", "ctl", "replay", "stat"):
             for option, form in forms(command):
                 if option == "--cmdline":
                     continue
@@ -146,10 +146,11 @@ class Quotes(Case):
         self.assertEqual(p.stdout, catnap("replay", "--generate", "bursty,burst=5", "--halts=3", "--seed=7").stdout)
 
 
-COMMANDS = ("run", "bench", "balloon", "replay", "stat")
+COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
 REPEATED = {("run", "--disk"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
-            ("bench", "--vcpus"), ("bench", "--process"), ("replay", "--halt-poll")}
+            ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
+            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost")}
 
 
 class Numbers(Case):
@@ -174,7 +175,7 @@ class Numbers(Case):
         for known in (("run", "--cpus", "", "N"), ("run", "--memory", "", "SIZE"), ("run", "--disk", "bw=", "SIZE"),
                       ("run", "--net", "mtu=", "N"), ("run", "--vsock", "cid=", "N"), ("run", "--debug-exit", "base=", "N"),
                       ("bench", "--samples", "", "N"), ("replay", "--seed", "", "N"), ("stat", "--count", "", "N"),
-                      ("balloon", "--size", "", "SIZE"), ("run", "--halt-poll", "kernel,shrink=", "N")):
+                      ("run", "--halt-poll", "kernel,shrink=", "N")):
             self.assertIn(known, found)
         for command, option, before, kind in found:
             more = ("1KB", "1 K", "18446744073709551615K", "0x1K", "1k1") if kind == "SIZE" else ("1K", "0x1ffffffffffffffff")
@@ -205,7 +206,7 @@ class Numbers(Case):
 class Twice(Case):
     """Each option once, but for those that are lists of things; and each key once."""
 
-    WORDS = (("N", "2"), ("TIME", "5ms"), ("SIZE", "16M"), ("PORT", "5"), ("UID", "0"), ("KIND", "tick"), ("FILE", "x"),
+    WORDS = (("N", "2"), ("TIME", "5ms"), ("SIZE", "16M"), ("PORT", "5"), ("UID", "0"), ("GID", "0"), ("BYTES", "5"), ("KIND", "tick"), ("FILE", "x"),
              ("PATH", "x"), ("DIR", "x"), ("STRING", "x"))
 
     def value(self, form):
@@ -242,7 +243,8 @@ class Twice(Case):
             self.refused(command, option, value, says=f"is a second value: expected {key} once")
 
 
-ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute")
+ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute",
+       "prices", "crossover")
 BY_DEFAULT = ALL[:6]
 
 
@@ -253,15 +255,18 @@ class BenchEffects(Case):
     EFFECTS = (("--gap", "20us", ("event", "timer", "echo", "neighbour", "compute")),
                ("--arrivals", "random", ("event", "timer", "neighbour", "compute")),
                ("--duration", "1s", ("idle", "neighbour")),
-               ("--vcpus", "2", ("neighbour", "compute")),
+               ("--rate", "1000", ("event", "echo")),
+               ("--sibling", "on", ("neighbour",)),
+               ("--vcpus", "2", ("idle", "neighbour", "compute")),
+               ("--vcpus", "64", ("idle",)),
                ("--process", "tick", ("mix",)),
-               ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute")),
-               ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute")),
+               ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
+               ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "one", ("blk", "echo")),
-               ("--peer", "qemu", ("timer", "ipi", "start", "memory", "blk", "echo")),
+               ("--peer", "qemu", ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo")),
                ("--mode", "user:off/thread", ("blk", "echo", "compute")),
                ("--mode", "kernel:0/vcpu", ("blk", "echo", "compute")))
-    # What is refused whatever else there is, once nothing else is wrong: nothing is measured.
+    # These are refused with any options, once nothing else is wrong: nothing is measured.
     STOP = ("--json", "-", "--html", "-")
 
     def test_each(self):
@@ -287,6 +292,22 @@ class BenchEffects(Case):
         self.refused("bench", "compute", "--gap", "1ms", "--gap", "2ms", says="--gap: compute has one")
         p = catnap("bench", "compute", "event", "--gap", "1ms", "--gap", "2ms", *self.STOP)
         self.assertNotIn("compute has one", p.stderr)
+
+    def test_rate(self):
+        """With it a round has a duration, and neither gaps nor a number of samples."""
+        rate = ("--rate", "1000")
+        for workload in ("event", "echo"):
+            p = catnap("bench", workload, *rate, "--duration", "1s", "--stall", "1ms", *self.STOP)
+            self.assertNotIn("no effect", p.stderr)
+            self.refused("bench", workload, "--duration", "1s", says="--duration: has no effect in " + workload)
+            self.refused("bench", workload, *rate, "--gap", "20us", says="--gap: has no effect in " + workload)
+            self.refused("bench", workload, "--stall", "1ms", says="--stall: has no effect without --rate")
+            p = catnap("bench", workload, *rate, "--samples", "5", *self.STOP)
+            self.assertIn("--samples: has no effect in " + workload, p.stderr)
+        p = catnap("bench", "event", "timer", *rate, "--gap", "20us", "--samples", "5", *self.STOP)
+        self.assertNotIn("no effect", p.stderr)
+        self.refused("bench", "event", *rate, *rate, says="was given twice")
+        self.refused("bench", "event", "--rate", "0", says="expected 1 to 1000000")
 
     def test_samples(self):
         """Given to all alike: said, not refused."""
@@ -334,16 +355,20 @@ class RunEffects(Case):
                          says="--halt-poll: given twice: expected once")
 
     def test_irqchip_kernel(self):
-        for key in ("grow=2", "bias=power", "cpu-max=5%", "group=on", "group=off"):
+        for key in ("grow=2", "group=on", "group=off"):
             policy = "kernel," if key.startswith("grow") else ""
             self.refused("run", "--irqchip", "kernel", "--halt-poll", policy + key, "kernel",
                          says=f"--halt-poll: {key.split('=')[0]}: has no effect with --irqchip kernel")
         self.refused("run", "--irqchip", "kernel", "--halt-poll", "vcpu=0,policy=off", "kernel", says="--halt-poll: vcpu")
+        # The parameters by which a limit of KVM's is learned.
+        self.refused("run", "--irqchip", "kernel", "--halt-poll", "kernel,cpu-max=5%", "kernel",
+                     says="--halt-poll: cpu-max: has no effect with --irqchip kernel and policy kernel")
 
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_comparison(self):
-        """What scripts run on both is said, and runs; what KVM has is not said."""
-        for policy, said in (("fixed,max=50us", True), ("always", True), ("adaptive", True), ("off", False),
+        """A policy that scripts run on both is said, and runs; one that KVM has is not said."""
+        for policy, said in (("fixed,max=50us", True), ("always", True), ("adaptive", False), ("off", False),
+                             ("adaptive,bias=power,cpu-max=5%", False),
                              ("kernel", False), ("max=50us", False)):
             p = catnap("run", "--irqchip", "kernel", "--halt-poll", policy, "-m", "16M", "--debug-exit", "0xf4", "-c",
                        "how=byte value=2", os.path.join(GUESTS, "end.elf"))
@@ -366,11 +391,18 @@ class RunEffects(Case):
                 (("--guest-halt-poll", "force", "--kernel-format", "multiboot"), "--guest-halt-poll: force"),
                 (("--guest-halt-poll", "off,ns=1us"), "--guest-halt-poll"),
                 (("--cmdline", "x", "--kernel-format", "flat"), "--cmdline: has no effect"),
+                (("--balloon", "size=256M"), "--balloon: size: is all of the guest's memory"),
+                (("--balloon", "size=64M", "-m", "64M"), "--balloon: size: is all of the guest's memory"),
+                (("--halt-trace", "-"), '--halt-trace: "-" is no path'),
+                (("--dump-dtb", "-"), '--dump-dtb: "-" is no path'),
+                (("--dump-acpi", "-"), '--dump-acpi: "-" is no path'),
+                (("--log-file", "-"), '--log-file: "-" is no path'),
+                (("--api-socket", "-"), '--api-socket: "-" is no path'),
                 (("--verbose", "--log-level", "warn"), "--verbose"),
                 (("-v", "--log-level", "debug"), "--verbose")):
             with self.subTest(args):
                 self.refused("run", *args, "kernel", says=says)
-        for option in (("--stats", "s"), ("--stats-socket", "s"), ("--halt-trace", "t"), ("--timeout", "5s"),
+        for option in (("--stats", "s"), ("--api-socket", "s"), ("--halt-trace", "t"), ("--timeout", "5s"),
                        ("--initramfs", "i"), ("--kernel-format", "linux")):
             with tempfile.TemporaryDirectory() as folder:
                 self.refused("run", "--dump-acpi", os.path.join(folder, "x"), *option,

@@ -19,6 +19,8 @@ import tempfile
 import time
 import unittest
 
+from realtime_class import permitted
+
 CATNAP = PROBE = GUESTS = ""
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 POLICIES = ("kernel", "fixed", "adaptive", "always", "off")
@@ -29,17 +31,6 @@ LIBC = ctypes.CDLL(None)
 SCHED_SETATTR, SCHED_DEADLINE = 314, 6
 CAPBSET_DROP, CAP_SYS_NICE = 24, 23
 RLIMIT_RTTIME = 15  # us that a thread of a real-time class may run without a sleep
-
-
-def permitted():
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-            os._exit(0)
-        except OSError:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @unittest.skipUnless(KVM, "no /dev/kvm")
@@ -101,6 +92,18 @@ class RealTime(unittest.TestCase):
                     if status == 1:
                         self.assertRegex(p.stderr, r"^catnap run: .*SCHED_DEADLINE.*--reset-on-fork, or CAP_SYS_NICE\n$")
             self.assertEqual(os.listdir(folder), ["stats"])
+
+    def test_bench_neighbour(self):
+        """The hog is in the ordinary class wherever the command is: else nobody could stop it."""
+        def confine():
+            resource.setrlimit(RLIMIT_RTTIME, (20000000, 20000000))
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
+        p = subprocess.run([CATNAP, "bench", "neighbour", "--duration", "200ms", "--rounds", "1", "--vcpus", "1",
+                            "--mode", "user:off", "--mode", "user:kernel"], stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=confine, timeout=PATIENT,
+                           check=False)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertIn("user:kernel", p.stdout)
 
     def test_computing_guest(self):
         spin = (os.path.join(GUESTS, "end.elf"), "-c", "how=spin")

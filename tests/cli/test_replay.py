@@ -5,6 +5,8 @@
     test_replay.py CATNAP [unittest options]
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -108,7 +110,7 @@ class Main(Case):
                                  (1, b"catnap replay: standard output: Broken pipe\n"))
 
     def test_no_standard_descriptors(self):
-        """What is opened must not take their place."""
+        """Files that are opened must not take their place."""
         done = subprocess.run(["sh", "-c", f'"{CATNAP}" replay - <&- 2>&1'], check=False,
                               stdout=subprocess.PIPE)
         self.assertEqual(done.returncode, 1)
@@ -306,7 +308,7 @@ class Replay(Case):
         self.assertIn("\nkernel,max=50us\n", out)
         self.assertIn("\nalways ", out)
         self.assertEqual([x for x in out.splitlines() if len(x) > 80], [])
-        # What each column is is said below it.
+        # Each column is explained below the table.
         head = next(x for x in out.splitlines() if x.startswith("policy"))
         below = out[out.rindex("\n\n"):]
         for column in head.split()[1:]:
@@ -342,18 +344,61 @@ class Guest(Case):
                                      ("break-even", "adaptive", (50000, 40000, 0)),
                                      ("break-even", "off", (0, 0, 0))):
             with self.subTest(host=host, policy=policy):
-                rows = self.rows(f"host={host}", policy, halts)
+                rows = self.rows(f"ns=kernel,host={host}", policy, halts)
                 self.assertEqual([row[2] for row in rows], list(polled))
                 self.assertEqual([row[5] for row in rows], [0, 50000, 30000])
 
     def test_cost_is_that_of_both_sides(self):
         text = "halt_ns\n60000\n90000\n30000\n"
-        _, out, _ = catnap("replay", "--format=json", "--guest", "host=learned", "--halt-poll", "fixed,max=45us",
+        _, out, _ = catnap("replay", "--format=json", "--guest", "ns=kernel", "--halt-poll", "fixed,max=45us",
                            "--price=50us", "--exit-price=3us", "-", text=text)
         got = json.loads(out)["policies"][0]
         want = {"guest_poll_ns": 80000, "exits": 2, "exit_price_ns": 3000, "poll_ns": 85000, "sleeps": 1,
                 "cost_ns": 80000 + 2 * 3000 + 85000 + 50000, "optimum_ns": 130000}
         self.assertEqual({key: got[key] for key in want}, want)
+
+    def test_all_formats_have_the_guests_side(self):
+        text = "halt_ns\n60000\n90000\n30000\n"
+        args = ("replay", "--guest", "ns=kernel", "--halt-poll", "fixed,max=45us", "--halt-poll=off",
+                "--exit-price=3us")
+        _, out, _ = catnap(*args, "--format=json", "-", text=text)
+        want = json.loads(out)["policies"]
+        _, out, _ = catnap(*args, "--format=csv", "-", text=text)
+        for row, policy in zip(csv.DictReader(io.StringIO(out)), want, strict=True):
+            for key in ("policy", "cost_ns", "guest_poll_ns", "exits", "exit_price_ns"):
+                self.assertEqual(row[key], str(policy[key]))
+        _, out, _ = catnap(*args, "-", text=text)
+        foot = " ".join(out.split())
+        self.assertIn("cost: the time polled, by the guest as well, 50.0us for each sleep, and 3.00us for each exit",
+                      foot)
+        _, out, _ = catnap("replay", "--halt-poll=off", "--halt-poll=always", "-", text=text)
+        self.assertNotIn("guest", out)
+
+    def test_by_price(self):
+        """Without ns= the governor's parameters are those that catnap run gives a guest at such prices."""
+        made = (("50us", "0", "ns=25us,grow-start=5us"),
+                ("50us", "8us", "ns=51us,grow-start=5100ns,grow=10,shrink=0"),
+                ("10us", "1us", "ns=8250ns,grow-start=825ns,grow=10,shrink=0"),
+                # No longer than a sleep and an exit.
+                ("5us", "7us", "ns=12us,grow-start=1200ns,grow=10,shrink=0"))
+        text = catnap("replay", "--generate=bursty,gap=10us,pause=100us", "--halts=2000")[1]
+        for price, exit_price, same in made:
+            def rows(guest):
+                return catnap("replay", "--guest", guest, "--halt-poll=adaptive", "--price", price,  # pylint: disable=cell-var-from-loop
+                              "--exit-price", exit_price, "-", text=text)[1]  # pylint: disable=cell-var-from-loop
+            self.assertEqual(rows("host=learned"), rows(same + ",host=learned"), same)
+            # A parameter that is given stays.
+            self.assertEqual(rows("grow-start=3us,grow=4,shrink=3"),
+                             rows(same.split(",", maxsplit=1)[0] + ",grow-start=3us,grow=4,shrink=3"), same)
+        self.assertEqual(rows("ns=kernel"), rows("ns=200us,grow-start=50us,grow=2,shrink=2"))
+
+    def test_by_price_where_the_host_sleeps_at_once(self):
+        text = catnap("replay", "--generate=bursty,gap=10us,pause=100us", "--halts=2000")[1]
+        for host, policy in (("off", "adaptive"), ("learned", "kernel"), ("learned", "off"), ("break-even", "off")):
+            got, want = (catnap("replay", "--guest", guest + "host=" + host, "--halt-poll", policy, "--price=40us",
+                                "--exit-price=2us", "-", text=text)[1]
+                         for guest in ("", "ns=42us,grow-start=4200ns,grow=10,shrink=0,"))
+            self.assertEqual(got, want, f"{host}, {policy}")
 
     def test_wrong(self):
         self.refused("replay", "--exit-price=1us", "-", error="catnap replay: --exit-price: has no effect here: "

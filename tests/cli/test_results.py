@@ -16,8 +16,8 @@ from pathlib import Path
 CATNAP = sys.argv.pop(1)
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = json.loads((Path(__file__).parent / "results.json").read_text())
-SECTIONS = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "compute", "replay",
-            "mix", "neighbour")
+SECTIONS = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "load", "compute", "prices",
+            "crossover", "replay", "mix", "neighbour")
 
 
 def results(*args):
@@ -93,8 +93,72 @@ class Results(unittest.TestCase):
         links = self.check_links(text)
         self.check_pictures()
         pictures = [link for link in links if link.endswith(".svg")]
-        self.assertEqual(sorted(pictures), sorted(f"results/{s}.svg" for s in SECTIONS if s != "echo"))
+        self.assertEqual(sorted(pictures), sorted(f"results/{s}.svg" for s in (*SECTIONS, "heat", "pareto")
+                                                 if s not in ("echo", "prices", "crossover")))
         self.assertIsNone(re.search(r"\b(nan|inf|None)\b", text))
+
+    def test_first_screen(self):
+        """It comes first, and says what the figures say."""
+        event = json.loads(json.dumps(KEPT["event"]))
+        for r in event["runs"]:
+            r["p50_ns"] = 10000 if r["mode"] == "user:adaptive" else 40000
+        idle = json.loads(json.dumps(KEPT["idle"]))
+        for r in idle["runs"]:
+            r["cpu_percent"] = 3.0 if r["mode"] == "user:adaptive" else 1.0
+        self.keep(event=event, idle=idle)
+        text = self.page()
+        self.assertLess(text.index("## In short"), text.index("## The host"))
+        short = " ".join(text.split("## In short")[1].split("Made by")[0].split())
+        wins, loses = re.search(r"- \*It wins\*(.*)- \*It loses\*(.*)", short).groups()
+        self.assertIn("woken by another thread: 0.25", wins)
+        self.assertIn("idle, processor time: 3.00", loses)
+        choice = KEPT["prices"]["irqchip_choice"]
+        self.assertIn(f"arms its timer once for each halt `--irqchip {choice['one_vcpu']}` is better", short)
+
+    def test_crossover(self):
+        """By hand: lines of 10 + 4 n and 16 + 1 n cross at 2."""
+        crossover = json.loads(json.dumps(KEPT["crossover"]))
+        for r in crossover["runs"]:
+            a, b = (10, 4) if r["mode"] == "user:adaptive" else (16, 1)
+            r["p50_ns"] = 1000 * (a + b * r["per_halt"])
+        self.keep(crossover=crossover)
+        section = self.sections(self.page())["crossover"]
+        self.assertEqual(cells(section, "interrupt, polled"), ["10.00 + 4.00 n", "16.00 + 1.00 n", "user below 2.00"])
+        prices = self.sections(self.page())["prices"]
+        run = next(r for r in KEPT["prices"]["runs"] if r["price"] == "port")
+        self.assertEqual(cells(prices, "port")[0], f"{run['p50_cycles']} ({run['min_cycles']})")
+
+    def test_kit(self):
+        """The archive, unpacked and run, brings back what makes the page."""
+        fake = self.folder / "catnap"
+        fake.write_text(f"""#!/bin/sh
+[ "$1" = check ] && exec echo "ok       host                         kit's, 2 processors"
+[ "$1" = bench ] || exit 0
+section=$2
+for word; do [ "$word" = --rate ] && section=load; last=$word; done
+cp {self.kept}/$section.json "$last" 2>/dev/null || {{ echo "catnap bench: $section: no" >&2; exit 1; }}
+""")
+        fake.chmod(0o755)
+        self.keep()
+        p = results("--host-kit", self.folder / "kit", "--catnap", fake)
+        self.assertEqual((p.returncode, p.stdout), (0, ""), p.stderr)
+        subprocess.run(["tar", "-C", self.folder, "-xzf", self.folder / "kit/catnap-host-kit.tar.gz"], check=True)
+        there = self.folder / "there"
+        there.mkdir()
+        p = subprocess.run([self.folder / "catnap-host-kit/measure", "--quick", there], capture_output=True, text=True,
+                           check=False, timeout=60)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        made = list(there.glob("*.tar*"))
+        self.assertEqual(len(made), 1)
+        path = self.folder / "docs/results.md"
+        p = results("--from", made[0], "--out", path)
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        text = path.read_text()
+        sections = self.sections(text)
+        run = next(r for r in KEPT["event"]["runs"] if r["mode"] == "user:kernel")
+        self.assertEqual(cells(sections["event"], "user:kernel")[0], f"{run['p50_ns'] / 1000:.2f}")
+        self.assertIn("kit's, 2 processors", text)
+        self.assertIn("catnap bench: echo: no", sections["echo"])  # none is kept
 
     def test_same_figures_same_bytes(self):
         self.keep()
@@ -199,7 +263,8 @@ class Results(unittest.TestCase):
             for head in re.findall(r"^\| (?:mode|halts) \| (.*) \|$", part, re.M):
                 for column in head.split(" | "):
                     heads |= {column, column.split(" ")[0]}
-            for line in part.splitlines():
+            # Of a sentence that goes on, the next line may begin with the name of a mode.
+            for line in re.split(r"\n\n|\n(?=[-|] )", part):
                 if re.match(r"(- )?(user:|kernel:|Lowest |Column |Over all|By \*)", line):
                     named = re.findall(r"\*([^*]+)\*", line)
                     self.assertTrue(named, (name, line))

@@ -4,8 +4,8 @@
 
     test_sandbox.py CATNAP GUESTS [unittest options]
 
-What needs /dev/kvm, root or another program is skipped without it. What the filters allow is tested in
-tests/unit/test_sandbox.c and tests/api/test_sandbox.c.
+Tests that need /dev/kvm, root or another program are skipped without it. tests/unit/test_sandbox.c and
+tests/api/test_sandbox.c test what the filters allow.
 """
 
 import ctypes
@@ -160,6 +160,16 @@ class Running(Case):
             self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
             self.assertEqual(p.stderr.read(), b"")
 
+    def test_name(self):
+        """Threads and statistics have the name; what is too long is cut in threads' names."""
+        p = self.start("--cpus", "2", "--name", "web.server-1", "--stats", "stats")
+        self.assertEqual(sorted(self.settled(p, "2")), ["main", "web.serve-vcpu0", "web.serve-vcpu1"])
+        p.terminate()
+        self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
+        with open(os.path.join(self.dir, "stats"), encoding="ascii") as f:
+            self.assertEqual(json.load(f)["name"], "web.server-1")
+        self.refused(end("byte", "--name", "a b"), 2, "--name", "a b", "letters")
+
     def test_policies(self):
         """Each way to wait, inside the filters."""
         for policy in ("kernel", "fixed", "always", "off", "adaptive", "adaptive,cpu-max=5%", "adaptive,group=on",
@@ -221,12 +231,12 @@ class Running(Case):
         high = fcntl.fcntl(precious, fcntl.F_DUPFD, 900)
         given = [precious, folder, theirs.fileno(), writer, high]
         names = {os.readlink(f"/proc/self/fd/{fd}") for fd in given}
-        p = self.start("--serial", "stdio", "--stats-socket", "stats", pass_fds=given)
+        p = self.start("--serial", "stdio", "--api-socket", "stats", pass_fds=given)
         self.settled(p, "2")
         self.assertEqual(names & set(self.descriptors(p.pid).values()), set())
         for keeper in self.keepers(p):
             self.assertEqual(names & set(self.descriptors(keeper).values()), set())
-        # Who waits for the end of a pipe does not wait for the VM.
+        # A process that waits for the end of a pipe does not wait for the VM.
         os.close(writer)
         theirs.close()
         self.assertEqual(os.read(reader, 1), b"")
@@ -305,8 +315,8 @@ class Running(Case):
         disk = os.path.join(self.dir, "disk")
         with open(disk, "wb") as f:
             f.truncate(1 << 20)
-        for args in (["--stats-socket", "stats"], ["--vsock", "cid=3,socket=vsock"], ["--console", "socket=c"],
-                     ["--balloon", "size=0,socket=balloon"], ["--serial", "stdio"]):
+        for args in (["--api-socket", "stats"], ["--vsock", "cid=3,socket=vsock"], ["--console", "socket=c"],
+                     ["--serial", "stdio"]):
             p = self.start(*args, "--disk", disk)
             self.settled(p, "2")
             keepers = self.keepers(p)
@@ -318,7 +328,7 @@ class Running(Case):
                 for what in self.descriptors(keeper).values():
                     self.assertTrue(what.startswith((self.dir, "socket:", "anon_inode:[pidfd]")), what)
                     self.assertNotEqual(what, disk)
-            # What Ctrl-C, Ctrl-Z and a hangup send to a whole group is not for it.
+            # Signals that Ctrl-C, Ctrl-Z and a hangup send to a whole group are not for it.
             for keeper in keepers:
                 for sig in (signal.SIGINT, signal.SIGTSTP, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
                     os.kill(keeper, sig)
@@ -333,7 +343,7 @@ class Running(Case):
 
     def test_keeper_after_sigkill(self):
         for sig in (signal.SIGKILL, signal.SIGSYS):
-            p = self.start("--stats-socket", "stats", "--vsock", "cid=3,socket=vsock")
+            p = self.start("--api-socket", "stats", "--vsock", "cid=3,socket=vsock")
             self.settled(p, "2")
             keepers = self.keepers(p)
             self.assertEqual(sorted(os.listdir(self.dir)), ["stats", "vsock"])
@@ -344,7 +354,7 @@ class Running(Case):
 
     def test_keeper_killed(self):
         # The VM runs on; its sockets stay behind, and are replaced at the next start.
-        p = self.start("--stats-socket", "stats")
+        p = self.start("--api-socket", "stats")
         self.settled(p, "2")
         for keeper in self.keepers(p):
             os.kill(keeper, signal.SIGKILL)
@@ -353,12 +363,12 @@ class Running(Case):
         p.terminate()
         self.assertEqual(p.wait(timeout=10), 128 + signal.SIGTERM)
         self.assertEqual(os.listdir(self.dir), ["stats"])
-        self.assertEqual(self.run_it(end("later", "--stats-socket", "stats"))[0], PASSED)
+        self.assertEqual(self.run_it(end("later", "--api-socket", "stats"))[0], PASSED)
         self.assertEqual(os.listdir(self.dir), [])
 
     def test_keeper_stopped(self):
         # Nobody waits for it without a limit.
-        p = self.start("--stats-socket", "stats")
+        p = self.start("--api-socket", "stats")
         self.settled(p, "2")
         for keeper in self.keepers(p):
             os.kill(keeper, signal.SIGSTOP)
@@ -373,7 +383,7 @@ class Running(Case):
         root = os.path.join(self.dir, "root")
         os.mkdir(root)
         for mode in ("on", "off"):
-            p = self.start("--stats-socket", "stats", "--user", "1234:5678", "--chroot", root, "--sandbox", mode)
+            p = self.start("--api-socket", "stats", "--user", "1234:5678", "--chroot", root, "--sandbox", mode)
             self.settled(p, "0" if mode == "off" else "2")
             self.assertEqual(sorted(os.listdir(self.dir)), ["root", "stats"])
             p.terminate()
@@ -535,13 +545,14 @@ class Running(Case):
         while self.status(run)["Seccomp"] != "2" and time.monotonic() < until:
             time.sleep(0.01)
         run_dir = f"/proc/{p.pid}/root/run/catnap"
-        self.assertEqual(sorted(os.listdir(run_dir)), ["serial", "stats"])
+        self.assertEqual(sorted(os.listdir(run_dir)), ["api", "serial"])
         self.assertEqual(os.listdir(f"/proc/{run}/root"), [])
         self.assertEqual(self.status(run)["Uid"].split(), ["64123"] * 4)
         self.assertNotEqual(os.readlink(f"/proc/{run}/ns/net"), os.readlink("/proc/self/ns/net"))
         with socket.socket(socket.AF_UNIX) as s:
-            s.connect(f"{run_dir}/stats")
-            self.assertIn(b"vcpus", s.recv(100))
+            s.connect(f"{run_dir}/api")
+            s.sendall(b"GET /catnap/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertRegex(s.recv(4096), rb"^HTTP/1.1 200")
         os.kill(run, signal.SIGTERM)
         self.assertEqual(p.wait(timeout=20), 128 + signal.SIGTERM, p.stderr.read())
 

@@ -171,7 +171,7 @@ class Port(Tools, base.Run):
         self.assertEqual((p.stdout.read(), p.stderr.read(), os.listdir(self.dir)), (b"", b"", []))
 
     def test_socket_half_closed(self):
-        # What a client sends and leaves behind is the guest's; one that only reads on, does so.
+        # Bytes that a client sends and leaves behind are the guest's; one that only reads on, does so.
         p = self.start_paste("--serial", "socket=serial")
         s = socket.socket(socket.AF_UNIX)
         self.addCleanup(s.close)
@@ -221,7 +221,7 @@ class Port(Tools, base.Run):
         # Nobody in the VM's process can remove it any more.
         for sig in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS):
             p = self.start(base.end("halt", "--serial", "socket=serial", "--console", "socket=console",
-                                    "--stats-socket", "stats", "--balloon", "size=0,socket=balloon"))
+                                    "--api-socket", "stats"))
             self.connect()
             p.send_signal(sig)
             self.assertEqual(p.wait(timeout=10), -sig)

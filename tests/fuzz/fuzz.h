@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What all fuzzers have in common: their entry, a check that also holds in release builds, and the
- * input, taken bit by bit. */
+/* The parts that all fuzzers have in common: their entry, a check that also holds in release
+ * builds, and the input, taken bit by bit. */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 

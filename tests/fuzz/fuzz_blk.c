@@ -4,7 +4,8 @@
  * writes anywhere in its memory, kicks, resets, configuration. Without a ring each request is done
  * within its kick, or, with a rate limit, within one that comes when there is something to be had.
  * Beside what the sanitizers see: nothing stays in flight, a status is one of the
- * three, the image keeps its size, a read-only one its contents, and data goes where it belongs.
+ * three, the image keeps its size, a read-only one its contents, and nothing but whole blocks is
+ * read or written.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -33,6 +34,7 @@ struct state {
 	size_t size;
 	int fd;
 	bool readonly, limited;
+	uint32_t block;		    /* bytes */
 	struct catnap_halter *home; /* of the rate limit alone: its timer */
 };
 
@@ -85,6 +87,9 @@ static void request(struct state *s)
 	check(atomic_load(&s->dev->inflight) == 0);
 	if (!broken && !(virtio_status(s->dev) & VIRTIO_STATUS_NEEDS_RESET)) {
 		check(*status <= 2 || (s->limited && *status == 0xee));
+		/* With a limit it may be another one's that had to wait. */
+		if (*status == 0 && type <= 1 && !s->limited)
+			check(sector % (s->block / 512) == 0);
 		while (driver_used(&s->d, &id, &len))
 			check(id < QUEUE);
 	}
@@ -128,8 +133,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t pattern[IMAGE];
 	struct blk_config cfg = {.queues = 1, .id = "fuzz"};
-	char path[40], why[256];
+	char path[40];
+	struct error err;
 	struct state s;
+	uint8_t first;
 
 	memset(&s, 0, sizeof(s));
 	s.data = data;
@@ -140,12 +147,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(s.fd >= 0 && pwrite(s.fd, pattern, IMAGE, 0) == IMAGE);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", s.fd);
 	cfg.path = path;
-	cfg.readonly = s.readonly = byte(&s) & 1;
+	first = byte(&s);
+	cfg.readonly = s.readonly = first & 1;
+	cfg.block_size = first & 2 ? 4096 : 0;
+	s.block = first & 2 ? 4096 : 512;
 	cfg.limits = fuzz_limits(byte(&s));
-	s.limited = cfg.limits.bw || cfg.limits.ops;
+	s.limited = rate_limits_any(&cfg.limits);
 	s.home = make_home();
 	guest_init(&s.g, MEMORY);
-	check(blk_create(&cfg, &s.g.dma, &s.dev, why, sizeof(why)) == 0);
+	check(blk_create(&cfg, &s.g.dma, &s.dev, &err) == 0);
 	s.dev->transport_ops = &fake_transport_ops;
 	s.dev->transport = &s.t;
 	check(throttle_attach(s.dev->throttles[0], s.home) == 0);

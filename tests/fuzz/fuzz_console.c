@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The console device. What it puts out is read, so that the sanitizer sees where it lies. */
+/* The console device. Its output is read, so that the sanitizer sees where it lies. */
 #include "devices/virtio/console.h"
 #include "fuzz_vdev.h"
 

@@ -84,9 +84,9 @@ static void check_all(struct vm *vm)
 		if (vm->sent_vector[pin] == IDLE)
 			vm->sent_vector[pin] = vector;
 		/*
-		 * Who changes the vector under a level that is being handled, or uses it for edges
-		 * too (which clear the TMR), may lose the EOI, as in the hardware. Otherwise remote
-		 * IRR means that one will come.
+		 * A guest that changes the vector under a level that is being handled, or uses it
+		 * for edges too (which clear the TMR), may lose the EOI, as in the hardware.
+		 * Otherwise remote IRR means that one will come.
 		 */
 		if (vm->sent_vector[pin] != vector || vm->edges[vector / 32] >> vector % 32 & 1)
 			vm->sent_vector[pin] = LOST;

@@ -12,7 +12,7 @@
 #include "../unit/cmdline_rules.h"
 #include "fuzz.h"
 #include "vmm/cmdline.h"
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
@@ -59,8 +59,8 @@ static void check_long(const struct memory *m, const struct vcpu_entry *e, uint6
 		check(memory_at(m, h->setup_data, sizeof(struct setup_data) + 8));
 }
 
-/* The end of the input as a command line: what is added to it is a parameter, and nothing is lost.
- */
+/* The end of the input as a command line: what is added to it is a parameter, and nothing is
+ * lost. */
 static void check_cmdline(const uint8_t *data, size_t size)
 {
 	size_t len = size < 96 ? size : 96;
@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t *low, *initrd;
 	struct memory m = {.count = 1, .size = LOW};
 	struct vcpu_entry entry = {0};
-	struct kvm_error err = {""};
+	struct error err = {""};
 	uint8_t *image, how;
 	int ret;
 
@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					   .dtb = how & 16 ? &dtb : NULL,
 					   .dtb_len = how & 16 ? sizeof(dtb) : 0};
 
-		ret = image_load(&req, &entry, &err);
+		ret = load_image(&req, &entry, &err);
 		if (ret == 0) {
 			check(memory_at(&m, entry.rip, 1));
 			if (entry.mode == VCPU_ENTRY_LONG)

@@ -10,7 +10,7 @@
 
 #include "devices/format.h"
 #include "fuzz.h"
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t *low, *high;
 	struct memory m = {.count = 1, .size = LOW};
 	struct vcpu_entry entry;
-	struct kvm_error err = {""};
+	struct error err = {""};
 	uint8_t *image;
 	int ret;
 
@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct image img = {.name = "fuzz", .fd = -1, .data = image, .size = size};
 		struct load_request req = {&img, &m, "command", kinds[data[size] & 3]};
 
-		ret = image_load(&req, &entry, &err);
+		ret = load_image(&req, &entry, &err);
 		if (ret < 0) {
 			struct format f;
 

@@ -109,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	cfg.fds = ours;
 	cfg.dma = &f.v->g.dma;
-	cfg.limits = fuzz_limits(fuzz_u8(&f));
+	cfg.rx_limits = cfg.tx_limits = fuzz_limits(fuzz_u8(&f));
 	check(net_create(&cfg, &net) == 0);
 	vdev_use(f.v, net_device(net));
 	net_attach(net, homes);
@@ -120,9 +120,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < 2; i++)
 		throttle_detach(f.v->dev->throttles[i]);
 	vdev_again(f.v);
-	net_get_counters(net, &c);
-	check(c.rx_bytes <= c.rx_packets * NET_SPILL &&
-	      c.tx_bytes <= c.tx_packets * NET_PACKET_MAX);
+	for (unsigned int i = 0; net_get_counters(net, i, &c); i++)
+		check(c.rx_bytes <= c.rx_packets * NET_SPILL &&
+		      c.tx_bytes <= c.tx_packets * NET_PACKET_MAX);
 	net_destroy(&net);
 	for (int i = 0; i < PAIRS; i++) {
 		close(ours[i]);

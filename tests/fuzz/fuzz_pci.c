@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The input is a list of accesses to a PCI bus of three functions: ports, ECAM, and the window
- * where BARs and MSI-X tables are. What must hold: nothing read-only changes, a BAR answers where
+ * where BARs and MSI-X tables are. These must hold: nothing read-only changes, a BAR answers where
  * its register says and nowhere else, no message leaves that is masked, and none is lost.
  */
 #include <linux/pci_regs.h>

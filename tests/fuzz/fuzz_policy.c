@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any sequence of halts, of parameters and of kinds, with changes between a begin and its end: what
- * a policy promises must hold whatever it has learned. Each step of the input is a byte of what to
- * do and its numbers.
+ * a policy promises must hold whatever it has learned. The halts are whole ones or what a guest has
+ * left of them, as its poll control says, which may change in the middle of one. Each step of the
+ * input is two bytes of what to do and their numbers.
  */
 
 #include "fuzz.h"
 #include "poll/policy.h"
 
-/* What the first version of struct catnap_halt_poll had. */
+/* The size of struct catnap_halt_poll in its first version. */
 #define HALT_POLL_SIZE_1 24
 
 struct input {
@@ -21,7 +22,7 @@ static uint64_t take(struct input *in, unsigned int bytes)
 	return fuzz_take(&in->data, &in->left, bytes);
 }
 
-/* What is known of the parameters of a caller whose struct has @given->size bytes. */
+/* Returns what is known of the parameters of a caller whose struct has @given->size bytes. */
 static struct catnap_halt_poll known(const struct catnap_halt_poll *given)
 {
 	struct catnap_halt_poll all;
@@ -40,7 +41,8 @@ static bool good(const struct catnap_halt_poll *given)
 		if (all.reserved[i])
 			return false;
 	return given->size >= HALT_POLL_SIZE_1 && given->policy <= CATNAP_POLICY_ADAPTIVE &&
-	       all.bias <= CATNAP_BIAS_POWER && all.cpu_max <= 10000;
+	       all.bias <= CATNAP_BIAS_POWER && all.cpu_max <= 10000 &&
+	       all.spin <= CATNAP_SPIN_MWAITX && !all.reserved32;
 }
 
 static void change(struct catnap_policy *p, struct catnap_halt_poll *params, struct input *in)
@@ -66,7 +68,9 @@ static void change(struct catnap_policy *p, struct catnap_halt_poll *params, str
 		next.bias = (uint32_t)take(in, 1) % 4;
 		next.price_ns = (uint32_t)take(in, what & 128 ? 4 : 3);
 		next.cpu_max = (uint32_t)take(in, 2) % 10005;
-		next.reserved[next.cpu_max % 6] = next.bias == 3;
+		next.spin = next.cpu_max % 5;
+		next.reserved32 = next.bias == 3 && next.cpu_max % 2;
+		next.reserved[next.cpu_max % 5] = next.bias == 3;
 	}
 	ok = catnap_halt_poll_check(&next) == 0;
 	check(ok == good(&next));
@@ -112,11 +116,35 @@ static void check_end(const struct catnap_policy *p, const struct catnap_halt_po
 	check(window <= UINT32_MAX);
 	if (!h->allowed || (h->valid && params->max_ns && h->halt_ns <= before))
 		check(window == before);
-	/* Whatever was learned is 0 or at least the start, unless growing by 0 keeps it. */
+	/* The learned window is 0 or at least the start, unless growing by 0 keeps it. */
 	if (window != before)
 		check(window == 0 || window >= params->grow_start_ns);
 	if (!h->valid || h->halt_ns > params->max_ns)
 		check(window <= before);
+}
+
+/* How many halts of @kind the learner has seen. */
+static uint64_t seen(const struct catnap_policy *p, enum policy_halts kind)
+{
+	uint64_t halts = 0;
+
+	for (int i = 0; i < ADAPTIVE_CONTEXTS; i++)
+		halts += p->learners[kind].adaptive.seen[i].halts;
+	return halts;
+}
+
+/* Checks that the statistics are of the kind that the next halt has. */
+static void check_stats(const struct catnap_policy *p, const struct catnap_halt_poll *params)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s), .context_size = sizeof(s.context[0])};
+	uint64_t halts = 0;
+
+	check(catnap_policy_get_stats(p, &s) == 0);
+	check(s.policy == params->policy);
+	for (uint32_t i = 0; i < s.contexts; i++)
+		halts += s.context[i].halts;
+	if (params->policy == CATNAP_POLICY_ADAPTIVE)
+		check(halts == seen(p, s.after_guest ? POLICY_REMAINDER : POLICY_WHOLE));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -128,10 +156,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	catnap_halt_poll_init(&params);
 	check(catnap_policy_create(&params, &p) == 0);
 	while (in.left > 0) {
-		uint8_t what = (uint8_t)take(&in, 1);
+		uint8_t what = (uint8_t)take(&in, 1), control = (uint8_t)take(&in, 1);
 		bool allowed = !(what & 1);
 		struct policy_query q = {.allowed = allowed, .timer_ns = UINT64_MAX};
-		uint64_t poll, before, arrival;
+		uint64_t poll, before, arrival, other;
 		struct catnap_halt h = {.allowed = allowed, .valid = !(what & 2)};
 
 		if (what == 0xff) { /* all that a halter may know */
@@ -139,6 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			q.inflight = (uint32_t)take(&in, 1) & 1;
 			q.price_ns = (uint32_t)take(&in, 4);
 		}
+		policy_set_halts(p, control & 1 ? POLICY_REMAINDER : POLICY_WHOLE);
 		poll = policy_begin(p, &q);
 		check_begin(p, &params, allowed, poll);
 		h.halt_ns = take(&in, what & 4 ? 8 : what & 8 ? 4 : 3);
@@ -147,10 +176,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		h.waited = h.halt_ns > poll;
 		if (what & 32)
 			change(p, &params, &in);
+		if (control & 2)
+			policy_set_halts(p, control & 4 ? POLICY_REMAINDER : POLICY_WHOLE);
+		other = seen(p, p->of_halt == POLICY_WHOLE ? POLICY_REMAINDER : POLICY_WHOLE);
 		before = catnap_policy_window(p);
 		arrival = what == 0xff ? take(&in, 8) : h.halt_ns;
 		policy_end(p, &h, arrival, what & 64);
 		check_end(p, &params, &h, before);
+		check(other ==
+		      seen(p, p->of_halt == POLICY_WHOLE ? POLICY_REMAINDER : POLICY_WHOLE));
+		if (control & 8)
+			check_stats(p, &params);
 	}
 	catnap_policy_destroy(&p);
 	check(!p);

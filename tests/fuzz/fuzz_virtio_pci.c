@@ -211,7 +211,7 @@ static void offer(struct vm *vm, unsigned int queue, uint8_t how)
 	memcpy(rings + 0x102, &idx, 2);
 }
 
-/* What a driver does rather than what is possible: rare by chance. */
+/* Does what a driver does rather than what is possible: rare by chance. */
 static void drive(struct vm *vm, uint64_t config, uint64_t bar, uint64_t table, uint8_t how,
 		  uint8_t what)
 {

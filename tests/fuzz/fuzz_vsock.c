@@ -71,11 +71,11 @@ static void packet(struct fuzz *f)
 static void later(struct vsock *vs, uint8_t seconds)
 {
 	pthread_mutex_lock(&vs->lock);
-	vsock_conn_tick(vs, vsock_now() + seconds * UINT64_C(1000000000));
+	vsock_conn_tick(vs, clock_monotonic_ns() + seconds * UINT64_C(1000000000));
 	pthread_mutex_unlock(&vs->lock);
 }
 
-/* What the device has counted is there. */
+/* Checks that what the device has counted is there. */
 static void check_counts(const struct vsock *vs)
 {
 	unsigned int all = 0, timed = 0;
@@ -147,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				 socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
 	struct vsock *vs;
 	struct sockaddr_un at;
-	char why[256];
+	struct error err;
 	struct fuzz f = {.data = data,
 			 .size = size,
 			 .v = fuzz_vdev(),
@@ -164,12 +164,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		h.conns[i] = -1;
 	cfg.path = h.path;
 	cfg.dma = &f.v->g.dma;
-	check(vsock_create(&cfg, &vs, why, sizeof(why)) == 0);
+	check(vsock_create(&cfg, &vs, &err) == 0);
 	h.vs = vs;
 	vdev_use(f.v, vsock_device(vs));
 	check(vsock_attach(vs, &f.v->home) == 0);
 	fuzz_run(&f);
-	check(halter_unwatch(&f.v->home, vs->epoll_fd, &vs->watch) == 0);
+	check(halter_del_source(&f.v->home, vs->epoll_fd, &vs->handler) == 0);
 	vdev_again(f.v);
 	vsock_destroy(&vs);
 	for (int i = 0; i < CONNS; i++)

@@ -130,7 +130,7 @@ void test(void)
 		} else if (target != actual) {
 			step(target);
 		} else {
-			/* What comes from here on ends the halt. */
+			/* An interrupt from here on ends the halt. */
 			cli();
 			if (*(volatile uint16_t *)&stats.used.idx == stats.seen &&
 			    mmio_read(base, MMIO_IRQ_STATUS) == 0)

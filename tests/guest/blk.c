@@ -3,7 +3,8 @@
  * virtio-blk on virtio-mmio, waited for by interrupt (how=hlt) or by looking (how=spin): data
  * written, flushed, read back and compared; errors; resets with requests in flight, by the
  * processor that kicked and by another; rings that no driver would make, and the device usable
- * again after each. With changes=N it waits for so many changes of its capacity instead.
+ * again after each. With changes=N it waits for so many changes of its capacity instead, and with
+ * swaps=N it reads and writes until the image is the N-th that is put in.
  */
 #include "lib/virtio.h"
 
@@ -81,7 +82,7 @@ static uint16_t wait(void)
 	while ((head = queue_used(&q)) < 0) {
 		if (spin)
 			continue;
-		/* What comes between the look and the halt ends the halt. */
+		/* An interrupt between the look and the halt ends the halt. */
 		cli();
 		if (*(volatile uint16_t *)&q.used.idx == q.seen)
 			sti_hlt();
@@ -254,7 +255,7 @@ static void wait_for_change(void)
 	changed = false;
 }
 
-/* What there is can be used to its end, and not beyond. */
+/* Checks that the disk can be used to its end, and not beyond. */
 static void changes(uint32_t times)
 {
 	uint64_t before = capacity(), now;
@@ -270,6 +271,54 @@ static void changes(uint32_t times)
 		check(one(T_IN, now - 1, 512) == 0);
 		check(one(T_OUT, now, 512) == IOERR);
 	}
+}
+
+/* The number of first blocks that the host has filled in an image, and the place where this guest
+ * writes its blocks, one after the other, and from the beginning again. */
+#define SWAP_READS  32u
+#define SWAP_FIRST  64u
+#define SWAP_WRITES 1024u
+
+/* Returns the image that block @b was read from: all of it is of the same one. */
+static uint64_t image_of(uint16_t n, uint64_t b)
+{
+	uint64_t image = data[n][0] >> 40;
+
+	for (uint64_t i = 0; i < BLOCK / 8; i++)
+		check(data[n][i] == (image << 40 | b << 20 | i));
+	return image;
+}
+
+/* Requests are made to one image after the other, in the order in which they are offered. */
+static void swaps(uint64_t last)
+{
+	uint64_t image = 0, written = 1, sectors = capacity();
+
+	for (uint32_t round = 0; image != last; round++) {
+		for (uint16_t n = 0; n < 2; n++)
+			prepare(n, T_IN, (2 * round + n) % SWAP_READS * (BLOCK / 512), BLOCK);
+		for (uint16_t n = 2; n < 4; n++, written++) {
+			uint64_t b = SWAP_FIRST + written % SWAP_WRITES;
+
+			for (uint64_t i = 0; i < BLOCK / 8; i++)
+				data[n][i] = UINT64_C(0xb) << 60 | written << 12 | i;
+			prepare(n, T_OUT, b * (BLOCK / 512), BLOCK);
+		}
+		queue_kick(&q);
+		for (uint16_t n = 0; n < DEPTH; n++)
+			check(status[wait()] == 0);
+		for (uint16_t n = 0; n < 2; n++) {
+			uint64_t now = image_of(n, (2 * round + n) % SWAP_READS);
+
+			check(now >= image && now <= last);
+			image = now;
+		}
+		if (round % 8 == 0)
+			check(one(T_FLUSH, 0, 0) == 0);
+	}
+	/* Each image is a block longer than the one before. */
+	check(spin || changed);
+	check(capacity() == sectors + last * (BLOCK / 512));
 }
 
 void test(void)
@@ -291,6 +340,10 @@ void test(void)
 		sti();
 	if (arg_number("changes", 0)) {
 		changes((uint32_t)arg_number("changes", 0));
+		return;
+	}
+	if (arg_number("swaps", 0)) {
+		swaps(arg_number("swaps", 0));
 		return;
 	}
 	for (uint32_t i = 0; i < arg_number("rounds", 1); i++)

@@ -103,7 +103,7 @@ void test(void)
 			put_str("a line of output\n");
 		return;
 	}
-	/* What ends a VM ends it at once. */
+	/* An end of a VM is an end at once. */
 	put_str("not ok: still there\n");
 	for (;;)
 		hlt();

@@ -42,7 +42,7 @@ static uint8_t status[2];
 static uint32_t disk, each;
 static volatile uint32_t go;
 
-/* Whatever is done is asked for again. */
+/* Asks again for each request that is done. */
 static void serve(uint32_t index)
 {
 	struct big *q = &queue[index];

@@ -5,7 +5,7 @@
  *	how=mmio    virtio-mmio, its input of the I/O APIC set to level
  *	how=pci     PCI without MSI-X: the function's pin, shared with a second device
  *	how=window  PCI with memory decoding off: all registers by the window in configuration
- *space, by the ports and by bytes where that is allowed, and no interrupts at all
+ * space, by the ports and by bytes where that is allowed, and no interrupts at all
  *
  * The first two add the next request while the handler of the one before has not said that it is
  * done: an interrupt that came only as an edge would be gone by then.
@@ -205,7 +205,7 @@ static void ask(void)
 	kick();
 }
 
-/* Is one back? What it brought is looked at. */
+/* Returns whether one is back, and looks at what it brought. */
 static bool take(void)
 {
 	uint16_t at = q.seen % VQ_SIZE;

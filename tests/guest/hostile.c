@@ -5,9 +5,9 @@
  * every kind, indices that run ahead; a second processor that meanwhile writes into all of it,
  * kicks, and resets. In between and at the end every device has to do what it is there for.
  *
- * What a device writes, it writes into this guest: so chains lead into the arena, or to where there
- * is no memory at all, and never to the rest of the guest, which would only harm itself. The arena
- * holds no number between 0x100 and 0x7ff while it may be read as a list of pages.
+ * A device writes into this guest: so chains lead into the arena, or to where there is no memory at
+ * all, and never to the rest of the guest, which would only harm itself. The arena holds no number
+ * between 0x100 and 0x7ff while it may be read as a list of pages.
  */
 #include "lib/virtio.h"
 
@@ -380,7 +380,7 @@ static void sane(uint32_t id)
 
 /*
  * As much as one kick can ask for: reads of 126 buffers of nearly 8 MiB each, all of them the same.
- * Whoever wants this VM to stop need not wait until all of that has been read.
+ * A stop of this VM need not wait until all of that has been read.
  */
 static void huge(void)
 {

@@ -7,9 +7,9 @@
  * BARs put back, each device has to run a queue (virtio 1.2, section 4.1; PCI Local
  * Bus 3.0, 6.1, 6.2.5, 6.8.2).
  *
- * What a device writes, it writes into this guest: addresses of queues lead into the arena or to
- * where there is no memory. Messages that would be NMI, SMI or INIT are left out: the guest would
- * have asked for its own end.
+ * A device writes into this guest: addresses of queues lead into the arena or to where there is no
+ * memory. Messages that would be NMI, SMI or INIT are left out: the guest would have asked for its
+ * own end.
  */
 #include "lib/virtio.h"
 

@@ -44,7 +44,7 @@ def check(image, log):
 
 
 def killed(image, log, seed, way, seconds):
-    """What catnap said before it was killed, so many seconds after the first flush."""
+    """Returns what catnap said before it was killed, so many seconds after the first flush."""
     empty(image)
     with open(log, 'wb') as out, subprocess.Popen(command(image, seed, way), stdin=subprocess.DEVNULL,
                                                   stdout=out, stderr=subprocess.PIPE) as p:

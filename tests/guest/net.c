@@ -52,6 +52,45 @@ static bool link_is_up(void)
 	return status & 1;
 }
 
+/* Before the packet: nothing is left to anybody. */
+#define HEAD 12
+
+/* Asks who has an address, and waits for the answer: packets pass both ways. */
+static void ask_for_address(void)
+{
+	static const uint8_t question[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
+	static uint8_t packet[HEAD + 60];
+	uint8_t *p = packet + HEAD;
+	int head;
+
+	for (int i = 0; i < 6; i++) {
+		uint32_t word = mmio_read(base, MMIO_CONFIG + (i & ~3u));
+
+		p[i] = 0xff;
+		p[6 + i] = p[22 + i] = (uint8_t)(word >> 8 * (i & 3));
+	}
+	for (uint32_t i = 0; i < sizeof(question); i++)
+		p[12 + i] = question[i];
+	p[28] = p[38] = 10; /* from 10.1.2.15, for 10.1.2.3 */
+	p[29] = p[39] = 1;
+	p[30] = p[40] = 2;
+	p[31] = 15;
+	p[41] = 3;
+	queue_set(&tx, 0, packet, sizeof(packet), 0, 0);
+	queue_offer(&tx, 0);
+	queue_kick(&tx);
+	for (;;) {
+		while ((head = queue_used(&rx)) < 0)
+			;
+		p = buffers[head] + HEAD;
+		if (p[12] == 0x08 && p[13] == 0x06 && p[21] == 2 && p[31] == 3)
+			break;
+		queue_offer(&rx, (uint16_t)head);
+		queue_kick(&rx);
+	}
+	put_str("answered\n");
+}
+
 void test(void)
 {
 	bool up = true;
@@ -70,6 +109,10 @@ void test(void)
 	queue_kick(&rx);
 	promiscuous(false);
 	put_str("up\n");
+	if (arg_number("ask", 0)) {
+		ask_for_address();
+		return;
+	}
 	for (;;) {
 		for (volatile int i = 0; i < 200; i++)
 			;

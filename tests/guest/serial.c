@@ -82,8 +82,8 @@ void test(void)
 	check((inb(COM1 + 2) & 0xc1) == 0xc1);
 	loopback();
 
-	/* Transmitter empty: raised when enabled, and after each byte; taken back by reading IIR.
-	 */
+	/* Transmitter empty: raised when enabled, and after each byte; taken back by reading
+	 * IIR. */
 	outb(COM1 + 4, 0x0b);
 	sti();
 	outb(COM1 + 1, 0x02);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The APIC timer (Intel SDM volume 3, "APIC Timer"): one-shot, periodic, masked, stopped, divided.
- */
+/* The APIC timer (Intel SDM volume 3, "APIC Timer"): one-shot, periodic, masked, stopped,
+ * divided. */
 #include "lib/guest.h"
 
 #define VECTOR 0x51
@@ -102,8 +102,8 @@ void test(void)
 	check(ticks == 0);
 	check(!apic_bit(APIC_IRR, VECTOR));
 
-	/* A spinning processor with interrupts on is interrupted; one with them off has it in IRR.
-	 */
+	/* A spinning processor with interrupts on is interrupted; one with them off has it in
+	 * IRR. */
 	apic_write(APIC_LVT_TIMER, VECTOR);
 	apic_write(APIC_TIMER_INIT, 300000);
 	/* KVM's own timer is the host's, which may be late. */
@@ -111,7 +111,9 @@ void test(void)
 		spend(1500000);
 	check(ticks == 0);
 	check(apic_bit(APIC_IRR, VECTOR));
-	open_interrupts();
+	/* A host that emulates many instructions in one go may take it in the next. */
+	for (int i = 0; i < 10 && ticks == 0; i++)
+		open_interrupts();
 	check(ticks == 1);
 	check(!apic_bit(APIC_IRR, VECTOR) && !apic_bit(APIC_ISR, VECTOR));
 

@@ -2,7 +2,7 @@
 # shellcheck shell=sh disable=SC2016
 # All devices of one Linux guest, tried from both sides: for the cases *-devices. The guest is one of
 # guest_start with $under and $all_devices, in which a shell listens, with address 10.9.0.2 on eth0 or so.
-all_devices="--net tap=tap0,mac=02:00:00:00:00:05 --vsock cid=7,socket=/tmp/v --balloon size=0,socket=/tmp/b
+all_devices="--net tap=tap0,mac=02:00:00:00:00:05 --vsock cid=7,socket=/tmp/v --balloon size=0 --api-socket /tmp/b
 	--console stdio --serial null"
 under="term 80 24"
 
@@ -106,8 +106,8 @@ try_devices() # NAME
 	read -r child _ </proc/$pid/task/$pid/children
 	full=$(resident "$child")
 	ask gone 60 'rm /dev/shm/big' >/dev/null
-	is "$name: a balloon of 256 MiB" "$(catnap balloon --wait 200s /tmp/b 256M 2>&1 >/dev/null; echo $?)" 0
+	is "$name: a balloon of 256 MiB" "$(balloon_to /tmp/b 256 200)" 256
 	note "resident: $full MiB, then $(resident "$child") MiB"
 	between "$name: resident memory falls by 128 MiB from $full" "$(resident "$child")" 1 $((full - 128))
-	is "$name: and none" "$(catnap balloon --wait 200s /tmp/b 0 2>&1 >/dev/null; echo $?)" 0
+	is "$name: and none" "$(balloon_to /tmp/b 0 200)" 0
 }

@@ -92,7 +92,7 @@ probe()
 	guest "$seconds" /guest/probe.elf -m 16M --debug-exit 0xf4 -c "$words exit=244 tsc_khz=3000000" "$@"
 }
 
-# What a Linux guest reported: result: KEY=...
+# Prints what a Linux guest reported: result: KEY=...
 value()
 {
 	sed -n "s/^.*result: $1=//p" "$out" | tail -n 1
@@ -119,6 +119,21 @@ now()
 resident()
 {
 	awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"
+}
+
+# balloon_to SOCKET MIB SECONDS: asks for a balloon of that size by the control socket, and waits until the guest has
+# given as much; what there is in the end, in MiB
+balloon_to()
+{
+	sock http "$1" PATCH /balloon "{\"amount_mib\": $2}" >/dev/null || { echo refused; return; }
+	looks=$3
+	while [ $looks -gt 0 ]; do
+		actual=$(sock http "$1" GET /catnap/balloon | sed -n 's/.*"actual_bytes": *\([0-9]*\).*/\1/p')
+		[ "$actual" != $(($2 << 20)) ] || break
+		looks=$((looks - 1))
+		sleep 1
+	done
+	echo $((${actual:-0} >> 20))
 }
 
 # drive NUMBER: the device of this case's drive, from 0 on
@@ -186,8 +201,8 @@ guest_end()
 
 # -- Linux guests --
 
-# linux SECONDS CMDLINE ARGUMENT ...: our kernel and initramfs, unless the arguments say otherwise. What
-# is not for catnap is for init: "run=report end=reboot".
+# linux SECONDS CMDLINE ARGUMENT ...: our kernel and initramfs, unless the arguments say otherwise. Words that are not
+# for catnap are for init: "run=report end=reboot".
 linux()
 {
 	seconds=$1 words=$2
@@ -220,7 +235,7 @@ without_fair_server()
 	END { flush() }'
 }
 
-# What a guest's kernel complained about, but for what healthy machines print.
+# Prints what a guest's kernel complained about, but for what healthy machines print.
 new_log_lines()
 {
 	sed -n 's/^.*log: //p' "$out" | without_fair_server | grep -v -E -f /lab/known-log

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What code that has got hold of a thread would try next. Each attempt works for an ordinary
- * program (as root, most of them), and must not for a thread that is closed in: either it fails, or
- * it ends the process. For tests that run them in a child for each.
+ * The attempts that code that has got hold of a thread would make next. Each attempt works for an
+ * ordinary program (as root, most of them), and must not for a thread that is closed in: either it
+ * fails, or it ends the process. For tests that run them in a child for each.
  */
 #ifndef TESTS_ESCAPES_H
 #define TESTS_ESCAPES_H

@@ -35,14 +35,14 @@ class Vm:
         self.how, self.dir, self.args, self.clients = how, folder, args, []
         self.cpus = rng.randint(1, 8)
         self.timeout = rng.uniform(0.4, 1.0)
-        # What holds up the first processor for good would keep it from powering off: that is the guest's affair.
+        # Output that holds up the first processor for good would keep it from powering off: that is the guest's affair.
         self.serial = rng.choice(("read", "unread") if how == "power-off" else ("read", "unread", "socket", "pty"))
         printing = rng.random() < 0.5 and not (how == "power-off" and self.serial == "unread")
         c = [args.catnap, "run", os.path.join(args.guests, "unruly.elf"), "--transport", "mmio", "-m", "32M",
              "--cpus", str(self.cpus), "-c", f"cpus={self.cpus} print={int(printing)}",
              "--irqchip", rng.choice(("user", "kernel")), "--io", rng.choice(("vcpu", "thread")),
              "--disk", f"{folder}/disk", "--vsock", f"cid=3,socket={folder}/vsock",
-             "--balloon", f"size=1M,socket={folder}/balloon", "--stats-socket", f"{folder}/stats",
+             "--balloon", "size=1M", "--api-socket", f"{folder}/stats",
              "--console", rng.choice((f"file={folder}/console", f"socket={folder}/console.s")) if how != "power-off"
              else f"file={folder}/console",
              "--stats", f"{folder}/stats.json", "--timeout", f"{int(self.timeout * 1000)}ms" if how == "timeout" else "100s"]
@@ -69,7 +69,7 @@ class Vm:
             return None
 
     def read(self, seconds):
-        """What comes, if it is to be read, for so long."""
+        """Reads what comes, if it is to be read, for so long."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.serial == "read" and select.select([self.p.stdout], [], [], 0.02)[0]:

@@ -12,9 +12,9 @@
  * This can be held on any host, however busy, as no part of it is a matter of time: the samples
  * that make up a second lie within one by the clock that was read before the first and after the
  * last of them; a poll that is preempted does not count meanwhile; and 5.25 per cent is what the
- * budget ever grants. What is left is that a poll is counted when its halt ends, so that each owner
- * may bring one from before the second: the windows are so long that all of them are 0.25 per
- * cent at most.
+ * budget ever grants. One error is left: a poll is counted when its halt ends, so that each owner
+ * may bring one from before the second: the windows are so long that all of them are 0.25 per cent
+ * at most.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -53,7 +53,7 @@ struct sample {
 struct test {
 	struct clock clock;
 	struct budget budget;
-	struct halter_group group;
+	struct wake_group group;
 	struct owner owners[OWNERS];
 	uint32_t count;
 	uint64_t random;
@@ -62,7 +62,7 @@ struct test {
 	struct sample samples[SAMPLES];
 };
 
-/* What the owners do. */
+/* The conduct of the owners. */
 struct conduct {
 	const char *name;
 	enum catnap_policy_kind policy;
@@ -155,6 +155,9 @@ static struct catnap_halt_poll parameters(const struct conduct *c, uint32_t cpu_
 
 static void make(struct test *t, const struct conduct *c, uint32_t cpu_max)
 {
+	const struct halter_env env = {
+		.clock = &t->clock, .budget = &t->budget, .group = &t->group};
+
 	memset(&t->group, 0, sizeof(t->group));
 	memset(&t->budget, 0, sizeof(t->budget));
 	t->count = c->owners;
@@ -166,10 +169,8 @@ static void make(struct test *t, const struct conduct *c, uint32_t cpu_max)
 		catnap_halter_config_init(&cfg);
 		cfg.halt_poll = parameters(c, cpu_max);
 		o->h = aligned_alloc(_Alignof(struct catnap_halter), sizeof(*o->h));
-		if (!o->h || halter_init(o->h, &cfg, &t->clock) < 0 ||
-		    group_add(&t->group, o->h) < 0)
+		if (!o->h || halter_init(o->h, &cfg, &env, NULL) < 0)
 			die("an owner cannot be made");
-		o->h->budget = &t->budget;
 		/* Consideration for others would make it easy for the budget. */
 		o->h->contention.pause_min = o->h->contention.pause_max = 0;
 	}
@@ -233,8 +234,8 @@ static uint64_t failed(struct test *t)
 	return sum;
 }
 
-/* Without a limit, until a tenth of a second shows that there is something to limit. What that
- * showed, in ns per second. */
+/* Lets the adversary run without a limit, until a tenth of a second shows that there is something
+ * to limit. Returns what that showed, in ns per second. */
 static uint64_t defeat(struct test *t, const struct conduct *c)
 {
 	uint64_t woken[OWNERS] = {0}, start = clock_monotonic_ns(), best = 0;

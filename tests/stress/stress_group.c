@@ -51,7 +51,7 @@ struct owner {
 
 struct stress {
 	struct clock clock;
-	struct halter_group group;
+	struct wake_group group;
 	struct pressure pressure;
 	struct owner owners[OWNERS];
 	struct random random;
@@ -94,10 +94,8 @@ static void *run_owner(void *arg)
 		uint64_t deadline = UINT64_MAX;
 		int cause;
 
-		if (work & HALTER_WORK_SOURCES)
-			atomic_fetch_or(&h->pending, HALTER_WORK_SOURCES);
-		if (halter_reap(h) < 0)
-			die("reap failed");
+		if (halter_serve(h, work) < 0)
+			die("serve failed");
 		if (work & BIT_WAKE) {
 			uint64_t sent = atomic_load_explicit(&o->sent, memory_order_relaxed);
 
@@ -122,6 +120,9 @@ static void *run_owner(void *arg)
 
 static void make(struct stress *s, uint32_t flags, const struct catnap_halt_poll *p)
 {
+	const struct halter_env env = {
+		.clock = &s->clock, .pressure = &s->pressure, .group = &s->group};
+
 	memset(&s->group, 0, sizeof(s->group));
 	pressure_open(&s->pressure, &s->clock, "/nowhere");
 	for (int i = 0; i < OWNERS; i++) {
@@ -136,10 +137,8 @@ static void make(struct stress *s, uint32_t flags, const struct catnap_halt_poll
 		cfg.flags = flags;
 		cfg.halt_poll = *p;
 		cfg.on_eventfd = on_eventfd;
-		if (!o->h || o->fd < 0 || halter_init(o->h, &cfg, &s->clock) < 0 ||
-		    group_add(&s->group, o->h) < 0)
+		if (!o->h || o->fd < 0 || halter_init(o->h, &cfg, &env, NULL) < 0)
 			die("an owner cannot be made");
-		o->h->pressure = &s->pressure;
 	}
 	for (int i = 0; i < OWNERS; i++)
 		if (pthread_create(&s->owners[i].thread, NULL, run_owner, &s->owners[i]))
@@ -202,9 +201,10 @@ static void await(struct stress *s, struct owner *o)
 			(int)(o - s->owners), want, atomic_load(&o->seen));
 		for (int i = 0; i < OWNERS; i++)
 			fprintf(stderr, "owner %d: state %u, pending %x%s\n", i,
-				atomic_load(&s->owners[i].h->state),
-				atomic_load(&s->owners[i].h->pending),
-				atomic_load(&s->group.poller) == s->owners[i].h ? ", polls" : "");
+				atomic_load(&s->owners[i].h->wake.state),
+				atomic_load(&s->owners[i].h->wake.pending),
+				atomic_load(&s->group.poller) == &s->owners[i].h->wake ? ", polls"
+										       : "");
 		exit(1);
 	}
 }

@@ -2,8 +2,9 @@
 /*
  * No wake-up is lost: several threads, deadlines and ring completions against one owner, which uses
  * its halter as a vCPU does (vcpu.c): take, reap, halt or enter, with a signal for a kick and a
- * flag for kvm_run->immediate_exit. What stands in for KVM_RUN spins until the flag is set, a
- * completion is there (which ends KVM_RUN, too), or, in some rounds, a random time has passed.
+ * flag for kvm_run->immediate_exit. The loop that stands in for KVM_RUN spins until the flag is
+ * set, a completion is there (which ends KVM_RUN, too), or, in some rounds, a random time has
+ * passed.
  *
  * The test is a sequence of rounds, each with its own mixture of wakers, delays, policies. A waker
  * numbers its wake-ups, publishes the number before it wakes, and at the end of each burst waits
@@ -50,7 +51,7 @@ struct random {
 	uint64_t x;
 };
 
-/* What is to be done in a round. The coordinator writes it while everybody waits at a barrier. */
+/* The settings of a round. The coordinator writes it while everybody waits at a barrier. */
 struct round {
 	bool over; /* no round: the end of this mode */
 	bool decisive;
@@ -98,7 +99,7 @@ struct stress {
 	uint64_t words; /* wakes of the coordinator: the end of a round, changed sources */
 };
 
-/* What kvm_run is to a vCPU. */
+/* The flag that kvm_run has for a vCPU. */
 static _Thread_local _Atomic uint8_t immediate_exit;
 
 static uint64_t next(struct random *r)
@@ -144,9 +145,10 @@ static void lost(struct stress *s, const char *who, uint64_t want, uint64_t have
 		"stress_wake: LOST WAKE-UP (%s): %s waits for %" PRIu64
 		", the owner has seen %" PRIu64
 		"\n  state %u (%s), pending 0x%08x, wake_fd %d, turns %" PRIu64 "\n",
-		mode_names[s->mode], who, want, have, atomic_load(&s->h.state),
-		state_names[atomic_load(&s->h.state) % STATES], atomic_load(&s->h.pending),
-		atomic_load(&s->h.wake_fd), atomic_load(&s->turns));
+		mode_names[s->mode], who, want, have, atomic_load(&s->h.wake.state),
+		state_names[atomic_load(&s->h.wake.state) % STATES],
+		atomic_load(&s->h.wake.pending), atomic_load(&s->h.wake.wake_fd),
+		atomic_load(&s->turns));
 	fprintf(stderr,
 		"  round: decisive %d, timers %d, burst %u, delay %u ns, guest %u/8 for %u ns\n",
 		s->round.decisive, s->round.timers, s->round.burst, s->round.delay_ns,
@@ -182,10 +184,10 @@ static void wait_seen(struct stress *s, const char *who, _Atomic uint64_t *word,
 			since = now;
 			turns = atomic_load(&s->turns);
 		}
-		switch (atomic_load(&s->h.state)) {
-		case HALTER_SLEEPING:
-		case HALTER_GUEST:
-		case HALTER_KICKED:
+		switch (atomic_load(&s->h.wake.state)) {
+		case WAKE_SLEEPING:
+		case WAKE_GUEST:
+		case WAKE_KICKED:
 			if (now - since > STUCK_NS)
 				lost(s, who, want, have);
 		}
@@ -211,7 +213,7 @@ static void wake_once(struct waker *w)
 			abort();
 		w->by_fd++;
 	} else {
-		uint32_t state = atomic_load_explicit(&s->h.state, memory_order_relaxed);
+		uint32_t state = atomic_load_explicit(&s->h.wake.state, memory_order_relaxed);
 
 		halter_wake(&s->h, BIT_WAKER(w->index));
 		w->found[state]++;
@@ -301,10 +303,8 @@ static void take_work(struct stress *s, uint32_t work)
 	for (int i = 0; i < WAKERS; i++)
 		if (work & BIT_WAKER(i))
 			look_at(s, &s->wakers[i]);
-	if (work & HALTER_WORK_SOURCES) {
-		atomic_fetch_or(&s->h.pending, HALTER_WORK_SOURCES);
-		must(halter_reap(&s->h), "halter_reap");
-	}
+	if (work & HALTER_WORK_ENGINE)
+		must(halter_serve(&s->h, work), "halter_serve");
 }
 
 /* As vcpu.c's enter(), with a KVM_RUN of our own. */
@@ -396,7 +396,7 @@ static void set_policy(struct stress *s, struct random *r)
 	struct catnap_halt_poll p;
 
 	catnap_halt_poll_init(&p);
-	p.policy = below(r, 4);
+	p.policy = below(r, 5);
 	p.max_ns = 1u << below(r, 19);
 	must(catnap_halter_set_halt_poll(&s->h, &p), "set_halt_poll");
 	catnap_halter_set_poll_allowed(&s->h, below(r, 8) != 0);
@@ -539,7 +539,8 @@ static void start(struct stress *s, enum mode mode, uint64_t seed)
 		cfg.flags = CATNAP_HALTER_NO_RING_FUTEX;
 	if (mode == NO_RING)
 		cfg.flags = CATNAP_HALTER_NO_RING;
-	must(halter_init(&s->h, &cfg, &s->clock), "halter_init");
+	must(halter_init(&s->h, &cfg, &(struct halter_env){.clock = &s->clock}, NULL),
+	     "halter_init");
 	s->churn_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	pthread_barrier_init(&s->begin, NULL, WAKERS + 2);
 	pthread_barrier_init(&s->sent, NULL, WAKERS + 1);

@@ -54,8 +54,8 @@ def files():
 
 
 FILES = dict(files())
-IS_C = re.compile(r'^(src|include|tests|guest-images|docs)/.*\.[ch]$')
-IS_SOURCE = re.compile(r'\.(c|h|S|ld|map|sh|py|pml|build|options|[1-8])$|meson_options\.txt$')
+IS_C = re.compile(r'^(src|include|tests|guest-images|docs)/.*\.([ch]|[ch]pp)$')
+IS_SOURCE = re.compile(r'\.(c|h|cpp|hpp|S|ld|map|sh|py|pyi|pml|build|options|service|socket|[1-8])$|meson_options\.txt$')
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -90,12 +90,16 @@ def clang_format():
         return
     bad = []
     names = [n for n in FILES if IS_C.match(n)]
+    # All by one process: most of the time of one for each file is its start. A file that is not
+    # named in what it says is as it should be.
+    p = run('clang-format', '--dry-run', '-Werror', *(str(ROOT / name) for name in names))
     for name in names:
-        p = run('clang-format', '--dry-run', '-Werror', str(ROOT / name))
-        if p.returncode:
-            where = re.search(r':(\d+):\d+: error', p.stderr)
-            bad.append(f'{name}:{where.group(1) if where else 1}: not as clang-format writes it '
+        where = re.search(rf'^{re.escape(str(ROOT / name))}:(\d+):\d+: error', p.stderr, re.M)
+        if where:
+            bad.append(f'{name}:{where.group(1)}: not as clang-format writes it '
                        f'(clang-format -i {name})')
+    if p.returncode and not bad:
+        bad.append(f'clang-format: {p.stderr[-500:]}')
     result(f'clang-format, {len(names)} files', bad)
 
 
@@ -136,7 +140,7 @@ def plain(roff):
 
 
 def options_of_page(text):
-    """Those that head a paragraph of OPTIONS."""
+    """Returns those that head a paragraph of OPTIONS."""
     section = re.search(r'^\.SH OPTIONS\n(.*?)(?=^\.SH |\Z)', text, re.M | re.S)
     found = set()
     for head in re.findall(r'^\.TP.*\n((?:\.[BIR]+ .*|\\f.*|.*))\n', section.group(1) if section else '',
@@ -155,7 +159,9 @@ def man_pages():
         else:
             p = run('groff', '-man', '-Tutf8', '-ww', '-z', str(ROOT / name))
             said = p.stdout + p.stderr
-        bad += [f'{name}: {line}' for line in said.splitlines() if line.strip()]
+        # A page names the version that it is of, and no date.
+        bad += [f'{name}: {line}' for line in said.splitlines()
+                if line.strip() and 'missing date, using ""' not in line]
     if not shutil.which('mandoc') and not shutil.which('groff'):
         result('man pages', [], 'neither mandoc nor groff is installed')
     else:
@@ -199,7 +205,8 @@ def examples_are_right():
     have = {c: options_of_help(command_help(c)) for c in commands()}
     for name, text in FILES.items():
         if name.endswith('.md'):
-            blocks = re.findall(r'^```(?:sh|console)?\n(.*?)^```', text, re.M | re.S)
+            fenced = re.findall(r'^```(\w*)\n(.*?)^```', text, re.M | re.S)
+            blocks = [block for kind, block in fenced if kind in ('', 'sh', 'console')]
             blocks += re.findall(r'`(catnap [^`\n]+)`', text)
         elif re.match(r'docs/.*\.1$', name):
             blocks = [plain(b) for b in re.findall(r'^\.nf\n(.*?)^\.fi', text, re.M | re.S)]
@@ -220,6 +227,12 @@ def examples_are_right():
     result('commands in the documents exist', bad)
 
 
+def anchors(text):
+    """Returns what headings are linked by: lower case, hyphens for blanks, and nothing else but letters and digits."""
+    heads = re.findall(r'^#+ +(.*?) *$', text, re.M)
+    return {re.sub(r'[^\w -]', '', h).lower().replace(' ', '-') for h in heads}
+
+
 def links_lead_somewhere():
     bad = []
     for name, text in FILES.items():
@@ -229,6 +242,10 @@ def links_lead_somewhere():
         for target in re.findall(r'\]\(([^)#\s]+)[^)]*\)', text):
             if '://' not in target and not (here / target).exists():
                 bad.append(f'{name}: link to {target}, which is not there')
+        for target, anchor in re.findall(r'\]\(([^)#\s]*)#([^)\s]+)\)', text):
+            to = (here / target).resolve() if target else ROOT / name
+            if '://' not in target and to.exists() and anchor not in anchors(to.read_text('utf-8')):
+                bad.append(f'{name}: link to {target}#{anchor}: no such heading')
         for path in re.findall(r'`((?:src|docs|tests|include|guest-images|scripts)/[\w./-]+)`', text):
             # .elf: in the build folder.
             if not path.endswith('.elf') and not (ROOT / path).exists():
@@ -237,6 +254,59 @@ def links_lead_somewhere():
             if not os.access(ROOT / path, os.X_OK):
                 bad.append(f'{name}: names ./{path}, which cannot be run')
     result('links and paths in Markdown lead somewhere', bad)
+
+
+def documents_wrap():
+    """Prose at 100 columns. A picture is a line; so is what has no blank."""
+    bad = []
+    for name, text in FILES.items():
+        if not name.endswith('.md'):
+            continue
+        code = False
+        for n, line in enumerate(text.splitlines(), 1):
+            code ^= line.lstrip().startswith('```')
+            if (not code and len(line) > 100 and ' ' in line.strip() and
+                    not line.startswith(('|', '![', '```'))):
+                bad.append(f'{name}:{n}: {len(line)} columns')
+    result('documents have at most 100 columns', bad)
+
+
+# The last commit before the rule.
+COMMITS_AFTER = '36bf9a654e46'
+NO_VERB = set("""a an the this that these those what who whom whose which where when why how while if no nobody nothing
+    none not one two three four each every all some any both more less most only also its it they we there here as at by
+    for from in of on or and with without""".split())
+ENDS_IN_S = set('pass address process discuss focus miss guess press compress access express bypass cross dismiss'.split())
+
+
+def is_imperative(subject):
+    """Whether a subject may be `area: verb ...`. It knows words that are no verb, and endings of other forms."""
+    m = re.fullmatch(r'[\w/.+*{}()-]+(?:, [\w/.+*{}()-]+)*: (?P<word>\S+) \S.*', subject)
+    if not m or subject.endswith('.'):
+        return False
+    word = m['word']
+    return (re.fullmatch(r'[a-z][a-z-]*', word) is not None and word not in NO_VERB and
+            not word.endswith(('ing', 'ed')) and (not word.endswith('s') or word in ENDS_IN_S) or
+            word in ('bring', 'ring', 'feed', 'embed', 'need', 'seed', 'shed', 'speed', 'string'))
+
+
+def commits_say_why():
+    name = 'commits have an imperative subject and a body'
+    known = run('git', '-C', str(ROOT), 'merge-base', '--is-ancestor', COMMITS_AFTER, 'HEAD')
+    if known.returncode != 0:
+        result(name, [], skip='no git, or not the history')
+        return
+    bad = []
+    log = run('git', '-C', str(ROOT), 'log', '--no-merges', '--format=%h%x00%s%x00%b%x01', f'{COMMITS_AFTER}..HEAD')
+    for commit in log.stdout.split('\x01'):
+        if not commit.strip():
+            continue
+        ident, subject, body = commit.strip().split('\0')
+        if not is_imperative(subject):
+            bad.append(f'{ident}: "{subject}": expected "area: verb what", the verb as in "add", "mend", "split"')
+        if not body.strip():
+            bad.append(f'{ident}: "{subject}": no body: expected why')
+    result(name, bad)
 
 
 first_lines_name_the_licence()
@@ -249,5 +319,7 @@ options_are_described()
 help_fits_a_terminal()
 examples_are_right()
 links_lead_somewhere()
+documents_wrap()
+commits_say_why()
 print(f'1..{number}')
 sys.exit(1 if failed else 0)

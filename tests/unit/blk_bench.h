@@ -39,7 +39,8 @@ struct fix {
 	struct fake_transport t;
 	struct catnap_halter *halter;
 	struct blk_config cfg;
-	char path[64], why[256];
+	char path[64];
+	struct error err;
 	int file;
 	uint64_t headers, data; /* headers: 16 bytes and a status, 32 apart */
 };
@@ -57,7 +58,7 @@ static inline void make_disk(struct fix *f, uint64_t features)
 {
 	uint64_t at;
 
-	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &f->dev, f->why, sizeof(f->why)), 0);
+	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &f->dev, &f->err), 0);
 	f->dev->transport_ops = &fake_transport_ops;
 	f->dev->transport = &f->t;
 	assert_true(driver_negotiate(f->dev, features & f->dev->offered));
@@ -157,11 +158,11 @@ static inline void finish(struct fix *f)
 {
 	bool more = f->halter;
 
-	/* What is long is put off between its pieces. */
+	/* A long request is put off between its pieces. */
 	while (more) {
 		assert_true(halter_reap(f->halter) >= 0);
 		assert_int_equal(halter_drain(f->halter, false), 0);
-		more = atomic_load(&f->halter->tasks);
+		more = atomic_load(&f->halter->wake.tasks);
 		halter_run_tasks(f->halter);
 	}
 	assert_int_equal(f->dev->inflight, 0);

@@ -14,20 +14,14 @@ static inline void home_init(struct catnap_halter *home)
 
 	clock_init(&clock, 0);
 	catnap_halter_config_init(&cfg);
-	if (halter_init(home, &cfg, &clock) < 0)
+	if (halter_init(home, &cfg, &(struct halter_env){.clock = &clock}, NULL) < 0)
 		abort();
 }
 
-/* What has come to it is done: tasks, and what is in its ring. */
+/* Does the work that has come to it: tasks, and what is in its ring. */
 static inline void home_turn(struct catnap_halter *home)
 {
-	uint32_t bits = halter_take(home);
-
-	if (bits & HALTER_WORK_TASKS)
-		halter_run_tasks(home);
-	if (bits & HALTER_WORK_SOURCES)
-		atomic_fetch_or(&home->pending, HALTER_WORK_SOURCES);
-	halter_reap(home);
+	halter_serve(home, halter_take(home));
 }
 
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "buckets.h"
 #include "net_home.h"
 
 #define PAIRS  2
@@ -43,8 +44,11 @@ static inline int set_pairs(void *ctx, unsigned int pairs)
 static inline int set_up_limited(void **state, const struct rate_limits *limits)
 {
 	struct bench *b = calloc(1, sizeof(*b));
-	struct net_config cfg = {
-		.pairs = PAIRS, .mac = {2, 0, 0, 0, 0, 9}, .mtu = 1400, .limits = *limits};
+	struct net_config cfg = {.pairs = PAIRS,
+				 .mac = {2, 0, 0, 0, 0, 9},
+				 .mtu = 1400,
+				 .rx_limits = *limits,
+				 .tx_limits = *limits};
 
 	b->v = vdev_make(1 << 20);
 	for (int i = 0; i < PAIRS; i++) {
@@ -65,13 +69,13 @@ static inline int set_up_limited(void **state, const struct rate_limits *limits)
 
 static inline int set_up(void **state)
 {
-	return set_up_limited(state, &(struct rate_limits){.bw = 0});
+	return set_up_limited(state, NO_LIMITS);
 }
 
 /* One packet each 10 ms, each way. */
 static inline int set_up_100_a_second(void **state)
 {
-	return set_up_limited(state, &(struct rate_limits){.ops = 100, .ops_burst = 1});
+	return set_up_limited(state, OPS(100, 1));
 }
 
 static inline int tear_down(void **state)
@@ -88,12 +92,23 @@ static inline int tear_down(void **state)
 	return 0;
 }
 
+/* Of all pairs. */
 static inline struct net_counters counters(struct bench *b)
 {
-	struct net_counters c;
+	struct net_counters c, sum = {0};
 
-	net_get_counters(b->net, &c);
-	return c;
+	for (unsigned int i = 0; net_get_counters(b->net, i, &c); i++) {
+		sum.rx_packets += c.rx_packets;
+		sum.rx_bytes += c.rx_bytes;
+		sum.rx_dropped += c.rx_dropped;
+		sum.rx_unwanted += c.rx_unwanted;
+		sum.rx_starved += c.rx_starved;
+		sum.tx_packets += c.tx_packets;
+		sum.tx_bytes += c.tx_bytes;
+		sum.tx_dropped += c.tx_dropped;
+		sum.tx_blocked += c.tx_blocked;
+	}
+	return sum;
 }
 
 static inline uint8_t pattern(size_t i)

@@ -178,6 +178,27 @@ static void test_dsdt(void **state)
 	assert_true(contains(&a, "\x08\\_S5_\x12\x07\x04\x0a\x05\x00\x00\x00", 14));
 	/* If (Arg0 == 9) {Notify (PWRB, 0x80)} */
 	assert_true(contains(&a, "\xa0\x0c\x93\x68\x0a\x09\x86PWRB\x0a\x80", 13));
+	/* Package (2) {0xee000, 0}; If (Arg0 == 13) {Notify (VGEN, 0x80) Notify (VCLK, 0x80)} */
+	assert_true(contains(&a,
+			     "\x08_HID\x0d"
+			     "CTNP0001",
+			     15));
+	assert_true(contains(&a,
+			     "\x08_CID\x12\x1c\x02\x0d"
+			     "VM_Gen_Counter\0\x0d"
+			     "VMGENCTR",
+			     33));
+	assert_true(contains(&a,
+			     "\x08"
+			     "ADDR\x12\x08\x02\x0c\x00\xe0\x0e\x00\x00",
+			     14));
+	assert_true(contains(&a,
+			     "\x08_HID\x0d"
+			     "AMZNC10C",
+			     15));
+	assert_true(contains(&a, "\x93\x68\x0a\x0d\x86VGEN\x0a\x80\x86VCLK\x0a\x80", 18));
+	/* Where they lie there is none of the tables. */
+	assert_true(a.len <= ACPI_TABLES_SIZE);
 	/* Otherwise ACPI's idle driver would win over the guest's halt polling. */
 	assert_false(contains(&a, "ACPI0007", 8));
 	acpi_free(&a);

@@ -53,10 +53,10 @@ static void learns(void **state)
 	assert_in_range(halts(&a, 50 * US, 20 * US, 5), 20 * US, 51 * US);
 }
 
-/* What was learned can be read, and is what the halts were. */
+/* The learned figures can be read, and are what the halts were. */
 static void tells(void **state)
 {
-	struct catnap_policy_stats s = {.size = sizeof(s)};
+	struct catnap_policy_stats s = {.size = sizeof(s), .context_size = sizeof(s.context[0])};
 	struct catnap_halt_poll p;
 	struct catnap_policy *policy;
 	const struct catnap_policy_context *c = &s.context[0]; /* two short ones before */
@@ -165,8 +165,8 @@ static void sees_no_pattern_in_chance(void **state)
 	assert_in_range(advised, 0, 500);
 }
 
-/* Of a bucket 4 us wide the window takes what has been seen, and little more; and it goes with it.
- */
+/* Of a bucket 4 us wide the window takes what has been seen, and little more; and it goes with
+ * it. */
 static void ends_near_the_longest(void **state)
 {
 	unsigned int missed = 0, wide = 0;
@@ -208,7 +208,7 @@ static void relearns(void **state)
 	assert_in_range(missed, 0, 15);
 }
 
-/* Whatever is passed. */
+/* Any values may be passed. */
 static void extremes(void **state)
 {
 	static const uint32_t values[] = {
@@ -318,8 +318,8 @@ static unsigned int ping_pong(uint64_t work, bool both, unsigned int *vain)
 			step(&p[k], q, 2000 * US, 1950 * US);
 	for (int i = 0; i < 20000; i++) {
 		for (int k = 0; k < 2; k++) {
-			/* It was woken, worked, and waits while the other one is woken and works.
-			 */
+			/* It was woken, worked, and waits while the other one is woken and
+			 * works. */
 			uint64_t arrival = 2 * work + slept[1 - k],
 				 window = policy_begin(&p[k], &q);
 			struct catnap_halt h = {.valid = true, .allowed = true};

@@ -20,7 +20,7 @@ static void limit(uint32_t policy, uint32_t max_ns, uint32_t price_ns, uint32_t 
 	vcpu_limit_poll(&p, price_ns);
 	assert_int_equal(p.policy, policy_then);
 	assert_int_equal(p.max_ns, max_then);
-	/* What comes out can be used. */
+	/* The parameters that come out can be used. */
 	assert_int_equal(catnap_halt_poll_check(&p), 0);
 }
 
@@ -62,7 +62,8 @@ static struct vcpu *make(const struct vcpu_host *host, struct clock *clock)
 	v->host = host;
 	clock_init(clock, 0);
 	catnap_halter_config_init(&cfg);
-	assert_int_equal(halter_init(&v->halter, &cfg, clock), 0);
+	assert_int_equal(halter_init(&v->halter, &cfg, &(struct halter_env){.clock = clock}, NULL),
+			 0);
 	pthread_mutex_init(&v->poll_lock, NULL);
 	lapic_init(&v->lapic, NULL, 0, true, clock);
 	catnap_halt_poll_init(&p);
@@ -77,7 +78,7 @@ static void unmake(struct vcpu *v)
 	free(v);
 }
 
-/* What is polled after the guest is the price that was measured, once it was. */
+/* The poll after the guest lasts for the price that was measured, once it was. */
 static void test_follows_the_price(void **state)
 {
 	struct vcpu_host host = {.poll_after_guest = CATNAP_AFTER_GUEST_BREAK_EVEN};
@@ -99,7 +100,7 @@ static void test_follows_the_price(void **state)
 
 static uint64_t learned_from(struct vcpu *v, uint32_t *after_guest)
 {
-	struct catnap_policy_stats s = {.size = sizeof(s)};
+	struct catnap_policy_stats s = {.size = sizeof(s), .context_size = sizeof(s.context[0])};
 	uint64_t halts = 0;
 
 	assert_int_equal(halter_get_policy_stats(&v->halter, &s), 0);
@@ -153,12 +154,40 @@ static void test_learned(void **state)
 	unmake(v);
 }
 
+/* Whether it polls after the guest or not: who waits for the processor is counted, and not for a
+ * guest that leaves the polling to its host. */
+static void test_contended(void **state)
+{
+	const struct vcpu_host hosts[] = {{.poll_after_guest = CATNAP_AFTER_GUEST_LEARNED},
+					  {.poll_after_guest = CATNAP_AFTER_GUEST_NEVER}};
+
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		struct clock clock;
+		struct vcpu *v = make(&hosts[i], &clock);
+
+		v->halter.contention.pause_min = clock_ns_to_ticks(&clock, 3600000000000);
+		v->halter.contention.pause_max = v->halter.contention.pause_min;
+		vcpu_set_poll_control(v, 0);
+		halt_once(v);
+		assert_int_equal(v->counters.after_guest_contended, 0);
+		contention_pause(&v->halter.contention, clock_now(&clock));
+		halt_once(v);
+		halt_once(v);
+		assert_int_equal(v->counters.after_guest_contended, 2);
+		vcpu_set_poll_control(v, VCPU_POLL_CONTROL_ALLOW);
+		halt_once(v);
+		assert_int_equal(v->counters.after_guest_contended, 2);
+		unmake(v);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_limit),
 					   cmocka_unit_test(test_moved),
 					   cmocka_unit_test(test_follows_the_price),
-					   cmocka_unit_test(test_learned)};
+					   cmocka_unit_test(test_learned),
+					   cmocka_unit_test(test_contended)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,6 +231,53 @@ static void the_size_is_agreed_on(void **state)
 	assert_int_equal(s.target, 4096 * 3);
 }
 
+static void holds(struct bench *b, uint32_t pages)
+{
+	uint32_t asked;
+
+	virtio_config_read(b->v->dev, 0, &asked, 4);
+	virtio_config_write(b->v->dev, 4, &pages, 4);
+}
+
+/* If the balloon has less than was asked for, and less than before, pages were taken back. */
+static void want_of_memory_is_told(void **state)
+{
+	struct bench *b = *state;
+	unsigned int *told = &b->v->told[VIRTIO_EVENT_NO_MEMORY];
+	uint32_t pages = 30;
+
+	vdev_start(b->v, ALL, 5, 16);
+	assert_int_equal(balloon_set_target(b->b, 100 * BALLOON_PAGE), 0);
+	for (uint32_t n = 20; n <= 100; n += 20)
+		holds(b, n);
+	assert_int_equal(*told, 0);
+	holds(b, 80);
+	assert_int_equal(*told, 1);
+	holds(b, 60);
+	assert_int_equal(*told, 1); /* it is known */
+	holds(b, 100);
+	holds(b, 99);
+	assert_int_equal(*told, 2);
+	/* Pages that the host wants back are not meant, and nor are steps on the way there. */
+	assert_int_equal(balloon_set_target(b->b, 10 * BALLOON_PAGE), 0);
+	for (uint32_t n = 70; n > 10; n -= 20)
+		holds(b, n);
+	assert_int_equal(balloon_set_target(b->b, 50 * BALLOON_PAGE), 0);
+	holds(b, 40);
+	assert_int_equal(balloon_set_target(b->b, 30 * BALLOON_PAGE), 0);
+	holds(b, 40);
+	assert_int_equal(balloon_set_target(b->b, 50 * BALLOON_PAGE), 0);
+	virtio_config_write(b->v->dev, 4, &pages, 4); /* it has not read that yet */
+	assert_int_equal(*told, 2);
+	holds(b, 5);
+	assert_int_equal(*told, 3);
+	/* A driver that did not agree to take any. */
+	vdev_start(b->v, ALL & ~4u, 5, 16);
+	holds(b, 50);
+	holds(b, 5);
+	assert_int_equal(*told, 3);
+}
+
 static void put_stat(uint8_t *p, uint16_t tag, uint64_t value)
 {
 	memcpy(p, &tag, 2);
@@ -273,6 +320,28 @@ static void statistics_are_asked_for(void **state)
 	virtio_set_status(b->v->dev, 0);
 	balloon_get_state(b->b, &s);
 	assert_true(s.stats[BALLOON_FREE] == UINT64_MAX);
+}
+
+static void killed_programs_are_told(void **state)
+{
+	static const struct {
+		uint64_t kills;
+		unsigned int told;
+	} steps[] = {{0, 0}, {2, 1}, {2, 1}, {3, 2}, {0, 2}, {1, 3}};
+	struct bench *b = *state;
+	struct balloon_state s;
+	uint64_t at;
+
+	vdev_start(b->v, ALL, 5, 16);
+	at = vdev_alloc(b->v, 10);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		put_stat(guest_ptr(&b->v->g, at), 10, steps[i].kills);
+		vdev_offer1(b->v, STATS, at, 10, false);
+		virtio_kick(b->v->dev, STATS);
+		balloon_get_state(b->b, &s);
+		assert_int_equal(used(b, STATS), 0);
+		assert_int_equal(b->v->told[VIRTIO_EVENT_NO_MEMORY], steps[i].told);
+	}
 }
 
 /* With the event index a driver kicks only where it was asked to. */
@@ -352,6 +421,9 @@ static void malformed_queues_need_a_reset(void **state)
 		vdev_offer1(b->v, queue, UINT64_C(1) << 40, 4096, queue >= HINT);
 		virtio_kick(b->v->dev, queue);
 		assert_true(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET);
+		/* Once each time, whatever comes then. */
+		virtio_kick(b->v->dev, queue);
+		assert_int_equal(b->v->told[VIRTIO_EVENT_NEEDS_RESET], queue + 1);
 	}
 	assert_int_equal(b->calls, 0);
 }
@@ -366,7 +438,9 @@ int main(void)
 		T(free_pages_are_reported),
 		T(reports_without_hints),
 		T(the_size_is_agreed_on),
+		T(want_of_memory_is_told),
 		T(statistics_are_asked_for),
+		T(killed_programs_are_told),
 		T(statistics_are_asked_for_again),
 		T(further_statistics_wait),
 		T(long_lists_take_turns),

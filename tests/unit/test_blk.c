@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the block device does to real files, with io_uring and without. Its requests under way are
- * in test_blk_flight.c. */
+/* Tests what the block device does to real files, with io_uring and without. Its requests under way
+ * are in test_blk_flight.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -243,7 +243,7 @@ static void test_ranges(void **state)
 		assert_int_equal(ranges(f, type, 1, end), OK);
 		check_file(f, (SECTORS - 1) * 512, zero, 512);
 		assert_int_equal(ranges(f, type, 1, none), OK);
-		/* What is refused has no effect at all. */
+		/* A refused request has no effect at all. */
 		assert_int_equal(ranges(f, type, 1, beyond), IOERR);
 		assert_int_equal(ranges(f, type, 2, mixed), IOERR);
 		check_file(f, 512 * 512, all + 512 * 512, 8 * 512);
@@ -333,7 +333,8 @@ static void test_cache(void **state)
 	const uint32_t one[][3] = {{0, 8, 0}};
 	uint8_t mode = 0;
 
-	/* Whatever the driver has agreed to, data arrives; how durably is not to be seen here. */
+	/* Data arrives with all that the driver has agreed to; how durably is not to be seen
+	 * here. */
 	assert_int_equal(request(f, T_OUT, 0, 4096), OK);
 	virtio_config_read(f->dev, 32, &mode, 1);
 	assert_int_equal(mode, 1);
@@ -355,7 +356,8 @@ static void test_cache(void **state)
 	driver_enable(f->dev, 0, &f->d);
 	driver_ok(f->dev);
 	assert_int_equal(request(f, T_OUT, 0, 4096), OK);
-	/* Who can set the mode, but cannot flush, finds write-through, and may change it. */
+	/* A driver that can set the mode, but cannot flush, finds write-through, and may change
+	 * it. */
 	assert_true(driver_negotiate(f->dev, FEATURE(32) | FEATURE(11)));
 	virtio_config_read(f->dev, 32, &mode, 1);
 	assert_int_equal(mode, 0);
@@ -387,6 +389,39 @@ static void test_config(void **state)
 	assert_int_equal(capacity, SECTORS);
 }
 
+/* The block size is told, and kept to: what begins or ends within a block is an error. The capacity
+ * stays in sectors of 512 bytes (5.2.4). */
+static void test_block_size(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t whole[][3] = {{8, 16, 0}}, begins[][3] = {{4, 8, 0}},
+		       ends[][3] = {{8, 12, 0}};
+	const uint32_t types[] = {T_IN, T_OUT}, holes[] = {T_DISCARD, T_WRITE_ZEROES};
+	uint64_t capacity;
+	uint32_t word;
+	uint8_t exponent;
+
+	f->cfg.block_size = 4096;
+	make_disk(f, ALL);
+	virtio_config_read(f->dev, 0, &capacity, 8);
+	assert_int_equal(capacity, SECTORS);
+	virtio_config_read(f->dev, 20, &word, 4);
+	assert_int_equal(word, 4096);
+	virtio_config_read(f->dev, 24, &exponent, 1);
+	assert_true(exponent <= 4); /* of a physical block, at least as large */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(request(f, types[i], 8, 4096), OK);
+		assert_int_equal(request(f, types[i], SECTORS - 8, 4096), OK);
+		assert_int_equal(request(f, types[i], 1, 4096), IOERR);
+		assert_int_equal(request(f, types[i], 8, 512), IOERR);
+		assert_int_equal(request(f, types[i], 8, 4096 + 512), IOERR);
+		assert_int_equal(ranges(f, holes[i], 1, whole), OK);
+		assert_int_equal(ranges(f, holes[i], 1, begins), IOERR);
+		assert_int_equal(ranges(f, holes[i], 1, ends), IOERR);
+	}
+	assert_int_equal(request(f, T_GET_ID, 0, 20), OK);
+}
+
 /* ---- direct ---- */
 
 static void test_direct(void **state)
@@ -400,7 +435,7 @@ static void test_direct(void **state)
 	unlink(f->path);
 	make_file(f, ".", SECTORS * 512);
 	f->cfg.direct = true;
-	ret = blk_create(&f->cfg, &f->g.dma, &f->dev, f->why, sizeof(f->why));
+	ret = blk_create(&f->cfg, &f->g.dma, &f->dev, &f->err);
 	if (ret == -EINVAL) {
 		free(all);
 		skip();
@@ -448,12 +483,12 @@ static void refused(struct fix *f, int ret, const char *what)
 {
 	struct virtio_device *dev = NULL;
 
-	f->why[0] = '\0';
-	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &dev, f->why, sizeof(f->why)), ret);
+	f->err.text[0] = '\0';
+	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &dev, &f->err), ret);
 	assert_null(dev);
-	if (!strstr(f->why, what))
-		fail_msg("\"%s\" lacks \"%s\"", f->why, what);
-	assert_null(strchr(f->why, '\n'));
+	if (!strstr(f->err.text, what))
+		fail_msg("\"%s\" lacks \"%s\"", f->err.text, what);
+	assert_null(strchr(f->err.text, '\n'));
 }
 
 static void test_refused(void **state)
@@ -477,6 +512,10 @@ static void test_refused(void **state)
 	refused(f, -EINVAL, "empty");
 	assert_int_equal(ftruncate(f->file, 1000), 0);
 	refused(f, -EINVAL, "multiple of 512");
+	assert_int_equal(ftruncate(f->file, 4096 + 512), 0);
+	f->cfg.block_size = 4096;
+	refused(f, -EINVAL, "has 4608 bytes: expected a multiple of 4096");
+	f->cfg.block_size = 0;
 	assert_int_equal(ftruncate(f->file, SECTORS * 512), 0);
 	f->cfg.queues = 0;
 	refused(f, -EINVAL, "queues");
@@ -496,34 +535,34 @@ static void test_lock(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_device *first, *second, *third;
-	char why[256];
+	struct error err;
 
 	/* Readers share, a writer does not, and what is closed is free. */
-	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &first, why, sizeof(why)), 0);
+	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &first, &err), 0);
 	refused(f, -EBUSY, "in use");
 	f->cfg.readonly = true;
 	refused(f, -EBUSY, "in use");
 	blk_destroy(first);
-	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &second, why, sizeof(why)), 0);
-	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &third, why, sizeof(why)), 0);
+	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &second, &err), 0);
+	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &third, &err), 0);
 	f->cfg.readonly = false;
 	refused(f, -EBUSY, "in use");
 	blk_destroy(second);
 	refused(f, -EBUSY, "in use");
 	blk_destroy(third);
-	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &first, why, sizeof(why)), 0);
+	assert_int_equal(blk_create(&f->cfg, &f->g.dma, &first, &err), 0);
 	blk_destroy(first);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ALL_THREE(test_read_write), BOTH(test_bounds),	    BOTH(test_types),
-		ALL_THREE(test_framing),    BOTH(test_malformed),   ALL_THREE(test_many),
-		BOTH(test_get_id),	    ALL_THREE(test_ranges), ALL_THREE(test_shrunk),
-		ALL_THREE(test_full),	    ALL_THREE(test_cache),  BOTH(test_config),
-		FILE_ONLY(test_readonly),   FILE_ONLY(test_direct), FILE_ONLY(test_refused),
-		FILE_ONLY(test_lock),
+		ALL_THREE(test_read_write), BOTH(test_bounds),		BOTH(test_types),
+		ALL_THREE(test_framing),    BOTH(test_malformed),	ALL_THREE(test_many),
+		BOTH(test_get_id),	    ALL_THREE(test_ranges),	ALL_THREE(test_shrunk),
+		ALL_THREE(test_full),	    ALL_THREE(test_cache),	BOTH(test_config),
+		FILE_ONLY(test_readonly),   FILE_ONLY(test_direct),	FILE_ONLY(test_refused),
+		FILE_ONLY(test_lock),	    FILE_ONLY(test_block_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,7 +59,8 @@ static void test_cap(void **state)
 	struct driver d;
 	struct guest g;
 	uint64_t headers, data;
-	char path[] = "test_blk_bounce.XXXXXX", why[256];
+	char path[] = "test_blk_bounce.XXXXXX";
+	struct error err;
 	int file = mkstemp(path), ret;
 	uint8_t block[LENGTH];
 
@@ -70,7 +71,7 @@ static void test_cap(void **state)
 	}
 	guest_init(&g, MEMORY);
 	cfg.path = path;
-	ret = blk_create(&cfg, &g.dma, &dev, why, sizeof(why));
+	ret = blk_create(&cfg, &g.dma, &dev, &err);
 	if (ret < 0) {
 		guest_fini(&g);
 		unlink(path);
@@ -114,7 +115,7 @@ static void test_cap(void **state)
 			assert_int_equal(*((uint8_t *)guest_ptr(&g, headers + 96u * i) + 16), 0);
 			assert_memory_equal(guest_ptr(&g, data + i * (LENGTH + 8u)), block, LENGTH);
 		}
-		/* What was given back can be had again: as many as in the first round. */
+		/* Memory that was given back can be had again: as much as in the first round. */
 	}
 	virtio_set_status(dev, 0);
 	assert_int_equal(dev->inflight, 0);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "blk_bench.h"
+#include "buckets.h"
 #include "devices/virtio/blk_dirty.h"
 #include "home.h"
 #include "uring.h"
@@ -88,7 +89,7 @@ static void test_long_buffer(void **state)
 	free(expected);
 }
 
-/* Whoever pauses the VM waits for what is in flight: of long ones, that is one for each queue. */
+/* A pause waits for the requests in flight: of long ones, that is one for each queue. */
 static void test_one_long_at_a_time(void **state)
 {
 	struct fix *f = *state;
@@ -227,13 +228,13 @@ static bool is_memory(struct fix *f)
 	bool memory;
 
 	f->cfg.no_lock = true;
-	assert_int_equal(blk_image_open(&img, &f->cfg, f->why, sizeof(f->why)), 0);
+	assert_int_equal(blk_image_open(&img, &f->cfg, &f->err), 0);
 	memory = img.in_memory;
 	blk_image_close(&img);
 	return memory;
 }
 
-/* What would be one long call that nothing takes back is many. */
+/* A flush that would be one long call, which nothing takes back, is many. */
 static void test_flush_in_pieces(void **state)
 {
 	struct fix *f = *state;
@@ -326,7 +327,7 @@ static void test_holes_in_pieces(void **state)
 
 /* ---- a rate limit ---- */
 
-/* What has to wait is in the queue still, is not in flight, and ends with a reset. */
+/* A request that has to wait is in the queue still, is not in flight, and ends with a reset. */
 static void test_limit(void **state)
 {
 	struct fix *f = *state;
@@ -334,7 +335,7 @@ static void test_limit(void **state)
 	uint32_t id, used;
 	int cause;
 
-	f->cfg.limits = (struct rate_limits){.bw = 8192, .bw_burst = 1};
+	f->cfg.limits = *BW(8192, 1);
 	make_disk(f, ALL);
 	assert_int_equal(throttle_attach(f->dev->throttles[0], f->halter), 0);
 	/* The first goes, and leaves a debt of half a second. */
@@ -396,7 +397,7 @@ static void test_within_kick(void **state)
 
 	f->cfg.readonly = true;
 	blk_destroy(f->dev);
-	assert_int_equal(blk_image_open(&img, &f->cfg, f->why, sizeof(f->why)), 0);
+	assert_int_equal(blk_image_open(&img, &f->cfg, &f->err), 0);
 	memory = img.in_memory;
 	blk_image_close(&img);
 	f->cfg.readonly = false;
@@ -424,8 +425,8 @@ static void on_head(struct ring_req *req, int res)
 	assert_int_equal(res, -EBADF);
 }
 
-/* What the kernel has cancelled is done again: the disk has lost nothing, and the guest sees
- * nothing of it. Here it is the next in a chain whose head fails. */
+/* An operation that the kernel has cancelled is done again: the disk has lost nothing, and the
+ * guest sees nothing of it. Here it is the next in a chain whose head fails. */
 static void test_cancelled(void **state)
 {
 	const struct {

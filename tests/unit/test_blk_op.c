@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a thread does of a disk's operations by itself, on files in memory and in the page cache. */
+/* Tests which of a disk's operations a thread does by itself, on files in memory and in the page
+ * cache. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -27,7 +28,7 @@ struct fix {
 static void open_image(struct fix *f, const char *dir, bool direct)
 {
 	struct blk_config cfg = {.queues = 1, .direct = direct};
-	char why[256];
+	struct error err;
 
 	snprintf(f->path, sizeof(f->path), "%s/test_blk_op.XXXXXX", dir);
 	f->file = mkstemp(f->path);
@@ -37,7 +38,7 @@ static void open_image(struct fix *f, const char *dir, bool direct)
 		f->buf[i] = (uint8_t)(i >> 9);
 	assert_int_equal(write(f->file, f->buf, SIZE), SIZE);
 	cfg.path = f->path;
-	if (blk_image_open(&f->img, &cfg, why, sizeof(why)) < 0) {
+	if (blk_image_open(&f->img, &cfg, &err) < 0) {
 		unlink(f->path);
 		skip();
 	}

@@ -15,7 +15,8 @@
 #define SECOND UINT64_C(1000000000)
 #define STEP   200000 /* ns: an adversary's halts, each just longer than its window */
 
-/* What was spent in the last second, of @per_second steps, and the most that it has been. */
+/* The time that was spent in the last second, of @per_second steps, and the most that it has
+ * been. */
 struct sliding {
 	uint64_t sum, worst;
 };
@@ -79,7 +80,7 @@ static void what_was_of_use_is_not_spent(void **state)
 	budget_settle(&b, SECOND, 100000, 50000, 100);
 	assert_true(budget_take(&b, SECOND, 50000, 100));
 	assert_false(budget_take(&b, SECOND, 1, 100));
-	/* What is reserved is not earned by waiting. */
+	/* Time that is reserved is not earned by waiting. */
 	assert_true(budget_take(&b, 2 * SECOND, 50000, 100));
 	assert_false(budget_take(&b, 2 * SECOND, 1, 100));
 }
@@ -116,7 +117,8 @@ static void another_rate_holds_at_once(void **state)
 	assert_true(budget_take(&b, 6 * SECOND, 2500000, 500));
 }
 
-/* Whoever was held up between the clock and the budget does not take the others' spending away. */
+/* A thread that was held up between the clock and the budget does not take the others' spending
+ * away. */
 static void an_old_clock_forgives_nothing(void **state)
 {
 	struct budget b = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is added to Linux's command line is a parameter and not one of init's words: against a
- * parser by the kernel's rules, which says which words are parameters.
+ * Tests that each addition to Linux's command line is a parameter and not one of init's words:
+ * against a parser by the kernel's rules, which says which words are parameters.
  */
 #include <setjmp.h>
 #include <stdarg.h>

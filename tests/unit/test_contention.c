@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How long polls are put off when others want the processor. Whether they do is the host's to say.
- */
+/* How long polls are put off when others want the processor. Whether they do is the host's to
+ * say. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,8 +77,8 @@ static void held(void **state)
 	assert_int_equal(c.pause, 256 * MS);
 }
 
-/* What others take now and then is no reason to stop; what they take all the time is, and a slice
- * at once. */
+/* Time that others take now and then is no reason to stop; time that they take all the while is,
+ * and a slice at once. */
 static void taken(void **state)
 {
 	struct contention c;
@@ -116,11 +116,11 @@ static void looks(void **state)
 	assert_true(contention_may_poll(&c, now));
 	for (int i = 0; i < 100000; i++) {
 		now += 19999;
-		assert_false(contention_look(&c, &ns_clock, now));
+		assert_false(contention_ask(&c, &ns_clock, now));
 	}
 	assert_int_equal(c.switches, -1);
 	/* The first gap has nothing to compare with. */
-	assert_false(contention_look(&c, &ns_clock, now + 20000));
+	assert_false(contention_ask(&c, &ns_clock, now + 20000));
 	assert_true(c.switches >= 0);
 	assert_true(contention_may_poll(&c, now));
 }

@@ -80,7 +80,7 @@ static void it_never_goes_back(void **state)
 		for (int k = 0; k < READERS; k++) {
 			pthread_join(reader[k], NULL);
 			assert_int_equal(m.went_back[k], 0);
-			/* What it has when it has ended stays, and is what it used. */
+			/* The time that it has when it has ended stays, and is what it used. */
 			assert_int_equal(m.last[k], cpu_time_read(&m.time));
 		}
 		assert_true(m.last[0] >= 20000);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What CPUID says to a guest (Intel SDM volume 2, Linux Documentation/virt/kvm/x86/cpuid.rst). */
+/* Tests what CPUID says to a guest (Intel SDM volume 2, Linux
+ * Documentation/virt/kvm/x86/cpuid.rst). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <asm/kvm_para.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -72,7 +75,7 @@ static void test_features(void **state)
 		assert_true(e->edx & BIT(28)); /* several processors in the package */
 		assert_int_equal(e->ebx >> 24, 2);
 		assert_int_equal(e->ebx >> 16 & 0xff, 4);
-		/* What the rest says is KVM's to say. */
+		/* KVM decides on the rest. */
 		assert_int_equal(e->eax, ones ? UINT32_MAX : 0);
 		assert_int_equal(e->ebx & 0xffff, ones ? 0xffff : 0);
 		assert_int_equal(leaf(c, 7, 0)->ebx, ones ? UINT32_MAX : 0);
@@ -281,6 +284,90 @@ static void test_topology(void **state)
 	}
 }
 
+static int modify(struct kvm_cpuid2 *c, const struct cpuid_policy *p, uint32_t leaf_, uint32_t sub,
+		  uint32_t reg, uint32_t mask, uint32_t value, struct error *err)
+{
+	const struct catnap_cpuid_modifier m = {leaf_, sub, reg, mask, value, 0};
+
+	err->text[0] = '\0';
+	return cpuid_modify(c, p, &m, 1, err);
+}
+
+static void test_modifiers(void **state)
+{
+	const struct cpuid_policy user = {.vcpus = 2, .irqchip_user = true},
+				  kernel = {.vcpus = 2, .tsc_deadline = true};
+	struct kvm_cpuid2 *c = make(&user, 1, 0xf0f0f0f0);
+	struct error err;
+
+	assert_int_equal(modify(c, &user, 7, 0, CATNAP_CPUID_EBX, 0xff, 0x0f, &err), 0);
+	assert_int_equal(leaf(c, 7, 0)->ebx, 0xf0f0f00f);
+	assert_int_equal(modify(c, &user, 1, 0, CATNAP_CPUID_EAX, UINT32_MAX, 0x306c3, &err), 0);
+	assert_int_equal(cpuid_signature(c), 0x306c3);
+	/* A bit that is so already is no change. */
+	assert_int_equal(modify(c, &user, 1, 0, CATNAP_CPUID_ECX, BIT(3) | BIT(5), 0, &err), 0);
+	assert_int_equal(modify(c, &user, 1, 0, CATNAP_CPUID_ECX, BIT(3), BIT(3), &err), -EINVAL);
+	assert_non_null(strstr(err.text, "MONITOR"));
+	assert_int_equal(modify(c, &user, 1, 0, CATNAP_CPUID_ECX, BIT(5), BIT(5), &err), -EINVAL);
+	assert_int_equal(modify(c, &user, 1, 0, CATNAP_CPUID_EDX, BIT(9), 0, &err), -EINVAL);
+	assert_int_equal(modify(c, &user, 0x80000001, 0, CATNAP_CPUID_ECX, BIT(2), BIT(2), &err),
+			 -EINVAL);
+	assert_int_equal(modify(c, &user, 0x8000001e, 0, CATNAP_CPUID_EAX, 1, 0, &err), -EINVAL);
+	assert_int_equal(modify(c, &user, 1, 0, CATNAP_CPUID_ECX, BIT(24), BIT(24), &err), -EINVAL);
+	assert_int_equal(modify(c, &kernel, 1, 0, CATNAP_CPUID_ECX, BIT(24), BIT(24), &err), 0);
+	assert_int_equal(modify(c, &kernel, 1, 0, CATNAP_CPUID_ECX, BIT(24), 0, &err), 0);
+	assert_int_equal(modify(c, &user, 0x40000001, 0, CATNAP_CPUID_EAX,
+				BIT(KVM_FEATURE_PV_UNHALT), BIT(KVM_FEATURE_PV_UNHALT), &err),
+			 -EINVAL);
+	assert_int_equal(modify(c, &kernel, 0x40000001, 0, CATNAP_CPUID_EAX,
+				BIT(KVM_FEATURE_PV_UNHALT), BIT(KVM_FEATURE_PV_UNHALT), &err),
+			 0);
+	assert_int_equal(modify(c, &user, 0x77, 0, CATNAP_CPUID_EAX, 1, 1, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "number 0: leaf 0x77"));
+	assert_int_equal(modify(c, &user, 1, 0, 9, 1, 1, &err), -EINVAL);
+	free(c);
+}
+
+/* A guest that was told of more than a host has is refused by the name of what is missing. */
+static void test_carries(void **state)
+{
+	static const struct {
+		uint32_t leaf, subleaf, bit;
+		int reg;
+		const char *name;
+	} asked[] = {
+		{7, 0, 16, CATNAP_CPUID_EBX, "avx512f"},
+		{1, 0, 25, CATNAP_CPUID_ECX, "aes"},
+		{1, 0, 24, CATNAP_CPUID_ECX, "tsc_deadline_timer"},
+		{0x80000001, 0, 26, CATNAP_CPUID_EDX, "pdpe1gb"},
+		{7, 0, 2, CATNAP_CPUID_EBX, "CPUID leaf 0x7, subleaf 0x0, ebx, bit 2"},
+	};
+	struct error err = {.text = ""};
+
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+		struct kvm_cpuid2 *own = calloc(1, sizeof(*own) + sizeof(own->entries[0]));
+		struct kvm_cpuid2 *wanted = calloc(1, sizeof(*own) + sizeof(own->entries[0]));
+		uint32_t *reg;
+
+		assert_non_null(own);
+		assert_non_null(wanted);
+		own->nent = wanted->nent = 1;
+		own->entries[0].function = wanted->entries[0].function = asked[i].leaf;
+		own->entries[0].index = wanted->entries[0].index = asked[i].subleaf;
+		assert_int_equal(cpuid_carries(own, wanted, &err), 0);
+		reg = asked[i].reg == CATNAP_CPUID_EBX	 ? &wanted->entries[0].ebx
+		      : asked[i].reg == CATNAP_CPUID_ECX ? &wanted->entries[0].ecx
+							 : &wanted->entries[0].edx;
+		*reg = BIT(asked[i].bit);
+		assert_int_equal(cpuid_carries(own, wanted, &err), -ENOTSUP);
+		assert_non_null(strstr(err.text, asked[i].name));
+		/* What the host has more does no harm. */
+		assert_int_equal(cpuid_carries(wanted, own, &err), 0);
+		free(own);
+		free(wanted);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_tsc_deadline),   cmocka_unit_test(test_topology),
 		cmocka_unit_test(test_one_level),      cmocka_unit_test(test_frequencies),
 		cmocka_unit_test(test_no_frequencies), cmocka_unit_test(test_no_pmu),
+		cmocka_unit_test(test_modifiers),      cmocka_unit_test(test_carries),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,7 +92,15 @@ static void test_interrupts(void **state)
 	assert_int_equal(fdt_path_offset_namelen(fdt, console, (int)strcspn(console, ":")), node);
 	node = fdt_parent_offset(fdt, fdt_parent_offset(fdt, node));
 	assert_int_equal(fdt_node_check_compatible(fdt, node, "simple-bus"), 0);
-	/* What powers it off is where it says. */
+	/* These say that the guest goes on from a snapshot. */
+	node = compatible(fdt, "microsoft,vmgenid");
+	assert_int_equal(cell(fdt, node, "reg", 1), 0xee000);
+	assert_int_equal(cell(fdt, node, "interrupts", 0), 13);
+	node = compatible(fdt, "amazon,vmclock");
+	assert_int_equal(cell(fdt, node, "reg", 1), 0xef000);
+	assert_int_equal(cell(fdt, node, "reg", 3), 0x1000);
+	assert_int_equal(cell(fdt, node, "interrupts", 0), 13);
+	/* The register that powers it off is where it says. */
 	node = compatible(fdt, "syscon-poweroff");
 	assert_int_equal(cell(fdt, node, "value", 0), 0x34);
 	assert_int_equal(fdt_node_offset_by_phandle(fdt, cell(fdt, node, "regmap", 0)),

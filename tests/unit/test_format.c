@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a file is: each format by the bytes that its description gives, alone in a file. */
+/* Tests what a file is taken for: each format by the bytes that its description gives, alone in a
+ * file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

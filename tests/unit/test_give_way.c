@@ -38,7 +38,7 @@ static struct catnap_halter *make(enum catnap_policy_kind kind)
 	catnap_halter_config_init(&cfg);
 	cfg.halt_poll.policy = kind;
 	cfg.halt_poll.max_ns = 200 * US;
-	assert_int_equal(halter_init(h, &cfg, &clock), 0);
+	assert_int_equal(halter_init(h, &cfg, &(struct halter_env){.clock = &clock}, NULL), 0);
 	return h;
 }
 
@@ -118,7 +118,7 @@ static void who_learns_from_a_poll_that_was_cut_short(void **state)
 		.halt_ns = 5000, .waited = true, .valid = true, .allowed = true, .gave_way = true};
 	struct catnap_halt_poll params;
 	struct catnap_policy *p;
-	struct catnap_policy_stats s = {.size = sizeof(s)};
+	struct catnap_policy_stats s = {.size = sizeof(s), .context_size = sizeof(s.context[0])};
 
 	catnap_halt_poll_init(&params);
 	params.policy = CATNAP_POLICY_KERNEL;
@@ -207,7 +207,7 @@ static void in_a_real_time_class_nothing_is_polled(void **state)
 	for (size_t c = 0; c < 2; c++)
 		for (size_t k = 0; k < BOUNDED; k++) {
 			struct catnap_halter *h = make(bounded[k]);
-			uint64_t begin = clock_monotonic_ns(), seconds, end;
+			uint64_t begin = clock_monotonic_ns(), seconds, end, contended;
 
 			assert_int_equal(set_class(classes[c], 1), 0);
 			for (int i = 0; i < 200; i++)
@@ -217,12 +217,16 @@ static void in_a_real_time_class_nothing_is_polled(void **state)
 			assert_true(stats_of(h).halt_attempted_poll <= 2 + 10 * seconds);
 			assert_true(stats_of(h).halt_poll_contended > 0);
 
-			/* Who leaves it polls again before long. */
+			/* A thread that leaves the class polls again before long, where nobody else
+			 * wants the processor; on a busy host it goes on giving way, to others
+			 * now. */
 			assert_int_equal(set_class(SCHED_OTHER, 0), 0);
+			contended = stats_of(h).halt_poll_contended;
 			end = clock_monotonic_ns() + PATIENT;
 			while (stats_of(h).halt_successful_poll < 3 && clock_monotonic_ns() < end)
 				halt_for(h, 150 * US);
-			assert_true(clock_monotonic_ns() < end);
+			assert_true(stats_of(h).halt_successful_poll >= 3 ||
+				    stats_of(h).halt_poll_contended > contended);
 			unmake(h);
 		}
 }

@@ -16,7 +16,7 @@
 
 struct fixture {
 	struct clock clock;
-	struct halter_group group;
+	struct wake_group group;
 	struct catnap_halter *h[N];
 	struct budget budget;
 };
@@ -37,6 +37,8 @@ static void set(struct catnap_halter *h, uint32_t policy, uint32_t max_ns, uint3
 static int setup(void **state)
 {
 	struct fixture *f = aligned_alloc(_Alignof(struct fixture), sizeof(*f));
+	const struct halter_env env = {
+		.clock = &f->clock, .budget = &f->budget, .group = &f->group};
 	struct catnap_halter_config cfg;
 
 	if (!f)
@@ -46,10 +48,8 @@ static int setup(void **state)
 	catnap_halter_config_init(&cfg);
 	for (int i = 0; i < N; i++) {
 		f->h[i] = aligned_alloc(_Alignof(struct catnap_halter), sizeof(*f->h[i]));
-		if (!f->h[i] || halter_init(f->h[i], &cfg, &f->clock) < 0 ||
-		    group_add(&f->group, f->h[i]) < 0)
+		if (!f->h[i] || halter_init(f->h[i], &cfg, &env, NULL) < 0)
 			return -1;
-		f->h[i]->budget = &f->budget;
 		set(f->h[i], CATNAP_POLICY_FIXED, 2000000, 1, 0);
 	}
 	*state = f;
@@ -70,7 +70,7 @@ static int teardown(void **state)
 
 static uint32_t state_of(struct catnap_halter *h)
 {
-	return atomic_load(&h->state);
+	return atomic_load(&h->wake.state);
 }
 
 static struct catnap_halt_stats stats_of(struct catnap_halter *h)
@@ -85,61 +85,61 @@ static struct catnap_halt_stats stats_of(struct catnap_halter *h)
 static void states(void **state)
 {
 	struct fixture *f = *state;
-	struct halter_group *g = &f->group;
+	struct wake_group *g = &f->group;
 
-	atomic_store(&f->h[1]->state, HALTER_SLEEPING);
-	atomic_store(&f->h[2]->state, HALTER_GUEST);
+	atomic_store(&f->h[1]->wake.state, WAKE_SLEEPING);
+	atomic_store(&f->h[2]->wake.state, WAKE_GUEST);
 	assert_false(group_polled(g));
-	assert_true(group_lead(g, f->h[0]));
+	assert_true(group_begin(g, &f->h[0]->wake));
 	assert_true(group_polled(g));
-	assert_int_equal(state_of(f->h[1]), HALTER_WATCHED);
-	assert_int_equal(state_of(f->h[2]), HALTER_GUEST);
+	assert_int_equal(state_of(f->h[1]), WAKE_WATCHED);
+	assert_int_equal(state_of(f->h[2]), WAKE_GUEST);
 	/* One only. */
-	assert_false(group_lead(g, f->h[2]));
-	assert_false(group_lead(g, f->h[0]));
+	assert_false(group_begin(g, &f->h[2]->wake));
+	assert_false(group_begin(g, &f->h[0]->wake));
 
 	/* A wake of one that is watched is no system call; the poller makes it. */
-	assert_int_equal(group_look(g, f->h[0]), 0);
+	assert_int_equal(group_scan(g, &f->h[0]->wake), 0);
 	halter_wake(f->h[1], 1);
 	assert_int_equal(stats_of(f->h[1]).kicks_saved, 1);
 	assert_int_equal(stats_of(f->h[1]).futex_wakes, 0);
-	assert_int_equal(state_of(f->h[1]), HALTER_WATCHED);
-	assert_int_equal(group_look(g, f->h[0]), 1);
-	assert_int_equal(state_of(f->h[1]), HALTER_VMM);
-	assert_int_equal(group_look(g, f->h[0]), 0);
+	assert_int_equal(state_of(f->h[1]), WAKE_WATCHED);
+	assert_int_equal(group_scan(g, &f->h[0]->wake), 1);
+	assert_int_equal(state_of(f->h[1]), WAKE_VMM);
+	assert_int_equal(group_scan(g, &f->h[0]->wake), 0);
 	assert_int_equal(halter_take(f->h[1]), 1);
 
 	/* It leaves: who sleeps is to be woken by wakers again, and who has work is woken now. */
-	atomic_store(&f->h[1]->state, HALTER_WATCHED);
-	atomic_store(&f->h[2]->state, HALTER_WATCHED);
-	atomic_store(&f->h[2]->pending, 1);
-	assert_false(group_leave(g, f->h[0], false, 0));
+	atomic_store(&f->h[1]->wake.state, WAKE_WATCHED);
+	atomic_store(&f->h[2]->wake.state, WAKE_WATCHED);
+	atomic_store(&f->h[2]->wake.pending, 1);
+	assert_false(group_end(g, &f->h[0]->wake, false, 0));
 	assert_false(group_polled(g));
-	assert_int_equal(state_of(f->h[1]), HALTER_SLEEPING);
-	assert_int_equal(state_of(f->h[2]), HALTER_VMM);
-	atomic_store(&f->h[2]->pending, 0);
+	assert_int_equal(state_of(f->h[1]), WAKE_SLEEPING);
+	assert_int_equal(state_of(f->h[2]), WAKE_VMM);
+	atomic_store(&f->h[2]->wake.pending, 0);
 }
 
 static void hand_over(void **state)
 {
 	struct fixture *f = *state;
-	struct halter_group *g = &f->group;
+	struct wake_group *g = &f->group;
 
 	for (int turn = 0; turn < 3; turn++) {
 		uint64_t now = 1000;
 
-		atomic_store(&f->h[1]->state, HALTER_SLEEPING);
-		atomic_store(&f->h[2]->state, HALTER_SLEEPING);
-		atomic_store(&f->h[1]->poll_end, 1500);
-		atomic_store(&f->h[2]->poll_end, turn == 2 ? 900 : 1600);
-		assert_true(group_lead(g, f->h[0]));
-		assert_int_equal(group_wanted(g, f->h[0]), turn == 2 ? 1500 : 1600);
+		atomic_store(&f->h[1]->wake.state, WAKE_SLEEPING);
+		atomic_store(&f->h[2]->wake.state, WAKE_SLEEPING);
+		atomic_store(&f->h[1]->wake.poll_end, 1500);
+		atomic_store(&f->h[2]->wake.poll_end, turn == 2 ? 900 : 1600);
+		assert_true(group_begin(g, &f->h[0]->wake));
+		assert_int_equal(group_wanted(g, &f->h[0]->wake), turn == 2 ? 1500 : 1600);
 		if (turn == 2)
 			now = 1500;
 		/* To the one that wants it longest; to none if it need not, or none wants it. */
-		assert_int_equal(group_leave(g, f->h[0], turn != 1, now), turn == 0);
-		assert_int_equal(state_of(f->h[1]), HALTER_SLEEPING);
-		assert_int_equal(state_of(f->h[2]), turn == 0 ? HALTER_VMM : HALTER_SLEEPING);
+		assert_int_equal(group_end(g, &f->h[0]->wake, turn != 1, now), turn == 0);
+		assert_int_equal(state_of(f->h[1]), WAKE_SLEEPING);
+		assert_int_equal(state_of(f->h[2]), turn == 0 ? WAKE_VMM : WAKE_SLEEPING);
 	}
 }
 
@@ -179,12 +179,12 @@ static void together(void **state)
 	for (int i = 0; i < N; i++)
 		set(f->h[i], CATNAP_POLICY_ALWAYS, 0, 1, 0);
 	start(&s[0], f->h[0], UINT64_MAX);
-	until_state(f->h[0], HALTER_POLLING);
+	until_state(f->h[0], WAKE_POLLING);
 	while (!group_polled(&f->group))
 		usleep(100);
 	for (int i = 1; i < N; i++) {
 		start(&s[i], f->h[i], UINT64_MAX);
-		until_state(f->h[i], HALTER_WATCHED);
+		until_state(f->h[i], WAKE_WATCHED);
 	}
 	/* By the poller. */
 	halter_wake(f->h[1], CATNAP_WORK_IPI);
@@ -200,8 +200,8 @@ static void together(void **state)
 	assert_int_equal(stats_of(f->h[0]).group_wakes, 1);
 	assert_int_equal(stats_of(f->h[0]).group_handovers, 1);
 	assert_int_equal(stats_of(f->h[0]).halt_successful_poll, 1);
-	until_state(f->h[2], HALTER_POLLING);
-	while (atomic_load(&f->group.poller) != f->h[2])
+	until_state(f->h[2], WAKE_POLLING);
+	while (atomic_load(&f->group.poller) != &f->h[2]->wake)
 		usleep(100);
 	halter_wake(f->h[2], 4);
 	pthread_join(s[2].thread, NULL);
@@ -209,7 +209,7 @@ static void together(void **state)
 	assert_false(group_polled(&f->group));
 }
 
-/* Who is watched has its own deadline, and its own ring. */
+/* A watched member has its own deadline, and its own ring. */
 static void deadlines(void **state)
 {
 	struct fixture *f = *state;
@@ -239,7 +239,7 @@ static void not_for_all(void **state)
 
 	set(f->h[0], CATNAP_POLICY_OFF, 0, 1, 0);
 	start(&s, f->h[0], UINT64_MAX);
-	until_state(f->h[0], HALTER_SLEEPING);
+	until_state(f->h[0], WAKE_SLEEPING);
 	assert_false(group_polled(&f->group));
 	halter_wake(f->h[0], 1);
 	pthread_join(s.thread, NULL);
@@ -248,7 +248,7 @@ static void not_for_all(void **state)
 
 	set(f->h[1], CATNAP_POLICY_ALWAYS, 0, 0, 0);
 	start(&s, f->h[1], UINT64_MAX);
-	until_state(f->h[1], HALTER_POLLING);
+	until_state(f->h[1], WAKE_POLLING);
 	usleep(1000);
 	assert_false(group_polled(&f->group));
 	halter_wake(f->h[1], 1);
@@ -283,7 +283,7 @@ static uint64_t idle_halts(struct fixture *f, int n)
 static void budget(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t start, failed;
+	uint64_t start, failed, contended;
 
 	/* A window of which a hundred times is more than the budget ever holds: never, not even for
 	 * what is left of it when the halt has gone on for a while. */
@@ -292,8 +292,11 @@ static void budget(void **state)
 	/* One that takes 40 ms to earn back. */
 	set(f->h[0], CATNAP_POLICY_FIXED, 400000, 1, 100);
 	start = clock_monotonic_ns();
+	contended = stats_of(f->h[0]).halt_poll_contended;
 	failed = idle_halts(f, 20);
-	assert_in_range(failed, 0, 2 + (clock_monotonic_ns() - start) / 30000000);
+	/* Polls that others cut short have cost less, and there may be more of them. */
+	if (stats_of(f->h[0]).halt_poll_contended == contended)
+		assert_in_range(failed, 0, 2 + (clock_monotonic_ns() - start) / 30000000);
 	/* No limit. */
 	set(f->h[0], CATNAP_POLICY_FIXED, 400000, 1, 0);
 	start = stats_of(f->h[0]).halt_attempted_poll;

@@ -22,7 +22,7 @@
 #include <catnap/poll.h>
 
 #define MS UINT64_C(1000000)
-/* What is further apart than this was not polled (contention.c), in ns. */
+/* The most time between two looks of a poll (contention.c), in ns. */
 #define LOOK_MAX 20001
 
 /* The ways to wait that a test is repeated for. */
@@ -204,6 +204,9 @@ static void sizes_are_checked(void **state)
 
 	catnap_halter_config_init(&cfg);
 	assert_int_equal(cfg.size, sizeof(cfg));
+	assert_int_equal(catnap_halter_create(NULL, &h), -EINVAL);
+	assert_int_equal(catnap_halter_create(&cfg, NULL), -EINVAL);
+	assert_null(h);
 	cfg.size = 0;
 	assert_int_equal(catnap_halter_create(&cfg, &h), -EINVAL);
 	cfg.size = sizeof(cfg) - 1;
@@ -314,11 +317,13 @@ static void wakes_are_told_by_where_they_found_the_owner(void **state)
 	struct later l = {.bits = 2, .delay_ns = 60 * MS};
 	struct catnap_halt_stats s;
 	struct fixture f;
+	uint64_t begin;
 
 	for (enum way way = PLAIN; way < WAYS; way++) {
 		make(&f, CATNAP_POLICY_OFF, way);
 		l.h = f.h;
 		later(&l);
+		begin = now();
 		assert_int_equal(halt(&f, CATNAP_NO_DEADLINE), CATNAP_CAUSE_OTHER);
 		join(&l);
 		s = stats_of(&f);
@@ -327,8 +332,8 @@ static void wakes_are_told_by_where_they_found_the_owner(void **state)
 		assert_int_equal(s.kicks_saved, way != PLAIN); /* the one that added a source */
 		assert_int_equal(s.halt_attempted_poll, 0);
 		assert_int_equal(s.halt_poll_fail_ns, 0);
-		assert_true(s.halt_wait_ns > 5 * MS);
-		/* What it has cost to come back is known from the one wake-up. */
+		assert_in_range(s.halt_wait_ns, 1, now() - begin);
+		/* The cost of coming back is known from the one wake-up. */
 		assert_true(s.price_ns > 0 && s.price_ns < s.halt_wait_ns);
 		assert_int_equal(s.wakeups[CATNAP_CAUSE_OTHER], 1);
 		unmake(&f);

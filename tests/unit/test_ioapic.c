@@ -582,7 +582,7 @@ static void test_pins_from_another_thread_while_acknowledging(void **state)
 			write_reg(io, 0x10 + 2 * 9, (i & 64 ? MASKED : 0) | LEVEL | 0x61);
 	}
 	pthread_join(thread, NULL);
-	/* Whatever the order was: an asserted, unmasked level is on its way or arrived. */
+	/* In whatever order, an asserted, unmasked level is on its way or arrived. */
 	write_reg(io, 0x10 + 2 * 9, LEVEL | 0x61);
 	assert_int_equal(entry_low(io, 9), REMOTE_IRR | LEVEL | 0x61);
 	assert_int_equal(take(&vm, 0), 0x61);

@@ -261,7 +261,7 @@ static void has_much_open(void)
 	NEED(catnap_keeper_add_socket(k, in_dir("one")) == 0);
 	NEED(keeper_seal(k) == 0);
 	NEED(only_sockets_open(k->pid, 4));
-	/* Who reads a pipe of ours sees its end when we close it. */
+	/* The reader of a pipe of ours sees its end when we close it. */
 	close(pair[1]);
 	NEED(read(pair[0], &c, 1) == 0);
 	/* Signals that a terminal sends to all of a group are not for it. */
@@ -387,7 +387,7 @@ static void connects(void)
 	elsewhere = listen_at(in_dir("elsewhere"));
 	NEED(elsewhere >= 0 && symlink(in_dir("elsewhere"), in_dir("vsock_2")) == 0);
 	NEED(ask(channel, 2) < 0);
-	/* Who does not listen any more. */
+	/* Nobody listens there any more. */
 	close(at7);
 	NEED(ask(channel, 7) == -ECONNREFUSED);
 	/* Half a question is none. */

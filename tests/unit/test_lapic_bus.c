@@ -98,7 +98,7 @@ static void x2apic_icr(struct lapic *l, uint32_t dest, uint32_t icr)
 	assert_int_equal(lapic_msr_write(l, 0x830, (uint64_t)dest << 32 | icr, 0), 0);
 }
 
-/* Who has @vector pending? One bit each; takes it away again. */
+/* Returns who has @vector pending, one bit each, and takes it away again. */
 static uint64_t who(struct vm *vm, uint8_t vector)
 {
 	uint64_t got = 0;

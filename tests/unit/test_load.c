@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 #define MIB	 (UINT64_C(1) << 20)
 #define LOW	 (4 * MIB)
@@ -36,7 +36,7 @@
 struct machine {
 	struct memory memory;
 	struct vcpu_entry entry;
-	struct kvm_error err;
+	struct error err;
 };
 
 static void setup(struct machine *m)
@@ -83,7 +83,7 @@ static int load_into(struct machine *m, const void *bytes, size_t len, enum catn
 
 	assert_non_null(copy);
 	memcpy(copy, bytes, len);
-	ret = image_load(&req, &m->entry, &m->err);
+	ret = load_image(&req, &m->entry, &m->err);
 	free(copy);
 	return ret;
 }
@@ -792,7 +792,7 @@ static void test_bad_kludge(void **state)
 	h->flags |= 0x8000;
 	h->checksum = -(h->magic + h->flags);
 	refused(bytes, sizeof(bytes), CATNAP_IMAGE_AUTO, "0x8000");
-	/* What is optional may be unknown: bits 16 to 31. */
+	/* Optional bits may be unknown: 16 to 31. */
 	kludge_image(bytes, 0x20, sizeof(bytes));
 	h->flags |= 0x80000000;
 	h->checksum = -(h->magic + h->flags);
@@ -839,7 +839,7 @@ static void test_other_files(void **state)
 		refused(files[i].bytes, files[i].len, CATNAP_IMAGE_AUTO, files[i].why);
 	refused("x\xf4", 2, CATNAP_IMAGE_PVH, "not an ELF file");
 	refused("x\xf4", 2, CATNAP_IMAGE_BZIMAGE, "not a bzImage");
-	/* Whatever was asked for: what it is. */
+	/* The sentence says what it is, whatever was asked for. */
 	refused("070701\x00", 7, CATNAP_IMAGE_PVH, "not an ELF file, but a cpio archive");
 	refused("hsqs\x00", 5, CATNAP_IMAGE_BZIMAGE, "not a bzImage, but a squashfs");
 	memcpy(bzimage + 0x202, "HdrS", 4);
@@ -914,8 +914,8 @@ static long refused_within(const uint8_t *bytes, size_t len, const char *why)
 }
 
 /*
- * The work of loading is bounded by the file's length, not by what it says of itself. What was
- * quadratic took minutes; the limit is one that a busy machine with sanitizers keeps.
+ * The work of loading is bounded by the file's length, not by what it says of itself. Quadratic
+ * work took minutes; the limit is one that a busy machine with sanitizers keeps.
  */
 static void test_work(void **state)
 {

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "vmm/acpi.h"
-#include "vmm/image.h"
+#include "vmm/load.h"
 
 #define MIB	 (UINT64_C(1) << 20)
 #define LOW	 (32 * MIB)
@@ -31,8 +31,8 @@
 struct machine {
 	struct memory memory;
 	struct vcpu_entry entry;
-	struct kvm_error err;
-	/* What the request has besides the image. */
+	struct error err;
+	/* The parts of the request besides the image. */
 	const char *cmdline, *more;
 	const void *initramfs, *dtb;
 	size_t initramfs_len, dtb_len;
@@ -93,7 +93,7 @@ static int load(struct machine *m, const void *bytes, size_t len)
 
 	assert_non_null(copy);
 	memcpy(copy, bytes, len);
-	ret = image_load(&req, &m->entry, &m->err);
+	ret = load_image(&req, &m->entry, &m->err);
 	free(copy);
 	return ret;
 }
@@ -109,8 +109,8 @@ static void expect(struct machine *m, const void *bytes, size_t len, const char 
 
 static void refused(const void *bytes, size_t len, const char *why)
 {
-	/* Kept: what is refused leaves nothing behind that matters here, and making it takes long.
-	 */
+	/* Kept: what is refused leaves nothing behind that matters here, and making it takes
+	 * long. */
 	static struct machine m;
 
 	if (!m.memory.count)
@@ -291,8 +291,8 @@ static void test_alignment(void **state)
 	teardown(&m);
 }
 
-/* A program that only borrows the header, without a payload, may leave its last paragraph unfilled.
- */
+/* A program that only borrows the header, without a payload, may leave its last paragraph
+ * unfilled. */
 static void test_last_paragraph(void **state)
 {
 	struct bzimage b;
@@ -368,7 +368,7 @@ static void test_initramfs(void **state)
 	teardown(&m);
 }
 
-/* What Linux could not unpack: a kernel, above all, where the two were exchanged. */
+/* An initramfs that Linux could not unpack: a kernel, above all, where the two were exchanged. */
 static void test_no_initramfs(void **state)
 {
 	static const struct {
@@ -609,7 +609,7 @@ static void test_command_line(void **state)
 			else
 				expect(&m, image, size, "command line has 2048 bytes");
 		}
-		/* What is added counts. */
+		/* The additions count. */
 		m.more = "y";
 		if (len == 2046)
 			expect(&m, &b, sizeof(b), "command line has 2048 bytes");
@@ -618,7 +618,7 @@ static void test_command_line(void **state)
 	}
 }
 
-/* What is added is a parameter: before init's words, whatever the image. */
+/* Each addition is a parameter: before init's words, whatever the image. */
 static void test_parameters(void **state)
 {
 	struct bzimage b;
@@ -646,7 +646,7 @@ static void test_parameters(void **state)
 	}
 }
 
-/* What is known only after the image was loaded. */
+/* Tests additions that are known only after the image was loaded. */
 static void test_again(void **state)
 {
 	const uint8_t dtb[24] = "a device tree", longer[40] = "another, with devices in it";

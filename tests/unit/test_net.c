@@ -207,6 +207,33 @@ static void packets_in_come_at_their_rate(void **state)
 	assert_int_equal(waits | ns, 0);
 }
 
+/* Each direction by itself; NULL is as before. */
+static void limits_change_by_direction(void **state)
+{
+	struct bench *b = *state;
+	uint64_t at;
+
+	assert_int_equal(net_set_limits(b->net, NO_LIMITS, OPS(1, 1)), 0);
+	vdev_start(b->v, BIT(VIRTIO_NET_F_MRG_RXBUF), 2, 16);
+	for (int i = 0; i < LIMITED; i++) {
+		vdev_offer1(b->v, 0, vdev_alloc(b->v, 2048), 2048, true);
+		arrive(b, 0, 60);
+	}
+	virtio_kick(b->v->dev, 0);
+	for (int i = 0; i < LIMITED; i++)
+		vdev_until(b->v, used(b, 0) == 72);
+	at = vdev_alloc(b->v, 312);
+	for (int i = 0; i < LIMITED; i++)
+		vdev_offer1(b->v, 1, at, 312, false);
+	virtio_kick(b->v->dev, 1);
+	assert_int_equal(counters(b).tx_packets, 1);
+	assert_int_equal(net_set_limits(b->net, OPS(1, 1), NULL), 0);
+	home_turn(&b->v->home);
+	assert_int_equal(counters(b).tx_packets, 1);
+	assert_int_equal(net_set_limits(b->net, NULL, NO_LIMITS), 0);
+	vdev_until(b->v, counters(b).tx_packets == LIMITED);
+}
+
 static void packets_out_go_at_their_rate(void **state)
 {
 	struct bench *b = *state;
@@ -249,6 +276,8 @@ static void with_the_link_down_nothing_moves(void **state)
 	assert_int_equal(b->v->config_irqs, 1);
 	net_set_link(b->net, false);
 	assert_int_equal(b->v->config_irqs, 1);
+	assert_int_equal(b->v->told[VIRTIO_EVENT_LINK], 1);
+	assert_int_equal(b->v->told_value, 0);
 	virtio_config_read(b->v->dev, 6, &status, 2);
 	assert_int_equal(status, 0);
 	at = vdev_alloc(b->v, 2000);
@@ -263,6 +292,8 @@ static void with_the_link_down_nothing_moves(void **state)
 	assert_int_equal(used(b, 1), 0);
 	assert_int_equal(counters(b).tx_dropped, 1);
 	net_set_link(b->net, true);
+	assert_int_equal(b->v->told[VIRTIO_EVENT_LINK], 2);
+	assert_int_equal(b->v->told_value, 1);
 	vdev_until(b->v, used(b, 0) == 72);
 }
 
@@ -596,6 +627,7 @@ int main(void)
 		T(buffers_shorter_than_a_header_need_a_reset),
 		T(with_the_link_down_nothing_moves),
 		LIMITED_T(packets_in_come_at_their_rate),
+		LIMITED_T(limits_change_by_direction),
 		LIMITED_T(packets_out_go_at_their_rate),
 		T(packets_go_out),
 		T(what_does_not_count_in_a_header_is_ignored),

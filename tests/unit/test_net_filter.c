@@ -28,7 +28,7 @@ static bool gets(struct bench *b, int pair, const uint8_t to[6])
 	uint64_t had = arrived(b);
 
 	memcpy(p + sizeof(struct net_hdr), to, 6);
-	/* What an unwanted packet did not use is still there. */
+	/* A buffer that an unwanted packet did not use is still there. */
 	if (q->idx == q->seen) {
 		vdev_offer1(b->v, queue, vdev_alloc(b->v, 256), 256, true);
 		virtio_kick(b->v->dev, queue);
@@ -128,7 +128,7 @@ static void tables_say_who_is_wanted(void **state)
 	assert_int_equal(mode(b, NET_RX_PROMISC, 0), 0);
 	assert_int_equal(tables(b, &other, 1, &group, 1, 0, 0), 0);
 	assert_int_equal(gets_which(b), OWN | OTHER | GROUP | EVERYBODY);
-	/* What is malformed changes nothing. */
+	/* A malformed command changes nothing. */
 	for (uint32_t cut = 1; cut <= 20; cut++)
 		assert_int_equal(tables(b, &other, 1, &group, 1, 0, cut), 1);
 	assert_int_equal(tables(b, NULL, 0, NULL, 0, 1, 0), 1);

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "cli/opts.h"
+#include <catnap/catnap.h>
+#include "cli/opts_guest.h"
 
 struct disk {
 	const char *path;
@@ -324,7 +325,7 @@ static void keys(void **state)
 	refuses("--disk=", "--disk: \"\" is empty: expected path=...");
 }
 
-/* What double quotes are for, in a list. */
+/* Tests the use of double quotes in a list. */
 static void quotes_in_lists(void **state)
 {
 	static const struct {
@@ -345,7 +346,7 @@ static void quotes_in_lists(void **state)
 		{"path=\"\"\"\"", "\"", 1},
 		{"path=\"\"\"a\"\"\"", "\"a\"", 1},
 		{"path=a\"\"b", "ab", 1},
-		/* What is quoted is no key. */
+		/* Quoted text is no key. */
 		{"\"path=x\"", "path=x", 1},
 		{"\"path\"=x", "path=x", 1},
 		{"\"a=b,c\"", "a=b,c", 1},
@@ -408,7 +409,7 @@ static void quotes_elsewhere(void **state)
 	refuses("--kernel|a\"b",
 		"--kernel: \"a\"b\" has a double quote that is not closed: expected a "
 		"pair, and \"\" in it for one that is meant");
-	assert_int_equal(opts_set(&opts, "kernel", "\"x,y\"", &cfg), 0);
+	takes("--kernel|\"x,y\"");
 	assert_string_equal(cfg.kernel, "x,y");
 }
 
@@ -433,8 +434,9 @@ static void halt_poll(void **state)
 		"--halt-poll: max: \"5s\" is out of range: expected 0 to 4294967295 ns");
 	refuses("--halt-poll|adaptiv", "--halt-poll: policy: \"adaptiv\" is unknown: expected "
 				       "adaptive, kernel, fixed, always or off");
-	refuses("--halt-poll|tea=3", "--halt-poll: \"tea\" is an unknown key: expected policy, "
-				     "max, grow, grow-start, shrink, bias, cpu-max, vcpu or group");
+	refuses("--halt-poll|tea=3",
+		"--halt-poll: \"tea\" is an unknown key: expected policy, "
+		"max, grow, grow-start, shrink, bias, cpu-max, vcpu, group or spin");
 	takes("--halt-poll|group=on");
 	assert_int_equal(cfg.halt_poll.group, 1);
 	takes("--halt-poll|kernel");
@@ -473,15 +475,74 @@ static void halt_poll(void **state)
 	assert_null(opt_policy_name(99));
 }
 
-static void from_a_file(void **state)
+/* As from a configuration file. */
+struct guest_poll {
+	uint32_t ns, grow, grow_start_ns, shrink;
+	int allow_shrink, host;
+};
+
+static const struct opt_field guest_poll_keys[] = {
+	{.name = "ns", .type = OPT_TIME32, .offset = offsetof(struct guest_poll, ns)},
+	OPT_GUEST_POLL_KEYS(struct guest_poll, GUEST_POLL_MAX),
+	OPT_GUEST_POLL_HOST(struct guest_poll),
+	{.name = NULL},
+};
+
+/* "" if @text is taken into @g, else the error. */
+static const char *guest_poll_error(char *text, struct guest_poll *g, uint64_t *given)
+{
+	const struct opt_arg arg = {.option = "guest", .text = text};
+	static const struct opt_command cmd = {.name = "test", .options = options};
+	static char error[OPTS_ERROR_SIZE];
+	struct opts o = {.cmd = &cmd};
+
+	opt_keys_given(&o, &arg, guest_poll_keys, g, given);
+	snprintf(error, sizeof(error), "%s", o.error);
+	opts_free(&o);
+	return error;
+}
+
+/* The keys that run, bench and replay share, and that their numbers are as in the table. */
+static void guest_polling(void **state)
+{
+	struct guest_poll g = {.ns = GUEST_POLL_UNSET, .allow_shrink = -1, .host = -1};
+	char all[] = "grow=3,grow-start=4294967294ns,shrink=0,allow-shrink=off,host=break-even";
+	char none[] = "host=learned", large[] = "grow=4294967295", word[] = "allow-shrink=yes";
+	char host[] = "host=on";
+	uint64_t given;
+
+	assert_string_equal(guest_poll_error(all, &g, &given), "");
+	assert_int_equal(given, 0x3e);
+	assert_true(g.ns == GUEST_POLL_UNSET && g.grow_start_ns == GUEST_POLL_MAX);
+	assert_int_equal(g.grow, 3);
+	assert_int_equal(g.shrink, 0);
+	assert_int_equal(g.allow_shrink, 0);
+	assert_int_equal(g.host, CATNAP_AFTER_GUEST_BREAK_EVEN);
+	assert_string_equal(guest_poll_error(none, &g, &given), "");
+	assert_int_equal(given, 0x20);
+	assert_int_equal(g.host, CATNAP_AFTER_GUEST_LEARNED);
+	/* Which stands for what was not given. */
+	assert_non_null(strstr(guest_poll_error(large, &g, &given), "expected 0 to 4294967294"));
+	assert_non_null(strstr(guest_poll_error(word, &g, &given), "expected on or off"));
+	assert_non_null(
+		strstr(guest_poll_error(host, &g, &given), "expected off, break-even or learned"));
+}
+
+static void by_name(void **state)
 {
 	takes("");
-	assert_int_equal(opts_set(&opts, "cpus", "3", &cfg), 0);
+	assert_int_equal(opts_take(&opts, opts_find(&opts, "cpus"), "3", &cfg), 0);
 	assert_int_equal(cfg.cpus, 3);
-	assert_int_not_equal(opts_set(&opts, "cpus", "0", &cfg), 0);
+	assert_true(opts_given(&opts, "cpus"));
+	assert_int_equal(opts.n_given, 1);
+	assert_string_equal(opts.given[0].text, "3");
+	assert_int_not_equal(opts_take(&opts, opts_find(&opts, "cpus"), "2", &cfg), 0);
+	assert_string_equal(opts.error, "catnap test: --cpus: given twice: expected once");
+	takes("");
+	assert_int_not_equal(opts_take(&opts, opts_find(&opts, "cpus"), "0", &cfg), 0);
 	assert_string_equal(opts.error,
 			    "catnap test: --cpus: \"0\" is out of range: expected 1 to 64");
-	assert_int_not_equal(opts_set(&opts, "nope", "0", &cfg), 0);
+	assert_null(opts_find(&opts, "nope"));
 }
 
 /* Each option is there, and no line is wider than a terminal. */
@@ -526,7 +587,8 @@ int main(void)
 		cmocka_unit_test(quotes_in_lists),
 		cmocka_unit_test(quotes_elsewhere),
 		cmocka_unit_test(halt_poll),
-		cmocka_unit_test(from_a_file),
+		cmocka_unit_test(guest_polling),
+		cmocka_unit_test(by_name),
 		cmocka_unit_test(help),
 	};
 

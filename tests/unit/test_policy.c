@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -221,8 +222,8 @@ static void kinds_may_change_while_running(void **state)
 	catnap_policy_end(p, &h);
 	assert_int_equal(catnap_policy_window(p), 10000);
 
-	/* What kernel has learned is there when it comes back, and an end may follow another's
-	 * begin. */
+	/* The window that kernel has learned is there when it comes back, and an end may follow
+	 * another's begin. */
 	catnap_policy_begin(p, true);
 	params.policy = CATNAP_POLICY_ALWAYS;
 	assert_int_equal(catnap_policy_set(p, &params), 0);
@@ -292,10 +293,10 @@ static void parameters_are_checked(void **state)
 
 	/* The third had no reserve yet: whatever stands there is not its. From then on it is 0. */
 	params = defaults();
-	params.reserved[5] = 1;
+	params.reserved[4] = 1;
 	assert_int_equal(catnap_halt_poll_check(&params), -EINVAL);
 	assert_int_equal(catnap_policy_create(&params, &p), -EINVAL);
-	params.size = offsetof(struct catnap_halt_poll, reserved);
+	params.size = offsetof(struct catnap_halt_poll, spin);
 	assert_int_equal(params.size, 40);
 	assert_int_equal(catnap_halt_poll_check(&params), 0);
 
@@ -311,6 +312,105 @@ static void parameters_are_checked(void **state)
 	catnap_policy_destroy(&p);
 }
 
+/* What was learned decides as before, once it was put down and taken up. */
+static void goes_on_with_what_was_learned(void **state)
+{
+	static struct catnap_policy one, two;
+	struct catnap_halt_poll params;
+	struct state_writer w, again;
+	struct state_reader r;
+	struct state_in in;
+	struct error err;
+	unsigned int seed = 7;
+
+	(void)state;
+	catnap_halt_poll_init(&params);
+	policy_init(&one, &params);
+	for (int i = 0; i < 5000; i++) {
+		struct policy_query q = {
+			.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 20000};
+		struct catnap_halt h = {.valid = 1, .allowed = 1};
+
+		policy_begin(&one, &q);
+		h.halt_ns = (uint64_t)(rand_r(&seed) % 3 ? 3000 + rand_r(&seed) % 500 : 400000);
+		policy_end(&one, &h, h.halt_ns, false);
+	}
+	state_writer_init(&w);
+	state_begin(&w, 1, 0, 1);
+	policy_save(&one, &w);
+	assert_int_equal(state_end(&w), 0);
+	assert_int_equal(state_seal(&w), 0);
+	assert_int_equal(state_open(&r, w.data, w.len, &err), 0);
+	assert_int_equal(state_find(&r, 1, 0, 1, &in, &err), 0);
+	policy_init(&two, &params);
+	policy_load(&two, &in);
+	assert_int_equal(state_finish(&in, &err), 0);
+	state_writer_init(&again);
+	state_begin(&again, 1, 0, 1);
+	policy_save(&two, &again);
+	state_end(&again);
+	state_seal(&again);
+	assert_int_equal(w.len, again.len);
+	assert_memory_equal(w.data, again.data, w.len);
+	state_writer_fini(&again);
+	/* The windows follow each other from the first halt on. */
+	for (int i = 0; i < 200; i++) {
+		struct policy_query q = {
+			.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 20000};
+		struct catnap_halt h = {.valid = 1, .allowed = 1};
+		uint64_t a = policy_begin(&one, &q), b = policy_begin(&two, &q);
+
+		/* A search is due at another halt, and finds the window of that. */
+		assert_true(a == b || (a > b ? a - b : b - a) < 2000);
+		h.halt_ns = (uint64_t)(rand_r(&seed) % 3 ? 3000 + rand_r(&seed) % 500 : 400000);
+		policy_end(&one, &h, h.halt_ns, false);
+		policy_end(&two, &h, h.halt_ns, false);
+	}
+	state_close(&r);
+	state_writer_fini(&w);
+}
+
+/* Any bytes at all: they are refused, or harmless. */
+static void nonsense_that_was_learned_does_no_harm(void **state)
+{
+	static struct catnap_policy p;
+	struct catnap_halt_poll params;
+	struct state_writer w;
+	struct state_in in;
+	struct error err;
+	unsigned int seed = 1, taken = 0;
+
+	(void)state;
+	catnap_halt_poll_init(&params);
+	for (int n = 0; n < 3000; n++) {
+		uint8_t *payload;
+
+		policy_init(&p, &params);
+		state_writer_init(&w);
+		state_begin(&w, 1, 0, 1);
+		policy_save(&p, &w);
+		state_end(&w);
+		payload = w.data + 32 + 24;
+		for (int k = 0; k < 1 + n % 4; k++)
+			payload[rand_r(&seed) % (w.len - 56)] = (uint8_t)rand_r(&seed);
+		in = (struct state_in){.at = payload, .end = w.data + w.len};
+		policy_load(&p, &in);
+		if (state_finish(&in, &err) == 0) {
+			taken++;
+			for (int i = 0; i < 600; i++) {
+				struct policy_query q = {
+					.allowed = true, .timer_ns = UINT64_MAX, .price_ns = 20000};
+				struct catnap_halt h = {.valid = 1, .allowed = 1, .halt_ns = 9000};
+
+				assert_true(policy_begin(&p, &q) <= params.max_ns);
+				policy_end(&p, &h, h.halt_ns, i % 3 == 0);
+			}
+		}
+		state_writer_fini(&w);
+	}
+	assert_true(taken > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +421,8 @@ int main(void)
 		cmocka_unit_test(other_kinds),
 		cmocka_unit_test(kinds_may_change_while_running),
 		cmocka_unit_test(parameters_are_checked),
+		cmocka_unit_test(goes_on_with_what_was_learned),
+		cmocka_unit_test(nonsense_that_was_learned_does_no_harm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where throttling and pressure are found, and what follows from them; on files of our own. */
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
@@ -93,7 +94,7 @@ static void nothing_there(void **state)
 	assert_int_equal(p.groups, 0);
 	assert_int_equal(p.stall_fd, -1);
 	for (uint64_t now = 0; now < 5000 * MS; now += 50 * MS)
-		assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_NONE);
+		assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
 	pressure_close(&p);
 
 	/* Files that are not what they should be. */
@@ -121,21 +122,21 @@ static void throttled(void **state)
 	pressure_open(&p, &ns_clock, root);
 	assert_int_equal(p.groups, 2);
 	assert_int_equal(p.stall_fd, -1);
-	/* What was before does not count. */
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_NONE);
+	/* Stalls from before do not count. */
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
 	/* It is noticed at the next look, a tenth of a second later, and not before. */
 	stat_file(root, "/sys/fs/cgroup/a.slice/b.scope/cpu.stat", 6);
-	assert_int_equal(pressure_look(&p, &ns_clock, now + 99 * MS), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now + 99 * MS), PRESSURE_NONE);
 	now += 100 * MS;
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_THROTTLED);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_THROTTLED);
 	/* For a second, and for one more while it goes on; the group above counts, too. */
-	assert_int_equal(pressure_look(&p, &ns_clock, now + 999 * MS), PRESSURE_THROTTLED);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now + 999 * MS), PRESSURE_THROTTLED);
 	stat_file(root, "/sys/fs/cgroup/a.slice/cpu.stat", 4);
 	now += 1000 * MS;
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_THROTTLED);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_THROTTLED);
 	now += 1000 * MS;
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_NONE);
-	assert_int_equal(pressure_look(&p, &ns_clock, now + 500 * MS), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now + 500 * MS), PRESSURE_NONE);
 	pressure_close(&p);
 }
 
@@ -149,26 +150,26 @@ static void stalled(void **state)
 	pressure_open(&p, &ns_clock, root);
 	assert_true(p.stall_fd >= 0);
 	assert_true(p.stall_host);
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
 	/* 19.9 ms of 100. */
 	psi_file(root, "/proc/pressure/cpu", 1019900);
 	now += 100 * MS;
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
 	psi_file(root, "/proc/pressure/cpu", 1039900);
 	now += 100 * MS;
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_STALLED);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_STALLED);
 	now += 1000 * MS;
 	psi_file(root, "/proc/pressure/cpu", 1139900);
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
 	/* A clock that jumps back does not stop polls for long. */
 	psi_file(root, "/proc/pressure/cpu", 9939900);
 	now += 100 * MS;
-	assert_int_equal(pressure_look(&p, &ns_clock, now), PRESSURE_STALLED);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_STALLED);
 	atomic_store(&p.calm_until, 0);
-	assert_int_equal(pressure_look(&p, &ns_clock, MS), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, MS), PRESSURE_NONE);
 	/* A file that is gone is no pressure. */
 	put(root, "/proc/pressure/cpu", "");
-	assert_int_equal(pressure_look(&p, &ns_clock, 5000 * MS), PRESSURE_NONE);
+	assert_int_equal(pressure_ask(&p, &ns_clock, 5000 * MS), PRESSURE_NONE);
 	pressure_close(&p);
 }
 
@@ -206,6 +207,7 @@ static void halters(void **state)
 	struct catnap_halter h;
 	struct pressure p;
 	struct clock clock;
+	const struct halter_env env = {.clock = &clock, .pressure = &p};
 	int cause;
 
 	clock_init(&clock, 0);
@@ -214,8 +216,7 @@ static void halters(void **state)
 	catnap_halter_config_init(&cfg);
 	cfg.halt_poll.policy = CATNAP_POLICY_ADAPTIVE;
 	cfg.halt_poll.max_ns = CATNAP_ADAPTIVE_MAX_NS;
-	assert_int_equal(halter_init(&h, &cfg, &clock), 0);
-	h.pressure = &p;
+	assert_int_equal(halter_init(&h, &cfg, &env, NULL), 0);
 	for (int i = 0; i < 5; i++) {
 		/* 0: the first look. 1: high. 2, 3: it goes on, for other policies. 4: over. */
 		if (i == 2)
@@ -244,7 +245,53 @@ static void halters(void **state)
 	pressure_close(&p);
 }
 
-/* What this host has: nothing breaks. */
+/* A group that is named, whichever the process is in; its parents count throttling, too. */
+static void named_group(void **state)
+{
+	const char *root = *state;
+	struct error err = {.text = ""};
+	uint64_t now = 1000 * MS;
+	struct pressure p;
+	char folder[512];
+
+	snprintf(folder, sizeof(folder), "%s/fleet/one//", root);
+	stat_file(root, "/fleet/one/cpu.stat", 5);
+	psi_file(root, "/fleet/one/cpu.pressure", 7);
+	stat_file(root, "/fleet/cpu.stat", 3);
+	assert_int_equal(pressure_open_group(&p, &ns_clock, folder, &err), 0);
+	assert_int_equal(p.groups, 2);
+	assert_true(p.stall_fd >= 0 && !p.stall_host);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
+	stat_file(root, "/fleet/cpu.stat", 4);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now + 100 * MS), PRESSURE_THROTTLED);
+	pressure_close(&p);
+}
+
+/* Descriptors that are given are read, and stay open. */
+static void borrowed(void **state)
+{
+	const char *root = *state;
+	struct error err = {.text = ""};
+	uint64_t now = 1000 * MS;
+	struct pressure p;
+	char path[512];
+	int fd;
+
+	stat_file(root, "/fleet/cpu.stat", 3);
+	snprintf(path, sizeof(path), "%s/fleet/cpu.stat", root);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(pressure_borrow(&p, &ns_clock, fd, -1, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "pressure_fd"));
+	pressure_close(&p);
+	assert_int_equal(pressure_borrow(&p, &ns_clock, -1, fd, &err), 0);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now), PRESSURE_NONE);
+	stat_file(root, "/fleet/cpu.stat", 4);
+	assert_int_equal(pressure_ask(&p, &ns_clock, now + 100 * MS), PRESSURE_THROTTLED);
+	pressure_close(&p);
+	assert_int_equal(close(fd), 0);
+}
+
+/* Nothing breaks with the files of this host. */
 static void real(void **state)
 {
 	struct pressure p;
@@ -254,7 +301,7 @@ static void real(void **state)
 	pressure_open(&p, &clock, "");
 	for (int i = 0; i < 3; i++) {
 		atomic_store(&p.calm_until, 0);
-		pressure_look(&p, &clock, clock_now(&clock));
+		pressure_ask(&p, &clock, clock_now(&clock));
 	}
 	pressure_close(&p);
 }
@@ -263,8 +310,8 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(nothing_there),   TEST(throttled), TEST(stalled),
-		TEST(own_group_first), TEST(halters),	cmocka_unit_test(real),
+		TEST(nothing_there), TEST(throttled),	TEST(stalled),	TEST(own_group_first),
+		TEST(halters),	     TEST(named_group), TEST(borrowed), cmocka_unit_test(real),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

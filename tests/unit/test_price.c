@@ -13,16 +13,16 @@ static void follows(void **state)
 {
 	struct price p = {0};
 
-	assert_int_equal(price_get(&p), 0);
+	assert_int_equal(price_measured(&p), 0);
 	price_add(&p, 20000, false);
-	assert_int_equal(price_get(&p), 20000);
+	assert_int_equal(price_measured(&p), 20000);
 	for (int i = 0; i < 100; i++)
 		price_add(&p, 60000, false);
-	assert_in_range(price_get(&p), 55000, 65000);
+	assert_in_range(price_measured(&p), 55000, 65000);
 	/* One in five is held up, by as much as you like. */
 	for (int i = 0; i < 1000; i++)
 		price_add(&p, i % 5 ? 60000 - (unsigned int)i % 7 * 1000 : 90000000, false);
-	assert_in_range(price_get(&p), 50000, 66000);
+	assert_in_range(price_measured(&p), 50000, 66000);
 }
 
 static void bounds(void **state)
@@ -31,13 +31,13 @@ static void bounds(void **state)
 
 	price_add(&p, UINT64_MAX, false);
 	price_add(&p, PRICE_NONSENSE_NS + 1, false);
-	assert_int_equal(price_get(&p), 0);
+	assert_int_equal(price_measured(&p), 0);
 	for (int i = 0; i < 1000; i++)
 		price_add(&p, 0, false);
-	assert_int_equal(price_get(&p), PRICE_MIN_NS);
+	assert_int_equal(price_measured(&p), PRICE_MIN_NS);
 	for (int i = 0; i < 10000; i++)
 		price_add(&p, PRICE_NONSENSE_NS, false);
-	assert_int_equal(price_get(&p), PRICE_MAX_NS);
+	assert_int_equal(price_measured(&p), PRICE_MAX_NS);
 }
 
 /* Better than nothing, and no more than that. */
@@ -46,12 +46,12 @@ static void timers(void **state)
 	struct price p = {0};
 
 	price_add(&p, 80000, true);
-	assert_int_equal(price_get(&p), 80000);
+	assert_int_equal(price_measured(&p), 80000);
 	price_add(&p, 9000, false);
-	assert_int_equal(price_get(&p), 9000);
+	assert_int_equal(price_measured(&p), 9000);
 	for (int i = 0; i < 100; i++)
 		price_add(&p, 80000, true);
-	assert_int_equal(price_get(&p), 9000);
+	assert_int_equal(price_measured(&p), 9000);
 }
 
 /* The processor time of both who take part. */
@@ -112,7 +112,7 @@ static int live(struct catnap_policy *policy, struct price *p, int halts, uint64
 
 	for (int i = 0; i < halts; i++) {
 		struct policy_query q = {
-			.allowed = true, .timer_ns = UINT64_MAX, .price_ns = price_believed(p)};
+			.allowed = true, .timer_ns = UINT64_MAX, .price_ns = price_estimate(p)};
 		struct catnap_halt h = {.halt_ns = halt, .valid = true, .allowed = true};
 
 		h.waited = policy_begin(policy, &q) < halt;
@@ -137,9 +137,9 @@ static void doubted(void **state)
 	live(policy, &p, 100, 200000, 400000);
 	assert_in_range(live(policy, &p, 1000, 200000, 400000), 0, 5);
 	live(policy, &p, 20000, 200000, 40000);
-	assert_in_range(price_get(&p), 38000, 42000);
+	assert_in_range(price_measured(&p), 38000, 42000);
 	assert_in_range(live(policy, &p, 1000, 200000, 40000), 990, 1000);
-	/* What is worth it is still polled for, and next to never tried otherwise. */
+	/* A halt that is worth it is still polled for, and next to never tried otherwise. */
 	live(policy, &p, 1000, 45000, 40000);
 	assert_in_range(live(policy, &p, 10000, 45000, 40000), 1, 5);
 	live(policy, &p, 1000, 80000, 40000);
@@ -155,9 +155,9 @@ static void held_up(void **state)
 	struct price p = {0};
 
 	price_add(&p, 900000, false);
-	assert_int_equal(price_get(&p), 900000);
+	assert_int_equal(price_measured(&p), 900000);
 	assert_in_range(live(policy, &p, 1000, 200000, 40000), 980, 1000);
-	assert_in_range(price_get(&p), 38000, 42000);
+	assert_in_range(price_measured(&p), 38000, 42000);
 	catnap_policy_destroy(&policy);
 }
 

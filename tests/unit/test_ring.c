@@ -24,7 +24,7 @@
 #include "poll/ring.h"
 #include "uring.h"
 
-/* What fired, by file descriptor. */
+/* The counts of what fired, by file descriptor. */
 static int fired[1024];
 
 static void on_fired(void *ctx, int fd)
@@ -99,7 +99,7 @@ static void it_takes_only_what_is_used(void **state)
 	assert_true(syscall(SYS_io_uring_register, ring.uring.ring_fd, IORING_REGISTER_RESTRICTIONS,
 			    &more, 1) < 0);
 	assert_int_equal(io_uring_register_files(&ring.uring, &fd, 1), -EACCES);
-	/* What disks do works. */
+	/* The requests of disks work. */
 	ring_it(fd);
 	io_uring_prep_read(io_uring_get_sqe(&ring.uring), fd, &value, sizeof(value), 0);
 	assert_int_equal(io_uring_submit(&ring.uring), 1);
@@ -225,7 +225,7 @@ static void it_is_armed_again_after_an_overflow(void **state)
 static unsigned int endless;
 static int endless_fd;
 
-static void ring_again(struct ring_watch *watch, uint32_t events)
+static void ring_again(struct ring_handler *handler, uint32_t events)
 {
 	/* It has to end for the test to fail. */
 	if (++endless < 100000)
@@ -235,12 +235,12 @@ static void ring_again(struct ring_watch *watch, uint32_t events)
 /* A packet each time that one was taken: the owner has to look at something else, too. */
 static void a_handler_that_brings_more_has_its_turn(void **state)
 {
-	struct ring_watch watch = {.ready = ring_again};
+	struct ring_handler handler = {.ready = ring_again};
 	int fd = event();
 
 	endless = 0;
 	endless_fd = fd;
-	assert_int_equal(ring_add_watch(&ring, fd, POLLIN, &watch), 0);
+	assert_int_equal(ring_add_source(&ring, fd, POLLIN, &handler), 0);
 	assert_int_equal(ring_sync(&ring), 0);
 	ring_it(fd);
 	assert_true(reap() > 0);
@@ -248,7 +248,7 @@ static void a_handler_that_brings_more_has_its_turn(void **state)
 	/* And the next turn goes on. */
 	assert_true(ring_ready(&ring));
 	assert_true(reap() > 0);
-	assert_int_equal(ring_del_watch(&ring, fd, &watch), 0);
+	assert_int_equal(ring_del_source(&ring, fd, &handler), 0);
 	close(fd);
 }
 
@@ -514,7 +514,7 @@ static void more_requests_than_the_queues_hold_are_all_done(void **state)
 		assert_int_equal(q[i].done, 1);
 }
 
-/* What a completion begins is submitted by the reap that ran it. */
+/* The reap that ran a completion submits what it begins. */
 static void a_request_that_done_begins_is_submitted(void **state)
 {
 	struct request b = {0}, a = {.then = &b};
@@ -564,14 +564,14 @@ static void requests_and_sources_do_not_disturb_each_other(void **state)
 /* -- watches ---------------------------------------------------------------------------------- */
 
 struct counter {
-	struct ring_watch watch;
+	struct ring_handler handler;
 	uint32_t events;
 	int calls;
 };
 
-static void count_it(struct ring_watch *watch, uint32_t events)
+static void count_it(struct ring_handler *handler, uint32_t events)
 {
-	struct counter *c = (struct counter *)watch;
+	struct counter *c = (struct counter *)handler;
 
 	c->events |= events;
 	c->calls++;
@@ -579,15 +579,15 @@ static void count_it(struct ring_watch *watch, uint32_t events)
 
 static void a_watch_has_a_handler_of_its_own(void **state)
 {
-	struct counter in = {.watch = {count_it}}, out = {.watch = {count_it}};
+	struct counter in = {.handler = {count_it}}, out = {.handler = {count_it}};
 	int fd = event(), pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	/* One descriptor three times: for whoever has the ring, to be read, and to be written. */
 	assert_int_equal(ring_add(&ring, pair[0]), 0);
-	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
-	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), -EEXIST);
-	assert_int_equal(ring_add_watch(&ring, pair[0], POLLOUT, &out.watch), 0);
+	assert_int_equal(ring_add_source(&ring, pair[0], POLLIN, &in.handler), 0);
+	assert_int_equal(ring_add_source(&ring, pair[0], POLLIN, &in.handler), -EEXIST);
+	assert_int_equal(ring_add_source(&ring, pair[0], POLLOUT, &out.handler), 0);
 	assert_int_equal(ring_add(&ring, fd), 0);
 	assert_int_equal(ring_sync(&ring), 0);
 	assert_int_equal(reap(), 1);
@@ -602,20 +602,20 @@ static void a_watch_has_a_handler_of_its_own(void **state)
 	assert_int_equal(fired[pair[0]], 1);
 	assert_int_equal(fired[fd], 1);
 	/* Removed one by one. */
-	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
-	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), -ENOENT);
+	assert_int_equal(ring_del_source(&ring, pair[0], &in.handler), 0);
+	assert_int_equal(ring_del_source(&ring, pair[0], &in.handler), -ENOENT);
 	assert_int_equal(ring_sync(&ring), 0);
 	assert_int_equal(send(pair[1], "x", 1, 0), 1);
 	reap();
 	assert_int_equal(in.calls, 1);
 	assert_int_equal(fired[pair[0]], 2);
 	/* And taken up again before the ring knows: what is ready is told anew. */
-	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_add_source(&ring, pair[0], POLLIN, &in.handler), 0);
 	assert_int_equal(ring_sync(&ring), 0);
 	reap();
 	assert_int_equal(in.calls, 2);
-	assert_int_equal(ring_del_watch(&ring, pair[0], &in.watch), 0);
-	assert_int_equal(ring_add_watch(&ring, pair[0], POLLIN, &in.watch), 0);
+	assert_int_equal(ring_del_source(&ring, pair[0], &in.handler), 0);
+	assert_int_equal(ring_add_source(&ring, pair[0], POLLIN, &in.handler), 0);
 	assert_int_equal(ring_sync(&ring), 0);
 	reap();
 	assert_int_equal(in.calls, 3);

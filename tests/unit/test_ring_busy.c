@@ -224,7 +224,7 @@ static void a_halt_goes_on(void **state)
 	catnap_halter_destroy(&h);
 }
 
-/* What does not pass is told. */
+/* An error that does not pass is told. */
 static void other_errors_are_errors(void **state)
 {
 	int fd = event();

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -112,13 +113,14 @@ struct call {
 	enum sandbox_feature feature; /* without which they may not */
 };
 
-#define V   (1u << SANDBOX_VCPU)
-#define IO  (1u << SANDBOX_IO)
-#define M   (1u << SANDBOX_MAIN)
-#define K   (1u << SANDBOX_KEEPER)
-#define ALL (V | IO | M)
-#define BAD (-1) /* a descriptor that is none */
-#define MAP (MAP_PRIVATE | MAP_ANONYMOUS)
+#define V     (1u << SANDBOX_VCPU)
+#define IO    (1u << SANDBOX_IO)
+#define M     (1u << SANDBOX_MAIN)
+#define K     (1u << SANDBOX_KEEPER)
+#define ALL   (V | IO | M)
+#define BAD   (-1) /* a descriptor that is none */
+#define MAP   (MAP_PRIVATE | MAP_ANONYMOUS)
+#define IMAGE (O_RDWR | O_CLOEXEC | O_NOCTTY)
 
 static char text[] = "/dev/null", word[64];
 
@@ -140,6 +142,7 @@ static const struct call calls[] = {
 	{"mremap", SYS_mremap, {0, PAGE, PAGE, MREMAP_MAYMOVE}, ALL, 0},
 	{"mremap to an address", SYS_mremap, {0, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED}, 0, 0},
 	{"madvise dontneed", SYS_madvise, {0, 0, MADV_DONTNEED}, ALL, 0},
+	{"madvise wipe on fork", SYS_madvise, {0, 0, MADV_WIPEONFORK}, ALL, 0},
 	{"madvise mergeable", SYS_madvise, {0, 0, MADV_MERGEABLE}, 0, 0},
 	{"pkey_mprotect", SYS_pkey_mprotect, {0, PAGE, PROT_EXEC, -1}, 0, 0},
 	{"memfd", SYS_memfd_create, {AT(text), 0}, 0, 0},
@@ -149,11 +152,25 @@ static const struct call calls[] = {
 	{"open to write", SYS_openat, {AT_FDCWD, AT(text), O_RDWR | O_CLOEXEC}, 0, 0},
 	{"creat", SYS_creat, {AT(text), 0}, 0, 0},
 	{"unlink", SYS_unlink, {AT("/nowhere/none")}, M, SANDBOX_UNLINK},
-	{"unlinkat", SYS_unlinkat, {BAD, AT("none"), 0}, K, 0},
+	{"unlinkat", SYS_unlinkat, {BAD, AT("none"), 0}, M | K, SANDBOX_SNAPSHOT},
+	{"mkdirat", SYS_mkdirat, {BAD, AT("none"), 0700}, M, SANDBOX_SNAPSHOT},
+	{"renameat", SYS_renameat, {BAD, AT("none"), BAD, AT("some")}, M, SANDBOX_SNAPSHOT},
 	{"rmdir by unlinkat", SYS_unlinkat, {BAD, AT("none"), AT_REMOVEDIR}, 0, 0},
 	{"rename", SYS_rename, {AT("/nowhere/none"), AT("/nowhere/some")}, 0, 0},
-	{"stat", SYS_stat, {AT(text), AT(word)}, 0, 0},
-	{"statat", SYS_newfstatat, {AT_FDCWD, AT("none"), AT(word), 0}, K, 0},
+	{"stat", SYS_stat, {AT(text), AT(word)}, M, 0}, /* see opens_an_image() */
+	{"statat", SYS_newfstatat, {AT_FDCWD, AT("none"), AT(word), 0}, M | K, 0},
+	{"opening an image", SYS_openat, {AT_FDCWD, AT(text), IMAGE}, M, SANDBOX_OPEN},
+	{"directly", SYS_openat, {AT_FDCWD, AT(text), IMAGE | O_DIRECT}, M, SANDBOX_OPEN},
+	{"to be read", SYS_openat, {AT_FDCWD, AT(text), O_NOCTTY | O_CLOEXEC}, M, SANDBOX_OPEN},
+	{"making an image", SYS_openat, {AT_FDCWD, AT("/nowhere/none"), IMAGE | O_CREAT, 0}, 0, 0},
+	{"making one without a name", SYS_openat, {AT_FDCWD, AT("."), IMAGE | O_TMPFILE, 0}, 0, 0},
+	{"opening in a folder", SYS_openat, {BAD, AT("none"), IMAGE}, 0, 0},
+	{"a copy of a descriptor", SYS_fcntl, {BAD, F_DUPFD_CLOEXEC, 0}, M, SANDBOX_FILES},
+	{"a copy that is inherited", SYS_fcntl, {BAD, F_DUPFD, 0}, 0, 0},
+	{"flags of a descriptor", SYS_fcntl, {BAD, F_SETFL, 0}, 0, 0},
+	{"a disk's block", SYS_ioctl, {BAD, BLKSSZGET}, M, SANDBOX_FILES},
+	{"a disk's contents", SYS_ioctl, {BAD, BLKDISCARD}, 0, 0},
+	{"of a file system", SYS_fstatfs, {BAD, AT(word)}, M, SANDBOX_FILES},
 	{"statx", SYS_statx, {AT_FDCWD, AT("none"), 0, 0}, 0, 0},
 	{"access", SYS_access, {AT("none"), 0}, 0, 0},
 	{"readlink", SYS_readlink, {AT("none"), AT(word), 1}, 0, 0},
@@ -168,7 +185,7 @@ static const struct call calls[] = {
 	{"fstat", SYS_fstat, {BAD, AT(word)}, M | K, 0},
 	{"execve", SYS_execve, {AT("/none"), 0, 0}, 0, 0},
 	{"fork", SYS_fork, {0}, 0, 0},
-	{"wait4", SYS_wait4, {INT_MAX, 0, 0, 0}, M, 0},
+	{"wait4", SYS_wait4, {INT_MAX, 0, 0, 0}, ALL, 0},
 	{"clone", SYS_clone, {0}, 0, 0},
 	{"clone3", SYS_clone3, {AT(word), 64}, 0, 0},
 	{"ptrace", SYS_ptrace, {0}, 0, 0},
@@ -188,10 +205,10 @@ static const struct call calls[] = {
 	{"io_uring_setup", SYS_io_uring_setup, {1, AT(word)}, 0, 0},
 	{"io_uring_register", SYS_io_uring_register, {BAD, 0, 0, 0}, 0, 0},
 	{"io_uring_enter", SYS_io_uring_enter, {BAD, 0, 0, 0}, V | IO, SANDBOX_RING},
-	{"fallocate", SYS_fallocate, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
+	{"fallocate", SYS_fallocate, {BAD, 0, 0, 0}, V | IO | M, SANDBOX_FILES},
 	{"sync_file_range", SYS_sync_file_range, {BAD, 0, 0, 0}, V | IO, SANDBOX_FILES},
-	{"fdatasync", SYS_fdatasync, {BAD}, V | IO, SANDBOX_FILES},
-	{"a file's lock", SYS_fcntl, {BAD, F_OFD_SETLK, 0}, M, SANDBOX_FILES},
+	{"fdatasync", SYS_fdatasync, {BAD}, V | IO | M, SANDBOX_FILES},
+	{"a file's lock", SYS_fcntl, {BAD, F_OFD_SETLK, 0}, ALL, SANDBOX_FILES},
 	{"a disk's size", SYS_ioctl, {BAD, BLKGETSIZE64}, M, SANDBOX_FILES},
 	{"unix socket",
 	 SYS_socket,
@@ -205,6 +222,11 @@ static const struct call calls[] = {
 	{"listen", SYS_listen, {BAD, 1}, 0, 0},
 	{"bind", SYS_bind, {BAD, 0, 0}, 0, 0},
 	{"accept4", SYS_accept4, {BAD, 0, 0, 0}, ALL, SANDBOX_SOCKETS},
+	/* The I/O thread's and the vCPUs' are features of others. */
+	{"epoll_pwait", SYS_epoll_pwait, {BAD, AT(word), 1, 0}, 0, 0},
+	{"making an epoll", SYS_epoll_create1, {0}, 0, 0},
+	{"TCP's options", SYS_setsockopt, {BAD, IPPROTO_TCP, 1, AT(word)}, M, 0},
+	{"a socket's options", SYS_setsockopt, {BAD, SOL_SOCKET, SO_PASSCRED, AT(word)}, 0, 0},
 	{"KVM_RUN", SYS_ioctl, {BAD, KVM_RUN, 0}, V, 0},
 	{"KVM_SET_MSRS", SYS_ioctl, {BAD, KVM_SET_MSRS, 0}, V, 0},
 	{"KVM_IRQ_LINE", SYS_ioctl, {BAD, KVM_IRQ_LINE, 0}, ALL, SANDBOX_KERNEL_IRQCHIP},
@@ -324,6 +346,58 @@ static void libc_opens(void *arg)
 	NEED(open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
 }
 
+/* A control socket's loop, on the main thread only if it has one. */
+static void loops(void *arg)
+{
+	uint32_t features = *(const uint32_t *)arg;
+	struct epoll_event e = {.events = EPOLLIN};
+	int fd = epoll_create1(0), what = eventfd(1, 0);
+
+	NEED(fd >= 0 && what >= 0);
+	install(SANDBOX_MAIN, features, CATNAP_SANDBOX_ON);
+	NEED(epoll_ctl(fd, EPOLL_CTL_ADD, what, &e) == 0);
+	NEED(epoll_wait(fd, &e, 1, 0) == 1);
+}
+
+/* Another image, as the C library at hand opens and measures it; without leave, what it does of its
+ * own accord fails. */
+static void opens_an_image(void *arg)
+{
+	bool may = *(const bool *)arg;
+	struct stat st;
+	int fd;
+
+	install(SANDBOX_MAIN, may ? SANDBOX_BIT(SANDBOX_OPEN) | SANDBOX_BIT(SANDBOX_FILES) : 0,
+		CATNAP_SANDBOX_ON);
+	if (!may) {
+		NEED(syscall(SYS_newfstatat, 0, "", &st, AT_EMPTY_PATH) < 0 && errno == EACCES);
+		NEED(stat("/", &st) < 0 && errno == EACCES);
+		NEED(syscall(SYS_stat, "/nowhere", &st) < 0 && errno == EACCES);
+		return;
+	}
+	NEED(stat("/dev/null", &st) == 0);
+	fd = open("/dev/null", IMAGE);
+	NEED(fd >= 0);
+	NEED(fstat(fd, &st) == 0 && S_ISCHR(st.st_mode));
+	NEED(fcntl(fd, F_DUPFD_CLOEXEC, 0) >= 0);
+	NEED(open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+}
+
+static void control_sockets_and_images_are_by_leave(void **state)
+{
+	uint32_t control = SANDBOX_BIT(SANDBOX_CONTROL), none = 0;
+	bool yes = true, no = false;
+	int status;
+
+	if (!filters())
+		skip();
+	assert_fine(in_child(loops, &control));
+	status = in_child(loops, &none);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+	assert_fine(in_child(opens_an_image, &yes));
+	assert_fine(in_child(opens_an_image, &no));
+}
+
 static void what_libc_opens_fails(void **state)
 {
 	if (!filters())
@@ -382,7 +456,11 @@ struct escaping {
 	enum sandbox_thread thread;
 };
 
-/* With everything that a VM can switch on, and closed in as `catnap run` does it. */
+/* The features that a VM can switch on, and a program may ask for, but for looking at files and
+ * opening them. */
+#define CLOSED (~SANDBOX_BIT(SANDBOX_OPEN))
+
+/* With all that `catnap run` may have, and closed in as it does it. */
 static void escapes_if_it_can(void *arg)
 {
 	const struct escaping *e = arg;
@@ -390,7 +468,7 @@ static void escapes_if_it_can(void *arg)
 
 	catnap_sandbox_config_init(&cfg);
 	NEED(catnap_sandbox_enter(&cfg) == 0);
-	install(e->thread, ~UINT32_C(0), CATNAP_SANDBOX_ON);
+	install(e->thread, CLOSED, CATNAP_SANDBOX_ON);
 	if (e->escape ? escape_works(e->escape) : escape_to_another_vm())
 		end(FINE + 1);
 }
@@ -458,7 +536,7 @@ static void tries_files(void *arg)
 	NEED(fd >= 0);
 	catnap_sandbox_config_init(&cfg);
 	enters(&cfg);
-	/* What is open is as it was. */
+	/* Open files are as they were. */
 	NEED(write(fd, "x", 1) == 1 && pread(fd, &c, 1, 0) == 1 && c == 'x');
 	NEED(ftruncate(fd, 10) == 0);
 	NEED(!opens(before, O_RDONLY));
@@ -503,12 +581,12 @@ static void tries_to_remove(void *arg)
 	NEED(!opens(dir, O_RDONLY | O_DIRECTORY));
 }
 
-/* What used to be allowed fails, for programs that still try, and tells nothing of the file. */
+/* Calls that used to be allowed fail, for programs that still try, and tell nothing of the file. */
 static void is_told_no(void *arg)
 {
 	struct stat st;
 
-	install(SANDBOX_MAIN, ~UINT32_C(0), CATNAP_SANDBOX_ON);
+	install(SANDBOX_MAIN, CLOSED, CATNAP_SANDBOX_ON);
 	NEED(unlink("/nowhere/none") < 0 && errno == EACCES);
 	NEED(lstat("/nowhere/none", &st) < 0 && errno == EACCES);
 	NEED(lstat("/", &st) < 0 && errno == EACCES);
@@ -666,7 +744,7 @@ static void what_is_wrong_is_told(void **state)
 	catnap_sandbox_config_init(&cfg);
 	assert_int_equal(cfg.size, sizeof(cfg));
 	assert_int_equal(cfg.mode, CATNAP_SANDBOX_ON);
-	cfg.size--;
+	cfg.size = offsetof(struct catnap_sandbox_config, write_dirs) - 1; /* the first version's */
 	assert_int_equal(catnap_sandbox_enter(&cfg), -EINVAL);
 	catnap_sandbox_config_init(&cfg);
 	cfg.mode = 3;
@@ -695,9 +773,10 @@ static void what_is_wrong_is_told(void **state)
 	assert_int_equal(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
 }
 
+/* Nothing is made by a name without a folder: who removes this one would see. */
 static int make_dir(void **state)
 {
-	return mkdtemp(dir) && chmod(dir, 0755) == 0 ? 0 : -1;
+	return mkdtemp(dir) && chmod(dir, 0755) == 0 && chdir(dir) == 0 ? 0 : -1;
 }
 
 static int remove_dir(void **state)
@@ -720,6 +799,7 @@ int main(void)
 		cmocka_unit_test(nobody_escapes),
 		cmocka_unit_test(signals_reach_this_process),
 		cmocka_unit_test(what_libc_opens_fails),
+		cmocka_unit_test(control_sockets_and_images_are_by_leave),
 		cmocka_unit_test(all_may_allocate),
 		cmocka_unit_test(nothing_can_be_opened),
 		cmocka_unit_test(files_can_be_read_that_were_named),

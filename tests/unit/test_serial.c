@@ -182,8 +182,8 @@ static void test_input_full(void **state)
 	serial_destroy(&p.s);
 }
 
-/* 8.4: in loopback the receiver can overrun; reading LSR clears the mark; the FIFO keeps the first.
- */
+/* 8.4: in loopback the receiver can overrun; reading LSR clears the mark; the FIFO keeps the
+ * first. */
 static void test_flow_control(void **state)
 {
 	struct port p;
@@ -314,7 +314,8 @@ static void test_priorities(void **state)
 	serial_destroy(&p.s);
 }
 
-/* 8.8: loopback. What is sent is received and does not leave; outputs are wired to inputs. */
+/* 8.8: loopback. A byte that is sent is received and does not leave; outputs are wired to
+ * inputs. */
 static void test_loopback(void **state)
 {
 	static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What devices may take of a vCPU's thread while its guest wants to run. */
+/* Tests what devices may take of a vCPU's thread while its guest wants to run. */
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "container_of.h"
 #include "home.h"
 #include "vcpu/vcpu.h"
 
@@ -16,13 +17,13 @@ struct bench {
 	struct vcpu v;
 	struct vcpu_host host;
 	struct clock clock;
-	struct ring_watch watch;
+	struct ring_handler handler;
 	int fd, fired;
 };
 
-static void ready(struct ring_watch *watch, uint32_t events)
+static void ready(struct ring_handler *handler, uint32_t events)
 {
-	struct bench *b = (struct bench *)((char *)watch - offsetof(struct bench, watch));
+	struct bench *b = container_of(handler, struct bench, handler);
 	uint64_t n;
 
 	b->fired += read(b->fd, &n, sizeof(n)) == sizeof(n);
@@ -40,9 +41,9 @@ static int set_up(void **state)
 	b->host.irqchip_user = true;
 	b->v.host = &b->host;
 	b->v.life = VCPU_RUNNABLE;
-	b->watch.ready = ready;
+	b->handler.ready = ready;
 	b->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	assert_int_equal(halter_watch(&b->v.halter, b->fd, POLLIN, &b->watch), 0);
+	assert_int_equal(halter_add_source(&b->v.halter, b->fd, POLLIN, &b->handler), 0);
 	home_turn(&b->v.halter);
 	*state = b;
 	return 0;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Public structs of an older and of a newer caller (catnap/poll.h, "Structs and their sizes"): an
- * _init writes what is the caller's, and not a byte behind it.
+ * _init writes what is the caller's, and not a byte behind it. The same for arrays of structs.
  */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 
 #include <cmocka.h>
 
-#include <catnap/catnap.h>
+#include <catnap/snapshot.h>
+#include "sized.h"
 
 #define CANARY 0xa5
 #define LATER  32 /* bytes that a newer header has */
@@ -27,10 +29,14 @@ struct sized {
 };
 
 /* The address of the plain function is the function's, though there is a macro of that name. */
+/* clang-format off */
 #define CASES(X)         \
 	X(halt_poll)     \
 	X(halter_config) \
-	X(vm_config) X(disk) X(net) X(vsock) X(console) X(balloon) X(doorbell) X(sandbox_config)
+	X(source)        \
+	X(vm_config) X(disk) X(net) X(vsock) X(console) X(balloon) X(doorbell) X(sandbox_config) \
+	X(snapshot_request) X(restore)
+/* clang-format on */
 
 #define WRAP(s)                                                               \
 	static void s##_by_size(void *to, size_t size)                        \
@@ -150,7 +156,7 @@ static void defaults_are_complete(void **state)
 	catnap_balloon_init(&balloon);
 	assert_int_equal(poll.policy, CATNAP_POLICY_ADAPTIVE);
 	assert_int_equal(poll.max_ns, CATNAP_ADAPTIVE_MAX_NS);
-	assert_int_equal(poll.reserved[5], 0);
+	assert_int_equal(poll.reserved[4], 0);
 	assert_memory_equal(&vm.halt_poll, &poll, sizeof(poll));
 	assert_int_equal(vm.halt_poll.size, sizeof(poll));
 	assert_int_equal(vm.vcpus, 1);
@@ -161,7 +167,8 @@ static void defaults_are_complete(void **state)
 	assert_int_equal(balloon.deflate_on_oom, 1);
 }
 
-/* What is too short for the first version's members is refused, and not read behind its end. */
+/* A struct that is too short for the first version's members is refused, and not read behind its
+ * end. */
 static void too_short_is_refused(void **state)
 {
 	struct catnap_halter_config *cfg = malloc(offsetof(struct catnap_halter_config, ctx));
@@ -191,6 +198,170 @@ static void too_short_is_refused(void **state)
 	free(cfg);
 }
 
+/* A public struct in its third version: each has added a member. */
+struct grown {
+	uint32_t size;
+	uint32_t first, second, third;
+};
+
+#define GROWN_SIZE_1 offsetof(struct grown, second)
+#define GROWN_SIZE_2 offsetof(struct grown, third)
+
+static void what_an_older_caller_lacks_keeps_its_default(void **state)
+{
+	const struct grown given = {.size = GROWN_SIZE_2, .first = 1, .second = 2, .third = 3};
+	struct grown own = {.first = 10, .second = 20, .third = 30};
+
+	assert_int_equal(sized_in(&own, sizeof(own), &given, GROWN_SIZE_1), 0);
+	assert_int_equal(own.size, sizeof(own));
+	assert_int_equal(own.first, 1);
+	assert_int_equal(own.second, 2);
+	assert_int_equal(own.third, 30);
+}
+
+static void what_a_newer_caller_has_behind_is_not_read(void **state)
+{
+	struct {
+		struct grown known;
+		uint32_t behind[2];
+	} given = {.known = {.size = sizeof(given), .third = 3}}, out;
+	struct grown own = {.size = 0};
+
+	memset(&out, 0, sizeof(out));
+	assert_int_equal(sized_in(&own, sizeof(own), &given, GROWN_SIZE_1), 0);
+	assert_int_equal(own.size, sizeof(own));
+	assert_int_equal(own.third, 3);
+	out.known.size = sizeof(out);
+	out.behind[0] = 7;
+	assert_int_equal(sized_out(&out, &own, sizeof(own), GROWN_SIZE_1), 0);
+	assert_int_equal(out.known.size, sizeof(own));
+	assert_int_equal(out.known.third, 3);
+	assert_int_equal(out.behind[0], 7);
+}
+
+static void what_has_no_room_is_not_written(void **state)
+{
+	const struct grown own = {.size = sizeof(own), .first = 1, .second = 2, .third = 3};
+	struct grown to = {.size = GROWN_SIZE_2, .third = 30};
+
+	assert_int_equal(sized_out(&to, &own, sizeof(own), GROWN_SIZE_1), 0);
+	assert_int_equal(to.size, GROWN_SIZE_2);
+	assert_int_equal(to.second, 2);
+	assert_int_equal(to.third, 30);
+}
+
+static void a_struct_shorter_than_the_first_is_refused(void **state)
+{
+	const struct grown given = {.size = GROWN_SIZE_1 - 1, .first = 1};
+	struct grown own = {.size = sizeof(own), .first = 10}, to = given;
+
+	assert_int_equal(sized_in(&own, sizeof(own), &given, GROWN_SIZE_1), -EINVAL);
+	assert_int_equal(own.first, 10);
+	assert_int_equal(sized_out(&to, &own, sizeof(own), GROWN_SIZE_1), -EINVAL);
+	assert_memory_equal(&to, &given, sizeof(to));
+}
+
+/* -- arrays whose elements the caller knows shorter, or longer ---------------------------------- */
+
+static bool untouched(const uint8_t *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (from[i] != CANARY)
+			return false;
+	return true;
+}
+
+/* A struct of statistics as a caller has it whose entries are @entry bytes, with room for @n. */
+static void contexts_of(size_t entry, uint32_t n)
+{
+	const size_t head = offsetof(struct catnap_policy_stats, context);
+	const size_t own = sizeof(struct catnap_policy_context);
+	size_t size = head + n * entry + 8, common = entry < own ? entry : own;
+	struct catnap_halt_poll params;
+	struct catnap_policy *policy;
+	struct catnap_policy_stats *s = malloc(size);
+	uint8_t *entries = (uint8_t *)s + head;
+
+	assert_non_null(s);
+	memset(s, CANARY, size);
+	s->size = (uint32_t)size;
+	s->context_size = (uint32_t)entry;
+	catnap_halt_poll_init(&params);
+	assert_int_equal(catnap_policy_create(&params, &policy), 0);
+	assert_int_equal(catnap_policy_get_stats(policy, s), 0);
+	assert_int_equal(s->contexts, CATNAP_POLICY_CONTEXTS);
+	assert_int_equal(s->context_size, entry);
+	for (uint32_t i = 0; i < n && i < CATNAP_POLICY_CONTEXTS; i++) {
+		struct catnap_policy_context c;
+
+		memcpy(&c, entries + i * entry, own);
+		assert_int_equal(c.before, i / 3);
+		assert_int_equal(c.last, i % 3);
+		assert_true(untouched(entries + i * entry + common, entry - common));
+	}
+	assert_true(untouched((uint8_t *)s + size - 8, 8));
+	catnap_policy_destroy(&policy);
+	free(s);
+}
+
+static void entries_are_where_the_caller_has_them(void **state)
+{
+	const size_t own = sizeof(struct catnap_policy_context);
+
+	contexts_of(own, CATNAP_POLICY_CONTEXTS);
+	contexts_of(own, 4);
+	contexts_of(own, 0);
+	contexts_of(own + LATER, CATNAP_POLICY_CONTEXTS);
+	contexts_of(own + LATER, 1);
+}
+
+static void an_entry_of_no_version_is_refused(void **state)
+{
+	struct catnap_policy_stats s = {.size = sizeof(s)};
+	struct catnap_halt_poll params;
+	struct catnap_policy *policy;
+
+	catnap_halt_poll_init(&params);
+	assert_int_equal(catnap_policy_create(&params, &policy), 0);
+	assert_int_equal(catnap_policy_get_stats(policy, &s), -EINVAL);
+	s.context_size = 39;
+	assert_int_equal(catnap_policy_get_stats(policy, &s), -EINVAL);
+	catnap_policy_destroy(&policy);
+}
+
+/* @entry bytes for each of two. */
+static void checks_of(size_t entry)
+{
+	const size_t own = sizeof(struct catnap_check);
+	size_t common = entry < own ? entry : own;
+	uint8_t *checks = malloc(2 * entry + 8);
+	const char *name;
+
+	assert_non_null(checks);
+	memset(checks, CANARY, 2 * entry + 8);
+	assert_true(catnap_check_host_sized((void *)checks, 2, entry) > 2);
+	for (int i = 0; i < 2; i++) {
+		memcpy(&name, checks + i * entry, sizeof(name));
+		assert_string_equal(name, i ? "/dev/kvm" : "host");
+		assert_true(untouched(checks + i * entry + common, entry - common));
+	}
+	assert_true(untouched(checks + 2 * entry, 8));
+	free(checks);
+}
+
+static void checks_are_where_the_caller_has_them(void **state)
+{
+	struct catnap_check two[2];
+
+	checks_of(sizeof(struct catnap_check));
+	checks_of(sizeof(struct catnap_check) + LATER);
+	checks_of(offsetof(struct catnap_check, advice));
+	assert_true(catnap_check_host(two, 2) > 2);
+	assert_string_equal(two[1].name, "/dev/kvm");
+	assert_true((catnap_check_host)(two, 2) > 2);
+	assert_string_equal(two[0].name, "host");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +369,13 @@ int main(void)
 		cmocka_unit_test(macro_and_symbol_write_the_whole_struct),
 		cmocka_unit_test(defaults_are_complete),
 		cmocka_unit_test(too_short_is_refused),
+		cmocka_unit_test(what_an_older_caller_lacks_keeps_its_default),
+		cmocka_unit_test(what_a_newer_caller_has_behind_is_not_read),
+		cmocka_unit_test(what_has_no_room_is_not_written),
+		cmocka_unit_test(a_struct_shorter_than_the_first_is_refused),
+		cmocka_unit_test(entries_are_where_the_caller_has_them),
+		cmocka_unit_test(an_entry_of_no_version_is_refused),
+		cmocka_unit_test(checks_are_where_the_caller_has_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the statistics mean: KVM's meanings, and the histogram's buckets at their edges. */
+/* Tests the meaning of the statistics: KVM's meanings, and the histogram's buckets at their
+ * edges. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "buckets.h"
 #include "devices/tap.h"
 #include "net_home.h"
 
@@ -73,35 +74,35 @@ static int make_tap(const char *name, short flags)
 static void wrong_interfaces_are_told_apart(void **state)
 {
 	struct tap a, b;
-	char why[256];
+	struct error err;
 
-	assert_int_equal(tap_open(&a, "nosuch0", 1, why, sizeof(why)), -ENODEV);
-	assert_string_equal(why, "nosuch0: no such interface");
+	assert_int_equal(tap_open(&a, "nosuch0", 1, &err), -ENODEV);
+	assert_string_equal(err.text, "nosuch0: no such interface");
 	assert_int_equal(if_nametoindex("nosuch0"), 0); /* and none was made */
-	assert_int_equal(tap_open(&a, "a-name-of-16-byt", 1, why, sizeof(why)), -ENAMETOOLONG);
-	assert_int_equal(tap_open(&a, "", 1, why, sizeof(why)), -ENODEV);
-	assert_int_equal(tap_open(&a, "lo", 1, why, sizeof(why)), -EINVAL);
-	assert_string_equal(why, "lo: not a TAP interface");
-	assert_int_equal(tap_open(&a, "tun0", 1, why, sizeof(why)), -EINVAL);
-	assert_int_equal(tap_open(&a, "tap0", 2, why, sizeof(why)), -EINVAL);
-	assert_string_equal(why, "tap0: not a TAP interface that was made with multi_queue");
-	assert_int_equal(tap_open(&a, "tap0", 1, why, sizeof(why)), 0);
-	assert_int_equal(tap_open(&b, "tap0", 1, why, sizeof(why)), -EBUSY);
-	assert_string_equal(why, "tap0: another program has it");
+	assert_int_equal(tap_open(&a, "a-name-of-16-byt", 1, &err), -ENAMETOOLONG);
+	assert_int_equal(tap_open(&a, "", 1, &err), -ENODEV);
+	assert_int_equal(tap_open(&a, "lo", 1, &err), -EINVAL);
+	assert_string_equal(err.text, "lo: not a TAP interface");
+	assert_int_equal(tap_open(&a, "tun0", 1, &err), -EINVAL);
+	assert_int_equal(tap_open(&a, "tap0", 2, &err), -EINVAL);
+	assert_string_equal(err.text, "tap0: not a TAP interface that was made with multi_queue");
+	assert_int_equal(tap_open(&a, "tap0", 1, &err), 0);
+	assert_int_equal(tap_open(&b, "tap0", 1, &err), -EBUSY);
+	assert_string_equal(err.text, "tap0: another program has it");
 	tap_close(&a);
-	assert_int_equal(tap_open(&a, "tap0", 1, why, sizeof(why)), 0);
+	assert_int_equal(tap_open(&a, "tap0", 1, &err), 0);
 	tap_close(&a);
 	/* One queue of an interface that can have several. */
-	assert_int_equal(tap_open(&a, "tapm0", 1, why, sizeof(why)), 0);
+	assert_int_equal(tap_open(&a, "tapm0", 1, &err), 0);
 	tap_close(&a);
 }
 
 static void queues_are_attached_as_told(void **state)
 {
 	struct tap t;
-	char why[256];
+	struct error err;
 
-	assert_int_equal(tap_open(&t, "tapm0", 4, why, sizeof(why)), 0);
+	assert_int_equal(tap_open(&t, "tapm0", 4, &err), 0);
 	assert_int_equal(tap_set_pairs(&t, 1), 0);
 	assert_int_equal(tap_set_pairs(&t, 4), 0);
 	assert_int_equal(tap_set_pairs(&t, 2), 0);
@@ -123,11 +124,12 @@ static int set_up_with(void **state, const char *name, unsigned int pairs,
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
-	struct net_config cfg = {.pairs = pairs, .fds = b->tap.fds, .limits = *limits};
-	char why[256];
+	struct net_config cfg = {
+		.pairs = pairs, .fds = b->tap.fds, .rx_limits = *limits, .tx_limits = *limits};
+	struct error err;
 
 	b->v = vdev_make(2 << 20);
-	if (tap_open(&b->tap, name, pairs, why, sizeof(why)) < 0)
+	if (tap_open(&b->tap, name, pairs, &err) < 0)
 		return -1;
 	cfg.backend = (struct net_backend){
 		.set_offload = tap_set_offload, .set_pairs = tap_set_pairs, .ctx = &b->tap};
@@ -145,7 +147,7 @@ static int set_up_with(void **state, const char *name, unsigned int pairs,
 
 static int set_up(void **state)
 {
-	return set_up_with(state, "tap0", 1, &(struct rate_limits){.bw = 0});
+	return set_up_with(state, "tap0", 1, NO_LIMITS);
 }
 
 #define RATE   200000u
@@ -154,12 +156,12 @@ static int set_up(void **state)
 
 static int set_up_limited(void **state)
 {
-	return set_up_with(state, "tap0", 1, &(struct rate_limits){.bw = RATE, .bw_burst = BURST});
+	return set_up_with(state, "tap0", 1, BW(RATE, BURST));
 }
 
 static int set_up_multi(void **state)
 {
-	return set_up_with(state, "tapm0", 2, &(struct rate_limits){.bw = 0});
+	return set_up_with(state, "tapm0", 2, NO_LIMITS);
 }
 
 static int tear_down(void **state)
@@ -248,7 +250,7 @@ static void segments_come_in_one(void **state)
 		   2, 16);
 	at = offer_buffers(b, 0, 16);
 	host_sends(b);
-	vdev_until(b->v, (net_get_counters(b->net, &c), c.rx_packets) == 1);
+	vdev_until(b->v, (net_get_counters(b->net, 0, &c), c.rx_packets) == 1);
 	for (int i = 0; i < 3; i++) {
 		assert_true(driver_used(&b->v->q[0], &id, &len));
 		memcpy(got + sum, guest_ptr(&b->v->g, at + 2048u * id), len);
@@ -276,7 +278,7 @@ static void a_driver_without_offloads_gets_what_it_can_take(void **state)
 	vdev_start(b->v, 0, 2, 16);
 	at = offer_buffers(b, 0, 16);
 	host_sends(b);
-	vdev_until(b->v, (net_get_counters(b->net, &c), c.rx_packets) == TCP_LEN / MSS);
+	vdev_until(b->v, (net_get_counters(b->net, 0, &c), c.rx_packets) == TCP_LEN / MSS);
 	make_frame(frame);
 	for (int i = 0; i < TCP_LEN / MSS; i++) {
 		uint8_t *p;
@@ -364,7 +366,7 @@ static void lies_are_the_kernels_to_find(void **state)
 		virtio_kick(b->v->dev, 1);
 		assert_true(driver_used(&b->v->q[1], &id, &used));
 	}
-	net_get_counters(b->net, &c);
+	net_get_counters(b->net, 0, &c);
 	assert_int_equal(c.tx_packets + c.tx_dropped, 5000);
 	assert_true(c.tx_packets > 100 && c.tx_dropped > 100);
 	assert_int_equal(virtio_status(b->v->dev) & VIRTIO_STATUS_NEEDS_RESET, 0);
@@ -395,7 +397,7 @@ static void a_rate_holds_both_ways(void **state)
 	/* However slow the machine is, it gets to where both have to wait. */
 	while (clock_monotonic_ns() - begin < UINT64_C(600000000) ||
 	       (clock_monotonic_ns() - begin < UINT64_C(20000000000) &&
-		(net_get_counters(b->net, &c), c.rx_bytes < BURST || c.tx_bytes < BURST))) {
+		(net_get_counters(b->net, 0, &c), c.rx_bytes < BURST || c.tx_bytes < BURST))) {
 		for (int i = 0; i < 16; i++)
 			(void)!send(b->packet, packet, sizeof(packet), 0);
 		vdev_turn(b->v);
@@ -410,7 +412,7 @@ static void a_rate_holds_both_ways(void **state)
 		}
 		poll(NULL, 0, 1);
 	}
-	net_get_counters(b->net, &c);
+	net_get_counters(b->net, 0, &c);
 	ns = clock_monotonic_ns() - begin;
 	most = BURST + PACKET + RATE * ns / 1000000000u + 1;
 	in = c.rx_bytes;
@@ -464,12 +466,57 @@ static void both_pairs_receive(void **state)
 	}
 }
 
+/* As whoever hands queues over has made them. */
+static int open_queue(const char *name, short flags)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	struct ifreq ifr = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | flags)};
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	return fd;
+}
+
+static void given_queues_are_taken(void **state)
+{
+	const int multi = IFF_VNET_HDR | IFF_MULTI_QUEUE;
+	int fds[2] = {open_queue("tapm0", multi), open_queue("tapm0", multi)}, mixed[2];
+	char name[IFNAMSIZ];
+	struct error err;
+	struct tap tap;
+	int header = 0;
+
+	assert_int_equal(tap_take(&tap, fds, 2, name, &err), 0);
+	assert_string_equal(name, "tapm0");
+	assert_int_equal(tap.queues, 2);
+	close(fds[0]);
+	close(fds[1]);
+	assert_true(fcntl(tap.fds[1], F_GETFL) & O_NONBLOCK);
+	assert_int_equal(ioctl(tap.fds[0], TUNGETVNETHDRSZ, &header), 0);
+	assert_int_equal(header, 12);
+	assert_int_equal(tap_set_pairs(&tap, 1), 0);
+	tap_close(&tap);
+
+	fds[0] = open_queue("tap0", 0);
+	assert_int_equal(tap_take(&tap, fds, 1, name, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "IFF_VNET_HDR"));
+	close(fds[0]);
+	mixed[0] = open_queue("tapm0", multi);
+	mixed[1] = open_queue("tapx0", multi);
+	assert_int_equal(tap_take(&tap, mixed, 2, name, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "another interface"));
+	assert_int_equal(tap.queues, 0);
+	close(mixed[0]);
+	close(mixed[1]);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrong_interfaces_are_told_apart),
 		cmocka_unit_test(queues_are_attached_as_told),
+		cmocka_unit_test(given_queues_are_taken),
 		T(segments_come_in_one),
 		T(a_driver_without_offloads_gets_what_it_can_take),
 		T(the_host_takes_segments),

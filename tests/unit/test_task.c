@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tasks posted to a halter's owner, and requests of the owner's own that end a halt. */
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "container_of.h"
 #include "poll/halter.h"
 #include "uring.h"
 
@@ -33,8 +35,7 @@ static void wait_and_run(struct catnap_halter *h)
 
 	if (!halter_pending(h))
 		assert_int_equal(halter_halt(h, UINT64_MAX, &cause), 0);
-	if (halter_take(h) & HALTER_WORK_TASKS)
-		halter_run_tasks(h);
+	assert_true(halter_serve(h, halter_take(h)) >= 0);
 }
 
 struct noted {
@@ -71,8 +72,8 @@ static void tasks_run_in_the_order_of_their_posts(void **state)
 	catnap_halter_destroy(&h);
 }
 
-/* What each poster wrote before its last post has been seen when all is over, and no post is lost.
- */
+/* When all is over each poster's writes before its last post have been seen, and no post is
+ * lost. */
 struct counted {
 	struct halter_task task;
 	struct catnap_halter *h;
@@ -236,6 +237,74 @@ static void self_belongs_to_a_thread(void **state)
 	catnap_halter_destroy(&h);
 }
 
+struct event {
+	struct ring_handler handler;
+	unsigned int seen;
+};
+
+static void count_event(struct ring_handler *handler, uint32_t events)
+{
+	container_of(handler, struct event, handler)->seen++;
+}
+
+static void serve_does_what_is_the_engines(void **state)
+{
+	struct catnap_halter *h = make(CATNAP_POLICY_OFF);
+	int order[8] = {0}, fd = eventfd(1, EFD_NONBLOCK);
+	struct event e = {{count_event}, 0};
+	struct noted t;
+
+	memset(&t, 0, sizeof(t));
+	t = (struct noted){{.run = note}, order, 5};
+	assert_int_equal(halter_add_source(h, fd, POLLIN, &e.handler), 0);
+	halter_post(h, &t.task);
+	halter_wake(h, 4);
+	/* Away from its loop: what is the owner's own stays for the loop. */
+	assert_int_equal(halter_serve_pending(h), 1);
+	assert_int_equal(order[0], 1);
+	assert_int_equal(e.seen, 1);
+	assert_int_equal(halter_take(h), 4);
+	/* In the loop. */
+	halter_post(h, &t.task);
+	assert_int_equal(halter_del_source(h, fd, &e.handler), 0);
+	assert_int_equal(halter_serve(h, halter_take(h)), 0);
+	assert_int_equal(order[0], 2);
+	assert_int_equal(h->ring.armed, 0);
+	assert_false(halter_pending(h));
+	catnap_halter_destroy(&h);
+	close(fd);
+}
+
+static void tasks_are_put_off_or_held(void **state)
+{
+	struct catnap_halter *h = make(CATNAP_POLICY_OFF);
+	struct noted t[2];
+	int order[8] = {0};
+
+	memset(t, 0, sizeof(t));
+	for (int i = 0; i < 2; i++)
+		t[i] = (struct noted){{.run = note}, order, i};
+	halter_post(h, &t[0].task);
+	halter_wake(h, 4);
+	/* Put off: the next take gives them again. */
+	assert_int_equal(halter_put_off_tasks(h, halter_take(h)), 4);
+	assert_int_equal(halter_take(h), HALTER_WORK_TASKS);
+	/* Held: nothing is pending until they are released, or another one is posted. */
+	assert_int_equal(halter_hold_tasks(h, HALTER_WORK_TASKS), 0);
+	assert_false(halter_pending(h));
+	halter_release_tasks(h);
+	assert_int_equal(halter_hold_tasks(h, halter_take(h)), 0);
+	halter_post(h, &t[1].task);
+	assert_int_equal(halter_serve(h, halter_take(h)), 0);
+	assert_int_equal(order[0], 2);
+	assert_int_equal(order[1], 0);
+	assert_int_equal(order[2], 1);
+	/* All of them ran: there is nothing to release. */
+	halter_release_tasks(h);
+	assert_false(halter_pending(h));
+	catnap_halter_destroy(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +314,8 @@ int main(void)
 		cmocka_unit_test(what_is_queued_is_submitted_when_a_halt_begins),
 		cmocka_unit_test(drain_waits_for_all),
 		cmocka_unit_test(self_belongs_to_a_thread),
+		cmocka_unit_test(serve_does_what_is_the_engines),
+		cmocka_unit_test(tasks_are_put_off_or_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -381,7 +381,7 @@ static void test_kick(void **state)
 	read_one(f, 0, 2);
 	virtio_kick(dev, 0);
 	assert_int_equal(f->m.kicks[0], 0);
-	/* What was there before is found. */
+	/* The buffers that were there before are found. */
 	driver_ok(dev);
 	assert_int_equal(f->m.kicks[0], 1);
 	assert_int_equal(dev->inflight, 1);
@@ -478,12 +478,9 @@ static void *work(void *arg)
 
 	halter_set_self(w->h);
 	while (!atomic_load(&w->end)) {
-		uint32_t bits = halter_take(w->h);
 		int cause;
 
-		if (bits & HALTER_WORK_TASKS)
-			halter_run_tasks(w->h);
-		assert_true(halter_reap(w->h) >= 0);
+		assert_true(halter_serve(w->h, halter_take(w->h)) >= 0);
 		assert_int_equal(halter_halt(w->h, UINT64_MAX, &cause), 0);
 	}
 	assert_int_equal(halter_drain(w->h, false), 0);

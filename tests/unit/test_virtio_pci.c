@@ -61,7 +61,7 @@ struct fix {
 	unsigned int sent;
 	uint32_t data;
 	uint32_t inputs; /* of the interrupt controller, a bit each */
-	/* What the capabilities say. */
+	/* The contents of the capabilities. */
 	uint64_t common, notify, isr, device, table;
 	uint32_t multiplier, notify_len, device_len, window, msix;
 };
@@ -527,8 +527,8 @@ static void test_interrupt_status(void **state)
 #define INPUT	     (1u << 17)
 #define INTX_DISABLE 0x400
 
-/* 4.1.4.5.1: up as long as the interrupt status is not 0, and the status of the function says so.
- */
+/* 4.1.4.5.1: up as long as the interrupt status is not 0, and the status of the function says
+ * so. */
 static void test_interrupt_pin(void **state)
 {
 	struct fix *f = *state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The split virtqueue, driven by a driver that keeps to the specification and by one that does not.
- */
+/* The split virtqueue, driven by a driver that keeps to the specification and by one that does
+ * not. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -265,7 +265,7 @@ static void test_index(void **state)
 	/* Nothing is done yet, and there is another. */
 	driver_offer(&f->d, 0);
 	assert_int_equal(vq_pop(&f->q, &f->c), -EPROTO);
-	/* What is in flight can be given back all the same. */
+	/* Chains in flight can be given back all the same. */
 	for (uint16_t i = 0; i < SIZE; i++)
 		vq_push(&f->q, i, 0);
 	assert_true(vq_publish(&f->q));

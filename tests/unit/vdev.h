@@ -7,6 +7,7 @@
 #define TESTS_UNIT_VDEV_H
 
 #include <poll.h>
+#include <stdio.h>
 
 #include "devices/virtio/virtio.h"
 #include "home.h"
@@ -22,6 +23,9 @@ struct vdev {
 	uint16_t next_desc[VDEV_QUEUES];
 	uint64_t queues_at, next; /* where the rings begin; the first free address */
 	unsigned int queue_irqs[VDEV_QUEUES], config_irqs;
+	unsigned int told[3]; /* by enum virtio_event */
+	uint32_t told_value;
+	char told_text[128]; /* of the last */
 };
 
 static inline void vdev_irq_queue(void *ctx, unsigned int index)
@@ -32,6 +36,15 @@ static inline void vdev_irq_queue(void *ctx, unsigned int index)
 static inline void vdev_irq_config(void *ctx)
 {
 	((struct vdev *)ctx)->config_irqs++;
+}
+
+static inline void vdev_told(void *ctx, enum virtio_event event, uint32_t value, const char *text)
+{
+	struct vdev *v = ctx;
+
+	v->told[event]++;
+	v->told_value = value;
+	snprintf(v->told_text, sizeof(v->told_text), "%s", text);
 }
 
 static const struct virtio_transport_ops vdev_transport = {vdev_irq_queue, vdev_irq_config};
@@ -55,20 +68,15 @@ static inline void vdev_use(struct vdev *v, struct virtio_device *dev)
 	v->dev = dev;
 	dev->transport = v;
 	dev->transport_ops = &vdev_transport;
+	dev->tell = vdev_told;
+	dev->tell_ctx = v;
 }
 
 /* For another device, on the same halter. */
 static inline void vdev_again(struct vdev *v)
 {
-	for (int i = 0; i < 3; i++) { /* what is still posted, and sources that have gone */
-		uint32_t bits = halter_take(&v->home);
-
-		if (bits & HALTER_WORK_TASKS)
-			halter_run_tasks(&v->home);
-		if (bits & HALTER_WORK_SOURCES)
-			atomic_fetch_or(&v->home.pending, HALTER_WORK_SOURCES);
-		halter_reap(&v->home);
-	}
+	for (int i = 0; i < 3; i++) /* what is still posted, and sources that have gone */
+		home_turn(&v->home);
 }
 
 static inline void vdev_free(struct vdev *v)
@@ -79,7 +87,7 @@ static inline void vdev_free(struct vdev *v)
 	free(v);
 }
 
-/* What a driver does from reset to DRIVER_OK, with the first @queues queues of @size. */
+/* Does what a driver does from reset to DRIVER_OK, with the first @queues queues of @size. */
 static inline void vdev_start(struct vdev *v, uint64_t features, unsigned int queues, uint16_t size)
 {
 	struct virtio_device *d = v->dev;

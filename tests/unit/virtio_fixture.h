@@ -168,7 +168,7 @@ static inline void fake_interrupt_config(void *transport)
 static const struct virtio_transport_ops fake_transport_ops = {fake_interrupt_queue,
 							       fake_interrupt_config};
 
-/* What a driver does with a device, in the order of 3.1.1: up to FEATURES_OK ... */
+/* Does what a driver does with a device, in the order of 3.1.1: up to FEATURES_OK ... */
 static inline bool driver_negotiate(struct virtio_device *dev, uint64_t features)
 {
 	virtio_set_status(dev, 0);

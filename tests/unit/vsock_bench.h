@@ -31,7 +31,7 @@ static inline int set_up(void **state)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	struct vsock_config cfg = {.cid = CID};
-	char why[256];
+	struct error err;
 
 	b->v = vdev_make(2 << 20);
 	snprintf(b->dir, sizeof(b->dir), "/tmp/vsock-XXXXXX");
@@ -40,7 +40,7 @@ static inline int set_up(void **state)
 	snprintf(b->path, sizeof(b->path), "%s/v", b->dir);
 	cfg.path = b->path;
 	cfg.dma = &b->v->g.dma;
-	if (vsock_create(&cfg, &b->vs, why, sizeof(why)) < 0)
+	if (vsock_create(&cfg, &b->vs, &err) < 0)
 		return -1;
 	vdev_use(b->v, vsock_device(b->vs));
 	*state = b;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What test guests share: a PVH start into long mode with the first 4 GiB mapped one to one,
- * interrupts, the local APIC, the other processors, text on COM1, and the verdict: a check that
- * fails prints "not ok" and ends the VM with status FAILED; the end of main() is "ok" and PASSED.
- * Only instructions that every host can emulate.
+ * The parts that test guests share: a PVH start into long mode with the first 4 GiB mapped one to
+ * one, interrupts, the local APIC, the other processors, text on COM1, and the verdict: a check
+ * that fails prints "not ok" and ends the VM with status FAILED; the end of main() is "ok" and
+ * PASSED. Only instructions that every host can emulate.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -79,8 +79,8 @@ const char *arg(const char *key);
 bool arg_is(const char *key, const char *value);
 uint64_t arg_number(const char *key, uint64_t otherwise);
 
-/* xorshift64, a sequence for each of two processors: the same from the same @seed, which is not 0.
- */
+/* xorshift64, a sequence for each of two processors: the same from the same @seed, which is not
+ * 0. */
 void random_seed(uint64_t seed);
 uint64_t random(uint32_t cpu);
 /* Below @n. */

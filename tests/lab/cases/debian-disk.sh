@@ -7,7 +7,7 @@
 needs_option --disk
 disk=$(drive 0)
 
-# What is typed at the prompt. Each answer is a line "result: KEY=...".
+# Prints what is typed at the prompt. Each answer is a line "result: KEY=...".
 commands()
 {
 	cat <<-'END'

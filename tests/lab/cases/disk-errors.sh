@@ -4,8 +4,8 @@
 # drives: ext4=64M unreadable=16M
 # limit: 600
 needs_option --disk
-# What is typed into the guest's shell: vda's host runs full, vdb is cut short under the guest, vdc is a
-# device with a sector in its middle that cannot be read, and vdd one that takes more than it can keep.
+# Prints what is typed into the guest's shell: vda's host runs full, vdb is cut short under the guest, vdc is a device
+# with a sector in its middle that cannot be read, and vdd one that takes more than it can keep.
 commands()
 {
 	cat <<-'END'

@@ -4,7 +4,7 @@
 # limit: 2000
 # memory: 2048
 needs_option --disk --io
-# What is typed into the guest's shell. Each answer is a line "result: KEY=...".
+# Prints what is typed into the guest's shell. Each answer is a line "result: KEY=...".
 commands()
 {
 	cat <<-'END'

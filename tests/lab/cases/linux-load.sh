@@ -13,7 +13,7 @@ tunctl -t tap0 >/dev/null
 ip addr add 10.9.0.1/24 dev tap0
 ip link set tap0 up
 
-# What runs in the guest. A reset is that of its driver: unbound, bound again. Loads know that they may fail
+# Prints what runs in the guest. A reset is that of its driver: unbound, bound again. Loads know that they may fail
 # meanwhile; that of the first disk, which is never reset, may not.
 commands()
 {

@@ -10,7 +10,7 @@ sum=$(md5sum </tmp/data)
 
 for io in vcpu thread; do
 	guest_start 240 -k /guest/bzImage -i /guest/initramfs -m 512M -c "console=ttyS0 quiet run=report,shell" \
-		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M,socket=/tmp/b --io $io
+		--transport mmio --vsock cid=7,socket=/tmp/v --balloon size=32M --api-socket /tmp/b --io $io
 	if ! wait_for 60 'guest# '; then
 		not_ok "--io $io: no shell"
 		show
@@ -37,8 +37,8 @@ for io in vcpu thread; do
 	note "$(awk "BEGIN { print $(now) - $begin }") s"
 	wait_for 20 'status-[0-9]'
 	is "--io $io: no such port on the host" "$(tr -d '\r' <"$out" | sed -n 's/^.*status-//p')" 1
-	# What the guest has freed comes back to the host: in blocks of 2 MiB, so what lies beside something in use does not
-	# (of 64 MiB, 47 to 64 were seen to).
+	# Memory that the guest has freed comes back to the host: in blocks of 2 MiB, so memory beside something in use does
+	# not (of 64 MiB, 47 to 64 were seen to).
 	echo 'rm /tmp/in; dd if=/dev/zero of=/tmp/big bs=1M count=64 2>/dev/null; echo fi''lled' >&3
 	wait_for 60 filled
 	full=$(resident $pid)
@@ -56,7 +56,7 @@ for io in vcpu thread; do
 	# been reported, which takes the guest some seconds.
 	given=0
 	for size in 96M 32M; do
-		is "--io $io: a balloon of $size" "$(catnap balloon --wait 60s /tmp/b $size 2>&1 >/dev/null; echo $?)" 0
+		is "--io $io: a balloon of $size" "$(balloon_to /tmp/b ${size%M} 60)" "${size%M}"
 		looks=10
 		while [ $looks -gt 0 ] && [ "$given" -lt 57344 ]; do
 			looks=$((looks - 1))

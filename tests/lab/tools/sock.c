@@ -6,16 +6,20 @@
  *	sock vsock-connect CID PORT	sock vsock-listen PORT		in a guest
  *	sock unix-connect PATH PORT	sock unix-listen PATH		on the host
  *	sock tcp-connect ADDRESS PORT	sock tcp-listen PORT		on either
+ *	sock tcp-echo PORT		sends back what comes
  *	sock tap NAME			makes a TAP interface with several queues
+ *	sock http PATH METHOD RESOURCE [BODY]	asks a control socket, and prints the answer's body;
+ *					status 0 if it is no error
  *
  * unix-connect asks for the guest's port first, as catnap run --vsock wants it. A listener takes
- *one connection. Ends when both sides have ended.
+ * one connection. Ends when both sides have ended.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +124,18 @@ static void ask(int fd, const char *port)
 	}
 }
 
+static int echo(int fd)
+{
+	static char buffer[65536];
+	int on = 1;
+	ssize_t n;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+		all(fd, buffer, (size_t)n);
+	return n < 0;
+}
+
 static void copy(int fd)
 {
 	struct pollfd p[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
@@ -147,6 +163,30 @@ static void copy(int fd)
 	}
 }
 
+/* HTTP/1.1 (RFC 9112), of which the server closes the connection. */
+static int http(int fd, const char *method, const char *resource, const char *body)
+{
+	static char answer[1 << 20];
+	size_t len = 0;
+	char *end;
+	ssize_t n;
+
+	n = snprintf(
+		answer, sizeof(answer),
+		"%s %s HTTP/1.1\r\nHost: lab\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+		method, resource, strlen(body), body);
+	all(fd, answer, (size_t)n);
+	while (len < sizeof(answer) - 1 &&
+	       (n = read(fd, answer + len, sizeof(answer) - 1 - len)) > 0)
+		len += (size_t)n;
+	answer[len] = '\0';
+	end = strstr(answer, "\r\n\r\n");
+	if (!end)
+		die("no answer");
+	all(1, end + 4, strlen(end + 4));
+	return strncmp(answer, "HTTP/1.1 2", 10) != 0;
+}
+
 int main(int argc, char **argv)
 {
 	int fd;
@@ -165,8 +205,12 @@ int main(int argc, char **argv)
 		fd = tcp(argv[2], (unsigned int)strtoul(argv[3], NULL, 0), 0);
 	} else if (argc == 3 && !strcmp(argv[1], "tcp-listen")) {
 		fd = tcp(NULL, (unsigned int)strtoul(argv[2], NULL, 0), 1);
+	} else if (argc == 3 && !strcmp(argv[1], "tcp-echo")) {
+		return echo(tcp(NULL, (unsigned int)strtoul(argv[2], NULL, 0), 1));
 	} else if (argc == 3 && !strcmp(argv[1], "tap")) {
 		return make_tap(argv[2]);
+	} else if ((argc == 5 || argc == 6) && !strcmp(argv[1], "http")) {
+		return http(local(argv[2], 0), argv[3], argv[4], argc == 6 ? argv[5] : "");
 	} else {
 		fprintf(stderr, "sock: wrong arguments\n");
 		return 2;

@@ -4,9 +4,9 @@
  *
  *	term COLUMNS ROWS COMMAND ARGUMENT ...
  *
- * What comes on standard input is typed, what the program prints goes to standard output; its
- * standard error stays as it is. With SIGUSR1 the terminal grows by half, both ways. Ends
- * with the program, and as that did; SIGTERM goes to it.
+ * Bytes from standard input are typed, and the program's output goes to standard output; its
+ * standard error stays as it is. With SIGUSR1 the terminal grows by half, both ways. Ends with the
+ * program, and as that did; SIGTERM goes to it.
  */
 #include <errno.h>
 #include <fcntl.h>

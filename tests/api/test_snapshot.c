@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots: whatever a guest was doing, it goes on from one as if nothing had been. The guests are
+ * those of tests/guest: each ends well only if processors, timers, interrupts and devices did all
+ * that they were to do, once.
+ */
+#include "states.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define WELL 0x21 /* PASSED in tests/guest/lib/guest.h */
+
+static const char *images; /* the folder of guests */
+static const char *only;   /* by hand: those whose name has this */
+
+/* -- files that have no names ------------------------------------------------------------------ */
+
+struct files {
+	int state, memory;
+};
+
+static int unnamed(const char *name)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static struct files new_files(void)
+{
+	return (struct files){unnamed("state"), unnamed("memory")};
+}
+
+static void close_files(struct files *f)
+{
+	close(f->state);
+	close(f->memory);
+}
+
+static int try_snapshot(struct catnap_vm *vm, const struct files *f, uint32_t kind)
+{
+	struct catnap_snapshot_request rq;
+
+	catnap_snapshot_request_init(&rq);
+	rq.kind = kind;
+	rq.state_fd = f->state;
+	rq.memory_fd = f->memory;
+	return catnap_vm_snapshot(vm, &rq);
+}
+
+static struct files snapshot(struct catnap_vm *vm, uint32_t kind)
+{
+	struct files f = new_files();
+
+	if (try_snapshot(vm, &f, kind) < 0)
+		fail_msg("%s", catnap_vm_last_error(vm));
+	return f;
+}
+
+static struct catnap_snapshot *open_state(const struct files *f)
+{
+	struct catnap_snapshot *s;
+
+	if (catnap_snapshot_open(f->state, &s) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	return s;
+}
+
+/* -- guests ------------------------------------------------------------------------------------ */
+
+/* The last that the guests of a test have written, several at a time, for who looks at a failure. */
+static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
+static char output[4096];
+static size_t used;
+
+static void take_output(void *ctx, const void *data, size_t len)
+{
+	pthread_mutex_lock(&output_lock);
+	if (len > sizeof(output) - 1 - used)
+		used = 0;
+	if (len < sizeof(output)) {
+		memcpy(output + used, data, len);
+		used += len;
+		output[used] = '\0';
+	}
+	pthread_mutex_unlock(&output_lock);
+}
+
+struct play {
+	const char *image, *cmdline;
+	uint32_t vcpus, irqchip, io, transport;
+	bool disk;
+};
+
+static void play_config(const struct play *p, char *path, size_t size, struct catnap_vm_config *cfg)
+{
+	snprintf(path, size, "%s/%s", images, p->image);
+	catnap_vm_config_init(cfg);
+	cfg->kernel_path = path;
+	cfg->cmdline = p->cmdline;
+	cfg->memory_size = UINT64_C(16) << 20;
+	cfg->vcpus = p->vcpus;
+	cfg->irqchip = p->irqchip;
+	cfg->io = p->io;
+	cfg->transport = p->transport;
+	cfg->rng = !p->disk;
+	cfg->debug_exit_port = 0xf4;
+	cfg->serial_output = take_output;
+}
+
+static struct catnap_vm *make(const struct play *p, uint32_t track, char *disk_path)
+{
+	struct catnap_vm_config cfg;
+	struct catnap_disk disk;
+	struct catnap_vm *vm;
+	char image[512];
+	int fd;
+
+	play_config(p, image, sizeof(image), &cfg);
+	cfg.track_dirty = track;
+	if (catnap_vm_create(&cfg, &vm) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	if (p->disk) {
+		strcpy(disk_path, "/tmp/catnap-snapshot-XXXXXX");
+		fd = mkstemp(disk_path);
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, 1 << 20), 0);
+		close(fd);
+		catnap_disk_init(&disk);
+		disk.path = disk_path;
+		disk.id = "a-disk";
+		disk.no_lock = 1; /* clones have it, too */
+		assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	}
+	return vm;
+}
+
+/* The host's part of a configuration. */
+static struct catnap_vm *restore(const struct play *p, const struct files *f, uint32_t mode,
+				 uint32_t paused)
+{
+	struct catnap_snapshot *s = open_state(f);
+	const int32_t memory[] = {f->memory};
+	struct catnap_restore how;
+	struct catnap_vm_config cfg;
+	struct catnap_vm *vm;
+
+	catnap_vm_config_init(&cfg);
+	cfg.io = p->io;
+	cfg.serial_output = take_output;
+	catnap_restore_init(&how);
+	how.memory_mode = mode;
+	how.memory_fds = memory;
+	how.memory_count = 1;
+	how.paused = paused;
+	if (catnap_vm_restore(&cfg, s, &how, &vm) < 0)
+		fail_msg("%s: %s", p->image, catnap_vm_last_error(NULL));
+	catnap_snapshot_close(&s);
+	return vm;
+}
+
+static void ends_well(const struct play *p, struct catnap_vm *vm, unsigned int cycles)
+{
+	struct catnap_exit e = {.size = sizeof(e)};
+
+	if (catnap_vm_wait(vm, 2 * LIMIT, &e) < 0)
+		fail_msg("%s %s: irqchip %u, io %u, after %u: %s", p->image, p->cmdline, p->irqchip,
+			 p->io, cycles, catnap_vm_last_error(vm));
+	if (e.reason != CATNAP_EXIT_DEBUG || e.code != WELL)
+		fail_msg("%s %s: irqchip %u, io %u, after %u: ended with %u, %d: %s%s", p->image,
+			 p->cmdline, p->irqchip, p->io, cycles, e.reason, e.code, e.report, output);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+}
+
+/* Again and again it is put down and taken up in the midst of things; then it does its work. */
+static void play(const struct play *p, unsigned int *seed)
+{
+	char disk[64] = "";
+	struct catnap_vm *vm = make(p, 0, disk);
+	unsigned int cycles = 0;
+
+	assert_int_equal(catnap_vm_start(vm), 0);
+	for (; cycles < 12; cycles++) {
+		struct files f;
+
+		usleep((useconds_t)(rand_r(seed) % 20000));
+		if (catnap_vm_pause(vm) < 0)
+			break;
+		f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+		assert_int_equal(catnap_vm_destroy(&vm), 0);
+		vm = restore(p, &f, cycles % 2, 0);
+		close_files(&f);
+		assert_int_equal(catnap_vm_start(vm), 0);
+	}
+	ends_well(p, vm, cycles);
+	if (p->disk)
+		unlink(disk);
+}
+
+#define MMIO CATNAP_TRANSPORT_MMIO
+#define PCI  CATNAP_TRANSPORT_PCI
+
+static void every_machine_goes_on(void **state)
+{
+	/* Not timer.elf with KVM's local APIC, whose one-shot timer may expire once more. */
+	static const struct play plays[] = {
+		{"timer.elf", "apic=x2apic", 1, 0, 0, PCI, false},
+		{"timer.elf", "apic=xapic", 1, 0, 0, PCI, false},
+		{"smp.elf", "cpus=3", 3, 0, 0, PCI, false},
+		{"smp.elf", "cpus=3", 3, 1, 0, PCI, false},
+		{"pveoi.elf", "", 1, 0, 0, PCI, false},
+		{"nmi.elf", "cpus=2", 2, 0, 0, PCI, false},
+		{"foreign.elf", "how=mmio irqchip=user", 1, 0, 0, MMIO, false},
+		{"foreign.elf", "how=mmio irqchip=kernel", 1, 1, 1, MMIO, false},
+		{"foreign.elf", "how=pci irqchip=user", 1, 0, 1, PCI, false},
+		{"foreign.elf", "how=pci irqchip=kernel", 1, 1, 0, PCI, false},
+		{"foreign.elf", "how=window irqchip=user", 1, 0, 0, PCI, false},
+		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 0, 0, MMIO, true},
+		{"blk.elf", "cpus=2 how=spin only_transfer=1", 2, 0, 1, MMIO, true},
+		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 1, 0, MMIO, true},
+		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 1, 1, MMIO, true},
+	/* Its vCPUs read and write one queue's registers at a time, without order, as a guest
+		 * may: TSan sees that, and what is read is the guest's own loss. */
+#if !defined(__SANITIZE_THREAD__)
+		{"hostile_pci.elf", "cpus=2 seed=2 rounds=40", 2, 0, 0, PCI, false},
+#endif
+		{"hostile.elf", "cpus=1 seed=4 rounds=9", 1, 0, 0, MMIO, false},
+	};
+	unsigned int seed = 1;
+
+	for (size_t i = 0; i < sizeof(plays) / sizeof(plays[0]); i++)
+		if (!only || strstr(plays[i].image, only))
+			play(&plays[i], &seed);
+}
+
+/* The one that it was made of goes on as well, and so do any number of copies. */
+static void many_go_on_from_one(void **state)
+{
+	/* Not timer.elf: five at a time have no processor to hold a clock against another by. */
+	const struct play p = {"smp.elf", "cpus=3", 3, 0, 0, PCI, false};
+	struct catnap_vm *vm = make(&p, 0, NULL), *clones[4];
+	struct files f;
+
+	assert_int_equal(catnap_vm_start(vm), 0);
+	usleep(5000);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+	assert_int_equal(catnap_vm_resume(vm), 0);
+	for (int i = 0; i < 4; i++) {
+		clones[i] = restore(&p, &f, CATNAP_MEMORY_MAP, 0);
+		assert_int_equal(catnap_vm_start(clones[i]), 0);
+	}
+	ends_well(&p, vm, 0);
+	for (int i = 0; i < 4; i++)
+		ends_well(&p, clones[i], 1);
+	close_files(&f);
+}
+
+/* Nothing of the guest runs before it is resumed, and it can be put down again at once. */
+static void one_may_stand_at_first(void **state)
+{
+	const struct play p = {"timer.elf", "apic=x2apic", 1, 0, 0, PCI, false};
+	struct catnap_vm *vm = make(&p, 0, NULL);
+
+	assert_int_equal(catnap_vm_start(vm), 0);
+	usleep(5000);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	for (int i = 0; i < 3; i++) {
+		struct files f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+
+		assert_int_equal(catnap_vm_destroy(&vm), 0);
+		vm = restore(&p, &f, CATNAP_MEMORY_MAP, 1);
+		close_files(&f);
+		assert_int_equal(catnap_vm_get_state(vm), CATNAP_VM_MADE);
+		assert_int_equal(catnap_vm_start(vm), 0);
+		assert_int_equal(catnap_vm_get_state(vm), CATNAP_VM_PAUSED);
+		assert_int_equal(catnap_vm_pause(vm), 0); /* all stand */
+	}
+	assert_int_equal(catnap_vm_resume(vm), 0);
+	ends_well(&p, vm, 3);
+}
+
+/* -- diffs ------------------------------------------------------------------------------------- */
+
+static void same_memory(int a, int b, uint64_t size)
+{
+	const uint8_t *x = mmap(NULL, size, PROT_READ, MAP_SHARED, a, 0);
+	const uint8_t *y = mmap(NULL, size, PROT_READ, MAP_SHARED, b, 0);
+
+	assert_true(x != MAP_FAILED && y != MAP_FAILED);
+	for (uint64_t at = 0; at < size; at += 4096)
+		if (memcmp(x + at, y + at, 4096) != 0)
+			fail_msg("the page at 0x%llx differs", (unsigned long long)at);
+	munmap((void *)(uintptr_t)x, size);
+	munmap((void *)(uintptr_t)y, size);
+}
+
+static int failing(void *ctx)
+{
+	return *(int *)ctx;
+}
+
+/* A base and diffs, merged, are what a full one has that was made in the same pause. */
+static void diffs_make_a_whole(void **state)
+{
+	static const struct play plays[] = {
+		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 0, 0, MMIO, true},
+		{"blk.elf", "cpus=2 how=spin only_transfer=1", 2, 1, 1, MMIO, true},
+		{"smp.elf", "cpus=3", 3, 0, 0, PCI, false},
+	};
+	const uint64_t size = UINT64_C(16) << 20;
+
+	for (size_t i = 0; i < sizeof(plays) / sizeof(plays[0]); i++) {
+		char disk[64] = "";
+		struct catnap_vm *vm = make(&plays[i], 1, disk);
+		struct files f[6], merged = new_files(), full;
+		struct catnap_snapshot_request rq;
+		struct catnap_snapshot *s;
+		int32_t memories[6];
+		int eio = -EIO;
+		uint32_t n = 0;
+
+		assert_int_equal(catnap_vm_start(vm), 0);
+		for (; n < 6; n++) {
+			usleep(3000);
+			if (catnap_vm_pause(vm) < 0)
+				fail_msg("%s ended too early", plays[i].image);
+			if (n) { /* one that fails takes nothing from the next */
+				struct files lost = new_files();
+
+				catnap_snapshot_request_init(&rq);
+				rq.kind = CATNAP_SNAPSHOT_DIFF;
+				rq.state_fd = lost.state;
+				rq.memory_fd = lost.memory;
+				rq.commit = failing;
+				rq.commit_ctx = &eio;
+				assert_int_equal(catnap_vm_snapshot(vm, &rq), -EIO);
+				close_files(&lost);
+			}
+			f[n] = snapshot(vm, n ? CATNAP_SNAPSHOT_DIFF : CATNAP_SNAPSHOT_FULL);
+			memories[n] = f[n].memory;
+			if (n < 5)
+				assert_int_equal(catnap_vm_resume(vm), 0);
+		}
+		full = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+		s = open_state(&f[5]);
+		for (uint32_t k = 0; k < 6; k++)
+			assert_int_equal(catnap_snapshot_verify_memory(s, k, memories[k]), 0);
+		catnap_snapshot_request_init(&rq);
+		rq.state_fd = merged.state;
+		rq.memory_fd = merged.memory;
+		if (catnap_snapshot_merge(s, memories, 6, &rq) < 0)
+			fail_msg("%s", catnap_vm_last_error(NULL));
+		catnap_snapshot_close(&s);
+		same_memory(merged.memory, full.memory, size);
+		assert_int_equal(catnap_vm_destroy(&vm), 0);
+		vm = restore(&plays[i], &merged, CATNAP_MEMORY_MAP, 0);
+		assert_int_equal(catnap_vm_start(vm), 0);
+		ends_well(&plays[i], vm, n);
+		for (uint32_t k = 0; k < 6; k++)
+			close_files(&f[k]);
+		close_files(&merged);
+		close_files(&full);
+		if (plays[i].disk)
+			unlink(disk);
+	}
+}
+
+/* -- what is refused --------------------------------------------------------------------------- */
+
+static void says(const struct catnap_vm *vm, const char *text)
+{
+	if (!strstr(catnap_vm_last_error(vm), text))
+		fail_msg("\"%s\" does not have \"%s\"", catnap_vm_last_error(vm), text);
+}
+
+static void requests_that_cannot_be(void **state)
+{
+	struct catnap_snapshot_request rq;
+	struct catnap_vm_config cfg;
+	struct files f = new_files();
+	struct catnap_vm *vm;
+	int ok = 1;
+
+	tiny_config(&cfg);
+	vm = tiny_vm(&cfg, MADE);
+	assert_int_equal(try_snapshot(vm, &f, 0), -EINVAL);
+	says(vm, "snapshot: expected the VM to stand in a pause");
+	assert_int_equal(catnap_vm_start(vm), 0);
+	assert_int_equal(try_snapshot(vm, &f, 0), -EINVAL);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	assert_int_equal(catnap_vm_snapshot(vm, NULL), -EINVAL);
+	assert_int_equal(try_snapshot(vm, &f, 2), -EINVAL);
+	says(vm, "kind: 2 is none");
+	assert_int_equal(try_snapshot(vm, &f, CATNAP_SNAPSHOT_DIFF), -ENOTSUP);
+	says(vm, "track_dirty");
+	catnap_snapshot_request_init(&rq);
+	rq.state_fd = f.state;
+	rq.memory_fd = f.memory;
+	rq.memory_name = "a/b";
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), -EINVAL);
+	says(vm, "memory_name");
+	rq.memory_name = "memory";
+	rq.memory_fd = -1;
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), -EBADF);
+	rq.memory_fd = f.memory;
+	rq.commit = failing;
+	rq.commit_ctx = &ok;
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), -EINVAL);
+	says(vm, "it returned 1");
+	assert_int_equal(try_snapshot(vm, &f, 0), 0);
+	assert_int_equal(catnap_vm_stop(vm), 0);
+	assert_int_equal(try_snapshot(vm, &f, 0), -EINVAL);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+
+	cfg.track_dirty = 1;
+	vm = tiny_vm(&cfg, PAUSED);
+	assert_int_equal(try_snapshot(vm, &f, CATNAP_SNAPSHOT_DIFF), -ENOENT);
+	says(vm, "expected a full one first");
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+	close_files(&f);
+}
+
+/* A copy of @fd of @len bytes. */
+static int copy_of(int fd, size_t len)
+{
+	int to = unnamed("copy");
+	char *bytes = malloc(len + 1);
+
+	assert_non_null(bytes);
+	assert_int_equal(pread(fd, bytes, len, 0), len);
+	assert_int_equal(pwrite(to, bytes, len, 0), len);
+	free(bytes);
+	return to;
+}
+
+static void files_that_are_damaged(void **state)
+{
+	struct catnap_vm_config cfg;
+	struct files f, other;
+	struct catnap_vm *vm, *made;
+	struct catnap_snapshot *s;
+	struct catnap_restore how;
+	struct stat st;
+	int32_t memory;
+	uint8_t byte;
+
+	tiny_config(&cfg);
+	vm = tiny_vm(&cfg, PAUSED);
+	f = snapshot(vm, 0);
+	other = snapshot(vm, 0);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+
+	/* the state: any bit, any length */
+	assert_int_equal(fstat(f.state, &st), 0);
+	for (off_t at = 0; at < st.st_size; at += 7) {
+		int fd = copy_of(f.state, (size_t)st.st_size);
+
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		byte ^= (uint8_t)(1 << at % 8);
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		assert_true(catnap_snapshot_open(fd, &s) < 0);
+		assert_null(s);
+		says(NULL, "the state file ");
+		assert_int_equal(ftruncate(fd, at), 0);
+		assert_true(catnap_snapshot_open(fd, &s) < 0);
+		close(fd);
+	}
+
+	/* the memory */
+	s = open_state(&f);
+	catnap_restore_init(&how);
+	how.memory_fds = &memory;
+	how.memory_count = 1;
+	memory = other.memory;
+	assert_int_equal(catnap_vm_restore(&cfg, s, &how, &made), -EINVAL);
+	assert_null(made);
+	says(NULL, "restore: memory: is the memory of another snapshot");
+	assert_int_equal(fstat(f.memory, &st), 0);
+	for (off_t len = 0; len < st.st_size; len += 65536 + 17) {
+		memory = copy_of(f.memory, (size_t)st.st_size);
+		assert_int_equal(ftruncate(memory, len), 0);
+		assert_int_equal(catnap_vm_restore(&cfg, s, &how, &made), -EINVAL);
+		says(NULL, "restore: memory: ");
+		close(memory);
+	}
+	for (off_t at = UINT64_C(2) << 20; at < st.st_size; at += 3) {
+		if (at == (UINT64_C(2) << 20) + 90)
+			at = (UINT64_C(2) << 20) + 4096; /* what is between is nothing */
+		memory = copy_of(f.memory, (size_t)st.st_size);
+		assert_int_equal(pread(memory, &byte, 1, at), 1);
+		byte ^= 0x10;
+		assert_int_equal(pwrite(memory, &byte, 1, at), 1);
+		assert_true(catnap_vm_restore(&cfg, s, &how, &made) < 0);
+		close(memory);
+	}
+	/* A page that has changed is found by who looks. */
+	memory = copy_of(f.memory, (size_t)st.st_size);
+	assert_int_equal(catnap_snapshot_verify_memory(s, 0, memory), 0);
+	assert_int_equal(pwrite(memory, "x", 1, 0x7c01), 1);
+	assert_int_equal(catnap_snapshot_verify_memory(s, 0, memory), -EINVAL);
+	says(NULL, "memory: is damaged: the checksum of the pages from 0x0 on is wrong");
+	close(memory);
+	catnap_snapshot_close(&s);
+	close_files(&f);
+	close_files(&other);
+}
+
+/* What a state file says of itself. */
+static void tells_what_it_is(void **state)
+{
+	struct catnap_snapshot_info info = {.size = sizeof(info)};
+	struct catnap_snapshot_memory m = {.size = sizeof(m)};
+	struct catnap_snapshot_device d = {.size = sizeof(d)};
+	const struct play p = {"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 0, 0, MMIO, true};
+	struct catnap_snapshot *s;
+	struct catnap_vm *vm;
+	char disk[64];
+	struct files f;
+
+	vm = make(&p, 0, disk);
+	assert_int_equal(catnap_vm_start(vm), 0);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	f = snapshot(vm, 0);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+	s = open_state(&f);
+	assert_int_equal(catnap_snapshot_get_info(s, &info), 0);
+	assert_int_equal(info.vcpus, 2);
+	assert_int_equal(info.memory_size, 16 << 20);
+	assert_int_equal(info.irqchip, CATNAP_IRQCHIP_USER);
+	assert_int_equal(info.transport, CATNAP_TRANSPORT_MMIO);
+	assert_int_equal(info.memories, 1);
+	assert_int_equal(info.devices, 1);
+	assert_int_equal(info.debug_exit_port, 0xf4);
+	assert_string_equal(info.version, catnap_version());
+	assert_int_equal(catnap_snapshot_get_memory(s, 0, &m), 0);
+	assert_string_equal(m.name, "memory");
+	assert_int_equal(m.kind, CATNAP_SNAPSHOT_FULL);
+	assert_int_equal(catnap_snapshot_get_memory(s, 1, &m), -ENOENT);
+	assert_int_equal(catnap_snapshot_get_device(s, 0, &d), 0);
+	assert_int_equal(d.type, 2);
+	assert_string_equal(d.place, disk);
+	assert_int_equal(catnap_snapshot_get_device(s, 1, &d), -ENOENT);
+	info.size = 2;
+	assert_int_equal(catnap_snapshot_get_info(s, &info), -EINVAL);
+	catnap_snapshot_close(&s);
+	close_files(&f);
+	unlink(disk);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(requests_that_cannot_be), cmocka_unit_test(files_that_are_damaged),
+		cmocka_unit_test(tells_what_it_is),	   cmocka_unit_test(many_go_on_from_one),
+		cmocka_unit_test(one_may_stand_at_first),  cmocka_unit_test(every_machine_goes_on),
+		cmocka_unit_test(diffs_make_a_whole),
+	};
+
+	if (argc < 2 || argc > 4)
+		return 2;
+	images = argv[1];
+	only = argc == 4 ? argv[3] : NULL;
+	if (argc >= 3)
+		cmocka_set_test_filter(argv[2]);
+	if (access("/dev/kvm", R_OK | W_OK) < 0)
+		return SKIP;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The example of many VMs: what dies is there again, and nothing is left:
+test_fleet.py FLEET [--package FOLDER --library FILE] [unittest options]"""
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+FLEET = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ''
+PYTHON = FLEET.endswith('.py')
+ENV = dict(os.environ, MALLOC_ARENA_MAX='1', GLIBC_TUNABLES='glibc.pthread.stack_cache_size=0')
+if PYTHON:
+    ENV.update(PYTHONPATH=os.path.abspath(sys.argv.pop(1)), CATNAP_LIBRARY=os.path.abspath(sys.argv.pop(1)),
+               PYTHONDONTWRITEBYTECODE='1')
+# A sanitizer's own mappings come and stay, and TSan's own thread.
+LEFT = (r'(?m)^left +fds 0, threads ' +
+        (r'[01], mappings -?\d+$' if os.environ.get('FLEET_SANITIZED') else '0, mappings 0$'))
+COMMAND = [sys.executable, FLEET] if PYTHON else [FLEET]
+
+
+def fleet(*args):
+    p = subprocess.run([*COMMAND, *args], env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100,
+                       check=False)
+    return p.returncode, p.stdout, p.stderr
+
+
+def figures(path):
+    """The samples of an OpenMetrics file; each belongs to a family that was declared."""
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    assert text.endswith('# EOF\n'), text[-100:]
+    types = dict(re.findall(r'^# TYPE (\S+) (\S+)$', text, re.M))
+    found = {}
+    for name, labels, value in re.findall(r'^(\w+)(\{.*?\})? (\S+)$', text, re.M):
+        family = name.removesuffix('_total')
+        assert (types[family] == 'counter') == name.endswith('_total'), name
+        assert (name, labels) not in found, name
+        found[name, labels] = float(value)
+    return found
+
+
+class Fleet(unittest.TestCase):
+    def test_restarts(self):
+        with tempfile.TemporaryDirectory() as temp:
+            path = os.path.join(temp, 'metrics')
+            status, out, err = fleet('-n', '24', '-k', '9', '-s', '1', '-o', path)
+            self.assertEqual((status, err), (0, ''), out)
+            self.assertRegex(out, r'restarts 9,? given up 0')
+            found = figures(path)
+            self.assertEqual(found['fleet_vms', ''], 24)
+            self.assertEqual(sum(v for (name, _), v in found.items() if name == 'fleet_vm_restarts_total'), 9)
+            # A halt counts when it ends: with the VM, if that had come so far.
+            halts = [v for (name, _), v in found.items() if name == 'fleet_halt_exits_total']
+            self.assertEqual(len(halts), 24)
+            self.assertLessEqual(sum(halts), 9)
+            self.assertGreater(sum(halts), 0)
+            self.assertEqual(os.listdir(temp), ['metrics'])
+        if PYTHON:
+            self.assertRegex(out, r'(?m)^left 0$')
+        else:
+            for what in ('vms', 'start', 'memory', 'fds', 'idle'):
+                self.assertRegex(out, rf'(?m)^{what} +[p0-9]')
+            self.assertRegex(out, LEFT)
+
+    @unittest.skipIf(PYTHON, 'is of C')
+    def test_given_up(self):
+        status, out, err = fleet('-n', '5', '-k', '5', '-s', '0', '-r', '0')
+        self.assertEqual((status, err), (0, ''), out)
+        self.assertRegex(out, r'restarts 0, given up 5')
+        self.assertRegex(out, LEFT)
+
+    @unittest.skipIf(PYTHON, 'is of C')
+    def test_signal(self):
+        """It ends in order, early."""
+        p = subprocess.Popen([*COMMAND, '-n', '5', '-s', '90'], env=ENV, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (p.poll() is None and p.kill(), p.stdout.close()))
+        time.sleep(1)
+        p.send_signal(signal.SIGTERM)
+        out = p.communicate(timeout=30)[0]
+        self.assertEqual(p.returncode, 0)
+        self.assertRegex(out, LEFT)
+
+    @unittest.skipIf(PYTHON, 'is of C')
+    def test_limits(self):
+        """A fleet that will not fit is told of before anything is started."""
+        status, out, err = fleet('-n', '1000000', '-m', '1000000')
+        self.assertEqual((status, out), (1, ''))
+        self.assertIn("than this host's", err)
+        p = subprocess.run(['sh', '-c', 'ulimit -n 100; exec "$@"', 'sh', *COMMAND, '-n', '100'], env=ENV, capture_output=True,
+                           text=True, timeout=60, check=False)
+        self.assertEqual((p.returncode, p.stdout), (1, ''))
+        self.assertIn('ulimit -n', p.stderr)
+
+
+if __name__ == '__main__':
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        print('no /dev/kvm')
+        sys.exit(77)
+    unittest.main()

@@ -1,0 +1,427 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Python binding: test_python.py PACKAGE_DIRECTORY LIBRARY GUESTS PROBE [unittest options]
+
+With /dev/kvm it starts, talks to, pauses, tunes and ends VMs; without, what needs none.
+"""
+import asyncio
+import contextlib
+import ctypes
+import dataclasses
+import errno
+import gc
+import glob
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import unittest
+import weakref
+
+if len(sys.argv) < 5:
+    sys.exit(__doc__)
+PACKAGE, LIBRARY, GUESTS, PROBE = (os.path.abspath(a) for a in sys.argv[1:5])
+del sys.argv[1:5]
+sys.dont_write_bytecode = True
+sys.path.insert(0, PACKAGE)
+os.environ['CATNAP_LIBRARY'] = LIBRARY
+import catnap  # noqa: E402 pylint: disable=wrong-import-position
+from catnap import _abi, _library, _types  # noqa: E402 pylint: disable=wrong-import-position
+
+KVM = os.access('/dev/kvm', os.R_OK | os.W_OK)
+MIB = 1 << 20
+# cli; again: hlt; jmp again
+HALTING = bytearray(b'\xfa\xf4\xeb\xfd')
+# A letter to the serial port, as long as it has not been told to end by an 'x': then by port 0xf4.
+# mov dx,0x3f8; in a 16-bit world:
+#   again: mov dx,0x3fd; in al,dx; test al,1; jz again; mov dx,0x3f8; in al,dx; cmp al,'x'; je end; out dx,al; jmp again
+#   end: mov dx,0xf4; mov al,7; out dx,al; hlt
+ECHO = bytearray(b'\xba\xfd\x03\xec\xa8\x01\x74\xf8\xba\xf8\x03\xec\x3c\x78\x74\x03\xee\xeb\xed\xba\xf4\x00\xb0\x07\xee\xf4')
+FLAT = catnap.ImageKind.FLAT
+
+
+def guest(name):
+    return os.path.join(GUESTS, name + '.elf')
+
+
+def halting(**more):
+    return catnap.VM(HALTING, image_kind=FLAT, memory=2 * MIB, no_rings=True, **more)
+
+
+def count(folder):
+    return len(os.listdir(f'/proc/self/{folder}'))
+
+
+def until(what, limit=30):
+    end = time.monotonic() + limit
+    while not what():
+        if time.monotonic() > end:
+            raise AssertionError('not in time')
+        time.sleep(0.01)
+
+
+class Alone(unittest.TestCase):
+    """Without a VM."""
+
+    def test_sentences(self):
+        with self.assertRaises(catnap.Error) as c:
+            catnap.VM('/nonexistent/kernel')
+        self.assertIsInstance(c.exception, OSError)
+        self.assertEqual(c.exception.errno, errno.ENOENT)
+        self.assertIn('/nonexistent/kernel', str(c.exception))
+        for more, word in (({'memory': 5}, 'memory'), ({'vcpus': 65}, 'vcpus'), ({'name': 'a b'}, 'name'),
+                           ({'halt_poll': catnap.HaltPoll(cpu_max=10001)}, 'cpu_max')):
+            with self.subTest(word), self.assertRaises(catnap.Error) as c:
+                catnap.VM(HALTING, image_kind=FLAT, **more)
+            self.assertEqual(c.exception.errno, errno.EINVAL)
+            self.assertIn(word.replace('vcpus', 'vCPUs').lower(), str(c.exception).lower())
+
+    def test_types(self):
+        """Each dataclass has the members of its structure, and no enumeration lacks a name."""
+        ffi = _abi.ffi
+        for name in dir(_types):
+            cls = getattr(_types, name)
+            if dataclasses.is_dataclass(cls):
+                struct = cls.__doc__.split()[1].rstrip('.')
+                members = {m for m, _ in ffi.typeof('struct ' + struct).fields}
+                hidden = {m for m in members if m in ('size', 'unused') or m.startswith('reserved') or m.endswith('_size')}
+                self.assertEqual({f.name for f in dataclasses.fields(cls)}, members - hidden)
+                _library.convert(cls, ffi.new(f'struct {struct} *'))
+        self.assertEqual(catnap.PolicyKind.ADAPTIVE, 4)
+        self.assertEqual(catnap.EventType.ENDED.name, 'ENDED')
+
+    def test_version(self):
+        self.assertEqual(catnap.library_version(), f'{_types.VERSION_MAJOR}.{_types.VERSION_MINOR}.{_types.VERSION_PATCH}')
+
+    def test_host(self):
+        self.assertGreater(catnap.host_memory(), 64 * MIB)
+        checks = catnap.check_host()
+        self.assertGreater(len(checks), 5)
+        self.assertTrue(all(isinstance(c.state, catnap.CheckState) and c.name and c.found for c in checks))
+
+    def test_mypy(self):
+        mypy = shutil.which('mypy')
+        if not mypy:
+            self.skipTest('no mypy')
+        with tempfile.TemporaryDirectory() as temp:
+            program = os.path.join(temp, 'program.py')
+            with open(program, 'w', encoding='utf-8') as f:
+                f.write(textwrap.dedent('''
+                    import asyncio
+                    import catnap
+
+                    async def run() -> int:
+                        async with catnap.VM('kernel', halt_poll=catnap.HaltPoll(max_ns=5)) as vm:
+                            vm.start()
+                            async for event in vm.events():
+                                print(event.text.upper(), event.number + 1)
+                            end: catnap.Exit = await vm.wait_async(1.5)
+                            halts: int = vm.stats(0).halt.halt_exits
+                            return end.code + halts
+                    asyncio.run(run())
+                '''))
+            example = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/examples/fleet.py')
+            p = subprocess.run([mypy, '--strict', '--no-error-summary', '--cache-dir', temp, program, example,
+                                *glob.glob(os.path.join(PACKAGE, 'catnap', '*.py'))],
+                               env=dict(os.environ, MYPYPATH=PACKAGE), capture_output=True, text=True, check=False)
+            self.assertEqual((p.returncode, p.stdout), (0, ''), p.stderr)
+
+
+@unittest.skipUnless(KVM, 'no /dev/kvm')
+class Machine(unittest.TestCase):
+    def test_life(self):
+        with catnap.VM(PROBE, cmdline='workload=cpus cpus=2 exit=244', vcpus=2, memory=64 * MIB, debug_exit_port=0xf4,
+                       name='life') as vm:
+            self.assertEqual((vm.state, vm.name, vm.vcpus), (catnap.VmState.MADE, 'life', 2))
+            with self.assertRaises(catnap.Error) as c:
+                vm.wait(0)
+            self.assertEqual(c.exception.errno, errno.ETIMEDOUT)
+            vm.start()
+            end = vm.wait(60)
+            self.assertEqual((end.reason, end.vcpu in (0, 1)), (catnap.ExitReason.DEBUG, True))
+            self.assertEqual(vm.state, catnap.VmState.ENDED)
+            self.assertGreater(vm.stats(1).exits, 0)
+            self.assertIn('ended', repr(vm))
+        self.assertTrue(vm.closed)
+        with self.assertRaises(catnap.Error) as c:
+            vm.start()
+        self.assertEqual(c.exception.errno, errno.EBADF)
+        vm.close()
+
+    def test_talk(self):
+        said = []
+        with catnap.VM(ECHO, image_kind=FLAT, memory=2 * MIB, debug_exit_port=0xf4, on_serial=said.append) as vm:
+            vm.start()
+            for letter in b'catnap':
+                until(lambda n=letter: vm.serial_input(bytes([n])) == 1)
+                until(lambda n=letter: b''.join(said).endswith(bytes([n])))
+            until(lambda: vm.serial_input(b'x') == 1)
+            end = vm.wait(30)
+            self.assertEqual((end.reason, end.code), (catnap.ExitReason.DEBUG, 7))
+        self.assertEqual(b''.join(said), b'catnap')
+
+    def test_pause_and_tune(self):
+        with catnap.VM(PROBE, cmdline='workload=idle tick_hz=250 tsc_khz=2400000', memory=32 * MIB) as vm:
+            vm.start()
+            until(lambda: vm.stats().halt.halt_exits > 20)
+            vm.pause()
+            self.assertEqual(vm.state, catnap.VmState.PAUSED)
+            halts = vm.stats().halt.halt_exits
+            time.sleep(0.2)
+            self.assertEqual(vm.stats().halt.halt_exits, halts)
+            vm.set_halt_poll(catnap.HaltPoll(policy=catnap.PolicyKind.FIXED, max_ns=30000))
+            vm.resume()
+            until(lambda: vm.stats().halt.halt_exits > halts)
+            self.assertEqual(vm.halt_poll(), catnap.HaltPoll(
+                policy=catnap.PolicyKind.FIXED, max_ns=30000, grow=2, grow_start_ns=10000, shrink=2,
+                bias=catnap.Bias.BALANCED, price_ns=0, cpu_max=0, group=False, spin=catnap.Spin.AUTO))
+            stats = vm.stats()
+            self.assertIs(stats.halt.policy, catnap.PolicyKind.FIXED)
+            self.assertEqual(len(stats.halt.halt_wait_hist), _types.HIST_BUCKETS)
+            self.assertIsInstance(vm.policy_stats(), catnap.PolicyStats)
+            self.assertGreater(os.sched_getaffinity(vm.vcpu_tid(0)), set())
+            with self.assertRaises(catnap.Error) as c:
+                vm.power_button()
+            self.assertEqual(c.exception.errno, errno.ENXIO)
+            self.assertIn('power button', str(c.exception))
+            vm.stop()
+            self.assertEqual(vm.wait().reason, catnap.ExitReason.STOPPED)
+
+    def test_devices(self):
+        with tempfile.TemporaryDirectory() as temp:
+            for name, size in (('a', MIB), ('b', 2 * MIB)):
+                with open(os.path.join(temp, name), 'wb') as f:
+                    f.truncate(size)
+            limit = catnap.Limit(bandwidth=catnap.Bucket(MIB, 10 ** 8))
+            with catnap.VM(HALTING, image_kind=FLAT, memory=2 * MIB, rng=True) as vm:
+                vm.add_disk(os.path.join(temp, 'a'), disk_id='first', limit=limit)
+                with self.assertRaises(catnap.Error) as c:
+                    vm.add_disk(os.path.join(temp, 'a'))
+                self.assertEqual(c.exception.errno, errno.EBUSY)
+                fd = os.open(os.path.join(temp, 'b'), os.O_RDONLY)
+                vm.add_disk(fd=fd, readonly=True)
+                with self.assertRaises(OSError):
+                    os.fstat(fd)
+                vm.set_vsock(3, os.path.join(temp, 'vsock'))
+                vm.set_console(lambda data: None, cols=80, rows=25)
+                vm.set_balloon(0)
+                vm.start()
+                vm.set_disk_limit(0, catnap.Limit())
+                vm.set_rng_limit(limit)
+                vm.set_balloon_target(MIB)
+                self.assertEqual(vm.balloon_stats().target, MIB)
+                self.assertEqual(vm.console_input(b'x'), 0)
+                os.truncate(os.path.join(temp, 'a'), 3 * MIB)
+                self.assertEqual(vm.update_disk(0), 3 * MIB)
+                self.assertEqual(vm.change_disk(0, os.path.join(temp, 'a')), 3 * MIB)
+                stats = vm.device_stats()
+                self.assertEqual(len(stats), 6)
+                self.assertTrue(any('disk' in s.name for s in stats))
+                self.assertEqual(vm.read_memory(0x7c00, 4), bytes(HALTING))
+                vm.write_memory(0x8000, b'hello')
+                self.assertEqual(vm.read_memory(0x8000, 5), b'hello')
+                with self.assertRaises(catnap.Error) as c:
+                    vm.read_memory(2 * MIB, 1)
+                self.assertEqual(c.exception.errno, errno.EFAULT)
+            self.assertFalse(os.path.exists(os.path.join(temp, 'vsock')))
+
+    def test_events(self):
+        with halting(name='eventful') as vm:
+            vm.start()
+            vm.pause()
+            vm.resume()
+            vm.stop()
+            kinds = []
+            while (event := vm.next_event()) is not None:
+                kinds.append(event.type)
+                self.assertEqual(event.number, len(kinds))
+        want = catnap.EventType
+        self.assertEqual(kinds, [want.STARTED, want.PAUSED, want.RESUMED, want.ENDED])
+
+    def test_log(self):
+        said = []
+        with tempfile.NamedTemporaryFile() as f:
+            f.truncate(MIB)
+            with catnap.VM(guest('unruly') if os.path.exists(guest('unruly')) else PROBE, memory=16 * MIB,
+                           on_log=lambda level, message: said.append((level, message)), no_rings=True) as vm:
+                with self.assertRaises(catnap.Error):
+                    vm.add_disk(f.name)  # no_rings
+        for level, message in said:
+            self.assertIsInstance(level, catnap.LogLevel)
+            self.assertIsInstance(message, str)
+
+    def test_collected(self):
+        """One that nobody has any more is destroyed: also where it is part of a circle, by its own callback."""
+        fds, threads = count('fd'), count('task')
+        vm = halting()
+        vm.start()
+        self.assertGreater(count('task'), threads)
+        gone = weakref.ref(vm)
+        del vm
+        self.assertIsNone(gone())
+        self.assertEqual((count('fd'), count('task')), (fds, threads))
+
+        class Owner:
+            def __init__(self):
+                self.vm = catnap.VM(ECHO, image_kind=FLAT, memory=2 * MIB, on_serial=self.said)
+                self.vm.start()
+
+            def said(self, data):
+                pass
+
+        gone = weakref.ref(Owner())
+        gc.collect()
+        self.assertIsNone(gone())
+        self.assertEqual((count('fd'), count('task')), (fds, threads))
+
+    def test_dropped_in_its_own_callback(self):
+        """It goes as soon as that has returned."""
+        fds, threads = count('fd'), count('task')
+        have, seen = [], []
+
+        def said(data):
+            # The last reference.
+            have.clear()
+            seen.append(data)
+
+        have.append(catnap.VM(ECHO, image_kind=FLAT, memory=2 * MIB, on_serial=said))
+        have[0].start()
+        until(lambda: not have or have[0].serial_input(b'a') >= 0 and seen)
+        self.assertEqual(have, [])
+        until(lambda: count('task') == threads)
+        halting().close()  # looks after those that have left
+        self.assertEqual(count('fd'), fds)
+
+    def test_callback_that_raises(self):
+        """It neither ends the VM nor the process."""
+        seen = threading.Event()
+
+        def said(data):
+            seen.set()
+            raise RuntimeError('of no use')
+
+        out = io.StringIO()
+        with contextlib.redirect_stderr(out), catnap.VM(ECHO, image_kind=FLAT, memory=2 * MIB, on_serial=said,
+                                                        debug_exit_port=0xf4) as vm:
+            vm.start()
+            vm.serial_input(b'a')
+            self.assertTrue(seen.wait(30))
+            until(lambda: vm.serial_input(b'x') == 1)
+            self.assertEqual(vm.wait(30).code, 7)
+
+    def test_at_exit(self):
+        """A program that forgets its VMs ends as if it had not."""
+        program = textwrap.dedent('''
+            import catnap, sys
+            def said(data):
+                pass
+            vms = [catnap.VM(bytearray(b'\\xba\\xf8\\x03\\xee\\xeb\\xfd'), image_kind=catnap.ImageKind.FLAT, memory=2 << 20, on_serial=said)
+                   for _ in range(4)]
+            for vm in vms:
+                vm.start()
+            print('running')
+        ''')
+        p = subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE='1'),
+                           capture_output=True, text=True, check=False, timeout=60)
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, 'running\n', ''))
+
+    def test_asyncio(self):
+        async def one():
+            async with halting() as vm:
+                vm.start()
+                waiters = [asyncio.create_task(vm.wait_async()) for _ in range(3)]
+                with self.assertRaises(catnap.Error) as c:
+                    await vm.wait_async(0.05)
+                self.assertEqual(c.exception.errno, errno.ETIMEDOUT)
+                await vm.pause_async()
+                self.assertEqual(vm.state, catnap.VmState.PAUSED)
+                vm.resume()
+                end = await vm.stop_async()
+                self.assertEqual(end.reason, catnap.ExitReason.STOPPED)
+                self.assertEqual([e.reason for e in await asyncio.gather(*waiters)], [end.reason] * 3)
+                return [e.type.name async for e in vm.events()]
+
+        fds, threads = count('fd'), count('task')
+        self.assertEqual(asyncio.run(one()), ['STARTED', 'PAUSED', 'RESUMED', 'ENDED'])
+        self.assertEqual((count('fd'), count('task')), (fds, threads))
+
+    def test_a_task_that_is_cancelled(self):
+        async def one():
+            async with halting() as vm:
+                vm.start()
+                task = asyncio.create_task(vm.wait_async())
+                await asyncio.sleep(0.05)
+                before = count('fd')
+                task.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await task
+                self.assertEqual(count('fd'), before - 1)
+
+        asyncio.run(one())
+
+    def test_fifty_in_one_program(self):
+        """Each is watched by its own tasks, and talks; they end in any order."""
+        async def one(n, kvm):
+            said = asyncio.Queue()
+            loop = asyncio.get_running_loop()
+            seen = []
+            async with catnap.VM(guest('serial'), cmdline='trigger=edge', memory=16 * MIB, name=f'vm{n}', no_rings=True,
+                                 kvm_fd=kvm, debug_exit_port=0xf4,
+                                 on_serial=lambda data: loop.call_soon_threadsafe(said.put_nowait, data)) as vm:
+                async def watch():
+                    async for event in vm.events():
+                        seen.append(event.type)
+
+                async def hear(text):
+                    heard = b''
+                    while text not in heard:
+                        heard += await asyncio.wait_for(said.get(), 60)
+
+                vm.start()
+                watcher = asyncio.create_task(watch())
+                await hear(b'ready\n')
+                vm.serial_input(b'vm %d' % n)
+                await hear(b'VM %d' % n)
+                await asyncio.sleep(random.random() / 10)
+                vm.serial_input(b'.')
+                end = await vm.wait_async(60)
+                await watcher
+                self.assertEqual(seen, [catnap.EventType.STARTED, catnap.EventType.ENDED])
+                return end.code
+
+        async def all_of_them():
+            kvm = os.open('/dev/kvm', os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return await asyncio.gather(*(one(n, kvm) for n in range(50)))
+            finally:
+                os.close(kvm)
+
+        fds, threads = count('fd'), count('task')
+        self.assertEqual(asyncio.run(all_of_them()), [0x21] * 50)
+        self.assertEqual((count('fd'), count('task')), (fds, threads))
+
+    def test_sandbox(self):
+        """Callbacks run under the filter."""
+        program = textwrap.dedent(f'''
+            import catnap, sys
+            said = []
+            with catnap.VM({PROBE!r}, cmdline='workload=cpus cpus=1 exit=244', memory=32 << 20, debug_exit_port=0xf4,
+                           sandbox=catnap.SandboxMode.ON, on_serial=said.append) as vm:
+                vm.start()
+                print(vm.wait(30).reason.name, len(said) >= 0)
+        ''')
+        p = subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE='1'),
+                           capture_output=True, text=True, check=False, timeout=60)
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, 'DEBUG True\n', ''))
+
+
+if __name__ == '__main__':
+    # Memory that is freed is to be seen as such.
+    ctypes.CDLL(None).mallopt(-1, 0)
+    unittest.main()

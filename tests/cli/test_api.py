@@ -1,0 +1,620 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""catnap serve: Firecracker's API, held against its specification, and the life of a VM by it.
+
+    test_api.py CATNAP GUESTS SPECIFICATION.yaml [unittest options]
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CATNAP = os.path.abspath(sys.argv.pop(1))
+GUESTS = os.path.abspath(sys.argv.pop(1))
+SPECIFICATION = os.path.abspath(sys.argv.pop(1))
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+PATIENCE = 60
+
+BEFORE = "The requested operation is not supported before starting the microVM."
+AFTER = "The requested operation is not supported after starting the microVM."
+JSON = "An error occurred when deserializing the json body of a request: "
+
+try:
+    import yaml
+except ImportError:
+    print("no module yaml: Debian's python3-yaml")
+    sys.exit(77)
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.path)
+
+
+class Case(unittest.TestCase):
+    """Each test has a folder, which is empty at its end but for what it made itself."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="catnap-api-")
+        self.socket = os.path.join(self.dir, "s")
+        self.process = None
+        self.connection = None
+
+    def tearDown(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.connection:
+            self.connection.close()
+        # The socket goes at about the same time, if the process was killed.
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def file(self, name, content=b""):
+        path = os.path.join(self.dir, name)
+        with open(path, "wb") as f:
+            f.write(content)
+        return path
+
+    def serve(self, *args, name=None, **more):
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            [name or "catnap", *([] if name else ["serve"]), "--api-sock", self.socket, *args], executable=CATNAP,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.dir, **more)
+        until = time.monotonic() + PATIENCE
+        self.connection = Connection(self.socket)
+        while not self.listens():
+            self.assertIsNone(self.process.poll())
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.01)
+
+    def listens(self):
+        try:
+            self.connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
+
+    def ask(self, method, path, body=None, raw=None):
+        """-> status, what was answered, headers"""
+        text = raw if raw is not None else json.dumps(body) if body is not None else None
+        self.connection.request(method, path, text, {"Content-Type": "application/json"} if text is not None else {})
+        answer = self.connection.getresponse()
+        data = answer.read()
+        return answer.status, json.loads(data) if data else None, answer.headers
+
+    def ok(self, method, path, body=None, raw=None):
+        status, answer, _ = self.ask(method, path, body, raw)
+        self.assertIn(status, (200, 204), (method, path, body, answer))
+        self.assertEqual(answer is None, status == 204)
+        return answer
+
+    def no(self, says, method, path, body=None, raw=None):
+        status, answer, _ = self.ask(method, path, body, raw)
+        self.assertEqual((status, list(answer or [])), (400, ["fault_message"]), (method, path, body, raw, answer))
+        self.assertIn(says, answer["fault_message"], (method, path, body))
+        return answer["fault_message"]
+
+    def end(self, status=0):
+        """The process ends by itself."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        self.assertEqual(self.process.returncode, status, (out[-2000:], err))
+        self.assertFalse(os.path.exists(self.socket))
+        return out.decode(), err.decode()
+
+
+# ---- the specification ----
+
+with open(SPECIFICATION, encoding="utf-8") as specification:
+    SPEC = yaml.safe_load(specification)
+
+ABSENT = ("/mmds", "/pmem", "/hotplug", "/balloon/hinting")
+
+
+def resolve(schema):
+    while "$ref" in schema:
+        schema = SPEC["definitions"][schema["$ref"].rsplit("/", 1)[1]]
+    return schema
+
+
+def operations():
+    for path, methods in SPEC["paths"].items():
+        for method, operation in methods.items():
+            schema = None
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "body":
+                    schema = resolve(parameter["schema"])
+            yield method.upper(), path, schema
+
+
+def sample(schema, name, files):
+    """A value that the schema allows, with all that it has."""
+    schema = resolve(schema)
+    kind = schema.get("type")
+    special = {"kernel_image_path": files["kernel"], "initrd_path": files["kernel"], "path_on_host": files["disk"],
+               "log_path": files["log"], "metrics_path": files["metrics"], "serial_out_path": files["serial"],
+               "host_dev_name": "lo", "guest_mac": "02:00:00:00:00:01", "drive_id": "ID", "iface_id": "ID",
+               "id": "ID", "uds_path": "v", "guest_cid": 3, "mem_size_mib": 128, "amount_mib": 64, "cpu_template": "None",
+               "huge_pages": "None", "mtu": 1500, "leaf": "0x1", "subleaf": "0x0", "addr": "0x10a",
+               "state": "Paused", "refill_time": 100}
+    if name == "bitmap":
+        return "0b" + "x" * 32
+    if name in ("kvm_capabilities", "cpuid_modifiers", "msr_modifiers"):
+        return []
+    if name in special:
+        return special[name]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if kind == "object":
+        return {n: sample(s, n, files) for n, s in schema.get("properties", {}).items()
+                if n not in ("socket", "smt", "free_page_hinting", "reg_modifiers", "vcpu_features", "properties")}
+    if kind == "array":
+        return []
+    if kind == "boolean":
+        return False
+    if kind == "integer":
+        return schema.get("minimum", 0) + 1
+    return "text"
+
+
+WRONG = {"string": (5, True, [], {}), "integer": ("5", True, 1.5, -1, 1 << 70, {}), "boolean": ("true", 1, {}),
+         "object": ([], "x", 7), "array": ({}, "x", 7)}
+
+
+def wrongs(schema, good):
+    """Yields what the schema does not allow: (body, member)."""
+    properties = schema.get("properties", {})
+    for name in schema.get("required", []):
+        yield {n: v for n, v in good.items() if n != name}, name
+    yield dict(good, no_such_member=1), "no_such_member"
+    for name, inner in properties.items():
+        inner = resolve(inner)
+        for value in WRONG.get(inner.get("type"), ()):
+            yield dict(good, **{name: value}), name
+        if "enum" in inner:
+            yield dict(good, **{name: "no such word"}), name
+        if inner.get("type") == "object" and isinstance(good.get(name), dict):
+            for body, member in wrongs(inner, good[name]):
+                yield dict(good, **{name: body}), member
+
+
+NOT_JSON = ("", " ", "x", "{", '{"a"', '{"a": }', "{} {}", "{}x", "[]", "null", "5", '"x"', "{'a': 1}", "{\"a\": NaN}",
+            '{"a": 1, "a": 2}', "{" * 1000, "\0", "{}\0")
+
+
+class Specification(Case):
+    def files(self):
+        return {"kernel": self.file("kernel", b"\x7fELF"), "disk": self.file("disk", bytes(4096)),
+                "log": self.file("log"), "metrics": self.file("metrics"), "serial": self.file("serial")}
+
+    def test_bodies(self):
+        """Each path and method: a right body is taken or refused with a reason, each wrong one with its member."""
+        files = self.files()
+        self.serve()
+        before = self.ok("GET", "/machine-config")
+        n = 0
+        for method, path, schema in operations():
+            if schema is None or path.startswith(ABSENT):
+                continue
+            at = path.replace("{drive_id}", "ID").replace("{iface_id}", "ID")
+            good = sample(schema, "", files)
+            for body, member in wrongs(schema, good):
+                # Members that a PATCH may leave out.
+                if method == "PATCH" and path == "/machine-config" and set(body) < set(good) and body:
+                    continue
+                says = self.no("", method, at, body)
+                if "id from the path" not in says:
+                    self.assertIn(member, says, (method, at, body))
+                n += 1
+            for text in NOT_JSON:
+                self.no("", method, at, raw=text)
+        self.assertGreater(n, 150)
+        self.assertEqual(self.ok("GET", "/machine-config"), before)
+
+    def test_right(self):
+        files = self.files()
+        self.serve()
+        for method, path, schema in operations():
+            if path.startswith(ABSENT):
+                continue
+            at = path.replace("{drive_id}", "ID").replace("{iface_id}", "ID")
+            body = sample(schema, "", files) if schema else None
+            if method == "GET":
+                if path == "/balloon":
+                    self.no("No balloon device found", method, at)
+                elif path == "/balloon/statistics":
+                    self.no(BEFORE, method, at)
+                else:
+                    self.ok(method, at)
+            elif path in ("/actions", "/snapshot/create"):
+                self.no(BEFORE, method, at, body)
+            elif path == "/snapshot/load":
+                self.no("too many fields", method, at, body)
+            elif method == "PATCH" and path != "/machine-config":
+                self.no(BEFORE, method, at, body)
+            else:
+                self.ok(method, at, body)
+        shown = self.ok("GET", "/vm/config")
+        self.assertEqual(set(shown), set(SPEC["definitions"]["FullVmConfiguration"]["properties"]))
+        self.assertEqual(shown["drives"][0]["path_on_host"], files["disk"])
+
+    def test_absent(self):
+        files = self.files()
+        self.serve()
+        for method, path, schema in operations():
+            if path.startswith(ABSENT):
+                body = None if method == "GET" else sample(schema, "", files) if schema else {}
+                says = self.no("", method, path.replace("{id}", "ID"), body)
+                self.assertTrue(says == BEFORE or "not offered yet" in says, says)
+
+    def test_answers(self):
+        """The members that the specification requires of answers are there."""
+        self.serve("--id", "abc")
+        for path, name in (("/", "InstanceInfo"), ("/version", "FirecrackerVersion"),
+                           ("/machine-config", "MachineConfiguration")):
+            self.assertLessEqual(set(SPEC["definitions"][name]["required"]), set(self.ok("GET", path)))
+        self.assertEqual(self.ok("GET", "/"), {"id": "abc", "state": "Not started", "vmm_version": "1.17.0",
+                                               "app_name": "Firecracker"})
+
+    def test_taken_and_shown(self):
+        """docs/api.md: what makes no difference here is taken, and shown as it was given."""
+        files = self.files()
+        self.serve()
+        drive = {"drive_id": "a", "path_on_host": files["disk"], "is_root_device": False}
+        for more in ({}, {"cache_type": "Unsafe", "io_engine": "Async"}, {"cache_type": "Writeback", "io_engine": "Sync"}):
+            self.ok("PUT", "/drives/a", dict(drive, **more))
+            shown = self.ok("GET", "/vm/config")["drives"]
+            self.assertEqual([(d["cache_type"], d["io_engine"]) for d in shown],
+                             [(more.get("cache_type", "Unsafe"), more.get("io_engine", "Sync"))])
+        for flags in (0, 1, (1 << 32) - 1):
+            leaf = {"leaf": "0x1", "subleaf": "0x0", "flags": flags, "modifiers": [{"register": "ecx", "bitmap": "0b0"}]}
+            self.ok("PUT", "/cpu-config", {"cpuid_modifiers": [leaf]})
+        self.no("flags", "PUT", "/cpu-config", {"cpuid_modifiers": [dict(leaf, flags=1 << 32)]})
+
+    def test_methods(self):
+        self.serve()
+        for path in SPEC["paths"]:
+            self.no("Invalid request method and/or path: DELETE", "DELETE", path)
+        self.no("Invalid request method and/or path: GET nothing.", "GET", "/nothing")
+        self.no("GET request cannot have a body.", "GET", "/", {})
+        self.no("Empty PUT request.", "PUT", "/vsock")
+        self.no("Empty PATCH request.", "PATCH", "/vm")
+
+    def test_deprecated(self):
+        self.serve()
+        for path, body in (("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "cpu_template": "None"}),
+                           ("/vsock", {"guest_cid": 3, "uds_path": "v", "vsock_id": "x"})):
+            self.assertEqual(self.ask("PUT", path, body)[2].get("Deprecation"), "true")
+        self.assertIsNone(self.ask("PUT", "/vsock", {"guest_cid": 3, "uds_path": "v"})[2].get("Deprecation"))
+
+
+# ---- the command ----
+
+class Command(Case):
+    def run_it(self, *args, name=None):
+        return subprocess.run([name or "catnap", *([] if name else ["serve"]), *args], executable=CATNAP,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=PATIENCE, cwd=self.dir, check=False)
+
+    def refused(self, status, words, *args):
+        p = self.run_it(*args)
+        err = p.stderr.decode()
+        self.assertEqual((p.returncode, err.count("\n")), (status, 1), err)
+        for word in words:
+            self.assertIn(word, err)
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_version(self):
+        for p in (self.run_it("--version"), self.run_it("--version", name="firecracker")):
+            lines = p.stdout.decode().split("\n")
+            self.assertEqual((p.returncode, lines[0]), (0, "Firecracker v1.17.0"))
+            self.assertTrue(any(line.startswith("catnap ") for line in lines))
+
+    def test_refused(self):
+        sock = ["--api-sock", self.socket]
+        self.refused(2, ["--no-api", "--config-file"], "--no-api")
+        self.refused(2, ["--level", "Loud"], *sock, "--level", "Loud")
+        self.refused(2, ["--id"], *sock, "--id", "a b")
+        self.refused(2, ["--metadata"], *sock, "--metadata", "x")
+        self.refused(2, ["--http-api-max-payload-size"], *sock, "--http-api-max-payload-size", "x")
+        self.refused(1, ["--log-path", "/nowhere/x"], *sock, "--log-path", "/nowhere/x")
+        self.refused(1, ["--metrics-path", "/nowhere/x"], *sock, "--metrics-path", "/nowhere/x")
+        self.refused(1, ["--config-file", "/nowhere/x"], *sock, "--log-path", "log", "--config-file", "/nowhere/x")
+        self.refused(1, ["--api-sock", "fd=77"], "--log-path", "log", "--api-sock", "fd=77")
+        self.file("s")
+        p = self.run_it(*sock, "--log-path", "log")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn(b"exists", p.stderr)
+
+    def test_socket(self):
+        """Mode 0600 whatever the mask is; gone at the end."""
+        for mask in (0, 0o077, 0o777):
+            before = os.umask(mask)
+            try:
+                self.serve("--no-seccomp", "--log-path", "/dev/null")
+            finally:
+                os.umask(before)
+            self.assertEqual(stat.S_IMODE(os.stat(self.socket).st_mode), 0o600, oct(mask))
+            self.process.terminate()
+            self.end(128 + signal.SIGTERM)
+            self.connection.close()
+
+    def test_inherited(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(self.socket)
+            s.listen(5)
+            self.connection = Connection(self.socket)
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                [CATNAP, "serve", "--api-sock", f"fd={s.fileno()}"], stdout=subprocess.DEVNULL, pass_fds=[s.fileno()])
+            self.assertEqual(self.ok("GET", "/")["state"], "Not started")
+
+    def test_log_and_metrics(self):
+        self.serve("--id", "me", "--log-path", "log", "--metrics-path", "metrics", "--show-level")
+        self.ok("PUT", "/machine-config", {"vcpu_count": 2, "mem_size_mib": 128})
+        self.no("Reinitialization", "PUT", "/metrics", {"metrics_path": "other"})
+        self.ok("PUT", "/logger", {"log_path": "second", "level": "DEBUG", "show_log_origin": True})
+        self.no("/nowhere/x", "PUT", "/logger", {"log_path": "/nowhere/x"})
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+        with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
+            first = f.read().split("\n")
+        self.assertRegex(first[0], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9} \[me:main:INFO\] Running Firecracker v1\.17\.0")
+        with open(os.path.join(self.dir, "second"), encoding="utf-8") as f:
+            self.assertRegex(f.read(), r"\[me:main:ERROR:[^]]+\] .*Status code: 400")
+        with open(os.path.join(self.dir, "metrics"), encoding="utf-8") as f:
+            m = json.loads(f.read())
+        self.assertEqual(m["put_api_requests"]["machine_cfg_count"], 1)
+        self.assertEqual(m["put_api_requests"]["metrics_fails"], 1)
+
+    def test_status_of_a_bad_command_line(self):
+        """Firecracker's where the command has its name."""
+        for args in (("--no-such-option",), ("--level", "Loud"), ("--no-api",), ("--start-time-us", "soon"), ("x",)):
+            for name, status in ((None, 2), ("firecracker", 153), ("/usr/bin/firecracker", 153)):
+                p = self.run_it(*args, name=name)
+                self.assertEqual((p.returncode, p.stdout, p.stderr.count(b"\n")), (status, b"", 1), p.stderr)
+        self.assertEqual(self.run_it("--help", name="firecracker").returncode, 0)
+
+    def test_start_times(self):
+        """The duration of the start is told, in the log and in each line of metrics."""
+        now, ahead = time.monotonic_ns() // 1000, 10**12
+        for times, least, most in (
+                ((now - 5000000, 0, 7000000), (5000000, 7000000), (5000000 + PATIENCE * 10**6, 7000000 + PATIENCE * 10**6)),
+                ((now + ahead, ahead, 5), (0, 5), (0, 5)), ((None, None, 5), (0, 0), (0, 0))):
+            names = ("--start-time-us", "--start-time-cpu-us", "--parent-cpu-time-us")
+            args = [str(x) for name, t in zip(names, times) if t is not None for x in (name, t)]
+            log, metrics = self.file("log"), self.file("metrics")
+            self.serve("--log-path", log, "--metrics-path", metrics, *args)
+            self.process.terminate()
+            self.end(128 + signal.SIGTERM)
+            self.connection.close()
+            self.connection = None
+            with open(metrics, encoding="utf-8") as f:
+                told = json.loads(f.read())["api_server"]
+            with open(log, encoding="utf-8") as f:
+                text = f.read()
+            for i, name in enumerate(("process_startup_time_us", "process_startup_time_cpu_us")):
+                self.assertTrue(least[i] <= told[name] <= most[i], (times, told))
+                self.assertEqual(f"{name}: {told[name]}\n" in text, times[i] is not None, text)
+
+    def test_fifos(self):
+        """For the log and the metrics: no reader is waited for, and one that does not read holds nothing up."""
+        paths = [os.path.join(self.dir, name) for name in ("log", "metrics")]
+        for path in paths:
+            os.mkfifo(path)
+        self.serve("--log-path", "log", "--metrics-path", "metrics", "--level", "Error")
+        readers = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in paths]
+        try:
+            # More than a FIFO holds, of what is logged at this level.
+            for _ in range(1000):
+                self.no("nothing", "GET", "/nothing" + "x" * 150)
+            text = b""
+            while True:
+                try:
+                    text += os.read(readers[0], 65536)
+                except BlockingIOError:
+                    break
+            lines = text.split(b"\n")
+            self.assertGreater(len(lines), 50)
+            self.assertLess(len(lines), 1000)
+            self.assertEqual(lines[-1], b"")
+            for line in lines[1:-1]:  # whole ones
+                self.assertRegex(line, rb"^\d{4}-.*] .* GET nothingx+\.$")
+            # There is room again.
+            self.no("nothing", "GET", "/nothing")
+            self.assertIn(b"GET nothing", os.read(readers[0], 65536))
+            self.process.terminate()
+            self.end(128 + signal.SIGTERM)
+            self.assertEqual(json.loads(os.read(readers[1], 65536))["put_api_requests"]["actions_count"], 0)
+        finally:
+            for fd in readers:
+                os.close(fd)
+
+    def test_systemd(self):
+        """LISTEN_FDS, as sd_listen_fds(3) has it: descriptor 3, for the process LISTEN_PID alone."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(self.socket)
+            s.listen(5)
+            start = [sys.executable, "-c", "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+                     "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='api'); "
+                     "os.execv(sys.argv[2], sys.argv[2:])", str(s.fileno())]
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                [*start, CATNAP, "serve", "--log-path", "log"], cwd=self.dir, pass_fds=[s.fileno()])
+            self.connection = Connection(self.socket)
+            self.assertEqual(self.ok("GET", "/")["state"], "Not started")
+            with open(f"/proc/{self.process.pid}/environ", "rb") as f:
+                self.assertIn(b"LISTEN_FDS=1", f.read())  # it was told
+            self.process.terminate()
+            self.assertEqual(self.process.wait(PATIENCE), 128 + signal.SIGTERM)
+            # A socket that was given is not removed.
+            self.assertTrue(os.path.exists(self.socket))
+        # A descriptor that is no listening socket is refused.
+        with open(os.path.join(self.dir, "log"), "rb") as f:
+            start[-1] = str(f.fileno())
+            p = subprocess.run([*start, CATNAP, "serve", "--log-path", "log"], cwd=self.dir, pass_fds=[f.fileno()],
+                               capture_output=True, timeout=PATIENCE, check=False)
+            self.assertEqual((p.returncode, p.stdout), (1, b""))
+            self.assertRegex(p.stderr, rb"LISTEN_FDS: is not a socket\n$")
+
+    def test_config_file_errors(self):
+        kernel = self.file("kernel", b"\x7fELF")
+        good = {"boot-source": {"kernel_image_path": kernel}, "drives": []}
+        wrong = [("{", "EOF"), ('{"x": 1}', "`x`"), (json.dumps(dict(good, drives={})), "drives"),
+                 (json.dumps(dict(good, drives=[{"drive_id": "a"}])), "is_root_device"),
+                 (json.dumps(dict(good, drives=[{"drive_id": "a", "is_root_device": 5}])), "drives[0].is_root_device"),
+                 (json.dumps(dict(good, **{"machine-config": {"vcpu_count": 0, "mem_size_mib": 1}})), "machine-config"),
+                 (json.dumps(dict(good, **{"mmds-config": {"network_interfaces": []}})), "not offered"),
+                 (json.dumps({"drives": []}), "kernel"),
+                 (json.dumps({"boot-source": {"kernel_image_path": "/nowhere/x"}}), "No such file")]
+        for text, word in wrong:
+            self.file("c", text.encode())
+            self.refused(152, ["--config-file", word], "--log-path", "log", "--no-api", "--config-file", "c")
+
+
+@unittest.skipUnless(KVM, "no /dev/kvm")
+class Running(Case):
+    def begin(self, guest, args, *options, **more):
+        self.serve("--log-path", "log", *options, **more)
+        self.ok("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 64})
+        self.ok("PUT", "/boot-source", {"kernel_image_path": os.path.join(GUESTS, guest), "boot_args": args})
+
+    def start(self):
+        self.ok("PUT", "/actions", {"action_type": "InstanceStart"})
+
+    def test_life(self):
+        self.begin("end.elf", "how=spin", "--metrics-path", "metrics")
+        disk = self.file("disk", bytes(1 << 20))
+        self.ok("PUT", "/drives/a", {"drive_id": "a", "path_on_host": disk, "is_root_device": False,
+                                     "is_read_only": False})
+        self.ok("PUT", "/balloon", {"amount_mib": 1, "deflate_on_oom": True, "stats_polling_interval_s": 1})
+        self.ok("PUT", "/entropy", {})
+        self.start()
+        self.assertEqual(self.ok("GET", "/")["state"], "Running")
+        # These requests were for before the start.
+        for method, path, body in (
+                ("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 64}),
+                ("PATCH", "/machine-config", {"vcpu_count": 1}),
+                ("PUT", "/boot-source", {"kernel_image_path": "x"}),
+                ("PUT", "/drives/b", {"drive_id": "b", "path_on_host": "x", "is_root_device": False}),
+                ("PUT", "/network-interfaces/b", {"iface_id": "b", "host_dev_name": "x"}),
+                ("PUT", "/vsock", {"guest_cid": 3, "uds_path": "x"}), ("PUT", "/entropy", {}), ("PUT", "/serial", {}),
+                ("PUT", "/logger", {}), ("PUT", "/metrics", {"metrics_path": "x"}),
+                ("PUT", "/balloon", {"amount_mib": 1, "deflate_on_oom": True}),
+                ("PUT", "/actions", {"action_type": "InstanceStart"})):
+            self.no(AFTER, method, path, body)
+        for _ in range(2):
+            self.ok("PATCH", "/vm", {"state": "Paused"})
+            self.assertEqual(self.ok("GET", "/")["state"], "Paused")
+        for _ in range(2):
+            self.ok("PATCH", "/vm", {"state": "Resumed"})
+            self.assertEqual(self.ok("GET", "/")["state"], "Running")
+        self.ok("PATCH", "/balloon", {"amount_mib": 2})
+        self.assertEqual(self.ok("GET", "/balloon")["amount_mib"], 2)
+        self.no("too large", "PATCH", "/balloon", {"amount_mib": 64})
+        self.assertEqual(self.ok("GET", "/balloon/statistics")["target_mib"], 2)
+        self.ok("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 5})
+        self.no("Cannot enable/disable", "PATCH", "/balloon/statistics", {"stats_polling_interval_s": 0})
+        limit = {"bandwidth": {"size": 5000, "refill_time": 100}, "ops": {"size": 500, "refill_time": 100}}
+        self.ok("PATCH", "/drives/a", {"drive_id": "a", "rate_limiter": limit})
+        self.assertEqual(self.ok("GET", "/vm/config")["drives"][0]["rate_limiter"]["ops"],
+                         {"size": 500, "one_time_burst": None, "refill_time": 100})
+        self.no("expected different backend.", "PATCH", "/drives/a", {"drive_id": "a"})
+        other = self.file("other", bytes(2 << 20))
+        self.ok("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": other})
+        self.assertEqual(self.ok("GET", "/vm/config")["drives"][0]["path_on_host"], other)
+        self.no("(os error 2) foo.bar", "PATCH", "/drives/a", {"drive_id": "a", "path_on_host": "foo.bar"})
+        self.no("not found", "PATCH", "/drives/b", {"drive_id": "b", "rate_limiter": limit})
+        self.ok("PUT", "/actions", {"action_type": "FlushMetrics"})
+        with open(os.path.join(self.dir, "metrics"), encoding="utf-8") as f:
+            self.assertEqual(json.loads(f.read())["put_api_requests"]["drive_count"], 2)
+        # Nobody listens to the button in this guest.
+        self.no("", "PUT", "/actions", {"action_type": "SendCtrlAltDel"})
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+
+    def test_start_that_fails(self):
+        """Nothing is lost, and it can be tried again."""
+        self.serve("--log-path", "log")
+        self.no("kernel", "PUT", "/actions", {"action_type": "InstanceStart"})
+        self.ok("PUT", "/boot-source", {"kernel_image_path": self.file("bad", b"x" * 5000)})
+        self.no("Start microvm error", "PUT", "/actions", {"action_type": "InstanceStart"})
+        self.assertEqual(self.ok("GET", "/")["state"], "Not started")
+        self.ok("PUT", "/boot-source", {"kernel_image_path": os.path.join(GUESTS, "end.elf"), "boot_args": "how=spin"})
+        self.ok("PATCH", "/machine-config", {"mem_size_mib": (1 << 64) - 1})
+        self.no("Start microvm error", "PUT", "/actions", {"action_type": "InstanceStart"})
+        self.ok("PATCH", "/machine-config", {"mem_size_mib": 64})
+        self.ok("PUT", "/serial", {"serial_out_path": "/nowhere/x"})
+        self.no("/nowhere/x", "PUT", "/actions", {"action_type": "InstanceStart"})
+        self.ok("PUT", "/serial", {"serial_out_path": "serial"})
+        self.start()
+        self.assertEqual(self.ok("GET", "/")["state"], "Running")
+
+    def test_guest_ends(self):
+        """The process ends with the guest, and with 0 whatever that did."""
+        for how in ("cf9", "keyboard", "triple"):
+            with self.subTest(how=how):
+                self.begin("end.elf", f"how={how}")
+                self.start()
+                self.connection.close()
+                self.end(0)
+
+    def test_serial(self):
+        self.begin("end.elf", "how=halt")
+        self.ok("PUT", "/serial", {"serial_out_path": "serial"})
+        self.start()
+        until = time.monotonic() + PATIENCE
+        said = b""
+        while b"halting" not in said:
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.1)
+            with open(os.path.join(self.dir, "serial"), "rb") as f:
+                said = f.read()
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+
+    def test_config_file(self):
+        config = {"boot-source": {"kernel_image_path": os.path.join(GUESTS, "end.elf"), "boot_args": "how=cf9"},
+                  "machine-config": {"vcpu_count": 1, "mem_size_mib": 64},
+                  "drives": [{"drive_id": "a", "path_on_host": self.file("disk", bytes(4096)), "is_root_device": True,
+                              "is_read_only": True}]}
+        self.file("c", json.dumps(config).encode())
+        for options in (["--no-api"], ["--no-api", "--no-seccomp"], ["--no-api", "--enable-pci"]):
+            p = subprocess.run([CATNAP, "serve", "--config-file", "c", *options], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE, cwd=self.dir,
+                               check=False)
+            self.assertEqual(p.returncode, 0, p.stderr)
+            self.assertIn(b"Running Firecracker v1.17.0", p.stdout)
+            self.assertIn(b"Firecracker exiting successfully. exit_code=0", p.stdout)
+
+    def test_many_pauses(self):
+        """Clients that pause and resume at once: each is answered."""
+        self.begin("end.elf", "how=spin")
+        self.start()
+        others = [Connection(self.socket) for _ in range(8)]
+        for i, c in enumerate(others):
+            c.request("PATCH", "/vm", json.dumps({"state": "Resumed" if i % 3 == 2 else "Paused"}))
+        statuses = []
+        for c in others:
+            answer = c.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            c.close()
+        self.assertLessEqual(set(statuses), {204, 400})
+        self.ok("PATCH", "/vm", {"state": "Resumed"})
+        self.assertEqual(self.ok("GET", "/")["state"], "Running")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,367 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots as a person or a script makes them: by catnap ctl, of a VM that is in the sandbox; and what becomes of
+them. The guest writes the alphabet over and over, so that a letter that is lost, or comes twice, shows.
+
+    test_snapshot.py CATNAP GUESTS HANDLER [unittest options]
+
+HANDLER is docs/examples/uffd-handler.c, built.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
+
+# again: mov al, [0x9000]; add al, 'A'; mov dx, 0x3f8; out dx, al; inc byte [0x9000]; cmp byte [0x9000], 26; jb skip;
+# mov byte [0x9000], 0; skip: mov cx, 0x1000; wait: loop wait; jmp again
+ALPHABET = bytes.fromhex("a00090" "0441" "baf803" "ee" "fe060090" "803e00901a" "7205" "c606009000" "b90010" "e2fe" "ebe0")
+# Sanitizers and coverage are not for the sandbox.
+SANDBOX = "SANDBOX_OFF" not in os.environ
+
+
+HANDLER = ""
+
+
+def served():
+    """May this process have a page served that KVM touches?"""
+    try:
+        with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
+            return f.read().strip() == "1" or os.geteuid() == 0 or os.access("/dev/userfaultfd", os.R_OK | os.W_OK)
+    except FileNotFoundError:
+        return False
+
+
+def follows(text):
+    return all(b == (a - 64) % 26 + 65 for a, b in zip(text, text[1:]))
+
+
+@unittest.skipUnless(base.KVM, "no /dev/kvm")
+class Case(base.Case):
+    def setUp(self):
+        super().setUp()
+        self.kernel = self.file("kernel", ALPHABET)
+        self.snap = os.path.join(self.dir, "snap")
+        self.n = 0
+
+    def run_vm(self, *args):
+        self.n += 1
+        out = os.path.join(self.dir, f"out{self.n}")
+        p = subprocess.Popen([base.CATNAP, "run", "--serial", f"file={out}", "--api-socket", "s", "--timeout", "60s", *args],
+                             cwd=self.dir, env=base.ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(self.kill, p)
+        return p, out
+
+    def kill(self, p):
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+        p.stderr.close()
+        self.gone()
+
+    def gone(self):
+        if os.path.exists(os.path.join(self.dir, "s")):
+            deadline = time.monotonic() + 5
+            while os.path.exists(os.path.join(self.dir, "s")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    def boot(self, *args):
+        return self.run_vm("--kernel-format", "flat", "-k", self.kernel, "-m", "4M", "--cmdline", "", "--guest-halt-poll", "off",
+                           "--snapshots", self.dir, *args)
+
+    def restore(self, *args, keys=""):
+        return self.run_vm("--restore", self.snap + keys, "--snapshots", self.dir, *args)
+
+    def text(self, path):
+        try:
+            with open(path, "rb") as f:
+                return f.read()
+        except FileNotFoundError:
+            return b""
+
+    def wait_for(self, p, path, letters=60):
+        deadline = time.monotonic() + 30
+        while len(self.text(path)) < letters:
+            self.assertIsNone(p.poll(), p.poll() is not None and p.stderr.read())
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def command(self, *args):
+        done = subprocess.run([base.CATNAP, *args], cwd=self.dir, env=base.ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=60, check=False)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def ctl(self, *args):
+        return self.command("ctl", "s", *args)
+
+    def yes(self, *args):
+        code, out, err = self.command(*args)
+        self.assertEqual((code, err), (0, ""), args)
+        return out
+
+    def no(self, status, words, *args):
+        code, out, err = self.command(*args)
+        self.assertEqual((code, out, err.count("\n")), (status, "", 1), (args, err))
+        for word in words:
+            self.assertIn(word, err)
+
+    def stopped(self, p):
+        p.wait(30)
+        self.gone()
+
+
+class GoesOn(Case):
+    def test_again_and_again(self):
+        p, out = self.boot()
+        whole = b""
+        for keys in ("", ",memory=copy", ",clock=realtime", ",learned=off"):
+            self.wait_for(p, out)
+            self.assertEqual(self.ctl("snapshot", self.snap, "--then", "stop"), (0, "", ""))
+            self.stopped(p)
+            whole += self.text(out)
+            p, out = self.restore(keys=keys)
+        self.wait_for(p, out)
+        whole += self.text(out)
+        self.assertTrue(follows(whole), whole)
+        self.assertEqual(self.ctl("stop"), (0, "", ""))
+
+    def test_it_goes_on_itself_and_clones_begin_where_it_was(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        self.wait_for(p, out, len(self.text(out)) + 60)
+        self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+        self.stopped(p)
+        self.assertTrue(follows(self.text(out)))
+        first = []
+        for _ in range(2):
+            p, out = self.restore()
+            self.wait_for(p, out)
+            self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+            self.stopped(p)
+            self.assertTrue(follows(self.text(out)))
+            first.append(self.text(out)[:1])
+        self.assertEqual(first[0], first[1])
+
+    def test_one_stands_until_it_is_resumed(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap,then=stop"), (0, "", ""))
+        self.stopped(p)
+        p, out = self.restore(keys=",paused=on")
+        deadline = time.monotonic() + 20
+        while self.ctl("status")[0] != 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertIn("paused", self.ctl("status")[1])
+        time.sleep(0.1)
+        self.assertEqual(self.text(out), b"")
+        self.assertEqual(self.ctl("resume"), (0, "", ""))
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("stop"), (0, "", ""))
+
+    def test_diffs_are_merged(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out)
+        self.no(1, ["expected a full one first"], "ctl", "s", "snapshot", "snap", "--diff")
+        for args in ((), ("--diff",), ("--diff",), ("--diff", "--then", "stop")):
+            self.assertEqual(self.ctl("snapshot", "snap", *args), (0, "", ""))
+            if "stop" not in args:
+                self.wait_for(p, out, len(self.text(out)) + 30)
+        self.stopped(p)
+        before = self.text(out)
+        told = json.loads(self.yes("snapshot", "info", "snap", "--json"))
+        self.assertEqual([m["kind"] for m in told["memories"]], ["full", "diff", "diff", "diff"])
+        self.assertEqual((told["vcpus"], told["memory_bytes"]), (1, 4 << 20))
+        self.yes("snapshot", "verify", "snap")
+        copy = os.path.join(self.dir, "copy")
+        shutil.copytree(self.snap, copy)
+        self.yes("snapshot", "merge", "snap")
+        self.yes("snapshot", "verify", "snap")
+        self.assertEqual(len(os.listdir(self.snap)), 2)
+        for self.snap in (copy, self.snap):
+            p, out = self.restore()
+            self.wait_for(p, out)
+            self.assertTrue(follows(before + self.text(out)))
+            self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+            self.stopped(p)
+
+    def test_a_full_one_takes_the_place_of_all_others(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out)
+        for args in ((), ("--diff",), ("--diff",), ()):
+            self.assertEqual(self.ctl("snapshot", "snap", *args), (0, "", ""))
+        self.assertEqual(len(os.listdir(self.snap)), 2)
+        self.yes("snapshot", "verify", "snap")
+        self.assertEqual(oct(os.stat(os.path.join(self.snap, "state")).st_mode & 0o777), "0o600")
+
+
+@unittest.skipUnless(served(), "no userfaultfd for this user")
+class Served(Case):
+    def make(self):
+        p, out = self.boot("--track-dirty", "on")
+        for args in ((), ("--diff",), ("--diff", "--then", "stop")):
+            self.wait_for(p, out, len(self.text(out)) + 30)
+            self.assertEqual(self.ctl("snapshot", "snap", *args), (0, "", ""))
+        self.stopped(p)
+        told = json.loads(self.yes("snapshot", "info", "snap", "--json"))
+        return self.text(out), [os.path.join(self.snap, m["name"]) for m in told["memories"]]
+
+    def handler(self, *files):
+        h = subprocess.Popen([HANDLER, os.path.join(self.dir, "h"), *files])
+        self.addCleanup(self.end_handler, h)
+        while not os.path.exists(os.path.join(self.dir, "h")):
+            self.assertIsNone(h.poll())
+            time.sleep(0.01)
+        return h
+
+    def end_handler(self, h):
+        h.kill()
+        h.wait()
+
+    def vm(self, n):
+        out = os.path.join(self.dir, f"served{n}")
+        p = subprocess.Popen([base.CATNAP, "run", "--restore", self.snap + ",memory=uffd,handler=h", "--serial", f"file={out}",
+                              "--timeout", "60s"], cwd=self.dir, env=base.ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(self.kill, p)
+        return p, out
+
+    def test_eight_and_then_none(self):
+        before, files = self.make()
+        h = self.handler(*files)
+        vms = [self.vm(n) for n in range(8)]
+        for p, out in vms:
+            self.wait_for(p, out)
+            self.assertTrue(follows(before + self.text(out)))
+        h.kill()
+        h.wait()
+        for p, _ in vms:
+            self.assertEqual(p.wait(30), 1)
+            err = p.stderr.read().decode()
+            self.assertIn("the process that served the guest's memory has gone", err)
+
+    def test_one_that_never_answers(self):
+        self.make()
+        s = socket.socket(socket.AF_UNIX)
+        self.addCleanup(s.close)
+        s.bind(os.path.join(self.dir, "h"))
+        s.listen()
+        p, _ = self.vm(0)
+        c, _ = s.accept()
+        self.addCleanup(c.close)
+        time.sleep(0.3)
+        self.assertIsNone(p.poll())
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(p.wait(30), -signal.SIGTERM if p.returncode and p.returncode < 0 else 128 + signal.SIGTERM)
+
+    def test_one_that_is_not_there(self):
+        self.make()
+        self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=uffd,handler=h"], 1, "handler: h")
+        self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=uffd"], 2, "handler")
+        self.refused([base.CATNAP, "run", "--restore", self.snap + ",handler=h"], 2, "handler")
+
+
+class IsWhole(Case):
+    """Whatever happens while one is made, there is a whole one."""
+
+    def test_killed(self):
+        seed = random.Random(1)
+        p, out = self.boot()
+        self.wait_for(p, out, 5)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        for _ in range(12):
+            making = subprocess.Popen([base.CATNAP, "ctl", "s", "snapshot", "snap"], cwd=self.dir, env=base.ENV,
+                                      stderr=subprocess.DEVNULL)
+            time.sleep(seed.random() * 0.06)
+            p.send_signal(signal.SIGKILL)
+            p.wait()
+            making.wait()
+            self.gone()
+            self.yes("snapshot", "verify", "snap")
+            p, out = self.boot()
+            self.wait_for(p, out, 5)
+
+    def test_a_folder_that_cannot_be_written_to(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        os.mkdir(os.path.join(self.dir, "full"))
+        with open(os.path.join(self.dir, "full", "state"), "wb"):
+            pass
+        # What is no folder, and what Landlock keeps.
+        self.no(1, ["kernel", "Not a directory"], "ctl", "s", "snapshot", "kernel")
+        if SANDBOX:
+            self.no(1, ["/var/tmp"], "ctl", "s", "snapshot", "/var/tmp/catnap-no-such-folder")
+        at = len(self.text(out))
+        self.wait_for(p, out, at + 30)
+        self.assertTrue(follows(self.text(out)))
+        self.yes("snapshot", "verify", "snap")
+
+
+class Refused(Case):
+    def make(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+
+    def test_damaged(self):
+        self.make()
+        state = os.path.join(self.snap, "state")
+        memory, = (os.path.join(self.snap, x) for x in os.listdir(self.snap) if x != "state")
+        for path in (state, memory):
+            with open(path, "rb") as f:
+                good = f.read()
+            for bad, what in ((good[:-1], path), (good[:len(good) // 2], path), (b"", path), (good + b"x", path),
+                              (b"x" + good[1:], state), (good[:-4] + b"abcd", path)):
+                if what != path:
+                    continue
+                with open(path, "wb") as f:
+                    f.write(bad)
+                self.refused([base.CATNAP, "run", "--restore", self.snap], 1, "--restore: ", self.snap if path == state else "memory-")
+                self.no(1, [self.snap], "snapshot", "verify", self.snap)
+            with open(path, "wb") as f:
+                f.write(good)
+        with open(memory, "r+b") as f:
+            f.seek(0x7c00)
+            f.write(b"\0")
+        self.no(1, ["the checksum of the pages"], "snapshot", "verify", self.snap)
+        os.remove(memory)
+        self.refused([base.CATNAP, "run", "--restore", self.snap], 1, os.path.basename(memory), "No such file")
+        self.refused([base.CATNAP, "run", "--restore", "nothing"], 1, "nothing", "No such file")
+        self.assertIn("vCPUs        1\n", self.yes("snapshot", "info", self.snap))
+
+    def test_options(self):
+        self.make()
+        for args, word in (((self.kernel,), "--restore"), (("--cpus", "2"), "--cpus"), (("-m", "8M"), "--memory"),
+                           (("--on-reset", "restart"), "--on-reset"), (("--disk", "x"), "--disk"), (("--net", "tap=x"), "--net"),
+                           (("--vsock", "cid=3,socket=v"), "--vsock"), (("--console", "null"), "--console")):
+            self.refused([base.CATNAP, "run", "--restore", self.snap, *args], 2, word)
+        for args in (("snapshot",), ("snapshot", "info"), ("snapshot", "what", "x"), ("snapshot", "verify", "x", "--json"),
+                     ("ctl", "s", "status", "--diff"), ("ctl", "s", "snapshot"), ("ctl", "s", "snapshot", "x,then=fly")):
+            code, out, err = self.command(*args)
+            self.assertEqual((code, out), (2, ""), args)
+            self.assertEqual(err.count("\n"), 1, err)
+
+    @unittest.skipUnless(SANDBOX, "no sandbox")
+    def test_the_sandbox_lets_none_be_made_unless_it_is_told_where(self):
+        p, out = self.run_vm("--kernel-format", "flat", "-k", self.kernel, "-m", "4M", "--cmdline", "", "--guest-halt-poll", "off")
+        self.wait_for(p, out)
+        self.no(1, ["--snapshots"], "ctl", "s", "snapshot", "snap")
+        self.wait_for(p, out, len(self.text(out)) + 30)
+        self.assertTrue(follows(self.text(out)))
+        self.assertFalse(os.path.exists(self.snap))
+
+
+if __name__ == "__main__":
+    base.CATNAP, base.GUESTS, HANDLER = (os.path.abspath(p) for p in sys.argv[1:4])
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)

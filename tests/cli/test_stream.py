@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Networks over a stream socket, and passt, which is started for one: test_stream.py CATNAP IMAGES"""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from filtered import unsaid
+
+CATNAP, IMAGES = (os.path.abspath(p) for p in sys.argv[1:3])
+del sys.argv[1:3]
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+PASSED = 67
+
+
+def take(s, n):
+    data = b""
+    while len(data) < n:
+        more = s.recv(n - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def answer(s):
+    """As a neighbour who has every address."""
+    while True:
+        packet = take(s, struct.unpack(">I", take(s, 4))[0])
+        if packet[12:14] != b"\x08\x06":
+            continue
+        sender, source, target = packet[22:28], packet[28:32], packet[38:42]
+        mac = b"\x02\0\0\0\0\x77"
+        reply = sender + mac + packet[12:20] + b"\0\x02" + mac + target + sender + source
+        reply = reply.ljust(60, b"\0")
+        s.sendall(struct.pack(">I", len(reply)) + reply)
+        return
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+        self.socket = os.path.join(self.dir, "s")
+
+    def args(self, net, *args, ask=1, timeout="50s"):
+        return [CATNAP, "run", os.path.join(IMAGES, "net.elf"), "--transport", "mmio", "--rng", "off", "-m", "16M", "--debug-exit",
+                "0xf4", "--timeout", timeout, "-c", f"ask={ask}", "--net", net, *args]
+
+    def run_catnap(self, net, *args, env=None, **how):
+        p = subprocess.run(self.args(net, *args, **how), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                           timeout=60, env=env)
+        p.stderr = unsaid(p.stderr)
+        return p
+
+    def refused(self, status, net, *words, env=None):
+        p = self.run_catnap(net, env=env)
+        self.assertEqual((p.returncode, p.stdout, p.stderr.count("\n")), (status, "", 1), p.stderr)
+        for word in ("--net", *words):
+            self.assertIn(word, p.stderr)
+
+    def serve(self, how):
+        """One connection, in a thread."""
+        s = socket.socket(socket.AF_UNIX)
+        self.addCleanup(s.close)
+        s.bind(self.socket)
+        s.listen(1)
+
+        def run():
+            c, _ = s.accept()
+            with c:
+                how(c)
+
+        t = threading.Thread(target=run, daemon=True)
+        t.start()
+        return t
+
+
+class Stream(Case):
+    def test_usage(self):
+        for net, word in (("stream=a,tap=b", "several"), ("stream=a,queues=2", "queues"), ("stream=a,forward=tcp:1", "passt"),
+                          ("tap=a,forward=tcp:1", "passt"), ("passt,forward=tcp:0", "forward"), ("passt,forward=tcp:1:", "forward"),
+                          ("passt,forward=icmp:1", "forward"), ("passt,forward=tcp:1:2:3", "forward"),
+                          ("passt,forward=tcp:70000", "forward"), ("passt,forward=tcp:1+", "forward"), ("passt,queues=2", "queues"),
+                          ("mtu=1400", "no other end"), ("tap=a,bridge=b", "bridge"),
+                          ("tap=auto,bridge=" + "x" * 16, "bridge")):
+            self.refused(2, net, word)
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_nobody(self):
+        self.refused(1, f"stream={self.socket}", "stream", self.socket, "No such file")
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_packets_pass(self):
+        for n, args in enumerate((("--irqchip", "user"), ("--irqchip", "kernel"), ("--io", "thread"))):
+            self.socket = os.path.join(self.dir, f"s{n}")
+            t = self.serve(answer)
+            p = self.run_catnap(f"stream={self.socket}", "--sandbox", "on", *args)
+            self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+            self.assertIn("answered", p.stdout)
+            t.join()
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_other_end(self):
+        """A peer that goes, or talks of something else, leaves the guest with its link down."""
+        for n, says in enumerate((b"", b"HTTP/1.1 200 OK\r\n\r\n", b"\xff\xff\xff\xff", b"\0\0\0\0")):
+            self.socket = os.path.join(self.dir, f"s{n}")
+            left = threading.Event()
+
+            def talk(c, says=says, left=left):
+                if says:
+                    c.sendall(says)
+                    left.wait(20)
+
+            t = self.serve(talk)
+            with subprocess.Popen(self.args(f"stream={self.socket}", ask=0, timeout="50s"), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as vm:
+                out = b""
+                while b"down" not in out and len(out) < 1 << 20:
+                    more = vm.stdout.read1(4096)
+                    if not more:
+                        break
+                    out += more
+                vm.terminate()
+                err = vm.stderr.read().decode()
+            left.set()
+            t.join()
+            self.assertIn(b"down", out)
+            self.assertEqual(err.count("the other end is gone: the guest's link is down"), 1, err)
+
+
+@unittest.skipUnless(KVM, "no /dev/kvm")
+class Passt(Case):
+    def test_nowhere(self):
+        if os.access("/usr/bin/passt", os.X_OK):
+            self.skipTest("it is there")
+        self.refused(1, "passt", "there is no passt: expected the package", env={"PATH": "/nonexistent"})
+
+    @unittest.skipUnless(shutil.which("passt"), "no passt")
+    def test_answers(self):
+        p = self.run_catnap("passt,forward=tcp:38080:80+udp:38053", "--sandbox", "on")
+        if "default route" in p.stderr or "external interface" in p.stderr:
+            self.skipTest("passt finds no network here")
+        self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+        self.assertIn("answered", p.stdout)
+
+    @unittest.skipUnless(shutil.which("passt"), "no passt")
+    def test_ends(self):
+        """It ends with the VM, whatever becomes of that; and the port leads to it as long."""
+        with subprocess.Popen(self.args("passt,forward=tcp:38081:80", ask=0), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as vm:
+            vm.stdout.read(4)
+            for _ in range(250):
+                with socket.socket() as s:
+                    reached = s.connect_ex(("127.0.0.1", 38081))
+                if reached == 0:
+                    break
+                time.sleep(0.02)
+            vm.kill()
+            err = vm.stderr.read().decode()
+        if "default route" in err or "external interface" in err:
+            self.skipTest("passt finds no network here")
+        self.assertEqual(reached, 0, err)
+        for _ in range(200):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", 38081)) != 0:
+                    return
+            time.sleep(0.02)
+        self.fail("the port is still there")
+
+
+ROOM = ("unshare", "-rn", "sh", "-c", 'ip link add br0 type bridge && exec "$@"', "sh")
+
+
+def has_room():
+    """Name spaces of our own, with a bridge in them."""
+    try:
+        return subprocess.run([*ROOM, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@unittest.skipUnless(KVM and has_room(), "no /dev/kvm, or no name spaces of our own")
+class Made(Case):
+    def in_room(self, script):
+        p = subprocess.run([*ROOM, "sh", "-c", script], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                           timeout=60)
+        return p.returncode, p.stdout, unsaid(p.stderr)
+
+    def run_made(self, net):
+        """Returns the interfaces while the VM is there, its status, and those afterwards."""
+        command = " ".join(f"'{a}'" for a in self.args(net, ask=0, timeout="50s"))
+        return self.in_room(f"{command} >/dev/null & p=$!; until ip -o link show | grep -q 'catnap0.*UP' || ! kill -0 $p 2>/dev/null; "
+                            "do sleep 0.05; done; ip -o link show; kill $p 2>/dev/null; wait $p; echo status $?; "
+                            # Files of an io_uring go a moment after its process.
+                            "for i in $(seq 50); do ip -o link show | grep -q catnap0 || break; sleep 0.1; done; ip -o link show")
+
+    def test_made(self):
+        for net in ("tap=auto", "tap=auto,bridge=br0", "tap=auto,queues=2,bridge=br0"):
+            _, out, err = self.run_made(net)
+            during, _, after = out.partition("status ")
+            line = next((line for line in during.splitlines() if "catnap0" in line), "")
+            self.assertIn("UP", line, out + err)
+            self.assertEqual("master br0" in line, "bridge" in net, line)
+            self.assertTrue(after)
+            self.assertNotIn("catnap0", after)
+
+    def test_refused(self):
+        for net, words in (("tap=auto,bridge=br9", "--net: bridge: br9: No such bridge"),
+                           ("tap=auto,bridge=lo", "--net: bridge: lo: Is no bridge")):
+            _, out, err = self.run_made(net)
+            self.assertIn("status 1", out)
+            self.assertIn(words, err)
+            self.assertNotIn("catnap0", out)
+
+    @unittest.skipUnless(os.geteuid() == 0, "not root")
+    def test_no_right(self):
+        p = subprocess.run(["setpriv", "--bounding-set=-all", "--inh-caps=-all", *self.args("tap=auto")], capture_output=True,
+                           text=True, check=False, stdin=subprocess.DEVNULL, timeout=60)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("--net: tap: auto: Operation not permitted: expected root, or CAP_NET_ADMIN", p.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
