@@ -209,7 +209,8 @@ void vm_stand(struct catnap_vm *vm)
 	vm->standing++;
 	vm_tell_stands(vm);
 	pthread_cond_broadcast(&vm->changed);
-	while (((vm->paused || vm->reset.wanted) && !vm->ended) || vm->held) {
+	/* A reset works on all vCPUs: until it is done nobody goes on, not even to the end. */
+	while (((vm->paused || vm->reset.wanted) && !vm->ended) || vm->held || vm->reset.runs) {
 		if (vm->reset.wanted && !vm->reset.runs && !vm->held &&
 		    vm->standing == vm_threads(vm) && vm_current_vcpu(vm) != UINT32_MAX)
 			vm->run_reset(vm);
