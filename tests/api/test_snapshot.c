@@ -223,11 +223,7 @@ static void every_machine_goes_on(void **state)
 		{"blk.elf", "cpus=2 how=spin only_transfer=1", 2, 0, 1, MMIO, true},
 		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 1, 0, MMIO, true},
 		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 1, 1, MMIO, true},
-	/* Its vCPUs read and write one queue's registers at a time, without order, as a guest
-		 * may: TSan sees that, and what is read is the guest's own loss. */
-#if !defined(__SANITIZE_THREAD__)
 		{"hostile_pci.elf", "cpus=2 seed=2 rounds=40", 2, 0, 0, PCI, false},
-#endif
 		{"hostile.elf", "cpus=1 seed=4 rounds=9", 1, 0, 0, MMIO, false},
 	};
 	unsigned int seed = 1;

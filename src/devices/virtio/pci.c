@@ -111,16 +111,18 @@ static void read_queue(struct virtio_pci *t, struct virtio_pci_common_cfg *c)
 	c->queue_msix_vector = NO_VECTOR;
 	if (!q)
 		return; /* a size of 0: there is no such queue */
-	c->queue_size = q->vq.size;
 	c->queue_msix_vector = relaxed_load(&t->queue_vectors[index]);
-	c->queue_enable = q->vq.enabled;
 	c->queue_notify_off = index;
+	pthread_mutex_lock(&t->dev->lock);
+	c->queue_size = q->vq.size;
+	c->queue_enable = q->vq.enabled;
 	c->queue_desc_lo = (uint32_t)q->vq.desc_gpa;
 	c->queue_desc_hi = (uint32_t)(q->vq.desc_gpa >> 32);
 	c->queue_avail_lo = (uint32_t)q->vq.avail_gpa;
 	c->queue_avail_hi = (uint32_t)(q->vq.avail_gpa >> 32);
 	c->queue_used_lo = (uint32_t)q->vq.used_gpa;
 	c->queue_used_hi = (uint32_t)(q->vq.used_gpa >> 32);
+	pthread_mutex_unlock(&t->dev->lock);
 }
 
 /* Reads the common configuration, all of it, whatever is asked for: nothing here is read often, and
