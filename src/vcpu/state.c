@@ -324,11 +324,7 @@ static const char *read_image(const struct vcpu *v, struct vcpu_image *m, uint8_
 {
 	struct kvm_mp_state mp;
 
-	if (ioctl(v->fd, KVM_GET_REGS, &m->regs) < 0)
-		return "KVM_GET_REGS";
-	if (get_sregs(v, &m->sregs) < 0)
-		return "KVM_GET_SREGS";
-	/* INIT and SIPI are taken in by this, so it comes before the events. */
+	/* An INIT or SIPI that waits is taken in by this, which changes the registers and events. */
 	if (!v->host->irqchip_user) {
 		if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
 			return "KVM_GET_MP_STATE";
@@ -338,6 +334,10 @@ static const char *read_image(const struct vcpu *v, struct vcpu_image *m, uint8_
 		m->mp_state = mp.mp_state;
 		m->has |= HAS_APIC;
 	}
+	if (ioctl(v->fd, KVM_GET_REGS, &m->regs) < 0)
+		return "KVM_GET_REGS";
+	if (get_sregs(v, &m->sregs) < 0)
+		return "KVM_GET_SREGS";
 	if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &m->events) < 0)
 		return "KVM_GET_VCPU_EVENTS";
 	if (get_xsave(v, xsave) == 0)
