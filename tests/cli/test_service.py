@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""catnap run under a service manager: it says when it is ready, its messages have priorities in the journal, and
-SIGTERM asks the guest: test_service.py CATNAP GUESTS [unittest options]"""
+"""catnap run and serve under a service manager: they say when they are ready, messages have priorities in the journal,
+and SIGTERM asks the guest: test_service.py CATNAP GUESTS [unittest options]"""
 
+import http.client
+import json
 import os
 import re
 import shutil
@@ -127,6 +129,94 @@ class Service(unittest.TestCase):
             p.wait(1)
         p.send_signal(signal.SIGTERM)
         self.assertEqual(p.wait(60), 128 + signal.SIGTERM)
+
+
+class Serve(unittest.TestCase):
+    """catnap serve: ready is who listens, and has started what a file asked for."""
+
+    READY = ["READY=1", "STATUS=Waits to be told of a VM."]
+    STARTED = ["STATUS=The VM was started."]
+    STOPPING = ["STOPPING=1", "STATUS=The process ends."]
+
+    def setUp(self):
+        temp = tempfile.TemporaryDirectory()
+        self.addCleanup(temp.cleanup)
+        self.notify, self.api, self.file = (os.path.join(temp.name, n) for n in ("notify", "api", "vm.json"))
+        self.manager = listen(self.notify)
+        self.addCleanup(self.manager.close)
+
+    def start(self, *args):
+        p = subprocess.Popen([CATNAP, "serve", "--level", "Off", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=dict(os.environ, NOTIFY_SOCKET=self.notify))
+        self.addCleanup(lambda: (p.poll() is None and p.kill(), p.communicate()))
+        return p
+
+    def told(self):
+        return self.manager.recv(4096).decode().splitlines()
+
+    def put(self, path, body):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.api)
+            client = http.client.HTTPConnection("localhost")
+            client.sock = s
+            client.request("PUT", path, json.dumps(body))
+            answer = client.getresponse()
+            return answer.status, answer.read()
+
+    def say(self, kernel):
+        with open(self.file, "w", encoding="utf-8") as f:
+            json.dump({"boot-source": {"kernel_image_path": kernel, "boot_args": "deaf=1"},
+                       "machine-config": {"vcpu_count": 1, "mem_size_mib": 16}}, f)
+
+    def test_api(self):
+        for more in ([], ["--no-seccomp"]):
+            with self.subTest(more):
+                p = self.start("--api-sock", self.api, *more)
+                # A client can come as soon as it is said.
+                self.assertEqual(self.told(), self.READY)
+                for path, body, status in (("/machine-config", {"vcpu_count": 1, "mem_size_mib": 16}, 204),
+                                           ("/boot-source", {"kernel_image_path": "/nonexistent"}, 400),
+                                           ("/actions", {"action_type": "InstanceStart"}, 400),
+                                           ("/boot-source", {"kernel_image_path": guest("button"), "boot_args": "deaf=1"}, 204)):
+                    self.assertEqual(self.put(path, body)[0], status, path)
+                # Nothing was started so far.
+                self.assertEqual(all_of(self.manager), [])
+                self.manager.settimeout(60)
+                self.assertEqual(self.put("/actions", {"action_type": "InstanceStart"})[0], 204)
+                self.assertEqual(self.told(), self.STARTED)
+                p.send_signal(signal.SIGTERM)
+                self.assertEqual(self.told(), self.STOPPING)
+                self.assertEqual(p.wait(60), 128 + signal.SIGTERM)
+                self.assertEqual(all_of(self.manager), [])
+                self.manager.settimeout(60)
+                self.assertFalse(os.path.exists(self.api))
+
+    def test_without_a_vm(self):
+        p = self.start("--api-sock", self.api)
+        self.assertEqual(self.told(), self.READY)
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(self.told(), self.STOPPING)
+        self.assertEqual(p.wait(60), 128 + signal.SIGTERM)
+
+    def test_config_file(self):
+        self.say(guest("button"))
+        for more in (["--api-sock", self.api], ["--no-api"]):
+            with self.subTest(more):
+                p = self.start("--config-file", self.file, *more)
+                self.assertEqual([self.told(), self.told()], [self.STARTED, ["READY=1"]])
+                p.send_signal(signal.SIGTERM)
+                self.assertEqual(self.told(), self.STOPPING)
+                self.assertEqual(p.wait(60), 128 + signal.SIGTERM)
+
+    def test_not_ready(self):
+        """A start that fails says nothing."""
+        self.say("/nonexistent")
+        with open(self.api, "w", encoding="utf-8"):
+            pass
+        for args, status in ((["--config-file", self.file, "--no-api"], 152), (["--api-sock", self.api], 1)):
+            with self.subTest(args):
+                self.assertEqual(self.start(*args).wait(60), status)
+                self.assertEqual(all_of(self.manager), [])
 
 
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root, for a /run of its own")

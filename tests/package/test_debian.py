@@ -271,7 +271,8 @@ with catnap.VM('/usr/share/catnap/probe.elf', cmdline='workload=cpus cpus=1 exit
             self.assertEqual(want[line] - set(answers.get(line, "").split()), set(), line)
 
     def test_units(self):
-        p = self.inside("systemd-analyze", "verify", "catnap@x.service", "catnap@x.socket")
+        p = self.inside("systemd-analyze", "verify", "catnap@x.service", "catnap@x.socket", "catnap-serve@x.service",
+                        "catnap-serve@x.socket")
         self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "", ""))
 
     @unittest.skipUnless(KVM, "needs /dev/kvm")
@@ -355,6 +356,34 @@ with catnap.VM('/usr/share/catnap/probe.elf', cmdline='workload=cpus cpus=1 exit
         self.systemctl("stop", "catnap@asked.socket", "catnap@asked.service")
         self.assertEqual(self.show("asked", "ActiveState")[0], "inactive")
         self.assertNotEqual(self.inside("test", "-e", "/run/catnap/asked.sock").returncode, 0)
+
+    @unittest.skipUnless(KVM, "needs /dev/kvm")
+    def test_told_of_its_vm(self):
+        """The first client starts the process, and tells it of a VM; a VM of that name that is a service of the other
+        kind ends."""
+        unit = ("show", "catnap-serve@told.service", "--value", "--property")
+        self.say("told", kernel="/opt/button.elf", memory="16M")
+        self.assertEqual(self.systemctl("start", "catnap@told"), 0)
+        self.assertEqual(self.systemctl("start", "catnap-serve@told.socket"), 0)
+        for path, body in (("boot-source", {"kernel_image_path": "/opt/button.elf"}),
+                           ("machine-config", {"vcpu_count": 1, "mem_size_mib": 16}), ("actions", {"action_type": "InstanceStart"})):
+            p = self.inside("python3", "-c", """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/catnap/told.sock")
+path, body = sys.argv[1:]
+s.sendall(f"PUT /{path} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode())
+print(s.recv(4096).decode())
+""", path, json.dumps(body))
+            self.assertIn(" 204 ", p.stdout, p.stderr)
+        self.assertEqual(self.inside("systemctl", *unit, "ActiveState").stdout, "active\n")
+        self.assertEqual(self.inside("systemctl", *unit, "StatusText").stdout, "The VM was started.\n")
+        self.assertEqual(self.show("told", "ActiveState")[0], "inactive")
+        # Its socket goes, and it goes with that.
+        self.assertEqual(self.systemctl("stop", "catnap-serve@told.socket"), 0)
+        self.assertEqual(self.inside("systemctl", *unit, "ActiveState").stdout, "inactive\n")
+        self.assertEqual(self.inside("systemctl", *unit, "Result").stdout, "success\n")
+        self.assertNotEqual(self.inside("test", "-e", "/run/catnap/told.sock").returncode, 0)
 
     def test_zz_removal(self):
         """The last: what runs is asked to end, and nothing is left."""

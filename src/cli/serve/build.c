@@ -10,6 +10,7 @@
 #include "cli/now.h"
 #include "cli/printable.h"
 #include "cli/serve/serve.h"
+#include "cli/service.h"
 #include "cli/snapshot_files.h"
 
 /* virtio's numbers */
@@ -294,6 +295,7 @@ static int start(struct serve *s, struct catnap_vm *vm, struct reply *r, const c
 	if (catnap_vm_start(vm) == 0 && catnap_vm_sandbox_thread(vm, allow) == 0) {
 		s->api.vm = vm;
 		s->api.snapshots = true;
+		service_tell(s->service, "STATUS=The VM was started.\n");
 		return 0;
 	}
 	reply_fault(r, 400, "%s error: %s", what, catnap_vm_last_error(vm));

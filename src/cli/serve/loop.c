@@ -10,6 +10,7 @@
 #include "cli/cmd.h"
 #include "cli/now.h"
 #include "cli/serve/serve.h"
+#include "cli/service.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_US UINT64_C(1000)
@@ -135,6 +136,7 @@ int serve_loop(struct serve *s)
 	struct catnap_exit e = {.size = sizeof(e)};
 	int signal = wait_for_end(s), status = CMD_OK;
 
+	service_tell(s->service, "STOPPING=1\nSTATUS=The process ends.\n");
 	if (s->api.vm) {
 		if (signal)
 			catnap_vm_request_stop(s->api.vm);

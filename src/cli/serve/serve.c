@@ -15,6 +15,7 @@
 #include "cli/opts.h"
 #include "cli/printable.h"
 #include "cli/serve/serve.h"
+#include "cli/service.h"
 
 #define DEFAULT_SOCKET "/run/firecracker.socket"
 #define DEFAULT_ID     "anonymous-instance"
@@ -378,6 +379,15 @@ static void end(struct serve *s)
 	logger_free(&s->logger);
 	if (s->signals >= 0)
 		close(s->signals);
+	if (s->service >= 0)
+		close(s->service);
+}
+
+/* Tells the service manager that clients can come, and that the VM of --config-file was started. */
+static void tell_ready(const struct serve *s)
+{
+	service_tell(s->service,
+		     s->api.vm ? "READY=1\n" : "READY=1\nSTATUS=Waits to be told of a VM.\n");
 }
 
 static int serve(const struct serve_cfg *cfg)
@@ -385,6 +395,7 @@ static int serve(const struct serve_cfg *cfg)
 	struct serve s = {.cfg = cfg, .boot_fd = -1, .signals = -1, .socket = {.fd = -1}};
 	int status;
 
+	s.service = service_open();
 	logger_init(&s.logger, cfg->id);
 	metrics_file_init(&s.metrics);
 	serve_serial_init(&s.serial);
@@ -402,8 +413,10 @@ static int serve(const struct serve_cfg *cfg)
 		tell_start(&s);
 	if (status == CMD_OK && cfg->config_file)
 		status = serve_config_file(&s, cfg->config_file);
-	if (status == CMD_OK)
+	if (status == CMD_OK) {
+		tell_ready(&s);
 		status = serve_loop(&s);
+	}
 	end(&s);
 	return status;
 }

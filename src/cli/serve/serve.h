@@ -47,6 +47,7 @@ struct serve {
 	int boot_fd;		       /* of --boot-timer; -1: none */
 	uint64_t boot_ns, boot_cpu_ns; /* when InstanceStart came */
 	int signals;		       /* a signalfd(2); -1: none */
+	int service;		       /* the service manager (cli/service.h); -1: none */
 };
 
 /* build.c: makes the VM of the model, and starts it. 0, or -EINVAL with @r answered. */
