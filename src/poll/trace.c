@@ -120,7 +120,9 @@ int halt_trace_flush(struct halt_trace *t)
 		t->lost += lines(t->buffer + done, t->used - done);
 		done = t->used;
 	}
-	memmove(t->buffer, t->buffer + done, t->used - done);
+	/* While a reader stands still each line that is lost comes here. */
+	if (done)
+		memmove(t->buffer, t->buffer + done, t->used - done);
 	t->used -= done;
 	t->next = t->used + TRACE_BUFFER < t->room ? t->used + TRACE_BUFFER : t->room;
 	return ret;
