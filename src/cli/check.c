@@ -133,6 +133,7 @@ static void check_price(struct found *f)
 	char text[32];
 
 	price_file_read(&file);
+	f->price = file.known;
 	f->price.sleep_ns = sleep_price_measure();
 	exit_ns = f->can_run ? catnap_host_kvm_run_ns() : 0;
 	f->price.exit_ns = exit_ns < PRICE_LEAST_NS || exit_ns > PRICE_MOST_NS ? file.known.exit_ns
@@ -182,12 +183,26 @@ static void add_halt(struct found *f, struct json_object *all, const char *name,
 	add(f, name, CATNAP_CHECK_OK, text);
 }
 
+/* Keeps the better irqchips for `catnap run --irqchip auto`. */
+static void keep_choice(struct found *f, struct json_object *results)
+{
+	struct price_file file;
+
+	price_file_read(&file);
+	f->price = file.known;
+	if (!crossover_choice(results, &f->price))
+		return;
+	price_file_open(&file);
+	price_file_write(&file, f->price);
+	price_file_close(&file);
+}
+
 static void check_crossover(struct found *f)
 {
 	struct json_object *results, *all, *choice;
 	char text[128];
 
-	if (!f->can_run || crossover_measure(&results) < 0) {
+	if (!f->can_run || crossover_measure(false, &results) < 0) {
 		add(f, "irqchip by crossover", CATNAP_CHECK_DEGRADED, "not measured");
 		return;
 	}
@@ -200,6 +215,7 @@ static void check_crossover(struct found *f)
 			 json_object_get_string(json_object_object_get(choice, "one_vcpu")),
 			 json_object_get_string(json_object_object_get(choice, "several")));
 		add(f, "irqchip by crossover", CATNAP_CHECK_OK, text);
+		keep_choice(f, results);
 	}
 	json_object_put(results);
 }

@@ -2,17 +2,16 @@
 /* `catnap bench prices` as a child, whose JSON is read; see crossover_child.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/crossover_child.h"
 
 #define MOST_BYTES (4 << 20) /* of JSON */
-
-extern char **environ;
 
 /* Reads all that comes from @fd, ended by a NUL; NULL: no memory, or too much. */
 static char *read_all(int fd)
@@ -41,33 +40,42 @@ static char *read_all(int fd)
 	return text;
 }
 
-static int start(pid_t *pid, int *out)
+#define MEASURE "/proc/self/exe", "bench", "prices", "--rounds", "1", "--json", "-", "--samples"
+
+static const char *const whole[] = {MEASURE, "300", NULL};
+static const char *const quick_one[] = {MEASURE,  "100",	  "--mode", "user:adaptive",
+					"--mode", "kernel:200us", NULL};
+
+static int start(const char *const *args, pid_t *pid, int *out)
 {
-	static const char *const args[] = {"/proc/self/exe", "bench", "prices", "--samples", "300",
-					   "--rounds",	     "1",     "--json", "-",	     NULL};
-	posix_spawn_file_actions_t fa;
-	int fd[2], ret;
+	const pid_t parent = getpid();
+	int fd[2];
 
 	if (pipe2(fd, O_CLOEXEC) < 0)
 		return -errno;
-	posix_spawn_file_actions_init(&fa);
-	posix_spawn_file_actions_adddup2(&fa, fd[1], STDOUT_FILENO);
-	ret = posix_spawn(pid, args[0], &fa, NULL, (char *const *)args, environ);
-	posix_spawn_file_actions_destroy(&fa);
+	*pid = fork();
+	if (*pid == 0) {
+		/* It ends with this process, however that ends. */
+		if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent &&
+		    dup2(fd[1], STDOUT_FILENO) >= 0)
+			execv(args[0], (char *const *)args);
+		_exit(1);
+	}
 	close(fd[1]);
-	if (ret)
-		close(fd[0]);
 	*out = fd[0];
-	return -ret;
+	if (*pid > 0)
+		return 0;
+	close(fd[0]);
+	return -EAGAIN;
 }
 
-int crossover_measure(struct json_object **results)
+int crossover_measure(bool quick, struct json_object **results)
 {
 	int out = -1, status = 0, ret;
 	char *text;
 	pid_t pid = -1;
 
-	ret = start(&pid, &out);
+	ret = start(quick ? quick_one : whole, &pid, &out);
 	if (ret < 0)
 		return ret;
 	text = read_all(out);
@@ -77,4 +85,26 @@ int crossover_measure(struct json_object **results)
 	*results = text && status == 0 ? json_tokener_parse(text) : NULL;
 	free(text);
 	return *results ? 0 : -EIO;
+}
+
+/* Finds the irqchip that @member of @choice names. */
+static enum host_irqchip named(struct json_object *choice, const char *member)
+{
+	const char *name = json_object_get_string(json_object_object_get(choice, member));
+
+	if (name && strcmp(name, "user") == 0)
+		return HOST_IRQCHIP_USER;
+	return name && strcmp(name, "kernel") == 0 ? HOST_IRQCHIP_KERNEL : HOST_IRQCHIP_UNKNOWN;
+}
+
+bool crossover_choice(struct json_object *results, struct host_price *price)
+{
+	struct json_object *choice = json_object_object_get(results, "irqchip_choice");
+	const enum host_irqchip one = named(choice, "one_vcpu"), several = named(choice, "several");
+
+	if (!one || !several)
+		return false;
+	price->one_vcpu = one;
+	price->several = several;
+	return true;
 }

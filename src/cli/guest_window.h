@@ -13,9 +13,14 @@
 /* The price of a sleep as long as nobody has measured it. */
 #define SLEEP_PRICE_UNKNOWN_NS 50000
 
+enum host_irqchip { HOST_IRQCHIP_UNKNOWN, HOST_IRQCHIP_USER, HOST_IRQCHIP_KERNEL };
+
+/* What single things cost on this host, and what follows from that. */
 struct host_price {
 	uint32_t sleep_ns; /* the price of a sleep; 0: not known */
 	uint32_t exit_ns;  /* the price of an exit of the guest's; 0: not known */
+	/* The better irqchip for a guest with one vCPU, and with several. */
+	enum host_irqchip one_vcpu, several;
 };
 
 /* Parameters of module haltpoll: guest_halt_poll_ns and so on. */

@@ -66,6 +66,9 @@ bool price_key(char key[PRICE_KEY])
 
 /* -- the record ------------------------------------------------------------------------------- */
 
+static const char *const irqchips[] = {
+	[HOST_IRQCHIP_USER] = "user", [HOST_IRQCHIP_KERNEL] = "kernel"};
+
 /* Returns a checksum, FNV-1a: against a record of which only a part was written, not against
  * whoever may write. */
 static uint32_t checksum(const char *text, size_t len)
@@ -83,6 +86,10 @@ void price_format(char record[PRICE_RECORD], const char *key, struct host_price 
 	int n = snprintf(text, sizeof(text), MAGIC "%ssleep_ns=%u\nexit_ns=%u\n", key,
 			 price.sleep_ns, price.exit_ns);
 
+	if (price.one_vcpu && price.several)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "irqchip=%s,%s\n",
+			      irqchips[price.one_vcpu], irqchips[price.several]);
+
 	memset(record, '\n', PRICE_RECORD);
 	memcpy(record, text, (size_t)n);
 	snprintf(text, sizeof(text), "sum=%08x", checksum(record, (size_t)n));
@@ -99,6 +106,24 @@ static bool skip(const char **at, const char *end, const char *what)
 		return false;
 	*at += len;
 	return true;
+}
+
+/* Takes the name of an irqchip. */
+static bool irqchip(const char **at, const char *end, enum host_irqchip *which)
+{
+	for (*which = HOST_IRQCHIP_USER; *which <= HOST_IRQCHIP_KERNEL; ++*which)
+		if (skip(at, end, irqchips[*which]))
+			return true;
+	return false;
+}
+
+/* Takes the line that names the better irqchips, which a record may lack. */
+static bool choice(const char **at, const char *end, struct host_price *p)
+{
+	p->one_vcpu = p->several = HOST_IRQCHIP_UNKNOWN;
+	return !skip(at, end, "\nirqchip=") ||
+	       (irqchip(at, end, &p->one_vcpu) && skip(at, end, ",") &&
+		irqchip(at, end, &p->several));
 }
 
 /* Takes a number of at most 7 digits, which is more than any price has. */
@@ -125,7 +150,7 @@ struct host_price price_parse(const char *record, size_t len, const char *key)
 
 	if (len != PRICE_RECORD || !skip(&at, end, MAGIC) || !skip(&at, end, key) ||
 	    !skip(&at, end, "sleep_ns=") || !number(&at, end, &p.sleep_ns) ||
-	    !skip(&at, end, "\nexit_ns=") || !number(&at, end, &p.exit_ns))
+	    !skip(&at, end, "\nexit_ns=") || !number(&at, end, &p.exit_ns) || !choice(&at, end, &p))
 		return none;
 	/* All of it is as it would be written: the checksum, and what fills it up. */
 	price_format(again, key, p);
@@ -216,7 +241,7 @@ void price_file_read(struct price_file *f)
 	}
 	if (cache_dir(dir))
 		f->known = read_in(dir, f->key);
-	if (!f->known.sleep_ns && !given_dir())
+	if (!f->known.sleep_ns && !f->known.one_vcpu && !given_dir())
 		f->known = read_in(SYSTEM_DIR, f->key);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The price of a sleep on this host, as it was last measured, kept from one command to the next.
- * The last VMs write it, and the next one makes its guest's polling window of it. It counts for one
- * boot and one kind of machine.
+ * The last VMs write it, and the next one makes its guest's polling window of it. Beside it stands
+ * the better irqchip, once that was measured. It counts for one boot and one kind of machine.
  *
  * The file is catnap/sleep-price in $XDG_CACHE_HOME. Without that it is in /var/cache for root, and
  * in $HOME/.cache for others, who read root's where that has none. A file that cannot be read or

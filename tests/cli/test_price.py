@@ -52,7 +52,7 @@ class Case(unittest.TestCase):
         self.env = {**os.environ, "XDG_CACHE_HOME": str(self.cache)}
 
     def catnap(self, *args, command=None, **how):
-        return subprocess.run([command or CATNAP, *args], env=self.env, cwd=self.dir, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        return subprocess.run([command or CATNAP, *args], env=self.env, cwd=self.dir, text=True, stdin=subprocess.DEVNULL, timeout=180,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, **how)
 
     def window(self, *args):
@@ -87,9 +87,9 @@ class Case(unittest.TestCase):
         self.assertEqual(self.catnap("check").returncode, 0)
         return "".join(self.file.read_text("ascii").splitlines(True)[1:5])
 
-    def put(self, sleep_ns, exit_ns=0, key=None):
+    def put(self, sleep_ns, exit_ns=0, key=None, more=""):
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        text = f"catnap price 1\n{key or self.key()}sleep_ns={sleep_ns}\nexit_ns={exit_ns}\n"
+        text = f"catnap price 1\n{key or self.key()}sleep_ns={sleep_ns}\nexit_ns={exit_ns}\n{more}"
         self.file.write_bytes(sealed(text))
 
     def run_guest(self, *args, **how):
@@ -188,6 +188,81 @@ class Kept(Case):
         p = self.catnap("run", "none.elf")
         self.assertEqual(p.returncode, 1)
         self.assertFalse(self.cache.exists())
+
+
+class Irqchip(Case):
+    """--irqchip auto."""
+
+    def chosen(self, *args):
+        """Returns what was chosen, and why."""
+        p = self.catnap("run", "-v", "--irqchip", "auto", "--timeout=30s", "--stats", "stats", "--debug-exit", "0xf4", "-c",
+                        "workload=timer samples=1 warmup=0 gap_ns=100000 tsc_khz=2400000 apic_hz=1000000000 exit=244", *args, PROBE)
+        self.assertNotIn(p.returncode, (1, 2, 124), p.stderr)
+        said = re.search(r"^catnap run: info: irqchip auto: (user|kernel): (.*)$", p.stderr, re.M)
+        self.assertTrue(said, p.stderr)
+        self.assertEqual(json.loads((self.dir / "stats").read_text("ascii"))["irqchip"], said[1])
+        return said[1], said[2]
+
+    def test_by_the_number_of_vcpus(self):
+        key = self.key()
+        for known in (("user", "kernel"), ("kernel", "user")):
+            self.put(40000, key=key, more="irqchip=%s,%s\n" % known)
+            for cpus in (1, 2, 4):
+                self.assertEqual(self.chosen("--cpus", str(cpus))[0], known[cpus > 1], (known, cpus))
+
+    def test_by_other_options(self):
+        """One that has an effect with irqchip user only decides, whatever is better."""
+        self.put(40000, more="irqchip=kernel,kernel\n")
+        for option, *args in (("--halt-trace", "--halt-trace", "trace"), ("--halt-poll", "--halt-poll", "fixed"),
+                              ("--halt-poll", "--halt-poll", "kernel,cpu-max=5%"), ("--halt-poll", "--halt-poll", "kernel,grow=3"),
+                              ("--halt-poll vcpu=", "--halt-poll", "vcpu=0,policy=off"),
+                              ("--guest-halt-poll host=", "--guest-halt-poll", "host=break-even")):
+            self.assertEqual(self.chosen(*args), ("user", option + " needs it"))
+        for args in (("--halt-poll", "off"), ("--halt-poll", "kernel,max=50us"), ("--halt-poll", "adaptive,cpu-max=5%")):
+            self.assertEqual(self.chosen(*args)[0], "kernel", args)
+
+    def test_measured_once(self):
+        """The first VM measures, within no --timeout of its own; the next ones find it there."""
+        first = self.chosen()
+        known = self.file.read_text("ascii")
+        self.assertRegex(known, r"\nirqchip=(user|kernel),(user|kernel)\n")
+        self.assertEqual(re.search(r"irqchip=(\w+),", known)[1], first[0])
+        self.assertIn("by prices of this host", first[1])
+        self.assertEqual(self.chosen(), first)
+        # What a VM has learned of sleeps goes beside it.
+        self.run_guest()
+        self.assertIn(re.search(r"\nirqchip=.*\n", known)[0], self.file.read_text("ascii"))
+        self.assertGreater(int(re.search(r"sleep_ns=(\d+)", self.file.read_text("ascii"))[1]), 0)
+
+    def test_check_keeps_it(self):
+        p = self.catnap("check", "--crossover", "--json")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        found = {c["name"]: c["found"] for c in json.loads(p.stdout)["checks"]}["irqchip by crossover"]
+        one, several = re.fullmatch(r"(\w+) with one vCPU, (\w+) with several", found).groups()
+        self.assertIn(f"\nirqchip={one},{several}\n", self.file.read_text("ascii"))
+        self.assertEqual((self.chosen()[0], self.chosen("--cpus", "2")[0]), (one, several))
+        # One that does not measure it leaves it.
+        self.catnap("check")
+        self.assertIn(f"\nirqchip={one},{several}\n", self.file.read_text("ascii"))
+
+    def test_no_place(self):
+        """What could not be kept is not measured: each VM would take that long."""
+        self.env["XDG_CACHE_HOME"] = "/proc"
+        self.assertEqual(self.chosen(), ("user", "nothing is known of this host, and what is measured could not be kept"))
+
+    def test_spoilt(self):
+        key = self.key()
+        for more in ("irqchip=user\n", "irqchip=user,\n", "irqchip=none,user\n", "irqchip=user,kernel,user\n",
+                     "irqchip=user,kernel\nirqchip=user,kernel\n"):
+            self.put(40000, key=key, more=more)
+            self.assertEqual(self.window(), UNKNOWN, more)
+
+    def test_nothing_is_measured_for_nothing(self):
+        p = self.catnap("run", "--irqchip", "auto", "--print-config", "x")
+        self.assertEqual((p.returncode, json.loads(p.stdout)), (0, {"kernel": "x", "irqchip": "auto"}))
+        self.assertEqual(self.catnap("run", "--irqchip", "auto", "--dump-dtb", "dtb", "--hw", "fdt").returncode, 0)
+        self.assertEqual(self.catnap("run", "--irqchip", "auto", "--guest-halt-poll", "x", "k").returncode, 2)
+        self.assertFalse(self.file.exists())
 
 
 class Hostile(Case):

@@ -15,7 +15,7 @@
 
 #define KEY "boot=1\nkernel=2\n"
 
-static const struct host_price good = {43210, 1500};
+static const struct host_price good = {.sleep_ns = 43210, .exit_ns = 1500};
 
 static void nothing(const char *record, size_t len, const char *key)
 {
@@ -45,11 +45,32 @@ static void test_record(void **state)
 		nothing(record, len, KEY);
 }
 
+/* The better irqchips stand there once they are known. */
+static void test_irqchips(void **state)
+{
+	char record[PRICE_RECORD];
+
+	price_format(record, KEY, good);
+	assert_null(strstr(record, "irqchip"));
+	for (int one = HOST_IRQCHIP_UNKNOWN; one <= HOST_IRQCHIP_KERNEL; one++)
+		for (int several = HOST_IRQCHIP_UNKNOWN; several <= HOST_IRQCHIP_KERNEL;
+		     several++) {
+			const bool known = one && several;
+			struct host_price p = {.one_vcpu = (enum host_irqchip)one,
+					       .several = (enum host_irqchip)several};
+
+			price_format(record, KEY, p);
+			p = price_parse(record, sizeof(record), KEY);
+			assert_int_equal(p.one_vcpu, known ? one : HOST_IRQCHIP_UNKNOWN);
+			assert_int_equal(p.several, known ? several : HOST_IRQCHIP_UNKNOWN);
+		}
+}
+
 /* Any byte that is another, and halves of two records. */
 static void test_spoilt(void **state)
 {
 	char record[PRICE_RECORD], other[PRICE_RECORD];
-	const struct host_price another = {98765, 2500};
+	const struct host_price another = {.sleep_ns = 98765, .exit_ns = 2500};
 
 	price_format(record, KEY, good);
 	for (size_t i = 0; i < sizeof(record); i++) {
@@ -79,13 +100,13 @@ static void test_bounds(void **state)
 	char record[PRICE_RECORD];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		price_format(record, KEY, (struct host_price){bad[i], 1000});
+		price_format(record, KEY, (struct host_price){.sleep_ns = bad[i], .exit_ns = 1000});
 		nothing(record, sizeof(record), KEY);
-		price_format(record, KEY, (struct host_price){1000, bad[i]});
+		price_format(record, KEY, (struct host_price){.sleep_ns = 1000, .exit_ns = bad[i]});
 		nothing(record, sizeof(record), KEY);
 	}
 	/* With more digits than are read. */
-	price_format(record, KEY, (struct host_price){12345678, 1000});
+	price_format(record, KEY, (struct host_price){.sleep_ns = 12345678, .exit_ns = 1000});
 	nothing(record, sizeof(record), KEY);
 }
 
@@ -177,7 +198,7 @@ static void test_kept(void **state)
 	assert_int_equal(stat(f->path, &st), 0);
 	assert_int_equal(st.st_size, PRICE_RECORD);
 	assert_int_equal(st.st_mode & 0133, 0);
-	put((struct host_price){50001, 0});
+	put((struct host_price){.sleep_ns = 50001, .exit_ns = 0});
 	assert_int_equal(get(), 50001);
 }
 
@@ -212,13 +233,13 @@ static void test_links(void **state)
 	assert_int_equal(rename(f->path, f->target), 0);
 	assert_int_equal(symlink(f->target, f->path), 0);
 	assert_int_not_equal(get(), good.sleep_ns);
-	put((struct host_price){77777, 0});
+	put((struct host_price){.sleep_ns = 77777, .exit_ns = 0});
 	assert_int_equal(unlink(f->path), 0);
 	assert_int_equal(rename(f->target, f->path), 0);
 	assert_int_equal(get(), good.sleep_ns);
 	/* Nor is a second name of some other file written to. */
 	assert_int_equal(link(f->path, f->target), 0);
-	put((struct host_price){77777, 0});
+	put((struct host_price){.sleep_ns = 77777, .exit_ns = 0});
 	assert_int_equal(unlink(f->target), 0);
 	assert_int_equal(get(), good.sleep_ns);
 	/* One that leads nowhere makes no file there. */
@@ -290,6 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_record),
+		cmocka_unit_test(test_irqchips),
 		cmocka_unit_test(test_spoilt),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_key),

@@ -63,7 +63,8 @@ bool replay_guest_host_polls(const struct replay_guest_params *p, uint32_t polic
 void replay_guest_params_settle(struct replay_guest_params *p, uint64_t price_ns,
 				uint64_t exit_price_ns, uint32_t policy)
 {
-	const struct host_price price = {price32(price_ns), price32(exit_price_ns)};
+	const struct host_price price = {.sleep_ns = price32(price_ns),
+					 .exit_ns = price32(exit_price_ns)};
 	const struct guest_window w = guest_window(price, replay_guest_host_polls(p, policy));
 
 	if (!p->by_price)

@@ -108,6 +108,9 @@ static int check(struct opts *o, struct run_cfg *cfg)
 		return -EINVAL;
 	if (cfg->verbose && cfg->log_level < CATNAP_LOG_INFO)
 		cfg->log_level = CATNAP_LOG_INFO;
+	/* Last: it takes time. It heeds what only one irqchip has. */
+	if (cfg->irqchip == RUN_IRQCHIP_AUTO && !cfg->print_config)
+		run_choose_irqchip(cfg);
 	return 0;
 }
 

@@ -308,6 +308,7 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 	}
 	run_price_read(cfg, &io);
 	status = open_log(cfg, &io);
+	run_say_irqchip(cfg, &io);
 	io.helpers.messages = io.log.fd >= 0 ? io.log.fd : STDERR_FILENO;
 	if (status == CMD_OK)
 		status = open_files(cfg, &io);

@@ -53,6 +53,8 @@ enum run_shared { SHARED_UNSET, SHARED_ON, SHARED_OFF };
 
 enum run_cache { CACHE_AUTO, CACHE_ALWAYS, CACHE_NONE };
 
+#define RUN_IRQCHIP_AUTO (CATNAP_IRQCHIP_KERNEL + 1)
+
 #define RUN_FORWARDS 512 /* bytes of a list of ports */
 
 struct run_net {
@@ -131,7 +133,9 @@ struct run_cfg {
 	int memory_shared; /* enum run_shared */
 	bool memory_prefault, memory_lock;
 	uint64_t memory_host_nodes; /* bit n: node n; 0: any */
-	int irqchip, image_kind;
+	int irqchip;	      /* enum catnap_irqchip, or RUN_IRQCHIP_AUTO before it is chosen */
+	char irqchip_why[96]; /* the reason for what was chosen; "": it was given */
+	int image_kind;
 	struct catnap_halt_poll halt_poll; /* of all vCPUs */
 	const char *halt_poll_tuning;	   /* a key of it that only irqchip user has; NULL: none */
 	const char *halt_poll_weighing;	   /* one that policy adaptive has with both */
@@ -248,6 +252,12 @@ int run_make_tap(const struct run_net *net, int32_t fds[CATNAP_MAX_NET_QUEUES]);
 /* options.c: the command with its options, and what holds without them, as of now. */
 extern const struct opt_command run_command;
 void run_cfg_init(struct run_cfg *cfg);
+
+/* irqchip.c: makes RUN_IRQCHIP_AUTO one of the two, which takes a second or two where this host was
+ * not measured since its boot. */
+void run_choose_irqchip(struct run_cfg *cfg);
+/* Says what was chosen, to who wants to know. */
+void run_say_irqchip(const struct run_cfg *cfg, struct run_io *io);
 
 /* complete.c: takes what is no option and what the configuration file has, and checks whether all
  * goes together. Returns 0, or -EINVAL or -ETIMEDOUT with a sentence in o->error. */
