@@ -8,6 +8,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ import unittest
 CATNAP = os.path.abspath(sys.argv.pop(1))
 GUESTS = os.path.abspath(sys.argv.pop(1))
 SPECIFICATION = os.path.abspath(sys.argv.pop(1))
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 PATIENCE = 60
 
@@ -378,6 +380,36 @@ class Command(Case):
             m = json.loads(f.read())
         self.assertEqual(m["put_api_requests"]["machine_cfg_count"], 1)
         self.assertEqual(m["put_api_requests"]["metrics_fails"], 1)
+
+    def test_log_origin(self):
+        """Each line names the place in the sources that it comes from: one where something is logged."""
+        self.serve("--log-path", "log", "--show-level", "--show-log-origin")
+        self.ok("GET", "/")
+        self.no("", "PUT", "/vsock", {"guest_cid": 1})
+        self.ok("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "cpu_template": "None"})
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+        with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
+            lines = f.read().splitlines()
+        files = set()
+        for text in lines:
+            m = re.match(r"[^ ]+ \[[^:\]]+:main:[A-Z]+:(src/[a-z_/]+\.c):(\d+)\] ", text)
+            self.assertTrue(m, text)
+            files.add(m[1])
+            with open(os.path.join(TREE, m[1]), encoding="utf-8") as f:
+                self.assertRegex(f.read().splitlines()[int(m[2]) - 1], r"\b(logger_line|logger_always|api_log)\(", text)
+        self.assertEqual(files, {f"src/cli/{name}.c" for name in ("api/fc_machine", "api/route", "serve/serve")})
+
+    def test_log_module(self):
+        """Lines of other files are left out."""
+        self.serve("--log-path", "log", "--show-log-origin", "--module", "src/cli/api/fc_")
+        self.ok("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "cpu_template": "None"})
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+        with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
+            requests = [text for text in f.read().splitlines() if "Running Firecracker" not in text]
+        self.assertEqual(len(requests), 1, requests)
+        self.assertRegex(requests[0], r"src/cli/api/fc_machine\.c:\d+\] .*cpu_template")
 
     def test_status_of_a_bad_command_line(self):
         """Firecracker's where the command has its name."""

@@ -16,7 +16,8 @@ void api_free(struct api *api)
 	fc_model_free(&api->model);
 }
 
-void api_log(struct api *api, enum catnap_log_level level, const char *format, ...)
+void api_log_at(struct api *api, enum catnap_log_level level, struct place place,
+		const char *format, ...)
 {
 	char text[1024];
 	va_list args;
@@ -26,5 +27,5 @@ void api_log(struct api *api, enum catnap_log_level level, const char *format, .
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	api->owner->log(api->ctx, level, text);
+	api->owner->log(api->ctx, level, place, text);
 }

@@ -18,6 +18,7 @@
 #include "cli/api/model.h"
 #include "cli/api/own.h"
 #include "cli/api/reply.h"
+#include "cli/place.h"
 
 /* The version of Firecracker whose API this is, as its clients parse it. */
 #define FC_VERSION "1.17.0"
@@ -50,7 +51,8 @@ struct api_owner {
 	int (*set_logger)(void *ctx, struct reply *r, const struct fc_logger_change *change);
 	int (*set_metrics)(void *ctx, struct reply *r, const struct fc_metrics_setting *setting);
 	/* A message for the log. NULL: there is none. */
-	void (*log)(void *ctx, enum catnap_log_level level, const char *message);
+	void (*log)(void *ctx, enum catnap_log_level level, struct place place,
+		    const char *message);
 	/* How often /balloon/statistics is to be asked for; 0: not. */
 	void (*set_balloon_interval)(void *ctx, uint64_t seconds);
 };
@@ -70,9 +72,10 @@ struct api {
 void api_init(struct api *api, const char *id, const struct api_owner *owner, void *ctx);
 void api_free(struct api *api);
 
-/* Writes to the owner's log. */
-void api_log(struct api *api, enum catnap_log_level level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* Writes to the owner's log a line of the place where this is written. */
+#define api_log(api, level, ...) api_log_at(api, level, PLACE_HERE, __VA_ARGS__)
+void api_log_at(struct api *api, enum catnap_log_level level, struct place place,
+		const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* pause.c: pauses the VM. @r is answered, or later, once it stands still. */
 void api_pause(struct api *api, struct reply *r);

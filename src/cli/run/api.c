@@ -118,7 +118,7 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 
 /* ---- the socket ---- */
 
-static void say(void *ctx, enum catnap_log_level level, const char *message)
+static void say(void *ctx, enum catnap_log_level level, struct place place, const char *message)
 {
 	/* A client that did something wrong is told itself. */
 	log_message(&((struct run_io *)ctx)->messages,

@@ -105,26 +105,33 @@ static void time_text(char *buf, size_t size)
 }
 
 /* Writes a text. The lock is held. @level 0: without one. */
-static void line(struct logger *l, int level, const char *origin, const char *text)
+static void line(struct logger *l, int level, const struct place *place, const char *text)
 {
 	static const char *const names[] = {"", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"};
-	char clean[LINE_MAX_ - 256], time[64], out[LINE_MAX_];
+	char clean[LINE_MAX_ - 256], time[64], origin[96] = "", out[LINE_MAX_];
 	const char *thread = pthread_equal(pthread_self(), l->main) ? "main" : "vmm";
-	bool with_level = l->show_level && level, with_origin = l->show_origin && *origin;
+	bool with_level = l->show_level && level;
 	int n;
 
+	if (l->show_origin)
+		snprintf(origin, sizeof(origin), ":%s:%u", place_file(place), place->line);
 	time_text(time, sizeof(time));
-	n = snprintf(out, sizeof(out), "%s [%s:%s%s%s%s%s] %s\n", time, l->id, thread,
-		     with_level ? ":" : "", with_level ? names[level] : "", with_origin ? ":" : "",
-		     with_origin ? origin : "", printable(text, false, clean, sizeof(clean)));
+	n = snprintf(out, sizeof(out), "%s [%s:%s%s%s%s] %s\n", time, l->id, thread,
+		     with_level ? ":" : "", with_level ? names[level] : "", origin,
+		     printable(text, false, clean, sizeof(clean)));
 	put(l, out, n < (int)sizeof(out) ? (size_t)n : sizeof(out) - 1);
 }
 
-void logger_line(struct logger *l, int level, const char *origin, const char *text)
+static bool of_module(const struct logger *l, const struct place *place)
+{
+	return !l->module || strncmp(place_file(place), l->module, strlen(l->module)) == 0;
+}
+
+void logger_line_at(struct logger *l, int level, struct place place, const char *text)
 {
 	pthread_mutex_lock(&l->lock);
-	if (level <= l->level && (!l->module || strncmp(origin, l->module, strlen(l->module)) == 0))
-		line(l, level, origin, text);
+	if (level <= l->level && of_module(l, &place))
+		line(l, level, &place, text);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -132,10 +139,10 @@ void logger_message(void *ctx, enum catnap_log_level level, const char *message)
 {
 	static const int levels[] = {FC_ERROR, FC_WARN, FC_INFO, FC_DEBUG};
 
-	logger_line(ctx, levels[level], "libcatnap:0", message);
+	logger_line_at(ctx, levels[level], (struct place){"libcatnap", 0}, message);
 }
 
-void logger_always(struct logger *l, const char *format, ...)
+void logger_always_at(struct logger *l, struct place place, const char *format, ...)
 {
 	char text[1024];
 	va_list args;
@@ -145,6 +152,6 @@ void logger_always(struct logger *l, const char *format, ...)
 	va_end(args);
 	pthread_mutex_lock(&l->lock);
 	if (l->level != FC_OFF)
-		line(l, FC_INFO, "serve:0", text);
+		line(l, FC_INFO, &place, text);
 	pthread_mutex_unlock(&l->lock);
 }

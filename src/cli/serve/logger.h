@@ -2,7 +2,7 @@
 /*
  * The log of `catnap serve`, in the lines that readers of Firecracker's log know:
  *
- *	2026-11-29T12:00:00.123456789 [id:main:INFO:file.c:12] text
+ *	2026-11-29T12:00:00.123456789 [id:main:INFO:src/cli/main.c:12] text
  *
  * The level, and the place, are there if they were asked for. To a file, a FIFO, or standard output.
  * Nothing here waits for a reader: a line that is not taken is lost, and counted.
@@ -19,6 +19,7 @@
 
 #include <catnap/catnap.h>
 #include "cli/api/api.h"
+#include "cli/place.h"
 
 struct logger {
 	const char *id;
@@ -28,7 +29,7 @@ struct logger {
 	bool own;  /* fd is to be closed */
 	int level; /* enum fc_level */
 	bool show_level, show_origin;
-	char *module; /* NULL: of all */
+	char *module; /* the beginning of the file's name; NULL: of all */
 	atomic_ullong lost;
 };
 
@@ -38,11 +39,14 @@ void logger_init(struct logger *l, const char *id);
 int logger_set(struct logger *l, const struct fc_logger_change *change);
 void logger_free(struct logger *l);
 
-/* struct catnap_vm_config's log; @ctx is the logger. */
+/* struct catnap_vm_config's log; @ctx is the logger. The library tells no place: it is libcatnap:0. */
 void logger_message(void *ctx, enum catnap_log_level level, const char *message);
-/* One line. @origin: "serve/loop.c:12". */
-void logger_line(struct logger *l, int level, const char *origin, const char *text);
+/* Logs a line, of the place where this is written, or of @place. */
+#define logger_line(l, level, text) logger_line_at(l, level, PLACE_HERE, text)
+void logger_line_at(struct logger *l, int level, struct place place, const char *text);
 /* Logs a line whatever the level is, as Firecracker's about its own begin and end. */
-void logger_always(struct logger *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define logger_always(l, ...) logger_always_at(l, PLACE_HERE, __VA_ARGS__)
+void logger_always_at(struct logger *l, struct place place, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

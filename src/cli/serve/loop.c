@@ -122,10 +122,9 @@ static int end_status(struct serve *s, const struct catnap_exit *e)
 	bool bad = e->reason == CATNAP_EXIT_KVM_ERROR || e->reason == CATNAP_EXIT_HOST_ERROR;
 
 	if (e->report[0])
-		logger_line(&s->logger, bad ? FC_ERROR : FC_WARN, "serve:0", e->report);
+		logger_line(&s->logger, bad ? FC_ERROR : FC_WARN, e->report);
 	if (bad)
-		logger_line(&s->logger, FC_ERROR, "serve:0",
-			    "Firecracker exiting with error. exit_code=1");
+		logger_line(&s->logger, FC_ERROR, "Firecracker exiting with error. exit_code=1");
 	else
 		logger_always(&s->logger, "Firecracker exiting successfully. exit_code=0");
 	return bad ? CMD_ERROR : CMD_OK;
@@ -141,8 +140,7 @@ int serve_loop(struct serve *s)
 		if (signal)
 			catnap_vm_request_stop(s->api.vm);
 		if (catnap_vm_wait(s->api.vm, REST_NS, &e) < 0)
-			logger_line(&s->logger, FC_ERROR, "serve:0",
-				    catnap_vm_last_error(s->api.vm));
+			logger_line(&s->logger, FC_ERROR, catnap_vm_last_error(s->api.vm));
 		if (!signal)
 			status = end_status(s, &e);
 	}

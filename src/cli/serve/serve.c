@@ -76,11 +76,11 @@ static const struct opt_def serve_options[] = {
 	{.f = {.name = "level", .type = OPT_CALL, .set = set_level},
 	 .form = "Off|Error|Warning|Info|Debug|Trace", .help = "What is logged.", .def = "Info"},
 	{.f = {.name = "module", .type = OPT_STRING, CFG(module)}, .form = "TEXT",
-	 .help = "Only lines whose place begins with this are logged."},
+	 .help = "Only lines of files whose name begins with this are logged: src/cli/api."},
 	{.f = {.name = "show-level", .type = OPT_FLAG, CFG(show_level)},
 	 .help = "Lines of the log have their level."},
 	{.f = {.name = "show-log-origin", .type = OPT_FLAG, CFG(show_origin)},
-	 .help = "Lines of the log have the place that they come from."},
+	 .help = "Lines of the log have the place in the sources that they come from: file and line."},
 	{.f = {.name = "metrics-path", .type = OPT_STRING, CFG(metrics_path)}, .form = "FILE",
 	 .help = "Metrics go to this file or FIFO, as a line of JSON each minute."},
 	{.f = {.name = "boot-timer", .type = OPT_FLAG, CFG(boot_timer)},
@@ -136,12 +136,12 @@ static int check(struct opts *o, const struct serve_cfg *cfg)
 
 /* ---- what the API wants of the process ---- */
 
-static void say(void *ctx, enum catnap_log_level level, const char *message)
+static void say(void *ctx, enum catnap_log_level level, struct place place, const char *message)
 {
 	struct serve *s = ctx;
 	static const int levels[] = {FC_ERROR, FC_WARN, FC_INFO, FC_DEBUG};
 
-	logger_line(&s->logger, levels[level], "api:0", message);
+	logger_line_at(&s->logger, levels[level], place, message);
 }
 
 static int flush_metrics(void *ctx, struct reply *r)
@@ -291,7 +291,7 @@ static int begin_log(struct serve *s)
 	logger_always(&s->logger, "Running Firecracker v%s (catnap %s)", FC_VERSION,
 		      catnap_version());
 	if (cfg->seccomp_filter)
-		logger_line(&s->logger, FC_WARN, "serve:0",
+		logger_line(&s->logger, FC_WARN,
 			    "--seccomp-filter has no effect: the filters are catnap's own");
 	return CMD_OK;
 }
@@ -314,7 +314,7 @@ static void tell_start(struct serve *s)
 		s->metrics.startup_us = us_since(CLOCK_MONOTONIC, cfg->start_us);
 		snprintf(text, sizeof(text), "process_startup_time_us: %" PRIu64,
 			 s->metrics.startup_us);
-		logger_line(&s->logger, FC_INFO, "serve:0", text);
+		logger_line(&s->logger, FC_INFO, text);
 	}
 	if (cfg->start_cpu_us != UINT64_MAX) {
 		s->metrics.startup_cpu_us =
@@ -322,7 +322,7 @@ static void tell_start(struct serve *s)
 			(cfg->parent_cpu_us != UINT64_MAX ? cfg->parent_cpu_us : 0);
 		snprintf(text, sizeof(text), "process_startup_time_cpu_us: %" PRIu64,
 			 s->metrics.startup_cpu_us);
-		logger_line(&s->logger, FC_INFO, "serve:0", text);
+		logger_line(&s->logger, FC_INFO, text);
 	}
 }
 
