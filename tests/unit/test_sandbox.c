@@ -7,11 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -304,6 +307,83 @@ static void each_thread_has_its_list(void **state)
 			if (may && !c->feature && killed(c, t, 0, CATNAP_SANDBOX_ON))
 				fail_msg("%s on the %s thread needs a feature", c->name, names[t]);
 		}
+	}
+}
+
+/* The calls of the main thread, with whatever arguments: what its own loop, a control socket's
+ * clients, a terminal, snapshots and the end of a VM lead to. */
+/* clang-format off */
+static const long mains[] = {
+	SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_poll, SYS_close,
+	SYS_fcntl, SYS_ioctl, SYS_lseek, SYS_fstat, SYS_ftruncate, SYS_fstatfs, SYS_fsync,
+	SYS_fdatasync, SYS_fallocate,
+	/* opening and looking, where images and snapshots may be named */
+	SYS_openat, SYS_newfstatat, SYS_stat, SYS_lstat, SYS_unlink, SYS_unlinkat, SYS_mkdirat,
+	SYS_renameat,
+	/* clients */
+	SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown,
+	SYS_getsockopt, SYS_setsockopt, SYS_epoll_wait, SYS_epoll_ctl,
+	/* waiting, signals, clocks */
+	SYS_futex, SYS_restart_syscall, SYS_sched_yield, SYS_getrusage, SYS_sched_getscheduler,
+	SYS_clock_gettime, SYS_clock_nanosleep, SYS_timer_delete, SYS_timerfd_settime, SYS_tgkill,
+	SYS_kill, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_getpid, SYS_gettid, SYS_wait4,
+	/* memory */
+	SYS_mmap, SYS_mprotect, SYS_munmap, SYS_mremap, SYS_brk, SYS_madvise,
+	SYS_sched_getaffinity, SYS_getrandom,
+	SYS_exit, SYS_exit_group,
+};
+/* clang-format on */
+
+/* Returns whether a filter, from instruction @pc on, does anything but kill where a call has number
+ * @nr, whatever its arguments are: a branch that depends on them is followed both ways. @known:
+ * @loaded is what was loaded last. */
+static bool may_pass(const struct sandbox_filter *f, unsigned int pc, uint32_t nr, bool known,
+		     uint32_t loaded)
+{
+	for (; pc < f->len; pc++) {
+		const struct sock_filter *i = &f->insns[pc];
+		bool yes;
+
+		switch (i->code) {
+		case BPF_LD | BPF_W | BPF_ABS:
+			known = i->k <= offsetof(struct seccomp_data, arch);
+			loaded = i->k == offsetof(struct seccomp_data, nr) ? nr : AUDIT_ARCH_X86_64;
+			break;
+		case BPF_ALU | BPF_AND | BPF_K:
+			loaded &= i->k;
+			break;
+		case BPF_RET | BPF_K:
+			return i->k != SECCOMP_RET_KILL_PROCESS;
+		case BPF_JMP | BPF_JA:
+			pc += i->k;
+			break;
+		default:
+			assert_int_equal(BPF_CLASS(i->code), BPF_JMP);
+			yes = BPF_OP(i->code) == BPF_JEQ   ? loaded == i->k
+			      : BPF_OP(i->code) == BPF_JGT ? loaded > i->k
+			      : BPF_OP(i->code) == BPF_JGE ? loaded >= i->k
+							   : loaded & i->k;
+			if (!known && may_pass(f, pc + 1 + i->jf, nr, known, loaded))
+				return true;
+			pc += !known || yes ? i->jt : i->jf;
+		}
+	}
+	fail_msg("the filter has no end");
+	return true;
+}
+
+static void main_has_no_other_call(void **state)
+{
+	static struct sandbox_filter f;
+
+	sandbox_filter_make(&f, SANDBOX_MAIN, ~UINT32_C(0), CATNAP_SANDBOX_ON, getpid());
+	for (long nr = 0; nr < 1000; nr++) {
+		bool listed = false;
+
+		for (size_t i = 0; i < sizeof(mains) / sizeof(mains[0]); i++)
+			listed = listed || mains[i] == nr;
+		if (may_pass(&f, 0, (uint32_t)nr, false, 0) != listed)
+			fail_msg("system call %ld is %s", nr, listed ? "refused" : "allowed");
 	}
 }
 
@@ -795,6 +875,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_wrong_is_told),
 		cmocka_unit_test(each_thread_has_its_list),
+		cmocka_unit_test(main_has_no_other_call),
 		cmocka_unit_test(log_mode_refuses_nothing),
 		cmocka_unit_test(nobody_escapes),
 		cmocka_unit_test(signals_reach_this_process),
