@@ -36,6 +36,9 @@ FILLED = {
     'catnap_poll_limit_stats': 'PollLimitStats',
     'catnap_exit': 'Exit',
     'catnap_event': 'Event',
+    'catnap_snapshot_info': 'SnapshotInfo',
+    'catnap_snapshot_memory': 'SnapshotMemory',
+    'catnap_snapshot_device': 'SnapshotDevice',
 }
 # Members that are such an enumeration.
 ENUMS = {
@@ -43,8 +46,12 @@ ENUMS = {
     ('catnap_event', 'type'): 'catnap_event_type',
     ('catnap_halt_stats', 'policy'): 'catnap_policy_kind',
     ('catnap_policy_stats', 'policy'): 'catnap_policy_kind',
+    ('catnap_snapshot_info', 'irqchip'): 'catnap_irqchip',
+    ('catnap_snapshot_info', 'hw'): 'catnap_hw',
+    ('catnap_snapshot_info', 'transport'): 'catnap_transport',
+    ('catnap_snapshot_memory', 'kind'): 'catnap_snapshot_kind',
 }
-HIDDEN = re.compile(r'size|reserved\d*|unused|\w+_size$')
+HIDDEN = re.compile(r'size|reserved\d*|unused|(?!memory_)\w+_size$')
 
 
 def preprocess(include, cc, *options):
@@ -84,6 +91,9 @@ def python_enums(ffi, text, out):
         elements = ffi.typeof('enum ' + name).elements
         out += ['', '', f'class {camel(name)}(enum.IntEnum):', f'    """enum {name}."""', '']
         values = sorted(elements)
+        # The last one may tell how many there are: CATNAP_CAUSES behind each CATNAP_CAUSE_...
+        if all(elements[v].startswith(elements[values[-1]][:-1] + '_') for v in values[:-1]):
+            values.pop()
         for value, short in zip(values, enumerators([elements[v] for v in values])):
             out.append(f'    {short} = {value}')
 
@@ -95,6 +105,8 @@ def python_type(ffi, struct, member, ctype, known):
         return 'int'
     if ctype.kind == 'array' and ctype.item.cname == 'char':
         return 'str'
+    if ctype.kind == 'array' and ctype.item.cname == 'uint8_t':
+        return 'bytes'
     if ctype.kind == 'array':
         return f'Tuple[{python_type(ffi, struct, member, ctype.item, known)}, ...]'
     if ctype.kind == 'struct':

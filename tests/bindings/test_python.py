@@ -90,7 +90,8 @@ class Alone(unittest.TestCase):
             if dataclasses.is_dataclass(cls):
                 struct = cls.__doc__.split()[1].rstrip('.')
                 members = {m for m, _ in ffi.typeof('struct ' + struct).fields}
-                hidden = {m for m in members if m in ('size', 'unused') or m.startswith('reserved') or m.endswith('_size')}
+                hidden = {m for m in members if m in ('size', 'unused') or m.startswith('reserved') or
+                          m.endswith('_size') and m != 'memory_size'}
                 self.assertEqual({f.name for f in dataclasses.fields(cls)}, members - hidden)
                 _library.convert(cls, ffi.new(f'struct {struct} *'))
         self.assertEqual(catnap.PolicyKind.ADAPTIVE, 4)
@@ -123,8 +124,12 @@ class Alone(unittest.TestCase):
                                 print(event.text.upper(), event.number + 1)
                             end: catnap.Exit = await vm.wait_async(1.5)
                             halts: int = vm.stats(0).halt.halt_exits
-                            return end.code + halts
-                    asyncio.run(run())
+                            with catnap.Snapshot('state') as snapshot:
+                                clone: catnap.VM = snapshot.restore(disks={0: catnap.DiskPlace('copy')})
+                                size: int = snapshot.info.memory_size
+                            await clone.close_async()
+                            return end.code + halts + size
+                    asyncio.SelectorEventLoop(catnap.HalterSelector()).run_until_complete(run())
                 '''))
             example = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/examples/fleet.py')
             p = subprocess.run([mypy, '--strict', '--no-error-summary', '--cache-dir', temp, program, example,

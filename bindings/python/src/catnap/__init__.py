@@ -16,13 +16,19 @@ and in asyncio:
 """
 from ._library import Error
 from ._types import (AfterGuest, BalloonStats, Bias, CheckState, DeviceStats, DiskFormat, Event, EventType, Exit, ExitReason,
-                     HaltStats, Hw, ImageKind, Io, IoStats, Irqchip, LogLevel, NetQueueStats, OnReset, PolicyContext, PolicyKind,
-                     PolicyStats, SandboxMode, Spin, Transport, VcpuStats, VmState)
-from ._values import Bucket, HaltPoll, Limit
+                     HaltStats, Hw, ImageKind, Io, IoStats, Irqchip, LogLevel, MemoryMode, MemoryPages, NetQueueStats,
+                     OnReset, PolicyContext, PolicyKind, PolicyStats, PollLimitStats, SandboxMode, SnapshotDevice,
+                     SnapshotInfo, SnapshotKind, SnapshotMemory, Spin, Transport, VcpuStats, VmState, WakeCause)
+from ._values import Bucket, DiskPlace, HaltPoll, Limit, NetPlace, VhostType
+from .halter import Halter, HalterSelector
 from .host import Check, check_host, host_memory, host_tsc_khz, library_version
+from .snapshot import Snapshot
 from .vm import VM
 
-__all__ = ['AfterGuest', 'BalloonStats', 'Bias', 'Bucket', 'Check', 'CheckState', 'DeviceStats', 'DiskFormat', 'Error', 'Event',
-           'EventType', 'Exit', 'ExitReason', 'HaltPoll', 'HaltStats', 'Hw', 'ImageKind', 'Io', 'IoStats', 'Irqchip', 'Limit',
-           'LogLevel', 'NetQueueStats', 'OnReset', 'PolicyContext', 'PolicyKind', 'PolicyStats', 'SandboxMode', 'Spin',
-           'Transport', 'VM', 'VcpuStats', 'VmState', 'check_host', 'host_memory', 'host_tsc_khz', 'library_version']
+__all__ = ['AfterGuest', 'BalloonStats', 'Bias', 'Bucket', 'Check', 'CheckState', 'DeviceStats', 'DiskFormat', 'DiskPlace',
+           'Error', 'Event', 'EventType', 'Exit', 'ExitReason', 'HaltPoll', 'HaltStats', 'Halter', 'HalterSelector',
+           'Hw', 'ImageKind', 'Io', 'IoStats', 'Irqchip', 'Limit', 'LogLevel', 'MemoryMode', 'MemoryPages',
+           'NetPlace', 'NetQueueStats', 'OnReset', 'PolicyContext', 'PolicyKind', 'PolicyStats', 'PollLimitStats',
+           'SandboxMode', 'Snapshot', 'SnapshotDevice', 'SnapshotInfo', 'SnapshotKind', 'SnapshotMemory', 'Spin',
+           'Transport', 'VM', 'VcpuStats', 'VhostType', 'VmState', 'WakeCause', 'check_host', 'host_memory',
+           'host_tsc_khz', 'library_version']

@@ -40,6 +40,13 @@ def check(value: int, vm: Optional[Any] = None) -> int:
     return value
 
 
+def check_number(value: int) -> int:
+    """The value of a call that has no sentences, but numbers alone."""
+    if value < 0:
+        raise Error(-value, os.strerror(-value))
+    return value
+
+
 def convert(cls: Type[T], struct: Any) -> T:
     """A structure that the library has filled, as its dataclass."""
     values = {}
@@ -55,6 +62,8 @@ def convert(cls: Type[T], struct: Any) -> T:
                 pass  # a later library's
         elif kind is str:
             value = text(value)
+        elif kind is bytes:
+            value = bytes(ffi.buffer(value))
         elif dataclasses.is_dataclass(kind):
             value = convert(typing.cast(Type[Any], kind), value)
         elif kind is not int:

@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values that callers give: halt polling and limits."""
+"""The values that callers give: halt polling, limits, and places of devices."""
 import dataclasses
-from typing import Any, Optional
+import enum
+import os
+from typing import Any, List, Optional, Sequence, Union
 
 from ._abi import ffi
 from ._library import lib
-from ._types import Bias, PolicyKind, Spin
+from ._types import Bias, DiskFormat, PolicyKind, Spin
+
+Path = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
+
+
+class VhostType(enum.IntEnum):
+    """virtio's numbers of devices that the library knows behind a back end in another process."""
+
+    NET = 1
+    DISK = 2
+    FOLDER = 26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,3 +75,54 @@ class Limit:
             to.size = bucket.size if bucket else 0
             to.refill_ns = bucket.refill_ns if bucket else 0
             to.one_time_burst = bucket.one_time_burst if bucket else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DiskPlace:
+    """Where a disk of a snapshot's is now: struct catnap_disk. A descriptor is the VM's then."""
+
+    path: Optional[Path] = None
+    fd: Optional[int] = None
+    direct: bool = False
+    lock: bool = True
+    disk_format: DiskFormat = DiskFormat.GUARDED
+    limit: Optional[Limit] = None
+
+    def _fill(self, disk: Any, used: List[Any]) -> None:
+        lib.catnap_disk_init_sized(disk, ffi.sizeof('struct catnap_disk'))
+        if self.path is not None:
+            used.append(ffi.new('char[]', os.fsencode(self.path)))
+            disk.path = used[-1]
+        if self.fd is not None:
+            disk.fd = self.fd
+        disk.direct, disk.no_lock, disk.format = self.direct, not self.lock, self.disk_format
+        if self.limit is not None:
+            self.limit._fill(disk.limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetPlace:
+    """What an interface leads to: struct catnap_net. A TAP interface of the host, or descriptors of its queues; or a
+    stream socket, as passt(1) has it, by its path or connected. Descriptors are the VM's then."""
+
+    tap: Optional[str] = None
+    fds: Optional[Sequence[int]] = None
+    stream: Optional[Path] = None
+    stream_fd: Optional[int] = None
+    mac: Optional[bytes] = None
+
+    def _fill(self, net: Any, used: List[Any]) -> None:
+        lib.catnap_net_init_sized(net, ffi.sizeof('struct catnap_net'))
+        if self.tap is not None:
+            used.append(ffi.new('char[]', self.tap.encode()))
+            net.tap = used[-1]
+        if self.fds is not None:
+            used.append(ffi.new('int32_t[]', list(self.fds)))
+            net.tap_fds, net.queues = used[-1], len(self.fds)
+        if self.stream is not None:
+            used.append(ffi.new('char[]', os.fsencode(self.stream)))
+            net.stream = used[-1]
+        if self.stream_fd is not None:
+            net.stream_fd = self.stream_fd
+        if self.mac is not None:
+            net.mac = list(self.mac)

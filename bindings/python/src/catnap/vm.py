@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A virtual machine."""
+import asyncio
 import atexit
 import errno
 import os
@@ -12,10 +13,11 @@ from ._abi import ffi
 from ._library import Error, check, convert, filled, lib, text
 from ._readable import eventfd, readable
 from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, Hw, ImageKind, Io, IoStats, Irqchip,
-                     LogLevel, NetQueueStats, OnReset, PolicyContext, PolicyStats, SandboxMode, Transport, VcpuStats, VmState)
-from ._values import HaltPoll, Limit
+                     LogLevel, MemoryPages, NetQueueStats, OnReset, PolicyContext, PolicyStats, PollLimitStats, SandboxMode,
+                     SnapshotKind, Transport, VcpuStats, VmState)
+from ._values import DiskPlace, HaltPoll, Limit, NetPlace, Path, VhostType
+from ._written import Written
 
-Path = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
 Image = Union[Path, memoryview, bytearray]
 Output = Callable[[bytes], None]
 Log = Callable[[LogLevel, str], None]
@@ -84,27 +86,67 @@ class VM:  # pylint: disable=too-many-public-methods
                  debug_exit_port: Optional[int] = None, affinity: Optional[Sequence[int]] = None,
                  sandbox: SandboxMode = SandboxMode.OFF, no_rings: bool = False, guest_hlt: bool = False,
                  kvm_fd: Optional[int] = None, halt_trace_fd: Optional[int] = None,
-                 pressure_fd: Optional[int] = None, throttle_fd: Optional[int] = None,
+                 pressure_fd: Optional[int] = None, throttle_fd: Optional[int] = None, track_dirty: bool = False,
+                 memory_shared: bool = False, memory_pages: MemoryPages = MemoryPages.HOST, memory_prefault: bool = False,
+                 memory_lock: bool = False, memory_nodes: Sequence[int] = (),
                  on_serial: Optional[Output] = None, on_log: Optional[Log] = None) -> None:
-        self._vm: Any = ffi.NULL
-        self._keep: List[Any] = []
-        cfg = ffi.new('struct catnap_vm_config *')
-        lib.catnap_vm_config_init_sized(cfg, ffi.sizeof('struct catnap_vm_config'))
-        used: List[Any] = []
-        self._image(cfg, 'kernel', kernel, used)
-        if initramfs is not None:
-            self._image(cfg, 'initramfs', initramfs, used)
-        for member, value in (('cmdline', cmdline), ('linux_cmdline', linux_cmdline), ('name', name)):
+        self._empty()
+        cfg, used = self._config(
+            kernel=kernel, initramfs=initramfs, name=name, halt_poll=halt_poll, image_kind=image_kind, io=io,
+            poll_after_guest=poll_after_guest, on_reset=on_reset, affinity=affinity, vcpus=vcpus, sandbox=sandbox,
+            no_rings=no_rings, kvm_fd=kvm_fd, halt_trace_fd=halt_trace_fd, pressure_fd=pressure_fd, throttle_fd=throttle_fd,
+            track_dirty=track_dirty, memory_shared=memory_shared, memory_pages=memory_pages, memory_prefault=memory_prefault,
+            memory_lock=memory_lock, memory_nodes=memory_nodes, on_serial=on_serial, on_log=on_log)
+        for member, value in (('cmdline', cmdline), ('linux_cmdline', linux_cmdline)):
             if value is not None:
                 used.append(ffi.new('char[]', value.encode()))
                 setattr(cfg, member, used[-1])
         cfg.vcpus, cfg.memory_size = vcpus, memory
-        cfg.irqchip, cfg.image_kind, cfg.hw, cfg.transport, cfg.io = irqchip, image_kind, hw, transport, io
-        cfg.rng, cfg.realtime, cfg.no_rings, cfg.guest_hlt = rng, realtime, no_rings, guest_hlt
+        cfg.irqchip, cfg.hw, cfg.transport = irqchip, hw, transport
+        cfg.rng, cfg.realtime, cfg.guest_hlt = rng, realtime, guest_hlt
+        if debug_exit_port is not None:
+            cfg.debug_exit_port = debug_exit_port
+        vm = ffi.new('struct catnap_vm **')
+        check(lib.catnap_vm_create(cfg, vm))
+        self._made(vm[0])
+
+    def _empty(self) -> None:
+        self._vm: Any = ffi.NULL
+        self._keep: List[Any] = []
+
+    def _made(self, vm: Any) -> None:
+        self._vm = vm
+        _all.add(self)
+
+    # What a VM has whether it is new or was restored.
+    def _config(self, *, kernel: Optional[Image], initramfs: Optional[Image], name: Optional[str],
+                halt_poll: Optional[HaltPoll], image_kind: ImageKind, io: Io, poll_after_guest: AfterGuest,
+                on_reset: OnReset, affinity: Optional[Sequence[int]], vcpus: int, sandbox: SandboxMode, no_rings: bool,
+                kvm_fd: Optional[int], halt_trace_fd: Optional[int], pressure_fd: Optional[int],
+                throttle_fd: Optional[int], track_dirty: bool, memory_shared: bool, memory_pages: MemoryPages,
+                memory_prefault: bool, memory_lock: bool, memory_nodes: Sequence[int], on_serial: Optional[Output],
+                on_log: Optional[Log]) -> Tuple[Any, List[Any]]:
+        cfg = ffi.new('struct catnap_vm_config *')
+        lib.catnap_vm_config_init_sized(cfg, ffi.sizeof('struct catnap_vm_config'))
+        used: List[Any] = []
+        if kernel is not None:
+            self._image(cfg, 'kernel', kernel, used)
+        if initramfs is not None:
+            self._image(cfg, 'initramfs', initramfs, used)
+        if name is not None:
+            used.append(ffi.new('char[]', name.encode()))
+            cfg.name = used[-1]
+        cfg.image_kind, cfg.io, cfg.no_rings = image_kind, io, no_rings
         cfg.poll_after_guest, cfg.on_reset, cfg.sandbox = poll_after_guest, on_reset, sandbox
+        cfg.track_dirty, cfg.memory_shared, cfg.memory_pages = track_dirty, memory_shared, memory_pages
+        cfg.memory_prefault, cfg.memory_lock = memory_prefault, memory_lock
+        for node in memory_nodes:
+            if not 0 <= node < 64:
+                raise ValueError(f'memory_nodes: {node}: expected 0 to 63')
+            cfg.memory_host_nodes |= 1 << node
         (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
-        for member, number in (('debug_exit_port', debug_exit_port), ('kvm_fd', kvm_fd), ('halt_trace_fd', halt_trace_fd),
-                               ('pressure_fd', pressure_fd), ('throttle_fd', throttle_fd)):
+        for member, number in (('kvm_fd', kvm_fd), ('halt_trace_fd', halt_trace_fd), ('pressure_fd', pressure_fd),
+                               ('throttle_fd', throttle_fd)):
             if number is not None:
                 setattr(cfg, member, number)
         if affinity is not None:
@@ -117,11 +159,7 @@ class VM:  # pylint: disable=too-many-public-methods
         if on_log is not None:
             cfg.log = self._log(on_log)
         _Leaving.look()
-        vm = ffi.new('struct catnap_vm **')
-        check(lib.catnap_vm_create(cfg, vm))
-        self._vm = vm[0]
-        self._count = vcpus
-        _all.add(self)
+        return cfg, used
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -217,6 +255,23 @@ class VM:  # pylint: disable=too-many-public-methods
     def resume(self) -> None:
         self._call(lib.catnap_vm_resume)
 
+    def snapshot(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL) -> None:
+        """Puts a VM that is paused down in two files, in one folder; Snapshot(state) goes on from them. A diff has
+        what was written since the last snapshot (track_dirty), and its files need those before it.
+
+        Both files are durable, and get their names at the end: a call that fails leaves what was there."""
+        with Written(state, memory) as files:
+            request = ffi.new('struct catnap_snapshot_request *')
+            lib.catnap_snapshot_request_init_sized(request, ffi.sizeof('struct catnap_snapshot_request'))
+            request.kind = kind
+            files.fill(request)
+            vm = self._handle()
+            files.check(lib.catnap_vm_snapshot(vm, request), vm)
+
+    async def snapshot_async(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL) -> None:
+        """The same in a thread, so that the loop goes on."""
+        await asyncio.get_running_loop().run_in_executor(None, lambda: self.snapshot(state, memory, kind=kind))
+
     def reset(self) -> None:
         """Begins the guest anew, and waits until that is done (on_reset is RESTART)."""
         self._call(lib.catnap_vm_reset)
@@ -261,23 +316,15 @@ class VM:  # pylint: disable=too-many-public-methods
     def set_disk_limit(self, disk: int, limit: Limit) -> None:
         self._call(lib.catnap_vm_set_disk_limit, disk, self._limit(limit))
 
-    def add_net(self, tap: Optional[str] = None, *, fds: Optional[Sequence[int]] = None, queues: int = 0,
-                mac: Optional[bytes] = None, mtu: int = 0, rx_limit: Optional[Limit] = None,
-                tx_limit: Optional[Limit] = None) -> None:
-        """A network interface on a TAP interface of the host, before the start."""
+    def add_net(self, tap: Optional[str] = None, *, fds: Optional[Sequence[int]] = None, stream: Optional[Path] = None,
+                stream_fd: Optional[int] = None, queues: int = 0, mac: Optional[bytes] = None, mtu: int = 0,
+                rx_limit: Optional[Limit] = None, tx_limit: Optional[Limit] = None) -> None:
+        """A network interface, before the start: on a TAP interface of the host, on descriptors of one's queues, or
+        at a stream socket, as passt(1) has it. Descriptors are the VM's then."""
         net = ffi.new('struct catnap_net *')
-        lib.catnap_net_init_sized(net, ffi.sizeof('struct catnap_net'))
         used: List[Any] = []
-        if tap is not None:
-            used.append(ffi.new('char[]', tap.encode()))
-            net.tap = used[-1]
-        if fds is not None:
-            used.append(ffi.new('int32_t[]', list(fds)))
-            net.tap_fds = used[-1]
-            queues = queues or len(fds)
-        net.queues, net.mtu = queues, mtu
-        if mac is not None:
-            net.mac = list(mac)
+        NetPlace(tap, fds, stream, stream_fd, mac)._fill(net, used)  # pylint: disable=protected-access
+        net.queues, net.mtu = queues or net.queues, mtu
         for limit, to in ((rx_limit, net.rx_limit), (tx_limit, net.tx_limit)):
             if limit is not None:
                 limit._fill(to)  # pylint: disable=protected-access
@@ -292,6 +339,28 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def set_link(self, device: int, up: bool) -> None:
         self._call(lib.catnap_vm_set_link, device, up)
+
+    def add_vhost(self, kind: Union[VhostType, int], socket: Optional[Path] = None, *, fd: Optional[int] = None,
+                  queues: int = 0, config_size: int = 0, reconnect: bool = True, tag: Optional[str] = None,
+                  mac: Optional[bytes] = None, mtu: int = 0) -> None:
+        """A device whose back end is another process, by the vhost-user protocol, before the start (memory_shared).
+        The back end listens at @socket, or is connected at @fd, which is the VM's then. A folder has a @tag."""
+        vhost = ffi.new('struct catnap_vhost *')
+        lib.catnap_vhost_init_sized(vhost, ffi.sizeof('struct catnap_vhost'))
+        used: List[Any] = []
+        if socket is not None:
+            used.append(ffi.new('char[]', _path(socket)))
+            vhost.socket = used[-1]
+        if tag is not None:
+            used.append(ffi.new('char[]', tag.encode()))
+            vhost.tag = used[-1]
+        if fd is not None:
+            vhost.fd = fd
+        if mac is not None:
+            vhost.mac = list(mac)
+        vhost.type, vhost.queues, vhost.config_size, vhost.mtu = kind, queues, config_size, mtu
+        vhost.no_reconnect = not reconnect
+        self._call(lib.catnap_vm_add_vhost, vhost)
 
     def set_vsock(self, cid: int, path: Optional[Path] = None, *, fd: Optional[int] = None) -> None:
         """Sockets between guest and host, before the start."""
@@ -338,6 +407,30 @@ class VM:  # pylint: disable=too-many-public-methods
         """A message-signalled interrupt."""
         self._call(lib.catnap_vm_signal_msi, address, data)
 
+    def add_interrupt_event(self, fd: int, address: int, data: int) -> None:
+        """Each signal on the eventfd @fd is such an interrupt; it stays the caller's, who does not read it."""
+        self._call(lib.catnap_vm_add_interrupt_event, fd, address, data)
+
+    def del_interrupt_event(self, fd: int) -> None:
+        self._call(lib.catnap_vm_del_interrupt_event, fd)
+
+    def add_doorbell(self, address: int, length: int = 0, *, port: bool = False, value: Optional[int] = None) -> int:
+        """Returns an eventfd that is signalled when the guest writes to @address (a port, or where no memory is):
+        @length bytes (0: any), and @value (None: any). It is the VM's."""
+        bell = ffi.new('struct catnap_doorbell *')
+        lib.catnap_doorbell_init_sized(bell, ffi.sizeof('struct catnap_doorbell'))
+        bell.address, bell.len, bell.port, bell.match, bell.value = address, length, port, value is not None, value or 0
+        fd = ffi.new('int *')
+        self._call(lib.catnap_vm_add_doorbell, bell, fd)
+        return int(fd[0])
+
+    def del_doorbell(self, fd: int) -> None:
+        self._call(lib.catnap_vm_del_doorbell, fd)
+
+    def memory_fd(self) -> int:
+        """The file that guest memory is (memory_shared), for another process. It stays the VM's."""
+        return self._call(lib.catnap_vm_get_memory_fd)
+
     def read_memory(self, gpa: int, length: int) -> bytes:
         """A copy of guest memory, as it is at some moment of the call."""
         return bytes(ffi.buffer(self._memory(gpa, length), length))
@@ -381,6 +474,18 @@ class VM:  # pylint: disable=too-many-public-methods
         struct.size = ffi.sizeof('struct catnap_halt_poll')
         self._call(lib.catnap_vm_get_halt_poll, vcpu, struct)
         return HaltPoll._of(struct)  # pylint: disable=protected-access
+
+    def poll_limit_fd(self) -> int:
+        """A descriptor that is readable when learn_poll_limit() is due (irqchip KERNEL). It stays the VM's."""
+        return self._call(lib.catnap_vm_get_poll_limit_fd)
+
+    def learn_poll_limit(self) -> None:
+        """Sets the limit of KVM's own polling by what halts were like (irqchip KERNEL, policy ADAPTIVE)."""
+        self._call(lib.catnap_vm_learn_poll_limit)
+
+    def poll_limit_stats(self) -> PollLimitStats:
+        vm = self._handle()
+        return filled(PollLimitStats, 'catnap_poll_limit_stats', lambda s: lib.catnap_vm_get_poll_limit_stats(vm, s), vm)
 
     def stats(self, vcpu: int = 0) -> VcpuStats:
         vm = self._handle()
@@ -440,6 +545,15 @@ class VM:  # pylint: disable=too-many-public-methods
     def io_tid(self) -> int:
         return self._call(lib.catnap_vm_get_io_tid)
 
+    def memory_handler_fd(self) -> int:
+        """A descriptor that is readable once nobody serves the memory any more (MemoryMode.UFFD): then
+        check_memory_handler() is to be called. It stays the VM's."""
+        return self._call(lib.catnap_vm_get_memory_handler_fd)
+
+    def check_memory_handler(self) -> None:
+        """Ends the VM if nobody serves its memory any more."""
+        self._call(lib.catnap_vm_check_memory_handler)
+
     def fileno(self) -> int:
         """A descriptor that is readable once it has ended, for select and such."""
         return self._call(lib.catnap_vm_get_fd)
@@ -479,14 +593,9 @@ class VM:  # pylint: disable=too-many-public-methods
     def _disk(path: Optional[Path], fd: Optional[int], readonly: bool, direct: bool, lock: bool,
               disk_format: DiskFormat) -> Tuple[Any, List[Any]]:
         disk = ffi.new('struct catnap_disk *')
-        lib.catnap_disk_init_sized(disk, ffi.sizeof('struct catnap_disk'))
         used: List[Any] = []
-        if path is not None:
-            used.append(ffi.new('char[]', _path(path)))
-            disk.path = used[-1]
-        if fd is not None:
-            disk.fd = fd
-        disk.readonly, disk.direct, disk.no_lock, disk.format = readonly, direct, not lock, disk_format
+        DiskPlace(path, fd, direct, lock, disk_format)._fill(disk, used)  # pylint: disable=protected-access
+        disk.readonly = readonly
         return disk, used
 
     @staticmethod
