@@ -100,7 +100,8 @@
 extern "C" {
 #endif
 
-/** The library's version, "0.2.0"; CATNAP_VERSION_STRING is that of the headers. Any thread. */
+/** Returns the library's version, "0.2.0"; CATNAP_VERSION_STRING is that of the headers. Any
+ * thread. */
 CATNAP_API const char *catnap_version(void);
 
 /** Opaque. Thread-safe. */
@@ -384,7 +385,8 @@ struct catnap_vm_config {
 	uint64_t memory_host_nodes;
 };
 
-/** Defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as catnap_halt_poll_init(). */
+/** Sets the defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as
+ * catnap_halt_poll_init(). */
 CATNAP_API void catnap_vm_config_init(struct catnap_vm_config *cfg);
 CATNAP_API void catnap_vm_config_init_sized(struct catnap_vm_config *cfg, size_t size);
 #define catnap_vm_config_init(cfg) \
@@ -480,8 +482,8 @@ struct catnap_disk {
 	int32_t reserved2;
 };
 
-/** Defaults: no path, one queue for each vCPU, to be written to, through the page cache, locked,
- * guarded, no limit, the image's own block size. */
+/** Sets the defaults: no path, one queue for each vCPU, to be written to, through the page cache,
+ * locked, guarded, no limit, the image's own block size. */
 CATNAP_API void catnap_disk_init(struct catnap_disk *disk);
 CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
 #define catnap_disk_init(disk) catnap_disk_init_sized((disk), sizeof(struct catnap_disk))
@@ -598,7 +600,7 @@ struct catnap_vhost {
 	uint64_t reserved; /**< 0 */
 };
 
-/** Defaults: no type, no socket, taken back. */
+/** Sets the defaults: no type, no socket, taken back. */
 CATNAP_API void catnap_vhost_init(struct catnap_vhost *vhost);
 CATNAP_API void catnap_vhost_init_sized(struct catnap_vhost *vhost, size_t size);
 #define catnap_vhost_init(vhost) catnap_vhost_init_sized((vhost), sizeof(struct catnap_vhost))
@@ -659,7 +661,8 @@ struct catnap_net {
 	int32_t reserved;
 };
 
-/** Defaults: no TAP, one pair of queues, a random address, the guest's own MTU, no limit. */
+/** Sets the defaults: no TAP, one pair of queues, a random address, the guest's own MTU, no
+ * limit. */
 CATNAP_API void catnap_net_init(struct catnap_net *net);
 CATNAP_API void catnap_net_init_sized(struct catnap_net *net, size_t size);
 #define catnap_net_init(net) catnap_net_init_sized((net), sizeof(struct catnap_net))
@@ -725,7 +728,7 @@ struct catnap_vsock {
 	int32_t reserved;
 };
 
-/** Defaults: none; cid and path are to be set. */
+/** Sets the defaults: none; cid and path are to be set. */
 CATNAP_API void catnap_vsock_init(struct catnap_vsock *vsock);
 CATNAP_API void catnap_vsock_init_sized(struct catnap_vsock *vsock, size_t size);
 #define catnap_vsock_init(vsock) catnap_vsock_init_sized((vsock), sizeof(struct catnap_vsock))
@@ -764,7 +767,7 @@ struct catnap_console {
 	void *ctx;
 };
 
-/** Defaults: output is lost, and the size is not known. */
+/** Sets the defaults: output is lost, and the size is not known. */
 CATNAP_API void catnap_console_init(struct catnap_console *console);
 CATNAP_API void catnap_console_init_sized(struct catnap_console *console, size_t size);
 #define catnap_console_init(console) \
@@ -797,7 +800,7 @@ struct catnap_balloon {
 			    its memory */
 };
 
-/** Defaults: nothing is asked of the guest; deflate_on_oom. */
+/** Sets the defaults: nothing is asked of the guest; deflate_on_oom. */
 CATNAP_API void catnap_balloon_init(struct catnap_balloon *balloon);
 CATNAP_API void catnap_balloon_init_sized(struct catnap_balloon *balloon, size_t size);
 #define catnap_balloon_init(balloon) \
@@ -897,20 +900,20 @@ struct catnap_exit {
  */
 CATNAP_API int catnap_vm_wait(struct catnap_vm *vm, uint64_t timeout_ns, struct catnap_exit *exit);
 /**
- * After catnap_vm_wait(): writes what the vCPUs have gathered of the halt trace and not written.
- * catnap_vm_destroy() does so as well, but reports no error. *@lost: the lines that are not in the
- * file.
+ * Writes what the vCPUs have gathered of the halt trace and not written. catnap_vm_destroy() does
+ * so as well, but reports no error. *@lost: the lines that are not in the file.
  * Errors:
  *   -EBUSY   it has not ended
  *   -EAGAIN  some wait for the reader of a pipe, see poll(2), and may be tried again
  *   others   those of write(2), from the first of which on nothing was written
  */
 CATNAP_API int catnap_vm_flush_halt_trace(struct catnap_vm *vm, uint64_t *lost);
-/** A file descriptor that is readable once the VM has ended; it stays the VM's. Any thread. */
+/** Returns a file descriptor that is readable once the VM has ended; it stays the VM's. Any
+ * thread. */
 CATNAP_API int catnap_vm_get_fd(struct catnap_vm *vm);
 /**
- * A file descriptor that is readable as soon as the VM is to end, whoever says so, while its
- * threads are on their way: for callbacks that wait for something else. It stays the VM's, who
+ * Returns a file descriptor that is readable as soon as the VM is to end, whoever says so, while
+ * its threads are on their way: for callbacks that wait for something else. It stays the VM's, who
  * alone reads it. Made by the first call, or with a sandbox by catnap_vm_create(). Any thread, any
  * callback. Errors: those of eventfd(2).
  */
@@ -927,7 +930,7 @@ CATNAP_API int catnap_vm_request_stop(struct catnap_vm *vm);
  */
 #define CATNAP_STOP_LIMIT_NS UINT64_C(10000000000)
 /**
- * The same as catnap_vm_request_stop(), and waits until the VM's threads have left.
+ * Does the same as catnap_vm_request_stop(), and waits until the VM's threads have left.
  * Errors:
  *   -ETIMEDOUT  they have not after CATNAP_STOP_LIMIT_NS; the sentence names them, they leave as
  *               soon as they can, and any call may wait for that again
@@ -967,10 +970,10 @@ CATNAP_API int catnap_vm_resume(struct catnap_vm *vm);
  */
 CATNAP_API int catnap_vm_request_pause(struct catnap_vm *vm);
 /**
- * A file descriptor that is readable while the VM stands still, from when its last vCPU does until
- * a resume, and for good as soon as the VM is to end, so that nobody waits for it in vain. It stays
- * the VM's, who alone reads it. Made by the first call, or with a sandbox by catnap_vm_create().
- * Any thread, any callback. Errors: those of eventfd(2).
+ * Returns a file descriptor that is readable while the VM stands still, from when its last vCPU
+ * does until a resume, and for good as soon as the VM is to end, so that nobody waits for it in
+ * vain. It stays the VM's, who alone reads it. Made by the first call, or with a sandbox by
+ * catnap_vm_create(). Any thread, any callback. Errors: those of eventfd(2).
  */
 CATNAP_API int catnap_vm_get_paused_fd(struct catnap_vm *vm);
 /**
@@ -1019,10 +1022,10 @@ CATNAP_API int catnap_vm_power_button(struct catnap_vm *vm);
  */
 CATNAP_API int catnap_vm_destroy(struct catnap_vm **vm);
 /**
- * The same without waiting: ends the VM as catnap_vm_request_stop() does, and has the last of its
- * threads free everything as it leaves. A VM whose threads have left, or that was not started, is
- * freed by this call. @eventfd, unless it is -1, is an eventfd of the caller's, which is written to
- * once all is freed and no callback will come any more; it stays open until then.
+ * Does the same without waiting: ends the VM as catnap_vm_request_stop() does, and has the last of
+ * its threads free everything as it leaves. A VM whose threads have left, or that was not started,
+ * is freed by this call. @eventfd, unless it is -1, is an eventfd of the caller's, which is written
+ * to once all is freed and no callback will come any more; it stays open until then.
  *
  * It is the last call: only callbacks of the VM may still use it, and a catnap_vm_start() that has
  * not returned. Any thread, any callback, but for log within another call on the VM. After an error
@@ -1104,9 +1107,9 @@ struct catnap_event {
  */
 CATNAP_API int catnap_vm_next_event(struct catnap_vm *vm, struct catnap_event *event);
 /**
- * A file descriptor that is readable while catnap_vm_next_event() has an event. It stays the VM's,
- * who alone reads it. Made by the first call, or with a sandbox by catnap_vm_create(). Any thread,
- * any callback. Errors: those of eventfd(2).
+ * Returns a file descriptor that is readable while catnap_vm_next_event() has an event. It stays
+ * the VM's, who alone reads it. Made by the first call, or with a sandbox by catnap_vm_create().
+ * Any thread, any callback. Errors: those of eventfd(2).
  */
 CATNAP_API int catnap_vm_get_event_fd(struct catnap_vm *vm);
 
@@ -1144,7 +1147,7 @@ CATNAP_API int catnap_vm_get_config(struct catnap_vm *vm, struct catnap_vm_confi
  */
 CATNAP_API int catnap_vm_get_vcpu_tid(struct catnap_vm *vm, uint32_t vcpu);
 /**
- * The same for the I/O thread.
+ * Does the same for the I/O thread.
  * Errors:
  *   -ENOENT  this VM has none
  *   -ESRCH   not now
@@ -1156,9 +1159,9 @@ CATNAP_API int catnap_vm_get_io_tid(struct catnap_vm *vm);
 CATNAP_API size_t catnap_vm_serial_input(struct catnap_vm *vm, const void *data, size_t len);
 
 /**
- * A message-signalled interrupt, as a device would write it. @address is 0xfee00000 | APIC id << 12
- * and the mode of the destination; @data is the vector and the delivery mode. To a polling vCPU it
- * costs no system call (irqchip user). Any thread.
+ * Sends a message-signalled interrupt, as a device would write it. @address is 0xfee00000 | APIC id
+ * << 12 and the mode of the destination; @data is the vector and the delivery mode. To a polling
+ * vCPU it costs no system call (irqchip user). Any thread.
  * Errors:
  *   -EINVAL  no such destination, or its local APIC is off
  *   others   -errno of KVM_SIGNAL_MSI
@@ -1183,7 +1186,8 @@ CATNAP_API int catnap_vm_signal_msi(struct catnap_vm *vm, uint64_t address, uint
 CATNAP_API int catnap_vm_add_interrupt_event(struct catnap_vm *vm, int fd, uint64_t address,
 					     uint32_t data);
 /**
- * Nobody reads @fd once it returns; an interrupt that was taken before may still come.
+ * Ends an interrupt's event: nobody reads @fd once it returns; an interrupt that was taken before
+ * may still come.
  * Errors:
  *   -ENOENT  @fd is no such interrupt
  */
@@ -1199,7 +1203,7 @@ struct catnap_doorbell {
 	uint64_t value;
 };
 
-/** Defaults: any length, any value, not a port. */
+/** Sets the defaults: any length, any value, not a port. */
 CATNAP_API void catnap_doorbell_init(struct catnap_doorbell *bell);
 CATNAP_API void catnap_doorbell_init_sized(struct catnap_doorbell *bell, size_t size);
 #define catnap_doorbell_init(bell) \
@@ -1218,12 +1222,12 @@ CATNAP_API void catnap_doorbell_init_sized(struct catnap_doorbell *bell, size_t 
  */
 CATNAP_API int catnap_vm_add_doorbell(struct catnap_vm *vm, const struct catnap_doorbell *bell,
 				      int *fd);
-/** -ENOENT: not the descriptor of a doorbell of this VM. */
+/** Removes a doorbell, and closes its descriptor. -ENOENT: not one of this VM's. */
 CATNAP_API int catnap_vm_del_doorbell(struct catnap_vm *vm, int fd);
 
 /**
- * A pointer to @len bytes of guest memory at guest-physical @gpa, shared with the guest; valid
- * until the VM is destroyed. -EFAULT if not all of it is guest memory.
+ * Finds @len bytes of guest memory at guest-physical @gpa, shared with the guest; valid until the
+ * VM is destroyed. -EFAULT if not all of it is guest memory.
  */
 CATNAP_API int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t len, void **ptr);
 
@@ -1238,15 +1242,15 @@ CATNAP_API int catnap_vm_guest_memory(struct catnap_vm *vm, uint64_t gpa, size_t
 CATNAP_API int catnap_vm_get_memory_fd(struct catnap_vm *vm);
 
 /**
- * The ACPI table number @index: its name ("DSDT"; "RSDP" is the first), and the bytes, which are
- * the VM's, and constant once no more devices are added. They are made for every VM, whatever its
- * guest is told.
+ * Finds the ACPI table number @index: its name ("DSDT"; "RSDP" is the first), and the bytes, which
+ * are the VM's, and constant once no more devices are added. They are made for every VM, whatever
+ * its guest is told.
  * Errors:
  *   -ENOENT  there are not so many
  */
 CATNAP_API int catnap_vm_get_acpi_table(struct catnap_vm *vm, uint32_t index, const char **name,
 					const void **data, size_t *len);
-/** The same for the flattened device tree. No errors. */
+/** Does the same for the flattened device tree. No errors. */
 CATNAP_API int catnap_vm_get_device_tree(struct catnap_vm *vm, const void **data, size_t *len);
 
 /**
@@ -1270,22 +1274,22 @@ CATNAP_API int catnap_vm_get_halt_poll(struct catnap_vm *vm, uint32_t vcpu,
 				       struct catnap_halt_poll *params);
 
 /**
- * A file descriptor that becomes readable, see poll(2), when catnap_vm_learn_poll_limit() is due:
- * with irqchip kernel and policy adaptive each 10 to 250 ms while the VM is there, else never. It
- * stays the VM's, who alone reads it. Any thread.
+ * Returns a file descriptor that becomes readable, see poll(2), when catnap_vm_learn_poll_limit()
+ * is due: with irqchip kernel and policy adaptive each 10 to 250 ms while the VM is there, else
+ * never. It stays the VM's, who alone reads it. Any thread.
  * Errors:
  *   -ENOTSUP  irqchip user; guest_hlt; KVM has no KVM_CAP_HALT_POLL, or no histograms of halts in
  *             its binary statistics, Linux 5.15
  */
 CATNAP_API int catnap_vm_get_poll_limit_fd(struct catnap_vm *vm);
 /**
- * With irqchip kernel and policy adaptive: sees in KVM's statistics how long the halts of all vCPUs
- * were, and sets the limit of KVM's own polling for this VM to what costs least, by the price, the
- * bias and the cpu_max of halt_poll, max_ns at most (catnap/poll.h, "A limit for somebody else's
- * polling"). The price is what was given, or 50 us: with irqchip kernel nobody measures it. A call
- * that is not due does no harm, and one that is late only learns later. With another policy it does
- * nothing. It takes a system call for each vCPU, and one to set a limit. Any thread, any callback;
- * with a sandbox the thread of catnap_vm_sandbox_thread() only. Errors: as
+ * Learns, with irqchip kernel and policy adaptive: sees in KVM's statistics how long the halts of
+ * all vCPUs were, and sets the limit of KVM's own polling for this VM to what costs least, by the
+ * price, the bias and the cpu_max of halt_poll, max_ns at most (catnap/poll.h, "A limit for
+ * somebody else's polling"). The price is what was given, or 50 us: with irqchip kernel nobody
+ * measures it. A call that is not due does no harm, and one that is late only learns later. With
+ * another policy it does nothing. It takes a system call for each vCPU, and one to set a limit. Any
+ * thread, any callback; with a sandbox the thread of catnap_vm_sandbox_thread() only. Errors: as
  * catnap_vm_get_poll_limit_fd(), and -errno of ioctl(2).
  */
 CATNAP_API int catnap_vm_learn_poll_limit(struct catnap_vm *vm);
@@ -1330,7 +1334,8 @@ struct catnap_vcpu_stats {
 	struct catnap_halt_stats halt;
 };
 
-/** -EINVAL: no such vCPU, or size. Any time between create and destroy. */
+/** Reads the statistics of a vCPU. -EINVAL: no such vCPU, or size. Any time between create and
+ * destroy. */
 CATNAP_API int catnap_vm_get_stats(struct catnap_vm *vm, uint32_t vcpu,
 				   struct catnap_vcpu_stats *stats);
 
@@ -1382,8 +1387,8 @@ struct catnap_device_stats {
 };
 
 /**
- * Of the device number @device, in the order in which they were added. Any time between create and
- * destroy.
+ * Reads the statistics of the device number @device, in the order in which they were added. Any
+ * time between create and destroy.
  * Errors:
  *   -ENOENT  there are not so many
  *   -EINVAL  size
@@ -1400,7 +1405,8 @@ struct catnap_io_stats {
 	struct catnap_halt_stats halt; /**< halt.size is what is filled of it */
 };
 
-/** -ENOENT: there is no I/O thread. -EINVAL: size. Any time between create and destroy. */
+/** Reads the statistics of the I/O thread. -ENOENT: there is none. -EINVAL: size. Any time between
+ * create and destroy. */
 CATNAP_API int catnap_vm_get_io_stats(struct catnap_vm *vm, struct catnap_io_stats *stats);
 
 /* A check of this host. */

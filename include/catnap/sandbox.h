@@ -60,7 +60,7 @@ struct catnap_sandbox_config {
 	uint32_t reserved;
 };
 
-/** Defaults: mode on, the rest none. */
+/** Sets the defaults: mode on, the rest none. */
 CATNAP_API void catnap_sandbox_config_init(struct catnap_sandbox_config *cfg);
 CATNAP_API void catnap_sandbox_config_init_sized(struct catnap_sandbox_config *cfg, size_t size);
 #define catnap_sandbox_config_init(cfg) \
@@ -139,8 +139,8 @@ CATNAP_API int catnap_keeper_start(struct catnap_keeper **keeper, uint32_t mode,
 				   void (*at_end)(void *ctx), void *ctx);
 
 /**
- * The Unix socket that is now at @path is to be removed at the end, if it is still that one then.
- * At most 16. One thread at a time.
+ * Has the Unix socket that is now at @path removed at the end, if it is still that one then. At
+ * most 16. One thread at a time.
  * Errors:
  *   -EINVAL        no name
  *   -EPERM         a VM has started, or a child of fork(2) asks
@@ -152,7 +152,7 @@ CATNAP_API int catnap_keeper_start(struct catnap_keeper **keeper, uint32_t mode,
  */
 CATNAP_API int catnap_keeper_add_socket(struct catnap_keeper *keeper, const char *path);
 
-/** An orderly end: the sockets are removed, and the keeper is gone, when it returns. After the VMs
+/** Ends in order: the sockets are removed, and the keeper is gone, when it returns. After the VMs
  * that have it are destroyed. Sets *keeper to NULL; NULL is fine. Allowed by
  * catnap_vm_sandbox_thread(). */
 CATNAP_API void catnap_keeper_stop(struct catnap_keeper **keeper);

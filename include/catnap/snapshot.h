@@ -68,7 +68,7 @@ struct catnap_snapshot_request {
 	void *commit_ctx;
 };
 
-/** Defaults: full, no descriptors, the name "memory". */
+/** Sets the defaults: full, no descriptors, the name "memory". */
 CATNAP_API void catnap_snapshot_request_init(struct catnap_snapshot_request *rq);
 CATNAP_API void catnap_snapshot_request_init_sized(struct catnap_snapshot_request *rq, size_t size);
 #define catnap_snapshot_request_init(rq) \
@@ -220,7 +220,8 @@ struct catnap_restore {
 	const char *handler;
 };
 
-/** Defaults: by mapping, running, clocks as they were, with what was learned, nothing changed. */
+/** Sets the defaults: by mapping, running, clocks as they were, with what was learned, nothing
+ * changed. */
 CATNAP_API void catnap_restore_init(struct catnap_restore *how);
 CATNAP_API void catnap_restore_init_sized(struct catnap_restore *how, size_t size);
 #define catnap_restore_init(how) catnap_restore_init_sized((how), sizeof(struct catnap_restore))
@@ -241,9 +242,9 @@ CATNAP_API int catnap_vm_restore(const struct catnap_vm_config *cfg, struct catn
 				 const struct catnap_restore *how, struct catnap_vm **vm);
 
 /**
- * A file descriptor that is readable, see poll(2), once nobody serves the VM's memory any more
- * (CATNAP_MEMORY_UFFD): then catnap_vm_check_memory_handler() is to be called. It stays the VM's. Any
- * thread. -ENOTSUP: memory is not served.
+ * Returns a file descriptor that is readable, see poll(2), once nobody serves the VM's memory any
+ * more (CATNAP_MEMORY_UFFD): then catnap_vm_check_memory_handler() is to be called. It stays the
+ * VM's. Any thread. -ENOTSUP: memory is not served.
  */
 CATNAP_API int catnap_vm_get_memory_handler_fd(struct catnap_vm *vm);
 /**
