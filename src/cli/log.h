@@ -31,7 +31,7 @@ struct log {
 /* Opens the log to @fd, which stays the caller's. Before the process is closed in: it may be opened
  * anew. */
 void log_open(struct log *l, int fd, enum catnap_log_level level);
-/* struct catnap_vm_config's log; @ctx is the log. */
+/* Logs a message of the library's: struct catnap_vm_config's log; @ctx is the log. */
 void log_message(void *ctx, enum catnap_log_level level, const char *message);
 /* Says one line or several, whole, whatever the level; for the journal a notice. */
 void log_say(struct log *l, const char *format, ...) __attribute__((format(printf, 2, 3)));

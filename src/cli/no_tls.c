@@ -9,7 +9,7 @@
 
 #define UNIMPLEMENTED (-1250)
 
-/* Called without TLS, too: there is nothing to set up. */
+/* Sets nothing up: it is called without TLS, too. */
 int gnutls_global_init(void);
 void gnutls_global_deinit(void);
 const char *gnutls_strerror(int error);

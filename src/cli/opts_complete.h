@@ -14,7 +14,7 @@
 
 #include "cli/opts.h"
 
-/* @n is at least 1. */
+/* Prints what may stand there. @n is at least 1. */
 void opts_complete(const struct opt_command *cmd, char *const *words, size_t n, FILE *out);
 
 #endif

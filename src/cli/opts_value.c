@@ -49,8 +49,8 @@ static int digit(char c, unsigned base)
 	return v;
 }
 
-/* Units that are one letter may be written small, as in 512m: only sizes have such, and no
- * clash. */
+/* Returns whether a text is that unit. Units that are one letter may be written small, as in 512m:
+ * only sizes have such, and no clash. */
 static bool same_unit(const char *text, const char *unit)
 {
 	if (unit[0] >= 'A' && unit[0] <= 'Z')
@@ -487,7 +487,7 @@ static struct halt_poll_keys from_params(const struct catnap_halt_poll *params)
 				       .vcpu = no_vcpu};
 }
 
-/* Over what @params holds. */
+/* Takes a vCPU's halt polling over what @params holds. */
 int opt_halt_poll_vcpu(struct opts *o, const struct opt_arg *arg, uint32_t n_vcpus,
 		       struct catnap_halt_poll *params, struct opt_halt_poll_more *more)
 {

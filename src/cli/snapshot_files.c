@@ -64,7 +64,7 @@ static int begin(struct being_made *m, char *why)
 	return m->fd < 0 ? fail(why, -errno, "%s: %s", m->now, strerror(errno)) : 0;
 }
 
-/* It is not to be there. */
+/* Removes what was made: it is not to be there. */
 static void undo(struct being_made *m)
 {
 	if (m->fd < 0)
@@ -84,7 +84,8 @@ static int put_in_place(struct being_made *m)
 	return 0;
 }
 
-/* The library calls this while the VM still stands. The state's place is the last that changes. */
+/* Puts the files in their places; the state's is the last that changes. The library calls this
+ * while the VM still stands. */
 static int commit(void *ctx)
 {
 	struct making *m = ctx;
@@ -146,8 +147,8 @@ static int make(struct catnap_vm *vm, struct making *m, bool diff)
 	return ret;
 }
 
-/* The memory files of the snapshot that was in @dir are not needed any more, but for those that the
- * new one has, too. */
+/* Removes the memory files of the snapshot that was in @dir, but for those that the new one has,
+ * too. */
 static void remove_old(int dir, struct catnap_snapshot *old, const char *new)
 {
 	struct catnap_snapshot_memory m = {.size = sizeof(m)};
@@ -166,7 +167,7 @@ static int open_dir(const char *dir, bool made, char *why)
 	return fd < 0 ? fail(why, -errno, "%s: %s", dir, strerror(errno)) : fd;
 }
 
-/* NULL: there is none that can be read. */
+/* Reads the snapshot that is there. NULL: there is none that can be read. */
 static struct catnap_snapshot *read_old(int dir)
 {
 	struct catnap_snapshot *s = NULL;
@@ -196,7 +197,7 @@ static int name_in_dir(struct making *m, int dir)
 	return 0;
 }
 
-/* The sentence begins with the folder. */
+/* Begins the sentence with the folder. */
 static int in_dir(const char *dir, int ret, char *why)
 {
 	char said[SNAPSHOT_WHY];

@@ -23,7 +23,7 @@
 /* Makes one of @vm, which stands in a pause, in the folder @dir, which is made if it is not there. 0,
  * or -errno with a sentence in @why, of SNAPSHOT_WHY bytes; then what was there is as before. */
 int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why);
-/* The same in two files of any names. */
+/* Does the same in two files of any names. */
 int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *memory, bool diff,
 			char *why);
 
@@ -38,9 +38,9 @@ struct snapshot_files {
 /* Opens that of the folder @dir. snapshot_close() may follow in any case. 0, or -errno with a
  * sentence. */
 int snapshot_open(struct snapshot_files *s, const char *dir, char *why);
-/* The state alone, without its memory files. */
+/* Opens the state alone, without its memory files. */
 int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why);
-/* The same of two files of any names; there may be one memory file only. @memory NULL: the state
+/* Opens two files of any names; there may be one memory file only. @memory NULL: the state
  * alone. */
 int snapshot_open_files(struct snapshot_files *s, const char *state, const char *memory, char *why);
 void snapshot_close(struct snapshot_files *s);

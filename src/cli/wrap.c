@@ -6,7 +6,7 @@
 
 #include "cli/wrap.h"
 
-/* @inside: something stands before @column, to which a space is due. */
+/* Prints words from @column on. @inside: something stands before it, to which a space is due. */
 static int flow(FILE *out, const char *text, int column, int indent, bool inside)
 {
 	while (*text) {

@@ -242,7 +242,7 @@ static void expectation(const struct body_field *f, char *buf, size_t size)
 	}
 }
 
-/* @how: "type", or "value" where the type would do. */
+/* Says what is wrong with a value. @how: "type", or "value" where the type would do. */
 static int fail_value(struct taker *t, int part, const struct body_field *f, struct json_object *v,
 		      const char *how)
 {

@@ -6,7 +6,8 @@
 #include "cli/api/resources.h"
 #include "cli/snapshot_files.h"
 
-/* A thread that may make no file would be ended for trying. */
+/* Returns whether files may be made; if not, it is answered. A thread that may make none would be
+ * ended for trying. */
 static bool may(struct api *api, struct reply *r)
 {
 	if (api->snapshots)

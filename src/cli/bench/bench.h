@@ -158,7 +158,7 @@ static inline bool bench_stopped(const struct bench_run *run)
  * measured; a harmless one is said on standard error. */
 int bench_check_effects(struct opts *o, const struct bench_cfg *cfg);
 
-/* mode.c: the modes of --mode. Parses @name into @mode: 0 or -EINVAL with o->error. */
+/* mode.c: parses @name, one of the modes of --mode, into @mode: 0 or -EINVAL with o->error. */
 int bench_mode_parse(struct opts *o, const struct opt_arg *arg, const char *name,
 		     struct bench_mode *mode);
 /* Adds the modes that are measured if none is named. 0 or -EINVAL with o->error. */

@@ -5,7 +5,8 @@
 
 #include "cli/bench/workload.h"
 
-/* Of user:adaptive, by the ratios that the tables have. Writes nothing where there is none. */
+/* Writes what user:adaptive comes to, by the ratios that the tables have; nothing where there are
+ * none. */
 void bench_in_short(FILE *out, const struct bench_results *r);
 
 #endif

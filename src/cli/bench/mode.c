@@ -140,10 +140,10 @@ static int parse_guest(struct opts *o, const struct opt_arg *arg, const char *pa
 }
 
 /*
- * user:POLICY, user:adaptive:BIAS, kernel:TIME, kernel:adaptive:BIAS, pm, or guest:TIME and behind a slash the host's part,
- * and behind a slash who runs the devices. Names are kept as given: they label the results. Without
- * it, user and guest modes have the vCPU do it, and kernel modes, the baseline, a thread, as
- * monitors do that leave HLT to KVM.
+ * Takes user:POLICY, user:adaptive:BIAS, kernel:TIME, kernel:adaptive:BIAS, pm, or guest:TIME and
+ * behind a slash the host's part, and behind a slash who runs the devices. Names are kept as given:
+ * they label the results. Without it, user and guest modes have the vCPU do it, and kernel modes,
+ * the baseline, a thread, as monitors do that leave HLT to KVM.
  */
 int bench_mode_parse(struct opts *o, const struct opt_arg *arg, const char *name,
 		     struct bench_mode *mode)

@@ -176,7 +176,8 @@ static struct scale scale_for(double low, double high, double from, double to)
 	return s;
 }
 
-/* Ticks at 1, 2 and 5, or, where that is too many, at 1 or at every second power of ten. */
+/* Returns whether there is a tick: at 1, 2 and 5, or, where that is too many, at 1 or at every
+ * second power of ten. */
 static bool is_tick(const struct scale *s, double mantissa, int power)
 {
 	double decades = log10(s->high / s->low);

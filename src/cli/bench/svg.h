@@ -39,7 +39,7 @@ struct bench_svg_bar {
 	char text[32]; /* the text beside it */
 };
 
-/* Bars from zero; @mark: where a line is drawn, 0: nowhere. */
+/* Draws bars from zero. @mark: where a line is drawn, 0: nowhere. */
 void bench_svg_bars(FILE *out, const struct bench_cfg *cfg, const char *title,
 		    const struct bench_svg_bar *bars, size_t n, double mark);
 /* Halts and the window that each of them found, one after the other. */

@@ -174,7 +174,8 @@ static inline const struct bench_column *bench_columns_of(const struct bench_cel
 int bench_plan_add(struct bench_plan *p, const struct bench_cell *like);
 /* Adds each gap, constant and random as --arrivals says. For .plan. */
 int bench_plan_gaps(struct bench_plan *p, const struct bench_workload *w);
-/* The same, or, with --rate, each rate; both arrivals unless --arrivals says which. For .plan. */
+/* Plans the same, or, with --rate, each rate; both arrivals unless --arrivals says which. For
+ * .plan. */
 int bench_plan_load(struct bench_plan *p, const struct bench_workload *w);
 /* Returns whether the user, or else the workload, wants this number of vCPUs. */
 bool bench_plan_vcpus(const struct bench_plan *p, const struct bench_workload *w, uint32_t vcpus);

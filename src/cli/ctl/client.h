@@ -53,15 +53,15 @@ void client_close(struct client **c);
 void client_set_limit(struct client *c, uint64_t limit_ns);
 
 /*
- * One request: @method, @path with its '/', @body (JSON; NULL: none). 0: the server did it.
- *	-ENOENT, -ECONNREFUSED, -EACCES ...	as for connect(2)
- *	-ECONNRESET	the connection ended before the answer did
- *	-ETIMEDOUT	there was no answer within the limit
- *	-EPROTO		that was no HTTP, or not the JSON that was asked for
- *	-EFBIG		the answer is too large
- *	-EREMOTEIO	the server refuses: a->status, and client_error() has its fault_message
- *	-EINTR		woken() gave it up
- *	-ENOMEM
+ * Makes one request: @method, @path with its '/', @body (JSON; NULL: none). 0: the server did it.
+ * 	-ENOENT, -ECONNREFUSED, -EACCES ...	as for connect(2)
+ * 	-ECONNRESET	the connection ended before the answer did
+ * 	-ETIMEDOUT	there was no answer within the limit
+ * 	-EPROTO		that was no HTTP, or not the JSON that was asked for
+ * 	-EFBIG		the answer is too large
+ * 	-EREMOTEIO	the server refuses: a->status, and client_error() has its fault_message
+ * 	-EINTR		woken() gave it up
+ * 	-ENOMEM
  */
 int client_call(struct client *c, const char *method, const char *path, const char *body,
 		struct client_answer *a);

@@ -145,7 +145,7 @@ static int fail_unknown(struct opts *o, const char *name)
 			 opt_printable(name, shown, sizeof(shown)), list);
 }
 
-/* Settings are no options: their errors have no dashes. */
+/* Returns what stands before a setting in an error: it is no option, and has no dashes. */
 static const char *no_dashes(void *ctx, const char *key)
 {
 	(void)ctx;

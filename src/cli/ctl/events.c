@@ -33,7 +33,7 @@ static const char *show_clock(char *buf, size_t size, uint64_t ns)
 	return buf;
 }
 
-/* Members that not all events have, as they are named. */
+/* Prints the members that not all events have, as they are named. */
 static void print_members(struct json_object *o)
 {
 	static const char *const known[] = {"number", "time_ns", "event"};

@@ -10,7 +10,7 @@
 
 #define FIGURE_SIZE 32
 
-/* Each writes into @buf and returns it. */
+/* Write a figure into @buf and return it. */
 const char *show_bytes(char buf[FIGURE_SIZE], uint64_t bytes);	 /* 512, 1.5K, 256M */
 const char *show_ns(char buf[FIGURE_SIZE], uint64_t ns);	 /* 850ns, 12.3us, 4.5ms, 1.2s */
 const char *show_duration(char buf[FIGURE_SIZE], uint64_t ns);	 /* 42s, 3m 12s, 5h 2m, 3d 4h */

@@ -31,7 +31,7 @@ static const struct opt_field fields[] = {
 	{.name = NULL},
 };
 
-/* The process has a working directory of its own. */
+/* Adds a folder by its whole path: the VM's process has a working directory of its own. */
 static int add_dir(struct json_object *body, const char *dir)
 {
 	char cwd[PATH_MAX], *path;

@@ -262,7 +262,7 @@ static void take_key(struct live *l, int key)
 	}
 }
 
-/* Rows as they are to be shown. */
+/* Makes the rows as they are to be shown. */
 static void reckon(struct view *v)
 {
 	static const struct look none;

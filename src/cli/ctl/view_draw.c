@@ -209,7 +209,7 @@ static void draw_chart(struct view *v, int top, int lines, const char *what, con
 	}
 }
 
-/* Octaves whose lower end has a name; the first is 128 ns. */
+/* Draws the axis of a histogram: those octaves whose lower end has a name; the first is 128 ns. */
 static void draw_axis(struct view *v, int line)
 {
 	static const struct {

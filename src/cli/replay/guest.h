@@ -35,8 +35,8 @@ void replay_guest_params_init(struct replay_guest_params *p);
 /** Parses --guest into a struct replay_guest_params that has been initialized. For .set(). */
 int replay_guest_params_parse(struct opts *o, const struct opt_arg *arg,
 			      struct replay_guest_params *p);
-/* Unless ns= was given, what was not given becomes what `catnap run` makes of such prices. @policy:
- * the host's, enum catnap_policy_kind. */
+/* Settles the rest: unless ns= was given, what was not given becomes what `catnap run` makes of
+ * such prices. @policy: the host's, enum catnap_policy_kind. */
 void replay_guest_params_settle(struct replay_guest_params *p, uint64_t price_ns,
 				uint64_t exit_price_ns, uint32_t policy);
 /* Returns whether a host of this policy may poll once the guest has given up. */

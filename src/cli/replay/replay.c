@@ -538,7 +538,7 @@ static int generate(const struct replay_cfg *c)
 	return CMD_OK;
 }
 
-/* Options that belong to the other use of the command are mistakes: they would have no effect. */
+/* Refuses options that belong to the other use of the command: they would have no effect. */
 static int check_use(struct opts *o)
 {
 	static const char *const reading[] = {"halt-poll", "price", "format", "guest",

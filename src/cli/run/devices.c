@@ -128,7 +128,7 @@ static int set_mac(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
-/* Descriptors of one interface's queues: 5, or 5:6:7 for several. */
+/* Takes the descriptors of one interface's queues: 5, or 5:6:7 for several. */
 static int set_tap_fds(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_net *net = &((struct net_option *)ptr)->net;

@@ -18,7 +18,7 @@ struct memory_option {
 	bool prefault, lock;
 };
 
-/* Nodes such as 0-1 or 0:2. */
+/* Takes a list of nodes such as 0-1 or 0:2. */
 static int set_nodes(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct memory_option *m = ptr;

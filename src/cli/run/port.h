@@ -72,7 +72,7 @@ void run_port_start(struct run_port *p);
  * lines. */
 void run_port_close(struct run_port *p);
 
-/* struct catnap_vm_config's serial_output; @ctx is the port. */
+/* Takes the guest's output: struct catnap_vm_config's serial_output; @ctx is the port. */
 void run_port_output(void *ctx, const void *data, size_t len);
 
 #define PORT_POLLFDS 2

@@ -78,7 +78,7 @@ static int open_ports(struct catnap_vm *vm, const struct run_cfg *cfg, struct ru
 	return CMD_OK;
 }
 
-/* Its socket is the library's, which removes it if there is an end. */
+/* Adds the devices. vsock's socket is the library's, which removes it if there is an end. */
 static int add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)
 {
 	sigset_t before;

@@ -187,7 +187,7 @@ struct run_io {
 	struct run_rescue *rescue;    /* NULL: standard input is no terminal, or not the guest's */
 };
 
-/* Is there to be a guest? Else something is only written. */
+/* Returns whether there is to be a guest; else something is only written. */
 static inline bool run_starts(const struct run_cfg *cfg)
 {
 	return cfg->kernel || cfg->restore.dir;
@@ -240,8 +240,8 @@ int run_add_back_net(struct catnap_vm *vm, const struct run_net *net);
 /* Adds a folder, or a device of another type. Returns a status, after a message. */
 int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io);
 
-/* passt.c: its ports, as an option has them, and its start, after which *connection leads to it. A
- * status, after a message. */
+/* passt.c: take its ports from an option, and start it; then *connection leads to it. A status,
+ * after a message. */
 int run_set_forward(struct opts *o, const struct opt_arg *arg, struct run_net *net);
 int run_start_passt(const struct run_net *net, struct run_io *io, int *connection);
 
@@ -295,7 +295,7 @@ void run_console(struct catnap_console *console, struct run_port *port);
 /* restore.c: --restore. */
 extern const struct opt_field run_restore_keys[];
 int run_set_restore(struct opts *o, const struct opt_arg *arg, void *cfg);
-/* -EINVAL (o->error) if an option was given for what is the snapshot's. */
+/* Checks that no option was given for what is the snapshot's; else it is -EINVAL, and o->error. */
 int run_check_restore(struct opts *o, const struct run_cfg *cfg);
 /* Opens the snapshot, and takes what it has into @cfg; with no --restore there is nothing to do.
  * run_restore_close() has to follow in any case. A status, after a message. */

@@ -331,7 +331,7 @@ int serve_start(void *ctx, struct reply *r)
 
 /* ---- one that goes on ---- */
 
-/* Devices are called disk0, net0 and so on, as in `catnap run`. */
+/* Names a device: disk0, net0 and so on, as in `catnap run`. */
 static void name_device(struct fc_model *m, const struct catnap_snapshot_device *d)
 {
 	struct fc_drive *drive = &m->drives[m->n_drives];
@@ -367,7 +367,7 @@ static void name_all(struct serve *s, struct catnap_snapshot *snapshot)
 		name_device(m, &d);
 }
 
-/* Other TAPs, by the names that the interfaces have. */
+/* Puts in other TAPs, by the names that the interfaces have. */
 static int override_nets(const struct serve *s, struct reply *r, const struct api_load *load,
 			 struct catnap_net *nets)
 {

@@ -39,7 +39,8 @@ void logger_init(struct logger *l, const char *id);
 int logger_set(struct logger *l, const struct fc_logger_change *change);
 void logger_free(struct logger *l);
 
-/* struct catnap_vm_config's log; @ctx is the logger. The library tells no place: it is libcatnap:0. */
+/* Logs a message of the library's: struct catnap_vm_config's log; @ctx is the logger. The place is
+ * libcatnap:0, for the library tells none. */
 void logger_message(void *ctx, enum catnap_log_level level, const char *message);
 /* Logs a line, of the place where this is written, or of @place. */
 #define logger_line(l, level, text) logger_line_at(l, level, PLACE_HERE, text)

@@ -71,7 +71,7 @@ static void guest_booted(struct serve *s)
 		      (unsigned long long)cpu_us, (unsigned long long)cpu_us / 1000);
 }
 
-/* The guest is asked, and what it says is there at the next question. */
+/* Asks the guest; what it says is there at the next question. */
 static void ask_balloon(struct serve *s)
 {
 	struct catnap_balloon_stats stats = {.size = sizeof(stats)};

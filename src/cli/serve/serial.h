@@ -40,7 +40,7 @@ int serve_serial_open(struct serve_serial *s, const struct fc_serial *cfg);
 void serve_serial_begin(struct serve_serial *s);
 void serve_serial_close(struct serve_serial *s);
 
-/* struct catnap_vm_config's serial_output; @ctx is the port. */
+/* Takes the guest's output: struct catnap_vm_config's serial_output; @ctx is the port. */
 void serve_serial_output(void *ctx, const void *data, size_t len);
 
 void serve_serial_prepare(const struct serve_serial *s, struct pollfd *p);
