@@ -168,7 +168,7 @@ static bool is_lzma(const struct head *h)
 	       !(dictionary & (dictionary - 1)) && (unknown || !h->bytes[12]);
 }
 
-/* Frames that are skipped, in front of frames of data. */
+/* Returns whether it begins with a frame that is skipped, in front of frames of data. */
 static bool is_skippable(const struct head *h)
 {
 	return h->len > 8 && (le(h->bytes, 4) & 0xfffffff0u) == 0x184d2a50u;

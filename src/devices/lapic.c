@@ -371,7 +371,7 @@ void lapic_timer_set_tsc(struct lapic *l, uint64_t value, uint64_t now)
 		l->timer_deadline = clock_add(now, value - guest_now);
 }
 
-/* "TSC-Deadline Mode" */
+/* Sets the deadline: "TSC-Deadline Mode". */
 static void write_tsc_deadline(struct lapic *l, uint64_t value, uint64_t now)
 {
 	if (timer_mode(l) == TIMER_DEADLINE)
@@ -417,8 +417,8 @@ static uint32_t *lvt_register(struct lapic *l, uint32_t reg)
 	}
 }
 
-/* Bits that a write changes, and bits that it may carry without being reserved. 0: no such
- * register. */
+/* Returns the bits that a write changes; *@read_only are those that it may carry without being
+ * reserved. 0: no such register. */
 uint32_t lapic_writable_bits(const struct lapic *l, uint32_t reg, uint32_t *read_only)
 {
 	*read_only = 0;

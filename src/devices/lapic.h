@@ -232,7 +232,7 @@ static inline uint64_t lapic_deadline(const struct lapic *l)
 	return l->timer_deadline;
 }
 /*
- * If the deadline has passed at @now, delivers the timer's LVT entry (to this APIC's own IRR;
+ * Delivers, if the deadline has passed at @now, the timer's LVT entry (to this APIC's own IRR;
  * masked: nothing) and starts the next period (periodic; periods that were missed altogether are
  * counted as one interrupt) or stops (one-shot, TSC deadline). Returns whether it expired. Owner.
  */

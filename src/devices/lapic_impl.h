@@ -65,8 +65,8 @@ enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE, TIMER_RESERVED };
 enum lapic_mode lapic_mode_of_base(uint64_t base);
 /* Returns the logical id that an APIC has in x2APIC mode. */
 uint32_t lapic_x2apic_ldr(uint32_t id);
-/* Bits of register @reg that a write changes, and in *@read_only those that it may carry without
- * being reserved. 0: no such register. */
+/* Returns the bits of register @reg that a write changes, and in *@read_only those that it may
+ * carry without being reserved. 0: no such register. */
 uint32_t lapic_writable_bits(const struct lapic *l, uint32_t reg, uint32_t *read_only);
 /* Sets the task priority; the processor's follows. */
 void lapic_set_tpr(struct lapic *l, uint32_t tpr);

@@ -41,7 +41,7 @@ void stream_destroy(struct stream *s)
 	free(s);
 }
 
-/* -1, with what a device takes for the end of its interface. */
+/* Returns -1, with what a device takes for the end of its interface. */
 static ssize_t gone(void)
 {
 	errno = ENODEV;
@@ -53,7 +53,7 @@ static size_t received(const struct stream *s)
 	return s->in_end - s->in_at;
 }
 
-/* More of what has come; as recv(2). */
+/* Receives more of what has come; as recv(2). */
 static ssize_t receive(struct stream *s)
 {
 	ssize_t n;

@@ -24,9 +24,9 @@ struct stream;
 int stream_create(int fd, struct stream **stream);
 void stream_destroy(struct stream *stream);
 /*
- * As readv(2) and writev(2): the length with the header, or -1 and errno, EAGAIN among them; ENODEV:
- * there is no other end any more. A packet of which only a part could be sent counts as sent.
- * stream_write() uses @iov for its own ends.
+ * Read and write as readv(2) and writev(2): the length with the header, or -1 and errno, EAGAIN
+ * among them; ENODEV: there is no other end any more. A packet of which only a part could be sent
+ * counts as sent. stream_write() uses @iov for its own ends.
  */
 ssize_t stream_read(void *stream, struct iovec *iov, int count);
 ssize_t stream_write(void *stream, struct iovec *iov, int count);

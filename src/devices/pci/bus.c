@@ -65,7 +65,7 @@ static bool selected(struct pci_bus *bus, uint64_t offset, unsigned int *where, 
 	return true;
 }
 
-/* CONFIG_ADDRESS is there for accesses of 32 bits only. */
+/* Reads a port. CONFIG_ADDRESS is there for accesses of 32 bits only. */
 static void ports_read(void *dev, uint64_t offset, void *data, unsigned int len)
 {
 	struct pci_bus *bus = dev;

@@ -191,7 +191,7 @@ static bool overlap(const struct pci_watch *w, unsigned int reg, unsigned int le
 	return reg < (unsigned int)w->start + w->len && w->start < reg + len;
 }
 
-/* Lock held. */
+/* Finds the parts of an access that somebody watches. Lock held. */
 static unsigned int find_parts(const struct pci_function *f, unsigned int reg, unsigned int len,
 			       struct part *parts)
 {

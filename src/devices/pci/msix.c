@@ -143,7 +143,7 @@ static void write_word(struct msix *m, uint64_t offset, uint32_t value)
 	}
 }
 
-/* Aligned words and double words: all else is undefined, and here ignored, as are the pending
+/* Takes aligned words and double words: all else is undefined, and here ignored, as are the pending
  * bits. */
 static void bar_write(void *dev, uint64_t offset, const void *data, unsigned int len)
 {

@@ -85,8 +85,8 @@ static void hang_up(struct vhost *v)
 }
 
 /*
- * Lock held, and the device's, unless it is being reset: the back end is no more. @why: 0, or the
- * -errno that was found.
+ * Gives the back end up: it is no more. @why: 0, or the -errno that was found. Lock held, and the
+ * device's, unless it is being reset.
  */
 static void lose(struct vhost *v, int why)
 {
@@ -425,7 +425,8 @@ static void serve_request(struct vhost *v)
 	settle(v, ret);
 }
 
-/* Both locks held. Nothing comes over its socket that was not asked for. */
+/* Looks whether the back end is there. Nothing comes over its socket that was not asked for. Both
+ * locks held. */
 static void look(struct vhost *v)
 {
 	int there = v->socket < 0 ? 0 : vhost_peek(v->socket);

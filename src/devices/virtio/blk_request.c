@@ -47,7 +47,8 @@ bool blk_request_next_range(struct blk_request *r)
 	return true;
 }
 
-/* Ranges are done; with write-through they are made durable, too. Returns whether that is all. */
+/* Ends a request whose ranges are done; with write-through they are made durable, too. Returns
+ * whether that is all. */
 static bool ranges_done(struct blk_request *r)
 {
 	r->sync = r->type == BLK_T_WRITE_ZEROES && relaxed_load(&r->blk->write_through);

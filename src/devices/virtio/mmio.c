@@ -200,7 +200,8 @@ static void write_register(struct virtio_mmio *m, uint64_t offset, uint32_t valu
 	}
 }
 
-/* Registers are accessed by aligned words, configuration as its fields are (4.2.2.2). */
+/* Reads registers, which are accessed by aligned words, configuration as its fields are
+ * (4.2.2.2). */
 static void mmio_read(void *dev, uint64_t offset, void *data, unsigned int len)
 {
 	struct virtio_mmio *m = dev;

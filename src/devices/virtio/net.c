@@ -66,7 +66,7 @@ static ssize_t packet_write(struct net_pair *p, struct iovec *iov, int count)
 	return b->write ? b->write(b->ctx, iov, count) : writev(p->fd, iov, count);
 }
 
-/* Transmit queue's lock held: is something left over that has to go first? */
+/* Returns whether something is left over that has to go first. Transmit queue's lock held. */
 static bool left_over(struct net_pair *p)
 {
 	const struct net_backend *b = &p->net->backend;
@@ -151,8 +151,8 @@ static void interface_gone(struct net *net)
 	net_set_link(net, false);
 }
 
-/* The packet in hand, where it was read to. The guest may change it meanwhile: then it has
- * chosen. */
+/* Returns whether the guest wants the packet in hand, where it was read to. The guest may change it
+ * meanwhile: then it has chosen. */
 static bool wanted(struct net_pair *p)
 {
 	uint8_t to[6];

@@ -49,8 +49,8 @@ uint64_t net_mac(const uint8_t mac[6]);
 /* Lets everything pass, as after a reset, until the driver says otherwise. (The standard leaves
  * that open; drivers that never use the control queue do not get less for having agreed on it.) */
 void net_filter_reset(struct net_filter *f, uint64_t own);
-/* VIRTIO_NET_CTRL_MAC_TABLE_SET: takes the two tables that begin at @offset of the buffers. Returns
- * 0, or -EINVAL if they do not end where the command does; nothing has changed then. */
+/* Takes, for VIRTIO_NET_CTRL_MAC_TABLE_SET, the two tables that begin at @offset of the buffers.
+ * Returns 0, or -EINVAL if they do not end where the command does; nothing has changed then. */
 int net_filter_set_tables(struct net_filter *f, const struct vq_chain *c, size_t offset);
 /* Returns whether a packet for @to is wanted. */
 bool net_filter_passes(const struct net_filter *f, const uint8_t to[6]);

@@ -86,7 +86,7 @@ static uint16_t mask(const struct virtqueue *q)
 	return (uint16_t)(q->size - 1);
 }
 
-/* The device's side has written @len bytes at @at, in the used ring. */
+/* Notes that the device's side has written @len bytes at @at, in the used ring. */
 static void wrote_used(const struct virtqueue *q, const void *at, uint64_t len)
 {
 	dma_wrote(q->dma, q->used_gpa + (uint64_t)((const char *)at - (const char *)q->used), len);
@@ -539,7 +539,7 @@ void vq_shared_set_avail(struct virtqueue *q, uint16_t at, uint16_t head)
 
 /* -- what is still to come -------------------------------------------------------------------- */
 
-/* The buffers of a table, from @index on; no more than there are entries. The driver may have
+/* Marks the buffers of a table, from @index on; no more than there are entries. The driver may have
  * changed it, and then tells of other pages of its own. */
 static void mark_buffers(const struct virtqueue *q, const struct vq_desc *table, uint32_t entries,
 			 uint32_t index, bool inside)

@@ -145,7 +145,7 @@ uint16_t vq_shared_used(const struct virtqueue *q);
 uint16_t vq_shared_avail_at(const struct virtqueue *q, uint16_t at);
 uint32_t vq_shared_used_at(const struct virtqueue *q, uint16_t at);
 void vq_shared_set_avail(struct virtqueue *q, uint16_t at, uint16_t head);
-/* The buffers of chains in flight are still to be written: tells dma_wrote() of them again. */
+/* Tells dma_wrote() again of the buffers of chains in flight, which are still to be written. */
 void vq_will_write(struct virtqueue *q);
 
 /* Copies between a chain's buffers, or any iovecs, and bytes of ours: from @offset, at most @len.

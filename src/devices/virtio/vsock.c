@@ -134,7 +134,7 @@ static bool take_chain(struct virtqueue *vq, struct vq_chain *chain)
 	return ret > 0;
 }
 
-/* Both return false if the queue is malformed. */
+/* Gives the guest what there is for it. Returns false if the queue is malformed. */
 static bool receive(struct vsock *vs, bool *more)
 {
 	struct virtqueue *vq = &vs->dev.queues[VSOCK_RX].vq;
@@ -195,6 +195,7 @@ static void take_packet(struct vsock *vs, struct vq_chain *chain)
 	vsock_conn_packet(vs, &h, iov, count);
 }
 
+/* Takes what the guest sends. Returns false if the queue is malformed. */
 static bool transmit(struct vsock *vs, bool *more)
 {
 	struct virtqueue *vq = &vs->dev.queues[VSOCK_TX].vq;
@@ -402,7 +403,8 @@ static void reset(struct virtio_device *dev)
 	pthread_mutex_unlock(&vs->lock);
 }
 
-/* Connections are not in a snapshot: their other ends are programs that know nothing of it. */
+/* Saves the device. Connections are not in a snapshot: their other ends are programs that know
+ * nothing of it. */
 static int save(struct virtio_device *dev, struct state_writer *w, struct error *err)
 {
 	struct vsock *vs = to_vsock(dev);

@@ -169,7 +169,7 @@ void vsock_conn_packet(struct vsock *vs, const struct vsock_hdr *hdr, struct iov
  * Returns false if there is nothing (any more). @c may be gone afterwards. */
 bool vsock_conn_next(struct vsock *vs, struct vsock_conn *c, struct vsock_hdr *hdr,
 		     struct iovec *iov, unsigned int count);
-/* Events of epoll's for @c. */
+/* Deals with events of epoll's for @c. */
 void vsock_conn_event(struct vsock *vs, struct vsock_conn *c, uint32_t events);
 /* Makes a connection of a host's program that has connected. Takes @fd. */
 void vsock_conn_accept(struct vsock *vs, int fd);
