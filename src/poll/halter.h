@@ -105,7 +105,8 @@ int halter_init(struct catnap_halter *h, const struct catnap_halter_config *cfg,
 /* Takes a halter apart. No thread uses it any more. */
 void halter_fini(struct catnap_halter *h);
 
-/* wake.h, for the halter's own words: wake_owner(), wake_take() and wake_pending(). */
+/* Do what wake_owner(), wake_take() and wake_pending() of wake.h do, with the halter's own
+ * words. */
 static inline void halter_wake(struct catnap_halter *h, uint32_t bits)
 {
 	wake_owner(&h->wake, bits);
@@ -168,7 +169,7 @@ int halter_sync(struct catnap_halter *h);
  * value. */
 int halter_reap(struct catnap_halter *h);
 
-/* ring_hold() of the halter's ring. */
+/* Does ring_hold() of the halter's ring. */
 static inline int halter_hold(struct catnap_halter *h, bool hold)
 {
 	return ring_hold(&h->ring, hold);
@@ -197,8 +198,8 @@ static inline bool halter_called(struct catnap_halter *h)
 	return relaxed_load(&h->wake.pending) & CATNAP_WORK_USER;
 }
 
-/* ring_add_source() and ring_del_source() in the owner's ring, which is told of it. Any thread. A
- * handler that runs just now may still be running when the removal returns. */
+/* Do ring_add_source() and ring_del_source() in the owner's ring, which is told of it. Any thread.
+ * A handler that runs just now may still be running when the removal returns. */
 int halter_add_source(struct catnap_halter *h, int fd, uint32_t events,
 		      struct ring_handler *handler);
 int halter_del_source(struct catnap_halter *h, int fd, const struct ring_handler *handler);
@@ -249,7 +250,7 @@ struct catnap_halter *halter_self(void);
 /* Makes the calling thread the owner of @h for halter_self(); NULL: of none. */
 void halter_set_self(struct catnap_halter *h);
 
-/* Any thread. */
+/* Read statistics. Any thread. */
 int halter_get_policy_stats(struct catnap_halter *h, struct catnap_policy_stats *stats);
 int halter_get_stats(struct catnap_halter *h, struct catnap_halt_stats *stats);
 

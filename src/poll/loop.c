@@ -37,7 +37,7 @@ void loop_fini(struct loop *l)
 	pthread_mutex_destroy(&l->lock);
 }
 
-/* Under the lock, as all that follows up to loop_add(). Returns the source that @fd is, or NULL. */
+/* Returns the source that @fd is, or NULL. Under the lock, as all that follows up to loop_add(). */
 static struct loop_source *find(const struct loop *l, int fd)
 {
 	if (fd < 0 || (uint32_t)fd >= l->size || !l->sources[fd].serial)

@@ -58,13 +58,13 @@ int loop_init(struct loop *l);
 void loop_fini(struct loop *l);
 
 /*
- * catnap_halter_add_source() in @r, the owner's ring. The struct was checked. Any thread. Returns 1
- * if the owner must be told to ring_sync(), 0 if not, or a negative errno value.
+ * Does catnap_halter_add_source() in @r, the owner's ring. The struct was checked. Any thread.
+ * Returns 1 if the owner must be told to ring_sync(), 0 if not, or a negative errno value.
  */
 int loop_add(struct loop *l, struct ring *r, const struct catnap_source *source);
-/* catnap_halter_mod_source(), likewise. Any thread. Returns 0 or a negative errno value. */
+/* Does catnap_halter_mod_source(), likewise. Any thread. Returns 0 or a negative errno value. */
 int loop_mod(struct loop *l, const struct catnap_source *source);
-/* catnap_halter_del_source(). Any thread. Returns 0 or -ENOENT. */
+/* Does catnap_halter_del_source(). Any thread. Returns 0 or -ENOENT. */
 int loop_del(struct loop *l, int fd);
 
 /* Returns how many of the sources that ring_reap() has counted were the epoll instance. */

@@ -150,7 +150,7 @@ int ring_del(struct ring *r, int fd)
 	return ring_del_source(r, fd, NULL);
 }
 
-/* @threads: the process has several, or will when the owner first sleeps. */
+/* Makes the io_uring. @threads: the process has several, or will when the owner first sleeps. */
 static int make_uring(struct ring *r, bool threads)
 {
 	struct io_uring_probe *probe;
@@ -224,7 +224,7 @@ static int arm_poll(struct ring *r, int fd, uint32_t events, uint64_t user_data)
 	return 0;
 }
 
-/* Under the lock. */
+/* Makes the ring's poll of a source what it is to be now. Under the lock. */
 static int sync_source(struct ring *r, uint32_t i)
 {
 	struct ring_source *s = &r->sources[i];

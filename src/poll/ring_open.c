@@ -33,7 +33,8 @@ static const uint8_t allowed[] = {
 
 #define N_ALLOWED (sizeof(allowed) / sizeof(allowed[0]))
 
-/* liburing's functions for these two are missing from some of its shared libraries (2.3). */
+/* Registers with the ring: liburing's functions for these two are missing from some of its shared
+ * libraries (2.3). */
 static int ring_register(struct io_uring *uring, unsigned int what, const void *arg, unsigned int n)
 {
 	return syscall(SYS_io_uring_register, uring->ring_fd, what, arg, n) < 0 ? -errno : 0;
@@ -60,8 +61,8 @@ static int limit(struct io_uring *uring, const struct io_uring_probe *probe)
 	return ret < 0 ? ret : ring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-/* A filter may refuse io_uring_enter(2) alone, and then a ring is of no use. One that submits
- * nothing tells: no shortage makes it fail, and it leaves nothing in the ring. */
+/* Tries to enter: a filter may refuse io_uring_enter(2) alone, and then a ring is of no use. One
+ * that submits nothing tells: no shortage makes it fail, and it leaves nothing in the ring. */
 static int try_to_enter(struct io_uring *uring)
 {
 	return syscall(SYS_io_uring_enter, uring->ring_fd, 0, 0, 0, NULL, 0) < 0 ? -errno : 0;

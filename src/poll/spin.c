@@ -50,7 +50,7 @@ struct spin spin_by_cpuid(const struct spin_cpuid *c)
 	return s;
 }
 
-/* Never inlined: here is all that a processor without them must not meet. */
+/* Waits by UMWAIT. Never inlined: here is all that a processor without them must not meet. */
 __attribute__((noinline)) void spin_umwait(const volatile void *word, uint64_t until)
 {
 	/* umonitor %rax */
