@@ -16,11 +16,12 @@ static bool window_open(const struct vcpu *v)
 }
 
 /*
- * While an interrupt that user space gave is being injected, KVM finds one still to be injected
- * (the same, kvm_cpu_has_injectable_intr), cannot, and so has the guest left at once after the
- * injection, to try again: an exit for each interrupt. KVM_GUESTDBG_BLOCKIRQ (Linux 5.15), made so
- * that a debugger may step with interrupts held back, ends its search before that; injection itself
- * and the interrupt window stay as they are. NMIs are held back, too: not while there is one.
+ * Holds events back, or not: while an interrupt that user space gave is being injected, KVM finds
+ * one still to be injected (the same, kvm_cpu_has_injectable_intr), cannot, and so has the guest
+ * left at once after the injection, to try again: an exit for each interrupt. KVM_GUESTDBG_BLOCKIRQ
+ * (Linux 5.15), made so that a debugger may step with interrupts held back, ends its search before
+ * that; injection itself and the interrupt window stay as they are. NMIs are held back, too: not
+ * while there is one.
  */
 static int block_events(struct vcpu *v, bool block)
 {

@@ -160,7 +160,7 @@ static uint32_t apic_register(const struct kvm_lapic_state *l, uint32_t at)
 	return value;
 }
 
-/* It counts down in ns divided by this. */
+/* Returns by what the ns are divided in which the APIC's timer counts down. */
 static uint64_t apic_divisor(const struct kvm_lapic_state *l)
 {
 	uint32_t d = apic_register(l, APIC_TDCR);
@@ -175,7 +175,7 @@ static uint64_t ticks_to_ns(const struct vcpu *v, uint64_t ticks)
 	return khz ? (uint64_t)((unsigned __int128)ticks * 1000000 / khz) : 0;
 }
 
-/* Is the timer's interrupt on its way to the processor, or there? */
+/* Returns whether the timer's interrupt is on its way to the processor, or there. */
 static bool apic_timer_in_service(const struct kvm_lapic_state *l)
 {
 	uint32_t vector = apic_register(l, APIC_LVTT) & 0xff, word = vector / 32 * 16;
@@ -186,8 +186,9 @@ static bool apic_timer_in_service(const struct kvm_lapic_state *l)
 }
 
 /*
- * KVM lets a one-shot timer that has run out expire when it is set: it may not have told the
- * processor yet. Where it has there is none to be set; else a guest may see it once more.
+ * Settles the APIC's timer: KVM lets a one-shot one that has run out expire when it is set, and it
+ * may not have told the processor yet. Where it has there is none to be set; else a guest may see
+ * it once more.
  */
 static void settle_apic_timer(struct kvm_lapic_state *l)
 {
@@ -197,9 +198,10 @@ static void settle_apic_timer(struct kvm_lapic_state *l)
 }
 
 /*
- * KVM tells of, and takes, what is left to count at the moment of the call. The file has it of the
- * moment of the snapshot, as it has the TSC: @ticks of the TSC before the one, and @ticks before the
- * other. Rounding makes it late rather than early. One that has run out stays so.
+ * Moves what is left of the APIC's timer: KVM tells of, and takes, what is left to count at the
+ * moment of the call. The file has it of the moment of the snapshot, as it has the TSC: @ticks of
+ * the TSC before the one, and @ticks before the other. Rounding makes it late rather than early.
+ * One that has run out stays so.
  */
 static void shift_apic_timer(const struct vcpu *v, struct kvm_lapic_state *l, uint64_t ticks,
 			     bool back)
@@ -220,7 +222,7 @@ static void shift_apic_timer(const struct vcpu *v, struct kvm_lapic_state *l, ui
 
 /* -- saving ----------------------------------------------------------------------------------- */
 
-/* MSRs that the file has elsewhere, or that are ours. */
+/* Returns whether the file has the MSR elsewhere, or it is ours. */
 static bool is_apart(const struct vcpu *v, uint32_t index)
 {
 	if (index == MSR_TSC || index == MSR_TSC_ADJUST)
@@ -460,7 +462,7 @@ static void parse(const struct vcpu *v, struct state_in *in, struct vcpu_image *
 
 /* -- what this host must have ------------------------------------------------------------------ */
 
-/* The guest's CPUID, if this host can carry it. */
+/* Sets the guest's CPUID, if this host can carry it. */
 static int set_cpuid(struct vcpu *v, const struct vcpu_image *m, struct error *err)
 {
 	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + m->leaf_count * sizeof(c->entries[0]));
@@ -507,7 +509,8 @@ static int set_sregs(const struct vcpu *v, const struct kvm_sregs2 *s)
 	return ioctl(v->fd, KVM_SET_SREGS, &old);
 }
 
-/* KVM reads as many bytes as it has itself; what it would read beyond the file's is 0. */
+/* Sets the extended state. KVM reads as many bytes as it has itself; what it would read beyond the
+ * file's is 0. */
 static int set_xsave(const struct vcpu *v, const struct vcpu_image *m)
 {
 	uint32_t own = v->host->kvm->xsave_size, len = m->xsave_len;
@@ -545,8 +548,9 @@ static int set_mp_state(const struct vcpu *v, const struct vcpu_image *m)
 }
 
 /*
- * Only those that differ: KVM puts some others down in the kernel's log, and some are not to be set,
- * since they tell of the host. One that differs and cannot be set is one that this host lacks.
+ * Sets those MSRs that differ: KVM puts some others down in the kernel's log, and some are not to
+ * be set, since they tell of the host. One that differs and cannot be set is one that this host
+ * lacks.
  */
 static int set_msrs(struct vcpu *v, const struct vcpu_image *m, struct error *err)
 {

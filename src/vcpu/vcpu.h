@@ -220,9 +220,10 @@ int vcpu_save(struct vcpu *v, struct state_writer *w, uint64_t host_tsc, struct 
  * something), -ENOMEM, and those of KVM's ioctls.
  */
 int vcpu_load(struct vcpu *v, struct state_in *in, uint64_t host_tsc, struct error *err);
-/* state.c: the guest's TSC at the moment at which the host's was @host_tsc. */
+/* state.c: returns the guest's TSC at the moment at which the host's was @host_tsc. */
 uint64_t vcpu_guest_tsc(struct vcpu *v, uint64_t host_tsc);
-/* state.c: can the TSC of @v, which has not run, be set? Tries it. Not every KVM can, and says so. */
+/* state.c: returns whether the TSC of @v, which has not run, can be set. Tries it. Not every KVM
+ * can, and says so. */
 bool vcpu_can_set_tsc(struct vcpu *v);
 #define STATE_VCPU STATE_ID('V', 'C', 'P', 'U')
 
@@ -264,7 +265,7 @@ uint64_t vcpu_probe_run_cost(struct vcpu *v);
 
 /* kick.c: sets the vCPU that kicks of the calling thread are for; NULL: none. */
 void kick_take(struct vcpu *v);
-/* The halter's callback: kicks @vcpu. Any thread. */
+/* Kicks @vcpu: the halter's callback. Any thread. */
 void kick_send(void *vcpu);
 
 enum vcpu_next { VCPU_CONTINUE, VCPU_END };
@@ -287,7 +288,7 @@ static inline bool vcpu_poll_allowed(const struct vcpu *v)
 {
 	return relaxed_load(&v->poll_control) & VCPU_POLL_CONTROL_ALLOW;
 }
-/* inject.c: before entry, and after exit. */
+/* inject.c: prepare what is injected at the entry, and see after the exit what was. */
 int vcpu_prepare_entry(struct vcpu *v);
 void vcpu_after_exit(struct vcpu *v);
 bool vcpu_can_wake(const struct vcpu *v);
@@ -327,10 +328,10 @@ bool vcpu_price_moved(uint32_t applied_ns, uint32_t price_ns);
 /* stopped.c: tells the guest that it was not run for a while, if it has asked to be told. Not while
  * KVM_RUN runs. */
 void vcpu_tell_stopped(struct vcpu *v);
-/* Called around KVM_RUN: before it, and after one that was interrupted. */
+/* Watch how long KVM_RUN takes: called before it, and after one that was interrupted. */
 void vcpu_watch_begin(struct vcpu *v);
 void vcpu_watch_interrupted(struct vcpu *v);
-/* Called after a halt that was to end at @deadline. */
+/* Watches a halt that was to end at @deadline; called after it. */
 void vcpu_watch_halt(struct vcpu *v, uint64_t deadline);
 /* boot.c */
 int vcpu_reset_registers(struct vcpu *v);
