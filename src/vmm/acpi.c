@@ -234,7 +234,8 @@ static struct header *add_fadt(struct acpi *acpi, const struct header *dsdt)
 	return &f->h;
 }
 
-/* Ids that fit in 8 bits have the old form: software without x2APIC looks for nothing else. */
+/* Adds the processors. Ids that fit in 8 bits have the old form: software without x2APIC looks for
+ * nothing else. */
 static uint8_t *add_processors(uint8_t *p, uint32_t vcpus)
 {
 	for (uint32_t i = 0; i < vcpus; i++) {
@@ -254,7 +255,8 @@ static uint8_t *add_processors(uint8_t *p, uint32_t vcpus)
 	return p;
 }
 
-/* Pins and interrupt numbers are the same, ISA ones too: there is nothing to override. */
+/* Adds the MADT. Pins and interrupt numbers are the same, ISA ones too: there is nothing to
+ * override. */
 static struct header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
 {
 	uint32_t large = cfg->vcpus > XAPIC_IDS ? cfg->vcpus - XAPIC_IDS : 0;

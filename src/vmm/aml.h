@@ -39,22 +39,22 @@ void aml_init(struct aml *a, void *buffer, size_t size);
 /* Ends the innermost open term. */
 void aml_close(struct aml *a);
 
-/* Terms with a length; each is to be closed. Names are of four characters, "\\" and "." make
+/* Begin terms with a length; each is to be closed. Names are of four characters, "\\" and "." make
  * paths. */
 void aml_scope(struct aml *a, const char *path);
 void aml_device(struct aml *a, const char *name);
 void aml_method(struct aml *a, const char *name, unsigned int args, bool serialized);
 void aml_package(struct aml *a, uint8_t elements);
-/* If (argument @arg == @value) { */
+/* Begins If (argument @arg == @value) { */
 void aml_if_arg_is(struct aml *a, unsigned int arg, uint64_t value);
-/* If (argument @arg == Buffer of these @len bytes) { */
+/* Begins If (argument @arg == Buffer of these @len bytes) { */
 void aml_if_arg_is_buffer(struct aml *a, unsigned int arg, const void *bytes, size_t len);
-/* If (@path) { */
+/* Begins If (@path) { */
 void aml_if_path(struct aml *a, const char *path);
-/* Else {; after the If was closed */
+/* Begins Else {; after the If was closed */
 void aml_else(struct aml *a);
 
-/* Name (@name, ... the term that follows ...) */
+/* Adds Name (@name, ... the term that follows ...) */
 void aml_name(struct aml *a, const char *path);
 void aml_integer(struct aml *a, uint64_t value);
 void aml_string(struct aml *a, const char *text);
@@ -63,15 +63,15 @@ void aml_eisa_id(struct aml *a, const char *id);
 void aml_path(struct aml *a, const char *path);
 void aml_arg(struct aml *a, unsigned int arg);
 void aml_notify(struct aml *a, const char *path, uint8_t value);
-/* Return (... the term that follows ...) */
+/* Adds Return (... the term that follows ...) */
 void aml_return(struct aml *a);
-/* Store (... argument @arg ..., @path) */
+/* Adds Store (... argument @arg ..., @path) */
 void aml_store_arg(struct aml *a, unsigned int arg, const char *path);
-/* Store (@value, @path) */
+/* Adds Store (@value, @path) */
 void aml_store_integer(struct aml *a, uint64_t value, const char *path);
-/* Or (@path, @value, @path) */
+/* Adds Or (@path, @value, @path) */
 void aml_or(struct aml *a, const char *path, uint64_t value);
-/* CreateDWordField (argument @arg, @offset, @name) */
+/* Adds CreateDWordField (argument @arg, @offset, @name) */
 void aml_dword_field(struct aml *a, unsigned int arg, uint8_t offset, const char *name);
 /* Writes an I/O region of @len bytes, and one field of 8 bits at its start. */
 void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len);

@@ -28,7 +28,7 @@
 #define PIC_PINS	16
 #define FIRST_EVENT_GSI IOAPIC_PINS
 
-/* @fd: the caller's, or -1. */
+/* Says what went wrong. @fd: the caller's, or -1. */
 static int fail(struct catnap_vm *vm, int ret, const char *what, int fd, int most)
 {
 	switch (ret) {

@@ -87,7 +87,7 @@ static void arm(struct kernel_poll *k, uint64_t ns)
 	timerfd_settime(k->timer_fd, 0, &at, NULL);
 }
 
-/* Under the lock. */
+/* Takes a policy, as far as KVM's rule has it. Under the lock. */
 static void take_policy(struct kernel_poll *k, const struct catnap_halt_poll *params)
 {
 	const struct catnap_halt_poll p = by_the_modules_rule(k, params);
@@ -184,7 +184,7 @@ static void add_up(struct catnap_halt_stats *sum, const struct catnap_halt_stats
 	}
 }
 
-/* Under the lock. */
+/* Learns from the halts since the last time, and sets the limit. Under the lock. */
 static int learn(struct catnap_vm *vm)
 {
 	struct kernel_poll *k = &vm->kernel_poll;

@@ -45,7 +45,7 @@ static unsigned long long ull(uint64_t v)
 	return v;
 }
 
-/* Fields that say what kind of kernel it is. */
+/* Checks the fields that say what kind of kernel it is. */
 static int check_kind(const struct load_request *req, const struct setup_header *h,
 		      struct error *err)
 {

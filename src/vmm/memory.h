@@ -56,7 +56,7 @@ struct memory_source {
 	bool copy; /* it is read now, and not needed later */
 };
 
-/* Words of a bit for each page of @size bytes. */
+/* Returns how many words have a bit for each page of @size bytes. */
 static inline size_t memory_words(uint64_t size)
 {
 	return (size_t)((size / MEMORY_PAGE + 63) / 64);
@@ -67,9 +67,10 @@ static inline size_t memory_words(uint64_t size)
  * -errno with a sentence. */
 int memory_init(struct memory *m, const struct kvm *kvm, const struct catnap_vm_config *cfg,
 		const struct memory_source *source, struct error *err);
-/* All zeroes again. The vCPUs stand. 0 or -errno with a sentence. */
+/* Makes it all zeroes again. The vCPUs stand. 0 or -errno with a sentence. */
 int memory_clear(struct memory *m, struct error *err);
-/* From now on an account is kept of what is written. Before vCPUs run. 0 or -errno with a sentence. */
+/* Keeps an account of what is written from now on. Before vCPUs run. 0 or -errno with a
+ * sentence. */
 int memory_track(struct memory *m, const struct kvm *kvm, struct error *err);
 /*
  * Moves the account into @pages, memory_words() words, and begins a new one. The vCPUs stand. 0, or
@@ -78,7 +79,7 @@ int memory_track(struct memory *m, const struct kvm *kvm, struct error *err);
 int memory_collect(struct memory *m, const struct kvm *kvm, uint64_t *pages, struct error *err);
 /* Adds @pages to the account: what was to be done with them has failed. */
 void memory_put_back(struct memory *m, const uint64_t *pages);
-/* [gpa, gpa + len) is written by somebody, once or (@lent) from now on. Any thread. */
+/* Notes that [gpa, gpa + len) is written by somebody, once or (@lent) from now on. Any thread. */
 void memory_wrote(struct memory *m, uint64_t gpa, uint64_t len, bool lent);
 void memory_fini(struct memory *m);
 /* Disowns the memory before memory_fini() in a child of fork(2): what is at its addresses is

@@ -60,7 +60,8 @@ static bool is_zero(const uint8_t *page)
 	return true;
 }
 
-/* Of its place as well, so that pages which are not all zeroes stay where they are. */
+/* Adds the sum of a page, and of its place as well, so that pages which are not all zeroes stay
+ * where they are. */
 static void add_sum(uint32_t *sums, uint64_t at, const uint8_t *page)
 {
 	uint32_t *sum = &sums[at / MEMORY_CHUNK];
@@ -219,7 +220,7 @@ static uint64_t count(const struct memory_file *f)
 	return n;
 }
 
-/* The bits behind the last page. */
+/* Returns the bits behind the last page. */
 static uint64_t beyond(const struct memory_file *f)
 {
 	uint64_t last = f->size / PAGE % 64;

@@ -48,7 +48,7 @@ int memory_file_open(struct memory_file *f, int fd, uint64_t size, struct error 
 /* Reads all pages of @fd, and compares the checksums. 0, or -EINVAL with a sentence, or those of
  * pread(2). */
 int memory_file_verify(const struct memory_file *f, int fd, struct error *err);
-/* Is page number @page in the file? */
+/* Returns whether page number @page is in the file. */
 static inline bool memory_file_has(const struct memory_file *f, uint64_t page)
 {
 	return !f->bits || f->bits[page / 64] >> page % 64 & 1;

@@ -126,7 +126,7 @@ int memory_map_begin(struct memory_map *m, const struct catnap_vm_config *cfg, s
 	return cfg->memory_shared ? make_file(m, err) : 0;
 }
 
-/* Address space that begins at a multiple of @align; NULL, with errno: there is none. */
+/* Reserves address space that begins at a multiple of @align; NULL, with errno: there is none. */
 static void *reserve(uint64_t size, uint64_t align)
 {
 	uint8_t *at = mmap(NULL, size + align, PROT_NONE,

@@ -30,7 +30,7 @@ void(catnap_restore_init)(struct catnap_restore *how)
 
 /* -- its devices ------------------------------------------------------------------------------ */
 
-/* Element @n of the caller's array, with defaults where its elements are shorter. */
+/* Copies element @n of the caller's array, with defaults where its elements are shorter. */
 static int element(void *to, size_t own, const void *array, uint32_t n, uint32_t size, size_t least)
 {
 	return sized_in(to, own, (const uint8_t *)array + (size_t)n * size, least);
@@ -175,7 +175,7 @@ static int add_devices(struct catnap_vm *vm, const struct catnap_snapshot *s,
 	return ret;
 }
 
-/* Some of them wait by rings. */
+/* Returns whether rings are needed: some devices wait by them. */
 static bool needs_rings(const struct catnap_snapshot *s)
 {
 	for (uint32_t i = 0; i < s->device_count; i++) {

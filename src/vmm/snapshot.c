@@ -70,7 +70,7 @@ static const uint8_t *page_at(void *ctx, uint64_t at)
 	return m->regions[i].host + (at - m->regions[i].at);
 }
 
-/* The pages that vCPUs' threads write to by pointers of their own. */
+/* Notes the pages that vCPUs' threads write to by pointers of their own. */
 static void note_own_pages(struct catnap_vm *vm)
 {
 	for (uint32_t i = 0; i < vm->vcpu_count; i++)
@@ -79,7 +79,7 @@ static void note_own_pages(struct catnap_vm *vm)
 				     false);
 }
 
-/* The buffers in flight are written later: they belong to the next account. */
+/* Notes the buffers in flight, which are written later: they belong to the next account. */
 static void note_in_flight(struct catnap_vm *vm)
 {
 	for (unsigned int i = 0; i < vm->virtio_count; i++) {
@@ -146,7 +146,8 @@ static int save_state(struct catnap_vm *vm, const struct memory_chain *chain,
 
 /* -- all of it -------------------------------------------------------------------------------- */
 
-/* Its state is in another process, and so is what that writes into guest memory. */
+/* Returns what the VM has whose state is in another process, and so is what that writes into guest
+ * memory; NULL: nothing. */
 static const char *external(const struct catnap_vm *vm)
 {
 	for (unsigned int i = 0; i < vm->virtio_count; i++)
@@ -186,7 +187,7 @@ static int check(const struct catnap_vm *vm, const struct catnap_snapshot_reques
 	return 0;
 }
 
-/* The VM is held. */
+/* Makes a snapshot. The VM is held. */
 static int make(struct catnap_vm *vm, const struct catnap_snapshot_request *rq, struct error *err)
 {
 	struct memory_link link = {.kind = rq->kind == CATNAP_SNAPSHOT_DIFF ? MEMORY_DIFF

@@ -45,15 +45,15 @@ struct memory_chain {
 };
 
 void chain_free(struct memory_chain *c);
-/* 0 or -ENOMEM. */
+/* Copies a chain. 0 or -ENOMEM. */
 int chain_copy(struct memory_chain *to, const struct memory_chain *from);
 /* Adds a link; one that is full is alone then. 0 or -ENOMEM. */
 int chain_add(struct memory_chain *c, const struct memory_link *link);
 void chain_save(const struct memory_chain *c, uint64_t memory_size, struct state_writer *w);
-/* *@memory_size: what it says of it. 0, or -EINVAL or -ENOMEM with a sentence. */
+/* *Reads a chain. *@memory_size: what it says of it. 0, or -EINVAL or -ENOMEM with a sentence. */
 int chain_load(struct memory_chain *c, uint64_t *memory_size, struct state_in *in,
 	       struct error *err);
-/* Is @name one that a memory file can have? */
+/* Returns whether @name is one that a memory file can have. */
 bool chain_name_ok(const char *name);
 /* Opens memory file @n, which is at @fd, and holds it against the chain. As memory_file_open(). */
 int chain_open(const struct memory_chain *c, uint32_t n, int fd, uint64_t memory_size,
@@ -95,11 +95,11 @@ void devices_free(struct catnap_snapshot *s);
 
 /* ---- snapshot_machine.c: the whole machine's state ---- */
 
-/* All threads stand. @realtime_ns, @host_tsc: the moment. vm->instant is the same. 0 or -errno,
- * mostly with a sentence. */
+/* Saves the machine. All threads stand. @realtime_ns, @host_tsc: the moment. vm->instant is the
+ * same. 0 or -errno, mostly with a sentence. */
 int machine_save(struct catnap_vm *vm, struct state_writer *w, uint64_t realtime_ns,
 		 uint64_t host_tsc, struct error *err);
-/* Of a VM that was made with its devices, before its start. The same. */
+/* Loads that of a VM that was made with its devices, before its start. The same. */
 int machine_load(struct catnap_vm *vm, struct catnap_snapshot *s, const struct catnap_restore *how,
 		 struct error *err);
 

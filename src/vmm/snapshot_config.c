@@ -49,7 +49,8 @@ static char *get_long_text(struct state_in *in)
 	return text;
 }
 
-/* A value out of range would be refused when the VM is made; this names it as the file's. */
+/* Reads the configuration. A value out of range would be refused when the VM is made; this names it
+ * as the file's. */
 int config_load(struct snapshot_config *c, struct state_in *in, struct error *err)
 {
 	state_get_text(in, c->version, sizeof(c->version));

@@ -242,7 +242,7 @@ static const uint8_t *page_of(void *ctx, uint64_t at)
 	return ((const struct whole *)ctx)->at + at;
 }
 
-/* The same sections, but for the one that names the memory files. */
+/* Copies the sections, but for the one that names the memory files. */
 static void copy_sections(struct catnap_snapshot *s, const struct memory_chain *chain,
 			  struct state_writer *w)
 {

@@ -64,7 +64,7 @@ static int save_halter(const struct catnap_halter *h, uint32_t instance, struct 
 	return state_end(w);
 }
 
-/* With KVM's local APIC the halts are KVM's. */
+/* Saves what policies have learned; with KVM's local APIC the halts are KVM's. */
 static int save_learned(struct catnap_vm *vm, struct state_writer *w)
 {
 	int ret = 0;
@@ -123,8 +123,8 @@ static uint64_t scale(uint64_t value, uint64_t by, uint64_t div)
 }
 
 /*
- * Where a guest's TSC cannot be set it is the host's, and so it has gone on. The guest's other
- * clocks go on with it, as with clock_realtime. It must not go back.
+ * Follows the host's TSC: where a guest's cannot be set it is the host's, and so it has gone on.
+ * The guest's other clocks go on with it, as with clock_realtime. It must not go back.
  */
 static int follow_tsc(struct catnap_vm *vm, struct clocks *c, struct error *err)
 {
@@ -221,7 +221,8 @@ static int load_halter(struct catnap_halter *h, uint32_t instance, struct catnap
 	return state_finish(&in, err);
 }
 
-/* An I/O thread that there was, or is now, alone has nothing to give or to take. */
+/* Loads what policies have learned. An I/O thread that there was, or is now, alone has nothing to
+ * give or to take. */
 static int load_learned(struct catnap_vm *vm, struct catnap_snapshot *s, bool take,
 			struct error *err)
 {

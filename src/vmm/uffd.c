@@ -19,7 +19,7 @@ void uffd_init(struct uffd *u)
 	*u = (struct uffd){.fd = -1, .socket = -1};
 }
 
-/* KVM takes faults as well, so one for user space alone would not do. */
+/* Opens a userfaultfd. KVM takes faults as well, so one for user space alone would not do. */
 static int open_uffd(struct error *err)
 {
 	int dev, fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);

@@ -19,9 +19,10 @@ struct uffd {
 void uffd_init(struct uffd *u);
 /* Has @m, which nobody has touched, served by the handler at @path. 0, or -errno with a sentence. */
 int uffd_begin(struct uffd *u, const struct memory *m, const char *path, struct error *err);
-/* From now on a page that is not there is zeroes, and whoever waits for one goes on. Any thread. */
+/* Lets go: from now on a page that is not there is zeroes, and whoever waits for one goes on. Any
+ * thread. */
 void uffd_release(const struct uffd *u, const struct memory *m);
-/* Is the handler there? Any thread. */
+/* Returns whether the handler is there. Any thread. */
 bool uffd_is_served(const struct uffd *u);
 void uffd_fini(struct uffd *u);
 

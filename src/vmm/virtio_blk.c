@@ -63,7 +63,7 @@ static int take(const struct catnap_disk *disk, char *descriptor, struct blk_con
 	return 0;
 }
 
-/* What a snapshot keeps of it; the place stays @disk's. */
+/* Returns what a snapshot keeps of it; the place stays @disk's. */
 static struct vm_made made_of(const struct catnap_disk *disk)
 {
 	struct vm_made made = {.disk = *disk, .place = (char *)disk->path};

@@ -164,7 +164,7 @@ static int add_tap(struct catnap_vm *vm, struct catnap_net *net, struct net_conf
 	return ret;
 }
 
-/* A connection, or a duplicate of one that was given. */
+/* Opens a connection, or a duplicate of one that was given. */
 static int open_stream(const struct catnap_net *net, int *fd, struct error *err)
 {
 	int type, flags, ret;

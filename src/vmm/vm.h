@@ -233,17 +233,17 @@ void pci_fini(struct catnap_vm *vm);
 int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct vm_bells *bells,
 	       struct error *err);
 
-/* bells.c. The doorbells of @dev, nowhere so far. */
+/* bells.c: makes the doorbells of @dev, nowhere so far. */
 void vm_bells_init(struct vm_bells *b, struct catnap_vm *vm, struct virtio_device *dev);
 /* Moves the bells: its registers are at @base now. Writes that KVM does not take there come to the
  * device itself. */
 void vm_bells_move(struct vm_bells *b, uint64_t base);
 
-/* events.c: eventfds as interrupts, and as doorbells. */
+/* events.c: begins eventfds as interrupts, and as doorbells. */
 void events_init(struct catnap_vm *vm);
 void events_fini(struct catnap_vm *vm);
 
-/* disown.c: the first step of destroying a copy: takes off it what is the parent's. */
+/* disown.c: takes, the first step of destroying a copy, off it what is the parent's. */
 void vm_disown(struct catnap_vm *vm);
 
 /*
@@ -355,7 +355,7 @@ void vm_run_reset(struct catnap_vm *vm);
 bool vm_guest_resets(struct catnap_vm *vm);
 /* Makes paused_fd if it is not there, and returns it. -errno of eventfd(2). */
 int vm_make_paused_fd(struct catnap_vm *vm);
-/* The same of stopping_fd. */
+/* Makes stopping_fd, the same. */
 int vm_make_stopping_fd(struct catnap_vm *vm);
 /* Makes an eventfd readable. */
 void vm_tell(int eventfd);
