@@ -33,10 +33,10 @@ int error_errno(struct error *err, int ret, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Adds to what was said, behind it. */
 void error_add(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same in front of it: of what it is said. Returns @ret. */
+/* Puts the same in front of it: of what it is said. Returns @ret. */
 int error_prefix(struct error *err, int ret, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* error_set() for functions that are called with a format themselves. */
+/* Does what error_set() does, for functions that are called with a format themselves. */
 void error_vset(struct error *err, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 

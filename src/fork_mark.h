@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-/* @size bytes, zeroed, on pages of their own. NULL with errno: there is no memory. */
+/* Allocates @size bytes, zeroed, on pages of their own. NULL with errno: there is no memory. */
 static inline void *fork_mark_alloc(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

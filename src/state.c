@@ -46,7 +46,7 @@ static const uint32_t crc_of[16] = {
 	0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 };
 
-/* With the processor's instruction: a snapshot of some GiB has a checksum, too. */
+/* Computes it with the processor's instruction: a snapshot of some GiB has a checksum, too. */
 __attribute__((target("sse4.2"))) static uint32_t crc_fast(uint32_t crc, const uint8_t *at,
 							   size_t len)
 {
@@ -240,7 +240,7 @@ static int compare(const void *a, const void *b)
 	return 0;
 }
 
-/* The header of the file. */
+/* Checks the header of the file. */
 static int check_header(struct file_header *header, const uint8_t *data, size_t len,
 			struct error *err)
 {
@@ -263,7 +263,7 @@ static int check_header(struct file_header *header, const uint8_t *data, size_t 
 	return 0;
 }
 
-/* One section at @at of @left bytes. Returns its length with its header, or a negative errno
+/* Checks one section at @at of @left bytes. Returns its length with its header, or a negative errno
  * value. */
 static int64_t check_section(struct state_section *s, const uint8_t *at, size_t left,
 			     struct error *err)

@@ -50,7 +50,7 @@ void state_put_u32(struct state_writer *w, uint32_t value);
 void state_put_u64(struct state_writer *w, uint64_t value);
 void state_put_bool(struct state_writer *w, bool value);
 void state_put_bytes(struct state_writer *w, const void *from, size_t len);
-/* A text with its length (u32) in front. NULL is written as "". */
+/* Writes a text with its length (u32) in front. NULL is written as "". */
 void state_put_text(struct state_writer *w, const char *text);
 /* Ends the section. Returns 0, or -ENOMEM if memory has run out since state_writer_init(). */
 int state_end(struct state_writer *w);
@@ -112,18 +112,19 @@ uint8_t state_get_u8(struct state_in *in);
 uint16_t state_get_u16(struct state_in *in);
 uint32_t state_get_u32(struct state_in *in);
 uint64_t state_get_u64(struct state_in *in);
-/* A byte that is neither 0 nor 1 is wrong. */
+/* Reads a byte; one that is neither 0 nor 1 is wrong. */
 bool state_get_bool(struct state_in *in);
 /* Zeroes, if there are not as many. */
 void state_get_bytes(struct state_in *in, void *to, size_t len);
-/* A text of less than @room bytes, which has no zero byte within; "" if it is wrong. */
+/* Reads a text of less than @room bytes, which has no zero byte within; "" if it is wrong. */
 void state_get_text(struct state_in *in, char *to, size_t room);
 /* Returns how many bytes of the section are left: before memory is taken for a count of elements. */
 static inline size_t state_left(const struct state_in *in)
 {
 	return (size_t)(in->end - in->at);
 }
-/* The next @len bytes themselves, which are read by that; NULL, if there are not as many. */
+/* Returns the next @len bytes themselves, which are read by that; NULL, if there are not as
+ * many. */
 const uint8_t *state_get_view(struct state_in *in, size_t len);
 /* Notes that @what is wrong, unless @right or something else was wrong before. @what: a noun phrase
  * with a lasting text: "the timer's mode". Returns @right. */
@@ -140,7 +141,7 @@ int state_finish(struct state_in *in, struct error *err);
 int state_refuse(const struct state_in *in, struct error *err, int ret, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* CRC-32C (Castagnoli) of @len bytes, going on from @crc; 0 at first. */
+/* Returns the CRC-32C (Castagnoli) of @len bytes, going on from @crc; 0 at first. */
 uint32_t state_crc(uint32_t crc, const void *data, size_t len);
 
 #endif

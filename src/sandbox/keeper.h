@@ -65,7 +65,7 @@ _Noreturn void keeper_run(const struct keeper_start *start);
  */
 int keeper_connector(struct catnap_keeper *keeper, const char *path, int *fd);
 
-/* The same for connections to @path itself, whatever the port. */
+/* Does the same for connections to @path itself, whatever the port. */
 int keeper_connector_to(struct catnap_keeper *keeper, const char *path, int *fd);
 
 /* Closes it in; more than once is once. 0 or -errno. */
