@@ -3,6 +3,7 @@
  * Many VMs in one process, as a platform has them: one thread and one epoll(7) for all of them.
  *
  *	fleet [-n COUNT] [-s SECONDS] [-m MIB] [-k KILLED] [-r RESTARTS] [-c PERCENT] [-o FILE]
+ *	      [-t FOLDER]
  *
  *  - What dies is started again, after a delay that doubles, but no more than RESTARTS times in a
  *    minute: then it is given up. -k has that many of them die, at random.
@@ -12,10 +13,13 @@
  *    doubled.
  *  - FILE gets the figures of all VMs once a second, as OpenMetrics: for a collector that reads
  *    files. It is replaced as a whole.
+ *  - With -t each VM is a clone of the snapshot in FOLDER, and so is one that is started again: it
+ *    begins where that was put down, and shares the pages that it does not write to. If there is
+ *    none, one VM is started, put down there and ended.
  *
  * Each VM has one vCPU, which halts with interrupts off and so sleeps until it is ended. Prints
  *
- *	start    from before catnap_vm_create() to after catnap_vm_start(), one VM after the other
+ *	start    from before a VM is made to after catnap_vm_start(), one VM after the other
  *	memory   private memory of the process (proc_pid_smaps(5)), for each VM
  *	fds      descriptors, for each VM
  *	restarts how many were started again, and given up; how long the last of -k took
@@ -46,12 +50,15 @@
 #include <unistd.h>
 
 #include <catnap/catnap.h>
+#include <catnap/snapshot.h>
 
 #define SECOND	     UINT64_C(1000000000)
 #define MINUTE	     (60 * SECOND)
 #define FIRST_DELAY  (SECOND / 100)
 #define LONGEST_POLL CATNAP_ADAPTIVE_MAX_NS
 #define SHORTEST_NS  1000u
+/* Within so long a new VM has come to where its clones begin. */
+#define SETTLE_US 100000
 /* The values of epoll's data that are no VM's. */
 #define GONE	UINT64_MAX
 #define TICK	(UINT64_MAX - 1)
@@ -73,6 +80,9 @@ struct member {
 struct fleet {
 	unsigned int count, seconds, mib, kill, restart_limit, percent;
 	const char *metrics;
+	const char *folder;		  /* of the snapshot; NULL: each VM begins anew */
+	struct catnap_snapshot *snapshot; /* NULL: none */
+	int memory;			  /* the snapshot's memory file */
 	struct member *members;
 	uint64_t *start_ns;
 	/* Opened once for all, and given to each VM. */
@@ -182,26 +192,40 @@ static bool fits(const struct fleet *f)
 
 /* ---- one VM ---- */
 
-static int start_one(struct fleet *f, unsigned int i)
+/* Makes one that begins anew, or a clone of the snapshot. */
+static int make_one(struct fleet *f, const char *name, struct catnap_vm **vm)
 {
-	struct member *m = &f->members[i];
-	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = i};
+	struct catnap_restore how;
 	struct catnap_vm_config cfg;
-	char name[16];
-	int ret;
 
-	snprintf(name, sizeof(name), "vm%u", i);
 	catnap_vm_config_init(&cfg);
 	cfg.name = name;
-	cfg.memory_size = (uint64_t)f->mib << 20;
-	cfg.image_kind = CATNAP_IMAGE_FLAT;
-	cfg.kernel_data = halting;
-	cfg.kernel_size = sizeof(halting);
 	cfg.kvm_fd = f->kvm;
 	cfg.pressure_fd = f->pressure;
 	cfg.no_rings = 1; /* no devices */
 	cfg.halt_poll.max_ns = f->max_ns;
-	ret = catnap_vm_create(&cfg, &m->vm);
+	if (f->snapshot) {
+		catnap_restore_init(&how);
+		how.memory_fds = &f->memory;
+		how.memory_count = 1;
+		return catnap_vm_restore(&cfg, f->snapshot, &how, vm);
+	}
+	cfg.memory_size = (uint64_t)f->mib << 20;
+	cfg.image_kind = CATNAP_IMAGE_FLAT;
+	cfg.kernel_data = halting;
+	cfg.kernel_size = sizeof(halting);
+	return catnap_vm_create(&cfg, vm);
+}
+
+static int start_one(struct fleet *f, unsigned int i)
+{
+	struct member *m = &f->members[i];
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = i};
+	char name[16];
+	int ret;
+
+	snprintf(name, sizeof(name), "vm%u", i);
+	ret = make_one(f, name, &m->vm);
 	if (ret == 0)
 		ret = catnap_vm_start(m->vm);
 	if (ret < 0) {
@@ -284,6 +308,119 @@ static void restart_due(struct fleet *f)
 		m->restarts++;
 		f->restarts++;
 	}
+}
+
+/* ---- the snapshot ---- */
+
+static int open_in(const char *folder, const char *name, int flags)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	flags = open(path, flags | O_CLOEXEC, 0600);
+	return flags < 0 ? -errno : flags;
+}
+
+static int give_name(const char *folder, const char *name)
+{
+	char from[4096], to[4096];
+
+	if (snprintf(to, sizeof(to), "%s/%s", folder, name) >= (int)sizeof(to) ||
+	    snprintf(from, sizeof(from), "%s/%s.new", folder, name) >= (int)sizeof(from))
+		return -ENAMETOOLONG;
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
+/* Gives both files their names, now that they are whole: the memory first, since the state names
+ * it. One that is to outlive a crash of the host wants fsync(2) before that. */
+static int commit(void *ctx)
+{
+	const struct fleet *f = ctx;
+	int ret = give_name(f->folder, "memory");
+
+	return ret < 0 ? ret : give_name(f->folder, "state");
+}
+
+/* Closes a file that was being written, and removes it if it has this name still. */
+static void drop(const char *folder, const char *name, int fd)
+{
+	char path[4096];
+
+	if (fd < 0)
+		return;
+	close(fd);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	unlink(path);
+}
+
+/* Puts a VM down in the folder. What is written so far has another name until it is whole. */
+static int put_down(struct fleet *f, struct catnap_vm *vm)
+{
+	struct catnap_snapshot_request rq;
+	int ret;
+
+	catnap_snapshot_request_init(&rq);
+	rq.state_fd = open_in(f->folder, "state.new", O_RDWR | O_CREAT | O_TRUNC);
+	rq.memory_fd = open_in(f->folder, "memory.new", O_RDWR | O_CREAT | O_TRUNC);
+	rq.commit = commit;
+	rq.commit_ctx = f;
+	ret = rq.state_fd < 0 ? rq.state_fd : rq.memory_fd;
+	if (ret >= 0)
+		ret = catnap_vm_pause(vm);
+	if (ret >= 0)
+		ret = catnap_vm_snapshot(vm, &rq);
+	drop(f->folder, "state.new", rq.state_fd);
+	drop(f->folder, "memory.new", rq.memory_fd);
+	return ret;
+}
+
+/* Makes the VM that all others are clones of, and lets it come to where they begin. */
+static int make_snapshot(struct fleet *f)
+{
+	struct catnap_vm *vm = NULL;
+	int ret = make_one(f, "first", &vm);
+	const char *why;
+
+	if (ret == 0)
+		ret = catnap_vm_start(vm);
+	if (ret == 0) {
+		usleep(SETTLE_US);
+		ret = put_down(f, vm);
+	}
+	why = catnap_vm_last_error(vm);
+	if (ret < 0)
+		fprintf(stderr, "fleet: %s: %s\n", f->folder, *why ? why : strerror(-ret));
+	catnap_vm_destroy(&vm);
+	return ret;
+}
+
+/* Opens the snapshot of the folder, which is made if there is none. */
+static bool open_snapshot(struct fleet *f)
+{
+	struct catnap_snapshot_info info = {.size = sizeof(info)};
+	int state = open_in(f->folder, "state", O_RDONLY), ret;
+
+	if (state == -ENOENT && make_snapshot(f) < 0)
+		return false;
+	if (state == -ENOENT)
+		state = open_in(f->folder, "state", O_RDONLY);
+	f->memory = open_in(f->folder, "memory", O_RDONLY);
+	ret = state < 0 ? state : f->memory;
+	if (ret < 0) {
+		fprintf(stderr, "fleet: %s: %s\n", f->folder, strerror(-ret));
+	} else {
+		ret = catnap_snapshot_open(state, &f->snapshot);
+		if (ret < 0)
+			fprintf(stderr, "fleet: %s: %s\n", f->folder, catnap_vm_last_error(NULL));
+	}
+	if (state >= 0)
+		close(state);
+	if (ret < 0)
+		return false;
+	catnap_snapshot_get_info(f->snapshot, &info);
+	f->mib = (unsigned int)(info.memory_size >> 20);
+	return true;
 }
 
 /* ---- once a second ---- */
@@ -566,15 +703,19 @@ static bool open_all(struct fleet *f)
 	f->pressure = open("/proc/pressure/cpu", O_RDONLY | O_CLOEXEC);
 	f->members = calloc(f->count, sizeof(*f->members));
 	f->start_ns = calloc(f->count, sizeof(*f->start_ns));
-	if (!f->members || !f->start_ns)
+	if (!f->members || !f->start_ns) {
 		fprintf(stderr, "fleet: no memory\n");
-	return f->members && f->start_ns;
+		return false;
+	}
+	return !f->folder || open_snapshot(f);
 }
 
 static void close_all(struct fleet *f)
 {
-	int *fds[] = {&f->kvm, &f->pressure, &f->tick, &f->signals, &f->gone, &f->epoll};
+	int *fds[] = {&f->kvm,	&f->pressure, &f->tick,	 &f->signals,
+		      &f->gone, &f->epoll,    &f->memory};
 
+	catnap_snapshot_close(&f->snapshot);
 	free(f->members);
 	free(f->start_ns);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -599,7 +740,7 @@ static bool parse(struct fleet *f, int argc, char **argv)
 	bool good = true;
 	int option;
 
-	while (good && (option = getopt(argc, argv, "n:s:m:k:r:c:o:")) != -1) {
+	while (good && (option = getopt(argc, argv, "n:s:m:k:r:c:o:t:")) != -1) {
 		switch (option) {
 		case 'n':
 			good = number(optarg, 1, &f->count);
@@ -622,6 +763,9 @@ static bool parse(struct fleet *f, int argc, char **argv)
 		case 'o':
 			f->metrics = optarg;
 			break;
+		case 't':
+			f->folder = optarg;
+			break;
 		default:
 			good = false;
 		}
@@ -642,12 +786,13 @@ int main(int argc, char **argv)
 			  .epoll = -1,
 			  .tick = -1,
 			  .signals = -1,
-			  .gone = -1};
+			  .gone = -1,
+			  .memory = -1};
 	int ret = 1;
 
 	if (!parse(&f, argc, argv)) {
 		fprintf(stderr, "usage: fleet [-n COUNT] [-s SECONDS] [-m MIB] [-k KILLED] "
-				"[-r RESTARTS] [-c PERCENT] [-o FILE]\n");
+				"[-r RESTARTS] [-c PERCENT] [-o FILE] [-t FOLDER]\n");
 		return 2;
 	}
 	srandom((unsigned int)getpid());

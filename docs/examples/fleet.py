@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many VMs in one asyncio program: what dies is started again, polls are steered, and figures are written.
 
-    fleet.py [-n COUNT] [-s SECONDS] [-k KILLED] [-c PERCENT] [-o FILE]
+    fleet.py [-n COUNT] [-s SECONDS] [-k KILLED] [-c PERCENT] [-o FILE] [-t FOLDER]
 
-fleet.c does the same in C, and says why. Each VM has a task, which starts it again, sooner or later.
+fleet.c does the same in C, and says why. Each VM has a task, which starts it again, sooner or later. With -t all are
+clones of the snapshot in FOLDER, which is made if there is none.
 """
 import argparse
 import asyncio
 import os
 import random
+import sys
 import time
 from typing import List, Optional
 
@@ -33,9 +35,7 @@ class Member:
     async def run(self) -> None:
         begin, lives, delay = time.monotonic(), 0, 0.0
         while True:
-            async with catnap.VM(HALTING, image_kind=catnap.ImageKind.FLAT, memory=16 << 20, no_rings=True, name=self.name,
-                                 kvm_fd=self.fleet.kvm, pressure_fd=self.fleet.pressure,
-                                 halt_poll=catnap.HaltPoll(max_ns=self.fleet.max_ns)) as vm:
+            async with self.fleet.make(self.name) as vm:
                 vm.start()
                 self.vm = vm
                 try:
@@ -74,6 +74,27 @@ class Fleet:
         except OSError:
             self.pressure = None
         self.members = [Member(self, n) for n in range(count)]
+        self.snapshot: Optional[catnap.Snapshot] = None
+
+    def make(self, name: str) -> catnap.VM:
+        """A VM that begins anew, or a clone."""
+        halt_poll = catnap.HaltPoll(max_ns=self.max_ns)
+        if self.snapshot is not None:
+            return self.snapshot.restore(name=name, kvm_fd=self.kvm, pressure_fd=self.pressure, no_rings=True, halt_poll=halt_poll)
+        return catnap.VM(HALTING, image_kind=catnap.ImageKind.FLAT, memory=16 << 20, no_rings=True, name=name, kvm_fd=self.kvm,
+                         pressure_fd=self.pressure, halt_poll=halt_poll)
+
+    async def open_snapshot(self, folder: str) -> None:
+        """Opens the snapshot that all are clones of; if there is none, a VM is started, put down there and ended."""
+        state, memory = os.path.join(folder, 'state'), os.path.join(folder, 'memory')
+        if not os.path.exists(state):
+            async with self.make('first') as vm:
+                vm.start()
+                # Until it has come to where the others begin.
+                await asyncio.sleep(0.1)
+                await vm.pause_async()
+                await vm.snapshot_async(state, memory)
+        self.snapshot = catnap.Snapshot(state)
 
     def running(self) -> List[catnap.VM]:
         return [m.vm for m in self.members if m.vm]
@@ -124,6 +145,8 @@ class Fleet:
 
 async def run(args: argparse.Namespace) -> None:
     fleet = Fleet(args.n, args.c, args.o)
+    if args.t:
+        await fleet.open_snapshot(args.t)
     tasks = [asyncio.create_task(m.run()) for m in fleet.members] + [asyncio.create_task(fleet.steer())]
     try:
         await fleet.until_all_run()
@@ -150,7 +173,11 @@ def main() -> None:
         parser.add_argument('-' + letter, type=int, default=default, help=what)
     parser.add_argument('-s', type=float, default=5, help='seconds')
     parser.add_argument('-o', help='a file for the figures')
-    asyncio.run(run(parser.parse_args()))
+    parser.add_argument('-t', help='the folder of a snapshot that all are clones of')
+    try:
+        asyncio.run(run(parser.parse_args()))
+    except OSError as e:
+        sys.exit(f'fleet.py: {e}')
 
 
 if __name__ == '__main__':

@@ -67,6 +67,28 @@ class Fleet(unittest.TestCase):
                 self.assertRegex(out, rf'(?m)^{what} +[p0-9]')
             self.assertRegex(out, LEFT)
 
+    def test_clones(self):
+        """All of one snapshot, those too that are started again; the snapshot is there for the next fleet."""
+        with tempfile.TemporaryDirectory() as temp:
+            kept = []
+            for _ in range(2):
+                status, out, err = fleet('-n', '24', '-k', '9', '-s', '0', '-t', temp)
+                self.assertEqual((status, err), (0, ''), out)
+                self.assertRegex(out, r'restarts 9,? given up 0')
+                if not PYTHON:
+                    self.assertRegex(out, LEFT)
+                kept.append([(name, os.stat(os.path.join(temp, name)).st_ino) for name in sorted(os.listdir(temp))])
+            self.assertEqual([name for name, _ in kept[0]], ['memory', 'state'])
+            self.assertEqual(kept[0], kept[1])
+            with open(os.path.join(temp, 'state'), 'wb') as f:
+                f.write(b'of no use')
+            status, out, err = fleet('-n', '2', '-s', '0', '-t', temp)
+            self.assertEqual((status, out), (1, ''))
+            self.assertIn('state', err)
+        status, out, err = fleet('-n', '2', '-s', '0', '-t', '/nonexistent')
+        self.assertEqual((status, out), (1, ''))
+        self.assertIn('/nonexistent', err)
+
     @unittest.skipIf(PYTHON, 'is of C')
     def test_given_up(self):
         status, out, err = fleet('-n', '5', '-k', '5', '-s', '0', '-r', '0')
