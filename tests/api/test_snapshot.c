@@ -94,6 +94,7 @@ struct play {
 	const char *image, *cmdline;
 	uint32_t vcpus, irqchip, io, transport;
 	bool disk;
+	unsigned int within_us; /* the longest time from a start to the next snapshot; 0: 20 ms */
 };
 
 static void play_config(const struct play *p, char *path, size_t size, struct catnap_vm_config *cfg)
@@ -181,13 +182,13 @@ static void play(const struct play *p, unsigned int *seed)
 {
 	char disk[64] = "";
 	struct catnap_vm *vm = make(p, 0, disk);
-	unsigned int cycles = 0;
+	unsigned int cycles = 0, within_us = p->within_us ? p->within_us : 20000;
 
 	assert_int_equal(catnap_vm_start(vm), 0);
 	for (; cycles < 12; cycles++) {
 		struct files f;
 
-		usleep((useconds_t)(rand_r(seed) % 20000));
+		usleep((useconds_t)((unsigned int)rand_r(seed) % within_us));
 		if (catnap_vm_pause(vm) < 0)
 			break;
 		f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
@@ -231,6 +232,21 @@ static void every_machine_goes_on(void **state)
 	for (size_t i = 0; i < sizeof(plays) / sizeof(plays[0]); i++)
 		if (!only || strstr(plays[i].image, only))
 			play(&plays[i], &seed);
+}
+
+/* A processor that an INIT or SIPI is on its way to starts where that says, not at its reset. */
+static void processors_that_start_go_on(void **state)
+{
+	static const struct play plays[] = {
+		{"smp.elf", "cpus=3", 3, 0, 0, PCI, false, 700},
+		{"smp.elf", "cpus=3", 3, 1, 0, PCI, false, 700},
+	};
+
+	for (unsigned int seed = 1; seed <= 8; seed++) {
+		unsigned int s = seed;
+
+		play(&plays[seed % 2], &s);
+	}
 }
 
 /* The one that it was made of goes on as well, and so do any number of copies. */
@@ -551,9 +567,13 @@ static void tells_what_it_is(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_that_cannot_be), cmocka_unit_test(files_that_are_damaged),
-		cmocka_unit_test(tells_what_it_is),	   cmocka_unit_test(many_go_on_from_one),
-		cmocka_unit_test(one_may_stand_at_first),  cmocka_unit_test(every_machine_goes_on),
+		cmocka_unit_test(requests_that_cannot_be),
+		cmocka_unit_test(files_that_are_damaged),
+		cmocka_unit_test(tells_what_it_is),
+		cmocka_unit_test(many_go_on_from_one),
+		cmocka_unit_test(one_may_stand_at_first),
+		cmocka_unit_test(every_machine_goes_on),
+		cmocka_unit_test(processors_that_start_go_on),
 		cmocka_unit_test(diffs_make_a_whole),
 	};
 
