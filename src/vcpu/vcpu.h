@@ -220,10 +220,10 @@ int vcpu_save(struct vcpu *v, struct state_writer *w, uint64_t host_tsc, struct 
  * something), -ENOMEM, and those of KVM's ioctls.
  */
 int vcpu_load(struct vcpu *v, struct state_in *in, uint64_t host_tsc, struct error *err);
-/* state.c: returns the guest's TSC at the moment at which the host's was @host_tsc. */
+/* state_clock.c: returns the guest's TSC at the moment at which the host's was @host_tsc. */
 uint64_t vcpu_guest_tsc(struct vcpu *v, uint64_t host_tsc);
-/* state.c: returns whether the TSC of @v, which has not run, can be set. Tries it. Not every KVM
- * can, and says so. */
+/* state_clock.c: returns whether the TSC of @v, which has not run, can be set. Tries it. Not every
+ * KVM can, and says so. */
 bool vcpu_can_set_tsc(struct vcpu *v);
 #define STATE_VCPU STATE_ID('V', 'C', 'P', 'U')
 
