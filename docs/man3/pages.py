@@ -30,6 +30,9 @@ PAGES = [
     ('catnap_vhost', 'catnap.h', 'devices whose back end is another process',
      'A disk, a network interface, a folder or any other device may be served by another process, by the vhost-user protocol. '
      'It is added before the start.', r'catnap_(vhost_\w+|vm_add_vhost)'),
+    ('catnap_pmem', 'catnap.h', 'files that a guest has in its address space',
+     'Persistent memory is a file of the host, which is mapped into the guest. It is added before the start.',
+     r'catnap_(pmem_\w+|vm_\w+_pmem\w*)'),
     ('catnap_vsock', 'catnap.h', 'sockets between guest and host',
      "The guest's ports are reached by a Unix socket of the host, and the host's by others beside it.",
      r'catnap_(vsock_\w+|vm_set_vsock)'),

@@ -42,8 +42,8 @@
  *	catnap_vm_start(), _stop(), _pause(), _reset(), _destroy(), _sandbox_thread(); _wait() with
  *	a time;
  *	catnap_vm_change_disk();
- *	catnap_vm_add_disk(), _add_net(), _add_vhost(), _set_vsock(), _set_console(),
- *	_set_balloon();
+ *	catnap_vm_add_disk(), _add_net(), _add_pmem(), _add_vhost(), _set_vsock(),
+ *	_set_console(), _set_balloon();
  *	from log on a thread of the caller's also _request_destroy().
  *
  * To end, pause, reset or destroy from there: catnap_vm_request_stop(), _request_pause(),
@@ -59,7 +59,7 @@
  * returns:
  *
  *	                            made        runs        paused      ending      has ended
- *	add_disk, add_net,
+ *	add_disk, add_net, add_pmem,
  *	add_vhost, set_vsock,
  *	set_console, set_balloon    0           -EINVAL     -EINVAL     -EINVAL     -EINVAL
  *	start                       0           -EALREADY   -EALREADY   -EALREADY   -EALREADY
@@ -340,10 +340,10 @@ struct catnap_vm_config {
 	 */
 	uint32_t guest_hlt;
 	/**
-	 * Not 0: neither a disk, nor a network interface, nor a vhost or vsock device will be added, nor an
-	 * eventfd as an interrupt (irqchip user), nor a limit of the entropy device: each of these
-	 * calls is -EINVAL then. The VM is
-	 * without the io_uring for each vCPU, or for the I/O thread, by which those wait, and which
+	 * Not 0: neither a disk, nor persistent memory, nor a network interface, nor a vhost or
+	 * vsock device will be added, nor an eventfd as an interrupt (irqchip user), nor a limit
+	 * of the entropy device: each of these calls is -EINVAL then. The VM is without the
+	 * io_uring for each vCPU, or for the I/O thread, by which those wait, and which
 	 * catnap_vm_create() makes otherwise: one descriptor less for each.
 	 */
 	uint32_t no_rings;
@@ -791,6 +791,57 @@ CATNAP_API size_t catnap_vm_console_input(struct catnap_vm *vm, const void *data
  *   -ENOENT  there is no console
  */
 CATNAP_API int catnap_vm_console_resize(struct catnap_vm *vm, uint16_t cols, uint16_t rows);
+
+/** Persistent memory; catnap_pmem_init() first. */
+struct catnap_pmem {
+	uint32_t size;	   /**< set by catnap_pmem_init() */
+	uint32_t readonly; /**< not 0: the file is opened so, and what the guest writes is lost */
+	/** A file, or a block device; a multiple of 2 MiB long, or of 512 bytes if readonly. NULL with
+	 * fd. */
+	const char *path;
+	/** Of flushes. Each counts as one operation, and as many bytes as the file has. */
+	struct catnap_rate_limit limit;
+	uint32_t no_lock; /**< not 0: the file is not locked; the caller knows who else uses it */
+	uint32_t format;  /**< enum catnap_disk_format */
+	/** The file as a descriptor instead of path, as that of struct catnap_disk; -1: none. */
+	int32_t fd;
+	int32_t reserved;
+};
+
+/** Defaults: no path, to be written to, locked, guarded, no limit. */
+CATNAP_API void catnap_pmem_init(struct catnap_pmem *pmem);
+CATNAP_API void catnap_pmem_init_sized(struct catnap_pmem *pmem, size_t size);
+#define catnap_pmem_init(pmem) catnap_pmem_init_sized((pmem), sizeof(struct catnap_pmem))
+
+/**
+ * Adds a virtio persistent memory device, between create and start: the file is mapped, shared with
+ * whoever else uses it, and the guest has it in its address space behind its own memory (Linux:
+ * /dev/pmem0, with no page cache of its own if mounted with dax). What the guest writes is durable
+ * once it has flushed, by an fdatasync(2). All that @pmem points to is copied. The file is locked
+ * and guarded as a disk's is. While the VM runs nobody makes it shorter, and its file system has
+ * room for its holes: else the VM ends when it gets there.
+ * Errors:
+ *   -EINVAL  size, format, limit; a path that is none; both path and fd; a descriptor that is not
+ *            open as it has to be; a file that is empty, in a format of its own, or of a length that
+ *            is not as it has to be; started already; no_rings
+ *   -EBADF   fd is not open
+ *   -EISDIR
+ *   -EBUSY   in use by another disk or VM
+ *   -ENOSPC  there are too many devices, or the processor has no addresses for it
+ *   -ENOMEM
+ *   others   those of open(2), mmap(2), and of ioctls on /dev/kvm
+ */
+CATNAP_API int catnap_vm_add_pmem(struct catnap_vm *vm, const struct catnap_pmem *pmem);
+/**
+ * Changes the limit of device @pmem, counted from 0 among those of its kind. Any thread, any time
+ * between create and destroy.
+ * Errors:
+ *   -ENOENT  there is no such device
+ *   -EINVAL  limit
+ *   -ENOSPC  nothing is left to wait by
+ */
+CATNAP_API int catnap_vm_set_pmem_limit(struct catnap_vm *vm, uint32_t pmem,
+					const struct catnap_rate_limit *limit);
 
 /** A memory balloon; catnap_balloon_init() first. */
 struct catnap_balloon {

@@ -108,6 +108,13 @@ struct vsock : ::catnap_vsock {
 	}
 };
 
+struct pmem : ::catnap_pmem {
+	pmem()
+	{
+		catnap_pmem_init(static_cast<::catnap_pmem *>(this));
+	}
+};
+
 struct balloon : ::catnap_balloon {
 	balloon()
 	{
@@ -262,6 +269,10 @@ class vm
 	void add_disk(const struct catnap_disk &d)
 	{
 		call(catnap_vm_add_disk(vm_, &d));
+	}
+	void add_pmem(const struct catnap_pmem &p)
+	{
+		call(catnap_vm_add_pmem(vm_, &p));
 	}
 	void add_net(const struct catnap_net &n)
 	{
@@ -422,6 +433,10 @@ class vm
 	void set_disk_limit(uint32_t number, const struct catnap_rate_limit &limit)
 	{
 		call(catnap_vm_set_disk_limit(vm_, number, &limit));
+	}
+	void set_pmem_limit(uint32_t number, const struct catnap_rate_limit &limit)
+	{
+		call(catnap_vm_set_pmem_limit(vm_, number, &limit));
 	}
 	/** nullptr: that one stays. */
 	void set_net_limit(uint32_t number, const struct catnap_rate_limit *rx,

@@ -265,7 +265,8 @@ static const char *doorbell_wrong(const struct catnap_vm *vm, const struct catna
 		return "doorbell: match: needs a len";
 	if (b->port && b->address > 0x10000 - len)
 		return "doorbell: address: no such port";
-	if (!b->port && memory_at(&vm->memory, b->address, len))
+	if (!b->port && (memory_at(&vm->memory, b->address, len) ||
+			 memory_area_at(&vm->memory, b->address, len)))
 		return "doorbell: address: there is memory";
 	return NULL;
 }

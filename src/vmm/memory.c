@@ -149,6 +149,7 @@ int memory_init(struct memory *m, const struct kvm *kvm, const struct catnap_vm_
 
 void memory_fini(struct memory *m)
 {
+	memory_areas_fini(m);
 	for (unsigned int i = 0; i < m->count; i++)
 		munmap(m->regions[i].host, m->regions[i].size);
 	m->count = 0;
@@ -160,7 +161,7 @@ void memory_fini(struct memory *m)
 
 void memory_disown(struct memory *m)
 {
-	m->count = 0;
+	m->count = m->area_count = 0;
 }
 
 int memory_clear(struct memory *m, struct error *err)
@@ -285,7 +286,9 @@ void *memory_at(const struct memory *m, uint64_t gpa, uint64_t len)
 
 static void *dma_memory(void *ctx, uint64_t gpa, uint64_t len)
 {
-	return memory_at(ctx, gpa, len);
+	void *host = memory_at(ctx, gpa, len);
+
+	return host ? host : memory_area_at(ctx, gpa, len);
 }
 
 static void dma_memory_wrote(void *ctx, uint64_t gpa, uint64_t len)

@@ -4,6 +4,10 @@
  * (memory_map.h), or a private mapping of a snapshot's file. memory_at() is the only way to it.
  * Constant after memory_init(), but for the account of what was written.
  *
+ * Behind it are areas (memory_area.c), which belong to devices: other devices reach them as they do
+ * memory, and loaders do not. They are in no account and in no file of all memory. Constant once the
+ * VM runs.
+ *
  * That account, if memory_track() was called, is KVM's for what the guest writes, and a bit for each
  * page (pages) for what we write, or have written by io_uring. A page's number is its place in a
  * file of all memory: without the hole.
@@ -23,9 +27,12 @@
 #define MEMORY_HOLE_START UINT64_C(0xc0000000)
 #define MEMORY_HOLE_END	  UINT64_C(0x100000000)
 #define MEMORY_REGIONS	  2
+#define MEMORY_AREAS	  16 /* as many as there may be devices */
 #define MEMORY_PAGE	  4096u
 #define MEMORY_LOW_END	  UINT64_C(0x9fc00)  /* conventional memory, as a PC's BIOS reports it */
 #define MEMORY_EXTENDED	  UINT64_C(0x100000) /* where memory goes on */
+/* Of areas: what any page size divides, and Linux's blocks of memory. */
+#define MEMORY_AREA_ALIGN (UINT64_C(1) << 30)
 /* Four pages that KVM needs for itself on Intel; the guest is told that they are taken. */
 #define MEMORY_KVM_START UINT64_C(0xfeffc000)
 #define MEMORY_KVM_SIZE	 UINT64_C(0x4000)
@@ -37,9 +44,16 @@ struct memory_region {
 	bool mapped; /* from a file */
 };
 
+struct memory_area {
+	uint64_t gpa, size;
+	uint8_t *host;
+};
+
 struct memory {
 	struct memory_region regions[MEMORY_REGIONS];
 	unsigned int count;
+	struct memory_area areas[MEMORY_AREAS];
+	unsigned int area_count;
 	uint64_t size;
 	struct memory_map map;
 	bool pci; /* configuration space is in the hole: for the map that guests are given */
@@ -88,7 +102,26 @@ void memory_disown(struct memory *m);
 /* Returns a host pointer to [gpa, gpa + len); NULL unless all of it is memory (a length of 0 never
  * is). */
 void *memory_at(const struct memory *m, uint64_t gpa, uint64_t len);
-/* Returns the same for devices and vCPUs, which know no more of memory than that. */
+/* Returns the same for devices and vCPUs, which know no more of memory than that, with the areas. */
 struct dma memory_dma(struct memory *m);
+
+/* memory_area.c */
+/* Returns where the next area of @size bytes begins, at a multiple of MEMORY_AREA_ALIGN; 0: it
+ * would end behind what the processor can address. */
+uint64_t memory_area_place(const struct memory *m, uint64_t size);
+/*
+ * Adds an area of @size bytes at @gpa, which memory_area_place() has returned: @fd from its
+ * beginning on, @file bytes, and zeroes behind that. @readonly: the guest cannot write there, and
+ * what devices write there on its behalf is seen by the guest, and does not reach the file. No child
+ * of fork(2) has it. Before vCPUs run. Returns 0 or -errno with a sentence.
+ */
+int memory_area_add_file(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size,
+			 int fd, uint64_t file, bool readonly, bool dump, struct error *err);
+/* Takes the last area away again. */
+void memory_area_drop(struct memory *m, const struct kvm *kvm);
+/* Unmaps all areas. KVM has gone. */
+void memory_areas_fini(struct memory *m);
+/* Returns a host pointer to [gpa, gpa + len), if all of it is one area; else NULL. */
+void *memory_area_at(const struct memory *m, uint64_t gpa, uint64_t len);
 
 #endif

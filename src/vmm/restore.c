@@ -125,6 +125,18 @@ static int add_console(struct catnap_vm *vm, const struct vm_made *m,
 	return catnap_vm_set_console(vm, &console);
 }
 
+static int add_pmem(struct catnap_vm *vm, const struct vm_made *m, uint32_t n, struct error *err)
+{
+	struct catnap_pmem pmem = m->pmem;
+
+	if (!m->place[0])
+		return error_fail(err, -EINVAL, "pmem %u: the snapshot knows no path of its file",
+				  n);
+	pmem.size = sizeof(pmem);
+	pmem.path = m->place;
+	return catnap_vm_add_pmem(vm, &pmem);
+}
+
 static bool is_limited(const struct catnap_rate_limit *l)
 {
 	return (l->bw.size && l->bw.refill_ns) || (l->ops.size && l->ops.refill_ns);
@@ -148,6 +160,8 @@ static int add_device(struct catnap_vm *vm, const struct snapshot_device *d, uin
 		balloon = d->made->balloon;
 		balloon.size = sizeof(balloon);
 		return catnap_vm_set_balloon(vm, &balloon);
+	case VIRTIO_ID_PMEM:
+		return add_pmem(vm, d->made, n, err);
 	default: /* entropy, which was made with the VM */
 		return is_limited(&d->made->rng) ? catnap_vm_set_rng_limit(vm, &d->made->rng) : 0;
 	}
@@ -182,6 +196,7 @@ static bool needs_rings(const struct catnap_snapshot *s)
 		uint16_t type = s->devices[i].type;
 
 		if (type == VIRTIO_ID_BLOCK || type == VIRTIO_ID_NET || type == VIRTIO_ID_VSOCK ||
+		    type == VIRTIO_ID_PMEM ||
 		    (type == VIRTIO_ID_RNG && is_limited(&s->devices[i].made->rng)))
 			return true;
 	}

@@ -146,6 +146,12 @@ static void put_device(struct state_writer *w, uint16_t type, const struct vm_ma
 		state_put_u64(w, m->balloon.target);
 		state_put_bool(w, m->balloon.deflate_on_oom);
 		break;
+	case VIRTIO_ID_PMEM:
+		state_put_bool(w, m->pmem.readonly);
+		state_put_bool(w, m->pmem.no_lock);
+		state_put_u32(w, m->pmem.format);
+		put_limit(w, &m->pmem.limit);
+		break;
 	default: /* entropy */
 		put_limit(w, &m->rng);
 	}
@@ -197,6 +203,13 @@ static void get_device(struct state_in *in, uint16_t type, struct vm_made *m)
 		catnap_balloon_init(&m->balloon);
 		m->balloon.target = state_get_u64(in);
 		m->balloon.deflate_on_oom = state_get_bool(in);
+		break;
+	case VIRTIO_ID_PMEM:
+		catnap_pmem_init(&m->pmem);
+		m->pmem.readonly = state_get_bool(in);
+		m->pmem.no_lock = state_get_bool(in);
+		m->pmem.format = state_get_u32(in);
+		get_limit(in, &m->pmem.limit);
 		break;
 	case VIRTIO_ID_RNG:
 		get_limit(in, &m->rng);

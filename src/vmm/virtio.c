@@ -30,6 +30,7 @@ static uint32_t sandbox_features(const struct virtio_device *dev)
 		       SANDBOX_BIT(SANDBOX_TIMER) | SANDBOX_BIT(SANDBOX_EPOLL);
 	switch (dev->id) {
 	case VIRTIO_ID_BLOCK:
+	case VIRTIO_ID_PMEM:
 		return ring | limit | SANDBOX_BIT(SANDBOX_FILES);
 	case VIRTIO_ID_NET:
 		return ring | limit | SANDBOX_BIT(dev->sockets ? SANDBOX_SOCKETS : SANDBOX_TAP);

@@ -61,6 +61,7 @@ struct vm_made {
 		struct catnap_vsock vsock;
 		struct catnap_console console;
 		struct catnap_balloon balloon;
+		struct catnap_pmem pmem;
 		struct catnap_rate_limit rng;
 	};
 };

@@ -286,6 +286,15 @@ int main(void)
 	FIELD(catnap_console, rows);
 	FIELD(catnap_console, output);
 	FIELD(catnap_console, ctx);
+	STRUCT(catnap_pmem);
+	FIELD(catnap_pmem, size);
+	FIELD(catnap_pmem, readonly);
+	FIELD(catnap_pmem, path);
+	FIELD(catnap_pmem, limit);
+	FIELD(catnap_pmem, no_lock);
+	FIELD(catnap_pmem, format);
+	FIELD(catnap_pmem, fd);
+	FIELD(catnap_pmem, reserved);
 	STRUCT(catnap_balloon);
 	FIELD(catnap_balloon, size);
 	FIELD(catnap_balloon, deflate_on_oom);

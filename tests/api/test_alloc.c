@@ -19,12 +19,13 @@
 
 #define MOST_POINTS 2000
 #define DISK_SIZE   (64 << 10)
+#define PMEM_SIZE   (2 << 20)
 
 static const char *image; /* the same that guests are given from memory */
 
 struct fix {
 	uint32_t irqchip, io, transport, sandbox;
-	char disk[80], socket[80];
+	char disk[80], pmem[80], socket[80];
 	int event_fd;
 	struct guest g;
 	struct catnap_vm_config cfg;
@@ -40,6 +41,15 @@ static unsigned int entries(const char *path)
 	if (d)
 		closedir(d);
 	return n;
+}
+
+static void make_file(const char *path, off_t size)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
 }
 
 /* True: there was one. */
@@ -67,6 +77,15 @@ static int add_disk(struct fix *f)
 	d.id = "one";
 	d.limit.bw = (struct catnap_bucket){.refill_ns = 1000000000, .size = 1 << 20};
 	return catnap_vm_add_disk(f->g.vm, &d);
+}
+
+static int add_pmem(struct fix *f)
+{
+	struct catnap_pmem p;
+
+	catnap_pmem_init(&p);
+	p.path = f->pmem;
+	return catnap_vm_add_pmem(f->g.vm, &p);
 }
 
 static int set_vsock(struct fix *f)
@@ -119,14 +138,9 @@ static const struct {
 	const char *name;
 	int (*run)(struct fix *f);
 } steps[] = {
-	{"create", create},
-	{"add_disk", add_disk},
-	{"set_vsock", set_vsock},
-	{"set_console", set_console},
-	{"set_balloon", set_balloon},
-	{"add_event", add_event},
-	{"add_doorbell", add_doorbell},
-	{"start", start},
+	{"create", create},	  {"add_disk", add_disk},	  {"add_pmem", add_pmem},
+	{"set_vsock", set_vsock}, {"set_console", set_console},	  {"set_balloon", set_balloon},
+	{"add_event", add_event}, {"add_doorbell", add_doorbell}, {"start", start},
 };
 
 /* One step, in which something may fail: then with an error and a sentence, and not again. */
@@ -184,7 +198,6 @@ static void each_point(uint32_t irqchip, uint32_t io, uint32_t transport, uint32
 	static struct fix f;
 	unsigned int fds, memory, point = 1;
 	char folder[] = "/tmp/catnap-alloc-XXXXXX";
-	int fd;
 
 	f.irqchip = irqchip;
 	f.io = io;
@@ -192,11 +205,10 @@ static void each_point(uint32_t irqchip, uint32_t io, uint32_t transport, uint32
 	f.sandbox = sandbox;
 	assert_non_null(mkdtemp(folder));
 	snprintf(f.disk, sizeof(f.disk), "%s/disk", folder);
+	snprintf(f.pmem, sizeof(f.pmem), "%s/pmem", folder);
 	snprintf(f.socket, sizeof(f.socket), "%s/socket", folder);
-	fd = open(f.disk, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
-	close(fd);
+	make_file(f.disk, DISK_SIZE);
+	make_file(f.pmem, PMEM_SIZE);
 	f.event_fd = eventfd(0, EFD_CLOEXEC);
 	assert_false(life(&f, 0));
 	fds = entries("/proc/self/fd");
@@ -205,13 +217,14 @@ static void each_point(uint32_t irqchip, uint32_t io, uint32_t transport, uint32
 		if (alloc_live() != memory || entries("/proc/self/fd") != fds)
 			fail_msg("allocation %u: %u pieces of memory and %u descriptors are left",
 				 point, alloc_live() - memory, entries("/proc/self/fd") - fds);
-		assert_true(entries(folder) == 3); /* and the socket is gone */
+		assert_true(entries(folder) == 4); /* and the socket is gone */
 		assert_true(point++ < MOST_POINTS);
 	}
 	print_message("%u allocations\n", point - 1);
 	assert_true(point > 50);
 	close(f.event_fd);
 	unlink(f.disk);
+	unlink(f.pmem);
 	assert_int_equal(rmdir(folder), 0);
 }
 

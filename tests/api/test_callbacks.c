@@ -57,6 +57,8 @@ CALL(add_vhost, struct catnap_vhost v; catnap_vhost_init(&v); v.type = 2;
      v.socket = "/nonexistent/s"; return catnap_vm_add_vhost(s->vm, &v);)
 CALL(set_vsock, struct catnap_vsock v; catnap_vsock_init(&v); v.cid = 3; v.path = "/nonexistent/s";
      return catnap_vm_set_vsock(s->vm, &v);)
+CALL(add_pmem, struct catnap_pmem p; catnap_pmem_init(&p); p.path = "/dev/null";
+     return catnap_vm_add_pmem(s->vm, &p);)
 CALL(set_console, struct catnap_console c; catnap_console_init(&c);
      return catnap_vm_set_console(s->vm, &c);)
 CALL(set_balloon, struct catnap_balloon b; catnap_balloon_init(&b);
@@ -77,6 +79,7 @@ CALL(change_disk, struct catnap_disk d; catnap_disk_init(&d); d.path = "/dev/nul
      return catnap_vm_change_disk(s->vm, 0, &d, NULL);)
 CALL(set_disk_limit, return catnap_vm_set_disk_limit(s->vm, 0, &some_limit);)
 CALL(set_net_limit, return catnap_vm_set_net_limit(s->vm, 0, &some_limit, &some_limit);)
+CALL(set_pmem_limit, return catnap_vm_set_pmem_limit(s->vm, 0, &some_limit);)
 CALL(set_rng_limit, return catnap_vm_set_rng_limit(s->vm, &some_limit);)
 CALL(set_link, return catnap_vm_set_link(s->vm, 0, 1);)
 CALL(serial_input, return catnap_vm_serial_input(s->vm, "a", 1) <= 1 ? 0 : -1;)
@@ -154,6 +157,7 @@ static const struct call {
 	ROW(destroy, EVERYWHERE),
 	ROW(sandbox_thread, EVERYWHERE),
 	ROW(add_disk, EVERYWHERE),
+	ROW(add_pmem, EVERYWHERE),
 	ROW(add_net, EVERYWHERE),
 	ROW(add_vhost, EVERYWHERE),
 	ROW(set_vsock, EVERYWHERE),
@@ -168,6 +172,7 @@ static const struct call {
 	ROW(change_disk, EVERYWHERE),
 	ROW(set_disk_limit, NOWHERE),
 	ROW(set_net_limit, NOWHERE),
+	ROW(set_pmem_limit, NOWHERE),
 	ROW(set_rng_limit, NOWHERE),
 	ROW(set_link, NOWHERE),
 	ROW(serial_input, NOWHERE),

@@ -97,6 +97,7 @@ struct fix {
 
 static struct catnap_disk disk;
 static struct catnap_rate_limit limit;
+static struct catnap_pmem pmem;
 static struct catnap_net net;
 static struct catnap_vsock vsock;
 static struct catnap_console console;
@@ -123,6 +124,8 @@ static struct catnap_vhost vhost;
 static int fd;
 
 CALL(add_disk, catnap_vm_add_disk(vm, &disk))
+CALL(add_pmem, catnap_vm_add_pmem(vm, &pmem))
+CALL(set_pmem_limit, catnap_vm_set_pmem_limit(vm, 0, &limit))
 CALL(update_disk, catnap_vm_update_disk(vm, 0, &number))
 CALL(change_disk, catnap_vm_change_disk(vm, 0, &disk, &number))
 CALL(set_disk_limit, catnap_vm_set_disk_limit(vm, 0, &limit))
@@ -192,6 +195,8 @@ static const struct {
 	int (*call)(struct catnap_vm *vm, struct fix *f);
 } calls[] = {
 	ENTRY(add_disk),
+	ENTRY(add_pmem),
+	ENTRY(set_pmem_limit),
 	ENTRY(update_disk),
 	ENTRY(change_disk),
 	ENTRY(set_disk_limit),
@@ -256,6 +261,8 @@ static void init_arguments(void)
 {
 	catnap_disk_init(&disk);
 	disk.path = "/dev/null";
+	catnap_pmem_init(&pmem);
+	pmem.path = "/dev/null";
 	catnap_net_init(&net);
 	net.tap = "none";
 	catnap_vsock_init(&vsock);

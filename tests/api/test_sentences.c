@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define NOBODY UINT64_C(0xfee2a000) /* an APIC id that no vCPU has */
 
@@ -43,6 +45,7 @@ CALL(vhost_both, struct catnap_vhost v; catnap_vhost_init(&v); v.socket = "s"; v
 CALL(vhost_private, struct catnap_vhost v; catnap_vhost_init(&v); v.type = 26; v.socket = "s";
      return catnap_vm_add_vhost(vm, &v);)
 CALL(vsock_null, return catnap_vm_set_vsock(vm, NULL);)
+CALL(pmem_null, return catnap_vm_add_pmem(vm, NULL);)
 CALL(console_null, return catnap_vm_set_console(vm, NULL);)
 CALL(balloon_null, return catnap_vm_set_balloon(vm, NULL);)
 CALL(doorbell_null, int fd; return catnap_vm_add_doorbell(vm, NULL, &fd);)
@@ -69,6 +72,21 @@ CALL(change_disk_size, struct catnap_disk d = {.size = 4};
      return catnap_vm_change_disk(vm, 0, &d, NULL);)
 CALL(disk_limit, return catnap_vm_set_disk_limit(vm, 3, &some_limit);)
 CALL(net_limit, return catnap_vm_set_net_limit(vm, 3, &some_limit, NULL);)
+CALL(pmem_limit, return catnap_vm_set_pmem_limit(vm, 1, &some_limit);)
+CALL(pmem_size, struct catnap_pmem p = {.size = 4}; return catnap_vm_add_pmem(vm, &p);)
+CALL(pmem_path, struct catnap_pmem p; catnap_pmem_init(&p); return catnap_vm_add_pmem(vm, &p);)
+CALL(pmem_both, struct catnap_pmem p; catnap_pmem_init(&p); p.path = "x"; p.fd = 0;
+     return catnap_vm_add_pmem(vm, &p);)
+CALL(pmem_none, struct catnap_pmem p; catnap_pmem_init(&p); p.path = "/nonexistent/file";
+     return catnap_vm_add_pmem(vm, &p);)
+CALL(pmem_folder, struct catnap_pmem p; catnap_pmem_init(&p); p.path = "/";
+     return catnap_vm_add_pmem(vm, &p);)
+CALL(pmem_odd, struct catnap_pmem p; catnap_pmem_init(&p); p.fd = memfd_create("odd", 0);
+     assert_int_equal(ftruncate(p.fd, 4096), 0); int ret = catnap_vm_add_pmem(vm, &p); close(p.fd);
+     return ret;)
+CALL(pmem_huge, struct catnap_pmem p; catnap_pmem_init(&p); p.fd = memfd_create("huge", 0);
+     assert_int_equal(ftruncate(p.fd, INT64_C(1) << 61), 0); int ret = catnap_vm_add_pmem(vm, &p);
+     close(p.fd); return ret;)
 CALL(rng_limit, return catnap_vm_set_rng_limit(vm, &some_limit);)
 CALL(rng_limit_null, return catnap_vm_set_rng_limit(vm, NULL);)
 CALL(net_size, struct catnap_net n = {.size = 4}; return catnap_vm_add_net(vm, &n);)
@@ -195,6 +213,15 @@ static const struct row rows[] = {
 	ROW(MADE, change_disk_size, -EINVAL, "disk: the structure's size"),
 	ROW(MADE, disk_limit, -ENOENT, "disk: there is none of number 3"),
 	ROW(MADE, net_limit, -ENOENT, "net: there is none of number 3"),
+	ROW(MADE, pmem_null, -EINVAL, "pmem: expected a structure, not NULL"),
+	ROW(MADE, pmem_limit, -ENOENT, "pmem: there is none of number 1"),
+	ROW(MADE, pmem_size, -EINVAL, "pmem: the structure's size"),
+	ROW(MADE, pmem_path, -EINVAL, "pmem: no path"),
+	ROW(MADE, pmem_both, -EINVAL, "pmem: either a path or fd"),
+	ROW(MADE, pmem_none, -ENOENT, "pmem: /nonexistent/file: No such file"),
+	ROW(MADE, pmem_folder, -EISDIR, "pmem: /: is a directory"),
+	ROW(MADE, pmem_odd, -EINVAL, "has 4096 bytes: expected a multiple of 2 MiB"),
+	ROW(MADE, pmem_huge, -ENOSPC, "this processor's guests have no addresses"),
 	ROW(MADE, rng_limit, -ENOENT, "rng: there is none"),
 	ROW(MADE, rng_limit_null, -EINVAL, "rng: expected a structure, not NULL"),
 	ROW(MADE, net_size, -EINVAL, "net: the structure's size"),

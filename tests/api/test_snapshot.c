@@ -95,6 +95,7 @@ struct play {
 	uint32_t vcpus, irqchip, io, transport;
 	bool disk;
 	unsigned int within_us; /* the longest time from a start to the next snapshot; 0: 20 ms */
+	bool pmem;
 };
 
 static void play_config(const struct play *p, char *path, size_t size, struct catnap_vm_config *cfg)
@@ -136,6 +137,18 @@ static struct catnap_vm *make(const struct play *p, uint32_t track, char *disk_p
 		disk.id = "a-disk";
 		disk.no_lock = 1; /* clones have it, too */
 		assert_int_equal(catnap_vm_add_disk(vm, &disk), 0);
+	}
+	if (p->pmem) {
+		struct catnap_pmem pmem;
+
+		strcpy(disk_path, "/var/tmp/catnap-snapshot-XXXXXX");
+		fd = mkstemp(disk_path);
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, 2 << 20), 0);
+		close(fd);
+		catnap_pmem_init(&pmem);
+		pmem.path = disk_path;
+		assert_int_equal(catnap_vm_add_pmem(vm, &pmem), 0);
 	}
 	return vm;
 }
@@ -198,7 +211,7 @@ static void play(const struct play *p, unsigned int *seed)
 		assert_int_equal(catnap_vm_start(vm), 0);
 	}
 	ends_well(p, vm, cycles);
-	if (p->disk)
+	if (p->disk || p->pmem)
 		unlink(disk);
 }
 
@@ -225,6 +238,8 @@ static void every_machine_goes_on(void **state)
 		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 1, 0, MMIO, true},
 		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 1, 1, MMIO, true},
 		{"hostile_pci.elf", "cpus=2 seed=2 rounds=40", 2, 0, 0, PCI, false},
+		{"pmem.elf", "rounds=200", 1, 0, 0, MMIO, false, 0, true},
+		{"pmem.elf", "rounds=200", 1, 1, 1, MMIO, false, 0, true},
 		{"hostile.elf", "cpus=1 seed=4 rounds=9", 1, 0, 0, MMIO, false},
 	};
 	unsigned int seed = 1;

@@ -98,6 +98,8 @@ static int but_for_the_state(struct catnap_vm *vm, int ret)
 
 CALL(add_disk, struct catnap_disk d; catnap_disk_init(&d); d.path = c->image;
      return catnap_vm_add_disk(c->vm, &d);)
+CALL(add_pmem, struct catnap_pmem p; catnap_pmem_init(&p); p.path = "/nonexistent/file";
+     return but_for_the_state(c->vm, catnap_vm_add_pmem(c->vm, &p));)
 CALL(add_vhost, struct catnap_vhost v; catnap_vhost_init(&v); v.type = 2;
      v.socket = "/nonexistent/s"; int ret = catnap_vm_add_vhost(c->vm, &v);
      return ret == -EINVAL && strstr(catnap_vm_last_error(c->vm), "expected memory that is shared")
@@ -135,6 +137,7 @@ CALL(change_disk, struct catnap_disk d; catnap_disk_init(&d); d.path = c->image;
      return catnap_vm_change_disk(c->vm, 0, &d, NULL);)
 CALL(set_disk_limit, return catnap_vm_set_disk_limit(c->vm, 0, &some_limit);)
 CALL(set_net_limit, return catnap_vm_set_net_limit(c->vm, 0, NULL, NULL);)
+CALL(set_pmem_limit, return catnap_vm_set_pmem_limit(c->vm, 0, &some_limit);)
 CALL(set_rng_limit, return catnap_vm_set_rng_limit(c->vm, &some_limit);)
 CALL(set_link, return catnap_vm_set_link(c->vm, 9, 1);)
 CALL(console_input, return (int)catnap_vm_console_input(c->vm, "a", 1);)
@@ -210,6 +213,7 @@ static const struct row {
 #define ALWAYS(name, devices, ret) ROW(name, devices, ret, ret, ret, ret, ret, ret)
 #define ADDED(name)		   ROW(name, BARE, 0, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL)
 	ADDED(add_disk),
+	ADDED(add_pmem),
 	ADDED(add_vhost),
 	ADDED(add_net),
 	ADDED(set_vsock),
@@ -234,10 +238,11 @@ static const struct row {
 	ALWAYS(update_disk, FULL, 0),
 	ALWAYS(change_disk, FULL, 0),
 	ALWAYS(set_disk_limit, FULL, 0),
-	ALWAYS(set_net_limit, FULL, -ENOENT), /* there is no interface */
-	ALWAYS(set_rng_limit, FULL, -ENOENT), /* nor this */
-	ALWAYS(set_link, FULL, -EINVAL),      /* it is no network device */
-	ALWAYS(console_input, FULL, 0),	      /* no driver takes it */
+	ALWAYS(set_net_limit, FULL, -ENOENT),  /* there is no interface */
+	ALWAYS(set_pmem_limit, FULL, -ENOENT), /* nor these */
+	ALWAYS(set_rng_limit, FULL, -ENOENT),
+	ALWAYS(set_link, FULL, -EINVAL), /* it is no network device */
+	ALWAYS(console_input, FULL, 0),	 /* no driver takes it */
 	ALWAYS(console_resize, FULL, 0),
 	ALWAYS(set_balloon_target, FULL, 0),
 	ALWAYS(get_balloon_stats, FULL, 0),

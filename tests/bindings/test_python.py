@@ -200,7 +200,7 @@ class Machine(unittest.TestCase):
 
     def test_devices(self):
         with tempfile.TemporaryDirectory() as temp:
-            for name, size in (('a', MIB), ('b', 2 * MIB)):
+            for name, size in (('a', MIB), ('b', 2 * MIB), ('c', 2 * MIB)):
                 with open(os.path.join(temp, name), 'wb') as f:
                     f.truncate(size)
             limit = catnap.Limit(bandwidth=catnap.Bucket(MIB, 10 ** 8))
@@ -213,12 +213,14 @@ class Machine(unittest.TestCase):
                 vm.add_disk(fd=fd, readonly=True)
                 with self.assertRaises(OSError):
                     os.fstat(fd)
+                vm.add_pmem(os.path.join(temp, 'c'))
                 vm.set_vsock(3, os.path.join(temp, 'vsock'))
                 vm.set_console(lambda data: None, cols=80, rows=25)
                 vm.set_balloon(0)
                 vm.start()
                 vm.set_disk_limit(0, catnap.Limit())
                 vm.set_rng_limit(limit)
+                vm.set_pmem_limit(0, limit)
                 vm.set_balloon_target(MIB)
                 self.assertEqual(vm.balloon_stats().target, MIB)
                 self.assertEqual(vm.console_input(b'x'), 0)
@@ -226,7 +228,7 @@ class Machine(unittest.TestCase):
                 self.assertEqual(vm.update_disk(0), 3 * MIB)
                 self.assertEqual(vm.change_disk(0, os.path.join(temp, 'a')), 3 * MIB)
                 stats = vm.device_stats()
-                self.assertEqual(len(stats), 6)
+                self.assertEqual(len(stats), 7)
                 self.assertTrue(any('disk' in s.name for s in stats))
                 self.assertEqual(vm.read_memory(0x7c00, 4), bytes(HALTING))
                 vm.write_memory(0x8000, b'hello')

@@ -123,7 +123,7 @@ class Case(unittest.TestCase):
 with open(SPECIFICATION, encoding="utf-8") as specification:
     SPEC = yaml.safe_load(specification)
 
-ABSENT = ("/mmds", "/pmem", "/hotplug", "/balloon/hinting")
+ABSENT = ("/mmds", "/hotplug", "/balloon/hinting")
 
 
 def resolve(schema):
@@ -211,7 +211,7 @@ class Specification(Case):
         for method, path, schema in operations():
             if schema is None or path.startswith(ABSENT):
                 continue
-            at = path.replace("{drive_id}", "ID").replace("{iface_id}", "ID")
+            at = path.replace("{drive_id}", "ID").replace("{iface_id}", "ID").replace("{id}", "ID")
             good = sample(schema, "", files)
             for body, member in wrongs(schema, good):
                 # Members that a PATCH may leave out.
@@ -232,7 +232,7 @@ class Specification(Case):
         for method, path, schema in operations():
             if path.startswith(ABSENT):
                 continue
-            at = path.replace("{drive_id}", "ID").replace("{iface_id}", "ID")
+            at = path.replace("{drive_id}", "ID").replace("{iface_id}", "ID").replace("{id}", "ID")
             body = sample(schema, "", files) if schema else None
             if method == "GET":
                 if path == "/balloon":
@@ -532,13 +532,28 @@ class Running(Case):
                                      "is_read_only": False})
         self.ok("PUT", "/balloon", {"amount_mib": 1, "deflate_on_oom": True, "stats_polling_interval_s": 1})
         self.ok("PUT", "/entropy", {})
+        pmem = {"id": "p", "path_on_host": self.file("pmem", bytes(2 << 20)), "root_device": True}
+        self.no("No such file", "PUT", "/pmem/p", {**pmem, "path_on_host": "none"})
+        self.ok("PUT", "/pmem/p", {**pmem, "read_only": True})
+        self.ok("PUT", "/pmem/p", pmem)
+        self.no("root device already", "PUT", "/pmem/q", {**pmem, "id": "q"})
+        self.no("root block device already", "PUT", "/drives/a", {
+            "drive_id": "a", "path_on_host": disk, "is_root_device": True, "is_read_only": False})
         self.start()
         self.assertEqual(self.ok("GET", "/")["state"], "Running")
+        limit = {"ops": {"size": 5, "refill_time": 100}}
+        self.ok("PATCH", "/pmem/p", {"id": "p"})
+        self.ok("PATCH", "/pmem/p", {"id": "p", "rate_limiter": limit})
+        self.no("was not found", "PATCH", "/pmem/q", {"id": "q", "rate_limiter": limit})
+        self.assertEqual(self.ok("GET", "/vm/config")["pmem"], [
+            {**pmem, "read_only": False, "rate_limiter": {
+                "bandwidth": None, "ops": {"size": 5, "one_time_burst": None, "refill_time": 100}}}])
         # These requests were for before the start.
         for method, path, body in (
                 ("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 64}),
                 ("PATCH", "/machine-config", {"vcpu_count": 1}),
                 ("PUT", "/boot-source", {"kernel_image_path": "x"}),
+                ("PUT", "/pmem/p", pmem),
                 ("PUT", "/drives/b", {"drive_id": "b", "path_on_host": "x", "is_root_device": False}),
                 ("PUT", "/network-interfaces/b", {"iface_id": "b", "host_dev_name": "x"}),
                 ("PUT", "/vsock", {"guest_cid": 3, "uds_path": "x"}), ("PUT", "/entropy", {}), ("PUT", "/serial", {}),
@@ -570,7 +585,7 @@ class Running(Case):
         self.no("not found", "PATCH", "/drives/b", {"drive_id": "b", "rate_limiter": limit})
         self.ok("PUT", "/actions", {"action_type": "FlushMetrics"})
         with open(os.path.join(self.dir, "metrics"), encoding="utf-8") as f:
-            self.assertEqual(json.loads(f.read())["put_api_requests"]["drive_count"], 2)
+            self.assertEqual(json.loads(f.read())["put_api_requests"]["drive_count"], 3)
         # Nobody listens to the button in this guest.
         self.no("", "PUT", "/actions", {"action_type": "SendCtrlAltDel"})
         self.process.terminate()

@@ -25,6 +25,8 @@ OPTIONS = [
     "--disk", "{dir}/a,readonly=on,direct=off,lock=off,format=raw,id=one,queues=2,block-size=4096,bw=1M,bw-burst=2M,bw-one-time=9M,ops=100,ops-refill=3s,"
     "ops-one-time=7",
     "--disk", 'path="{dir}/b,""c""=d"', "--disk", "{dir}/c,bw-burst=2M,bw-refill=100ms,ops=10,ops-burst=9",
+    "--pmem", "{dir}/p,readonly=on,format=raw,lock=off,bw=1M,bw-burst=2M,bw-one-time=9M,ops=100,ops-refill=3s,ops-one-time=7",
+    "--pmem", "path={dir}/q,bw-burst=2M,bw-refill=100ms,ops=10,ops-burst=9",
     "--net", "tap=none0,mac=02:00:00:00:00:01,queues=1,mtu=1400,bw=1M,ops=5,bw-burst=1M,bw-one-time=1M,"
     "ops-burst=1,ops-one-time=1,rx-bw=1M,rx-bw-burst=2M,rx-bw-one-time=1M,rx-ops-burst=5,rx-ops-refill=1s,rx-ops-one-time=2,"
     "tx-bw-burst=1M,tx-bw-refill=1s,tx-bw-one-time=1M,tx-ops=5,tx-ops-burst=5,tx-ops-one-time=2",

@@ -18,6 +18,7 @@
 #include "devices/power.h"
 #include "devices/serial.h"
 #include "devices/virtio/balloon.h"
+#include "devices/virtio/pmem.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/mmio.h"
@@ -31,9 +32,9 @@
 #define TRANSPORT STATE_ID('t', 'r', 'n', 's')
 #define BUS	  STATE_ID('p', 'c', 'i', 'b')
 
-enum kind { BLK, NET, CONSOLE, BALLOON, RNG, VSOCK, KINDS };
+enum kind { BLK, NET, CONSOLE, BALLOON, RNG, VSOCK, PMEM, KINDS };
 
-static const unsigned int queues[KINDS] = {1, 3, 2, 5, 1, 3};
+static const unsigned int queues[KINDS] = {1, 3, 2, 5, 1, 3, 1};
 
 /* A device, and what is around it. */
 struct machine {
@@ -87,6 +88,20 @@ static void make_blk(struct machine *m, struct vdev *v)
 	m->dev->home = &v->home;
 }
 
+static void make_pmem(struct machine *m, struct vdev *v)
+{
+	struct pmem_config cfg = {
+		.given = true, .path = "a descriptor", .limits = fuzz_limits(0x44)};
+	struct error err;
+
+	m->fds[0] = memfd_create("fuzz", MFD_CLOEXEC);
+	check(m->fds[0] >= 0 && ftruncate(m->fds[0], IMAGE) == 0);
+	cfg.fd = m->fds[0];
+	check(pmem_create(&cfg, &v->g.dma, &m->dev, &err) == 0);
+	pmem_place(m->dev, UINT64_C(1) << 32, PMEM_ALIGN);
+	m->dev->home = &v->home;
+}
+
 static void make_net(struct machine *m, struct vdev *v)
 {
 	struct net_config cfg = {
@@ -120,6 +135,9 @@ static void make_device(struct machine *m, struct vdev *v)
 	switch (m->kind) {
 	case BLK:
 		make_blk(m, v);
+		break;
+	case PMEM:
+		make_pmem(m, v);
 		break;
 	case NET:
 		make_net(m, v);
@@ -181,6 +199,9 @@ static void unmake(struct machine *m, struct vdev *v)
 	switch (m->kind) {
 	case BLK:
 		blk_destroy(m->dev);
+		break;
+	case PMEM:
+		pmem_destroy(m->dev);
 		break;
 	case NET:
 		net_destroy(&m->net);

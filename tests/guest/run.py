@@ -221,6 +221,43 @@ def blk():
 
 
 @case
+def pmem():
+    """A file in the guest's address space, to be written and not, run by the vCPU and by the I/O thread; on a file
+    system and in memory; behind one that is larger; with memory on both sides of the hole."""
+    pages = 512
+    old = b"".join(struct.pack("<Q", i + 1) + bytes(4088) for i in range(pages))
+    new = b"".join(struct.pack("<Q", ~i & 2**64 - 1) + bytes(4080) + struct.pack("<Q", i << 8 | 0x5a) for i in range(pages))
+    first = bytearray(new)
+    for start, end in ((0x4000, 0x5000), (0x8000, 0x8004)): # its queue, and a result
+        first[start:end] = bytes(end - start)
+    for io, folder, sandbox in (("vcpu", "/var/tmp", "off"), ("thread", "/var/tmp", "on"), ("vcpu", "/dev/shm", "on")):
+        with tempfile.NamedTemporaryFile(prefix="catnap-pmem-", dir=folder) as f:
+            def data(found):
+                found = bytearray(found)
+                for start, end in ((0x4000, 0x5000), (0x8000, 0x8004)):
+                    found[start:end] = bytes(end - start)
+                return bytes(found)
+            f.write(old)
+            f.flush()
+            args = ("--transport", "mmio", "--io", io, "--sandbox", sandbox)
+            g = Guest("pmem.elf", *args, "--pmem", f"path={f.name},readonly=on", cmdline=f"readonly=1 pages={pages}")
+            with open(f.name, "rb") as again:
+                g.expect(again.read() == old, "a file that is only read has changed")
+            g = Guest("pmem.elf", *args, "--pmem", f.name, cmdline=f"pages={pages}")
+            g.has("^start 0x100000000$")
+            with open(f.name, "rb") as again:
+                g.expect(data(again.read()) == bytes(first), "the file is not what was written")
+            s = next(d for d in g.stats["devices"] if d["type"] == 27)
+            g.expect(s["inflight"] == 0 and s["errors"] == 1 and s["requests"] == 10, "statistics")
+            # One that is no multiple of 2 MiB, for reading alone: zeroes follow.
+            f.seek(0)
+            f.write(old)
+            f.truncate(len(old) - 4096)
+            g = Guest("pmem.elf", *args, "--pmem", f"path={f.name},readonly=on", cmdline=f"readonly=1 pages={pages - 1}")
+            g.has("^size 0x200000$")
+
+
+@case
 def foreign():
     """Drivers that do things otherwise than Linux: levels, pins, no interrupts, the window in configuration space."""
     for io in ("vcpu", "thread"):

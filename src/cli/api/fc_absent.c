@@ -10,7 +10,6 @@ static void absent(struct api *api, struct reply *r, const struct api_request *r
 		const char *path, *what;
 	} names[] = {
 		{"/mmds", "the metadata service (MMDS)"},
-		{"/pmem", "virtio-pmem"},
 		{"/hotplug", "memory that is plugged in (virtio-mem)"},
 		{"/balloon", "free page hinting"},
 	};
@@ -28,8 +27,6 @@ const struct route fc_absent_routes[] = {
 	{"PUT", "/mmds", ROUTE_ALWAYS, absent},
 	{"PATCH", "/mmds", ROUTE_ALWAYS, absent},
 	{"PUT", "/mmds/config", ROUTE_BEFORE, absent},
-	{"PUT", "/pmem/{}", ROUTE_BEFORE, absent},
-	{"PATCH", "/pmem/{}", ROUTE_AFTER, absent},
 	{"GET", "/hotplug/memory", ROUTE_AFTER, absent},
 	{"PUT", "/hotplug/memory", ROUTE_BEFORE, absent},
 	{"PATCH", "/hotplug/memory", ROUTE_AFTER, absent},

@@ -54,7 +54,7 @@ static const struct body_field patch_members[] = {
 
 static bool check(const struct api *api, struct reply *r, const struct drive_body *b)
 {
-	const struct fc_model *m = &api->model;
+	const char *root = fc_root_of(&api->model);
 	char why[128];
 	int ret;
 
@@ -71,7 +71,7 @@ static bool check(const struct api *api, struct reply *r, const struct drive_bod
 			    "backend error: missing field `path_on_host`: expected a path.");
 		return false;
 	}
-	if (b->root && m->n_drives && m->drives[0].root && strcmp(m->drives[0].id, b->id) != 0) {
+	if (b->root && root && strcmp(root, b->id) != 0) {
 		reply_fault(r, 400, "Drive config error: A root block device already exists!");
 		return false;
 	}

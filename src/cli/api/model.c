@@ -27,12 +27,21 @@ void fc_net_free(struct fc_net *n)
 	*n = (struct fc_net){.id = NULL};
 }
 
+void fc_pmem_free(struct fc_pmem *p)
+{
+	free(p->id);
+	free(p->path);
+	*p = (struct fc_pmem){.id = NULL};
+}
+
 void fc_model_free(struct fc_model *m)
 {
 	for (uint32_t i = 0; i < m->n_drives; i++)
 		fc_drive_free(&m->drives[i]);
 	for (uint32_t i = 0; i < m->n_nets; i++)
 		fc_net_free(&m->nets[i]);
+	for (uint32_t i = 0; i < m->n_pmems; i++)
+		fc_pmem_free(&m->pmems[i]);
 	free(m->boot.kernel);
 	free(m->boot.initrd);
 	free(m->boot.args);
@@ -57,4 +66,20 @@ struct fc_net *fc_net_find(struct fc_model *m, const char *id)
 		if (strcmp(m->nets[i].id, id) == 0)
 			return &m->nets[i];
 	return NULL;
+}
+
+struct fc_pmem *fc_pmem_find(struct fc_model *m, const char *id)
+{
+	for (uint32_t i = 0; i < m->n_pmems; i++)
+		if (strcmp(m->pmems[i].id, id) == 0)
+			return &m->pmems[i];
+	return NULL;
+}
+
+const char *fc_root_of(const struct fc_model *m)
+{
+	for (uint32_t i = 0; i < m->n_pmems; i++)
+		if (m->pmems[i].root)
+			return m->pmems[i].id;
+	return m->n_drives && m->drives[0].root ? m->drives[0].id : NULL;
 }

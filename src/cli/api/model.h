@@ -16,6 +16,7 @@
 /* As many devices as the library takes, see catnap_vm_add_disk(). */
 #define FC_MAX_DRIVES 16
 #define FC_MAX_NETS   16
+#define FC_MAX_PMEMS  16
 
 /* Sizes here are MiB, as Firecracker's are. */
 #define FC_MIB_BITS	   20
@@ -60,6 +61,12 @@ struct fc_net {
 	struct fc_limiter rx, tx;
 	uint32_t net, device; /* its numbers in the VM, once that is there */
 	uint32_t place;	      /* as that of a drive */
+};
+
+struct fc_pmem {
+	char *id, *path;
+	bool root, read_only;
+	struct fc_limiter limiter;
 };
 
 struct fc_machine {
@@ -127,6 +134,8 @@ struct fc_model {
 	uint32_t n_drives;
 	struct fc_net nets[FC_MAX_NETS];
 	uint32_t n_nets;
+	struct fc_pmem pmems[FC_MAX_PMEMS]; /* in the order of the VM's */
+	uint32_t n_pmems;
 	struct fc_balloon balloon;
 	struct fc_vsock vsock;
 	struct fc_entropy entropy;
@@ -141,9 +150,13 @@ void fc_model_free(struct fc_model *m);
 /* Frees the texts of one. */
 void fc_drive_free(struct fc_drive *d);
 void fc_net_free(struct fc_net *n);
+void fc_pmem_free(struct fc_pmem *p);
 
 /* Returns the one of that id; NULL: there is none. */
 struct fc_drive *fc_drive_find(struct fc_model *m, const char *id);
 struct fc_net *fc_net_find(struct fc_model *m, const char *id);
+struct fc_pmem *fc_pmem_find(struct fc_model *m, const char *id);
+/* Returns the id of the root device, a drive or persistent memory; NULL: there is none. */
+const char *fc_root_of(const struct fc_model *m);
 
 #endif

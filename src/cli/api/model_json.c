@@ -101,6 +101,20 @@ static struct json_object *net_json(const struct fc_net *n)
 	return o;
 }
 
+static struct json_object *pmem_json(const struct fc_pmem *p)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (!o)
+		return NULL;
+	add_text(o, "id", p->id);
+	add_text(o, "path_on_host", p->path);
+	add_bool(o, "root_device", p->root);
+	add_bool(o, "read_only", p->read_only);
+	json_object_object_add(o, "rate_limiter", fc_limiter_json(&p->limiter));
+	return o;
+}
+
 static struct json_object *vsock_json(const struct fc_vsock *v)
 {
 	struct json_object *o = v->on ? json_object_new_object() : NULL;
@@ -126,11 +140,15 @@ static struct json_object *entropy_json(const struct fc_entropy *e)
 static void add_devices(struct json_object *o, const struct fc_model *m)
 {
 	struct json_object *drives = json_object_new_array(), *nets = json_object_new_array();
+	struct json_object *pmems = json_object_new_array();
 
 	for (uint32_t i = 0; drives && i < m->n_drives; i++)
 		json_object_array_add(drives, drive_json(&m->drives[i]));
 	for (uint32_t i = 0; nets && i < m->n_nets; i++)
 		json_object_array_add(nets, net_json(&m->nets[i]));
+	for (uint32_t i = 0; pmems && i < m->n_pmems; i++)
+		json_object_array_add(pmems, pmem_json(&m->pmems[i]));
+	json_object_object_add(o, "pmem", pmems);
 	json_object_object_add(o, "drives", drives);
 	json_object_object_add(o, "network-interfaces", nets);
 }
@@ -152,7 +170,6 @@ struct json_object *fc_config_json(const struct fc_model *m)
 	json_object_object_add(o, "machine-config", fc_machine_json(m));
 	json_object_object_add(o, "memory-hotplug", NULL);
 	json_object_object_add(o, "mmds-config", NULL);
-	json_object_object_add(o, "pmem", json_object_new_array());
 	json_object_object_add(o, "vsock", vsock_json(&m->vsock));
 	json_object_object_add(o, "entropy", entropy_json(&m->entropy));
 	return o;

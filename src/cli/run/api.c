@@ -42,6 +42,15 @@ static bool fill_disk(struct fc_drive *d, const struct catnap_disk *disk, uint32
 	return d->id && d->path;
 }
 
+static bool fill_pmem(struct fc_pmem *p, const struct catnap_pmem *pmem, uint32_t n)
+{
+	*p = (struct fc_pmem){.id = numbered("pmem", n),
+			      .path = place(pmem->path, pmem->fd),
+			      .read_only = pmem->readonly};
+	fc_limiter_given(&p->limiter, &pmem->limit);
+	return p->id && p->path;
+}
+
 static bool fill_net(struct fc_net *d, const struct run_net *net, uint32_t n, uint32_t device)
 {
 	const uint8_t *m = net->mac;
@@ -104,6 +113,8 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 			ok = fill_net(n, &cfg->nets[i], m->n_nets++, device_of(vm, net, i));
 		n->place = i;
 	}
+	for (uint32_t i = 0; i < cfg->n_pmems && ok; i++)
+		ok = fill_pmem(&m->pmems[m->n_pmems++], &cfg->pmems[i], i);
 	m->balloon.on = cfg->balloon.on;
 	m->balloon.amount_mib = cfg->balloon.size >> MIB_BITS;
 	m->balloon.deflate_on_oom = cfg->balloon.deflate_on_oom;

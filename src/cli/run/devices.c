@@ -487,6 +487,8 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_
 	for (uint32_t i = 0; i < cfg->n_disks && status == CMD_OK; i++)
 		status = added(vm, cfg->backs[i].socket ? run_add_back_disk(vm, cfg, i)
 							: catnap_vm_add_disk(vm, &cfg->disks[i]));
+	if (status == CMD_OK)
+		status = run_add_pmems(vm, cfg);
 	for (uint32_t i = 0; i < cfg->n_nets && status == CMD_OK; i++)
 		status = cfg->nets[i].back ? added(vm, run_add_back_net(vm, &cfg->nets[i]))
 					   : add_net(vm, &cfg->nets[i], io);

@@ -46,6 +46,10 @@ int run_given(const struct run_cfg *cfg, unsigned int i, const char **option)
 	for (uint32_t n = 0; n < cfg->n_disks; n++)
 		if (is_it(&i, cfg->disks[n].fd))
 			return cfg->disks[n].fd;
+	*option = "pmem";
+	for (uint32_t n = 0; n < cfg->n_pmems; n++)
+		if (is_it(&i, cfg->pmems[n].fd))
+			return cfg->pmems[n].fd;
 	*option = "net";
 	for (uint32_t n = 0; n < cfg->n_nets; n++)
 		for (uint32_t q = 0; q < cfg->nets[n].n_fds; q++)

@@ -318,6 +318,16 @@ static const struct opt_def options[] = {
 	 .repeat = true,
 	 .keys = run_net_keys,
 	 .list = true},
+	{.f = {.name = "pmem", .type = OPT_CALL, .set = run_set_pmem},
+	 .keys = run_pmem_keys,
+	 .help = "Persistent memory (virtio-pmem), which is a file or a block device of the host, "
+		 "a "
+		 "multiple of 2M long: the guest has it in its address space, as /dev/pmem0 and so "
+		 "on, and flushes it. readonly: what it writes is lost, and the length does not "
+		 "matter; format and lock as for --disk; bw, ops: of flushes, each of which counts "
+		 "as the whole file.",
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "fs", .type = OPT_CALL, .set = run_set_fs},
 	 .help = "A folder of the host, which the guest mounts by its tag, with type virtiofs: by "
 		 "a "

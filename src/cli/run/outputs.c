@@ -22,6 +22,9 @@ int run_compare_files(const struct run_cfg *cfg, struct outputs *outputs)
 		if (!cfg->backs[i].socket)
 			files_add(f, "disk", cfg->disks[i].path,
 				  cfg->disks[i].readonly ? FILE_READ : FILE_DISK);
+	for (uint32_t i = 0; i < cfg->n_pmems; i++)
+		files_add(f, "pmem", cfg->pmems[i].path,
+			  cfg->pmems[i].readonly ? FILE_READ : FILE_DISK);
 	if (cfg->restore.dir) {
 		char path[PATH_MAX];
 

@@ -46,9 +46,21 @@ int run_set_restore(struct opts *o, const struct opt_arg *arg, void *cfg)
 
 /* The options for what the guest has seen. */
 static const char *const snapshots[] = {
-	"initramfs", "kernel-format", "cmdline", "cpus",      "memory",	    "balloon",
-	"rng",	     "irqchip",	      "hw",	 "transport", "debug-exit", "guest-halt-poll",
-	"dump-acpi", "dump-dtb",
+	"initramfs",
+	"kernel-format",
+	"cmdline",
+	"cpus",
+	"memory",
+	"balloon",
+	"pmem",
+	"rng",
+	"irqchip",
+	"hw",
+	"transport",
+	"debug-exit",
+	"guest-halt-poll",
+	"dump-acpi",
+	"dump-dtb",
 };
 
 int run_check_restore(struct opts *o, const struct run_cfg *cfg)
@@ -139,7 +151,7 @@ static int take_vsock(struct run_cfg *cfg, const struct catnap_snapshot_device *
 	return CMD_OK;
 }
 
-enum { NET = 1, DISK = 2, CONSOLE = 3, BALLOON = 5, VSOCK = 19 }; /* virtio's numbers */
+enum { NET = 1, DISK = 2, CONSOLE = 3, BALLOON = 5, VSOCK = 19, PMEM = 27 }; /* virtio's numbers */
 
 static int take_device(struct run_cfg *cfg, struct catnap_snapshot_device *d,
 		       const struct run_cfg *given)

@@ -107,8 +107,8 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->transport = (uint32_t)cfg->transport;
 	vc->io = (uint32_t)cfg->io;
 	vc->rng = cfg->rng.on;
-	vc->no_rings = !cfg->n_disks && !cfg->n_nets && !cfg->n_vhosts && !cfg->vsock.cid &&
-		       !cfg->rng.limited;
+	vc->no_rings = !cfg->n_disks && !cfg->n_pmems && !cfg->n_nets && !cfg->n_vhosts &&
+		       !cfg->vsock.cid && !cfg->rng.limited;
 	vc->dump_memory = cfg->dump_memory;
 	vc->track_dirty = cfg->track_dirty;
 	vc->on_reset = (uint32_t)cfg->on_reset;

@@ -43,6 +43,7 @@ struct run_guest_halt_poll {
 };
 
 #define RUN_MAX_DISKS 15 /* and the entropy device */
+#define RUN_MAX_PMEMS 15
 
 #define RUN_MAX_NETS 8
 
@@ -105,6 +106,8 @@ struct run_cfg {
 		bool leave;	    /* it is not taken back */
 	} backs[RUN_MAX_DISKS];	    /* of disks */
 	uint32_t n_disks;
+	struct catnap_pmem pmems[RUN_MAX_PMEMS];
+	uint32_t n_pmems;
 	struct run_net nets[RUN_MAX_NETS];
 	uint32_t n_nets;
 	struct run_vhost {
@@ -274,6 +277,7 @@ struct json_object *run_config_document(struct opts *o);
  * message. */
 /* The keys of options, for configuration files. */
 extern const struct opt_field run_disk_keys[], run_net_keys[], run_vsock_keys[], run_balloon_keys[];
+extern const struct opt_field run_pmem_keys[];
 extern const struct opt_field run_rng_keys[];
 extern const struct opt_field run_guest_halt_poll_keys[];
 
@@ -281,6 +285,10 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_net(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_vsock(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *cfg);
+/* pmem.c. The second adds all of them to the VM, before its start. Returns an exit status, after a
+ * message. */
+int run_set_pmem(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_add_pmems(struct catnap_vm *vm, const struct run_cfg *cfg);
 int run_set_rng(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_serial(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_api_socket(struct opts *o, const struct opt_arg *arg, void *cfg);

@@ -30,28 +30,42 @@
 
 /* ---- the command line ---- */
 
+/* Returns what the kernel is told of its root device, "" if there is none. For the caller to free;
+ * NULL: no memory. */
+static char *root_argument(const struct fc_model *m)
+{
+	const struct fc_drive *d = m->n_drives && m->drives[0].root ? &m->drives[0] : NULL;
+	char *text = NULL;
+	int ret = 0;
+
+	for (uint32_t i = 0; i < m->n_pmems; i++)
+		if (m->pmems[i].root) {
+			ret = asprintf(&text, " root=/dev/pmem%u %s", i,
+				       m->pmems[i].read_only ? "ro" : "rw");
+			return ret < 0 ? NULL : text;
+		}
+	if (!d)
+		return strdup("");
+	ret = asprintf(&text, " root=%s%s %s", d->partuuid ? "PARTUUID=" : "/dev/vda",
+		       d->partuuid ? d->partuuid : "", d->read_only ? "ro" : "rw");
+	return ret < 0 ? NULL : text;
+}
+
 /* Returns the command line, made as Firecracker makes it: what the transport and the root device
  * need stands behind what was given, and before what is init's, behind a "--". For the caller to
  * free; NULL: no memory. */
 static char *command_line(const struct serve *s)
 {
 	const struct fc_model *m = &s->api.model;
-	const struct fc_drive *root = m->n_drives && m->drives[0].root ? &m->drives[0] : NULL;
 	const char *args = m->boot.args ? m->boot.args : DEFAULT_ARGS;
 	const char *rest = strstr(args, " -- ");
 	size_t len = rest ? (size_t)(rest - args) : strlen(args);
-	char *text;
+	char *text, *root = root_argument(m);
 
-	if (asprintf(&text, "%.*s%s%s%s%s%s", (int)len, args, s->cfg->pci ? "" : " pci=off",
-		     !root	      ? ""
-		     : root->partuuid ? " root=PARTUUID="
-				      : " root=/dev/vda",
-		     root && root->partuuid ? root->partuuid : "",
-		     !root	       ? ""
-		     : root->read_only ? " ro"
-				       : " rw",
-		     rest ? rest : "") < 0)
-		return NULL;
+	if (!root || asprintf(&text, "%.*s%s%s%s", (int)len, args, s->cfg->pci ? "" : " pci=off",
+			      root, rest ? rest : "") < 0)
+		text = NULL;
+	free(root);
 	return text;
 }
 
@@ -96,6 +110,23 @@ static int add_drives(struct serve *s, struct catnap_vm *vm, struct reply *r)
 		d->disk = disks++;
 		if (catnap_vm_add_disk(vm, &disk) < 0)
 			return failed(r, vm, d->id);
+	}
+	return 0;
+}
+
+static int add_pmems(struct serve *s, struct catnap_vm *vm, struct reply *r)
+{
+	for (uint32_t i = 0; i < s->api.model.n_pmems; i++) {
+		const struct fc_pmem *p = &s->api.model.pmems[i];
+		struct catnap_pmem pmem;
+
+		catnap_pmem_init(&pmem);
+		pmem.path = p->path;
+		pmem.readonly = p->read_only;
+		pmem.format = CATNAP_DISK_RAW;
+		fc_limiter_library(&p->limiter, &pmem.limit);
+		if (catnap_vm_add_pmem(vm, &pmem) < 0)
+			return failed(r, vm, p->id);
 	}
 	return 0;
 }
@@ -165,7 +196,7 @@ static int limit_entropy(struct serve *s, struct catnap_vm *vm, struct reply *r)
 static int add_devices(struct serve *s, struct catnap_vm *vm, struct reply *r)
 {
 	if (add_drives(s, vm, r) < 0 || add_nets(s, vm, r) < 0 || add_vsock(s, vm, r) < 0 ||
-	    add_balloon(s, vm, r) < 0 || limit_entropy(s, vm, r) < 0)
+	    add_balloon(s, vm, r) < 0 || add_pmems(s, vm, r) < 0 || limit_entropy(s, vm, r) < 0)
 		return -EINVAL;
 	return 0;
 }

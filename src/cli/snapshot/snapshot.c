@@ -63,6 +63,8 @@ static const char *kind_of(uint32_t type)
 		return "balloon";
 	case 19:
 		return "vsock";
+	case 27:
+		return "pmem";
 	default:
 		return "other";
 	}

@@ -34,6 +34,7 @@
 
 struct blk_config {
 	const char *path; /* given: only for messages */
+	const char *what; /* messages begin with it; NULL: "disk" */
 	bool given;	  /* fd is the image, of which a duplicate is used */
 	int fd;
 	bool readonly;

@@ -218,10 +218,10 @@ static int measure(struct blk_image *img, const struct blk_config *cfg, struct e
 	return ret;
 }
 
-/* Says which disk it is that failed, and returns @ret. */
-static int of_disk(const char *name, int ret, struct error *err)
+/* Says what it is that failed, a disk or @what, and returns @ret. */
+static int of_disk(const char *what, const char *name, int ret, struct error *err)
 {
-	return ret < 0 ? error_prefix(err, ret, "disk: %s: ", name) : ret;
+	return ret < 0 ? error_prefix(err, ret, "%s: %s: ", what ? what : "disk", name) : ret;
 }
 
 int blk_image_sectors(const struct blk_image *img, const char *name, uint64_t *sectors,
@@ -233,7 +233,7 @@ int blk_image_sectors(const struct blk_image *img, const char *name, uint64_t *s
 
 	if (ret == 0)
 		ret = sectors_of(img, bytes, sectors, err);
-	return of_disk(name, ret, err);
+	return of_disk(NULL, name, ret, err);
 }
 
 /* Checks that it is something that can be a disk. */
@@ -321,7 +321,7 @@ static int open_image(struct blk_image *img, const struct blk_config *cfg, struc
 
 int blk_image_open(struct blk_image *img, const struct blk_config *cfg, struct error *err)
 {
-	return of_disk(cfg->path, open_image(img, cfg, err), err);
+	return of_disk(cfg->what, cfg->path, open_image(img, cfg, err), err);
 }
 
 void blk_image_close(struct blk_image *img)

@@ -243,6 +243,7 @@ entry_gdt:
 	.balign 4096
 page_map:
 	.skip	4096
+	.globl page_dir_ptrs
 page_dir_ptrs:
 	.skip	4096
 page_dirs:

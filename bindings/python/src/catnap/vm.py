@@ -316,6 +316,22 @@ class VM:  # pylint: disable=too-many-public-methods
     def set_disk_limit(self, disk: int, limit: Limit) -> None:
         self._call(lib.catnap_vm_set_disk_limit, disk, self._limit(limit))
 
+    def add_pmem(self, path: Optional[Path] = None, *, fd: Optional[int] = None, readonly: bool = False, lock: bool = True,
+                 pmem_format: DiskFormat = DiskFormat.GUARDED, limit: Optional[Limit] = None) -> None:
+        """Persistent memory, which is a file, before the start. With @fd it is the VM's then."""
+        pmem = ffi.new('struct catnap_pmem *')
+        lib.catnap_pmem_init_sized(pmem, ffi.sizeof('struct catnap_pmem'))
+        used = ffi.new('char[]', _path(path)) if path is not None else ffi.NULL
+        pmem.path, pmem.readonly, pmem.no_lock, pmem.format = used, readonly, not lock, pmem_format
+        if fd is not None:
+            pmem.fd = fd
+        if limit is not None:
+            limit._fill(pmem.limit)  # pylint: disable=protected-access
+        self._call(lib.catnap_vm_add_pmem, pmem)
+
+    def set_pmem_limit(self, pmem: int, limit: Limit) -> None:
+        self._call(lib.catnap_vm_set_pmem_limit, pmem, self._limit(limit))
+
     def add_net(self, tap: Optional[str] = None, *, fds: Optional[Sequence[int]] = None, stream: Optional[Path] = None,
                 stream_fd: Optional[int] = None, queues: int = 0, mac: Optional[bytes] = None, mtu: int = 0,
                 rx_limit: Optional[Limit] = None, tx_limit: Optional[Limit] = None) -> None:
