@@ -34,11 +34,14 @@ static int run_code(int fd, struct kvm_run *run, uint64_t gpa)
 		return -errno;
 	/* A bounded number of turns: a host may exit for reasons that are not expected here. */
 	for (int i = 0; i < PROBE_TURNS; i++) {
-		if (ioctl(fd, KVM_RUN, 0) < 0) {
-			if (errno == EINTR)
-				continue;
+		int ret;
+
+		/* A signal, or a request of this thread's to some io_uring that is done. */
+		do
+			ret = ioctl(fd, KVM_RUN, 0);
+		while (ret < 0 && errno == EINTR);
+		if (ret < 0)
 			return -errno;
-		}
 		if (run->exit_reason == KVM_EXIT_X86_WRMSR &&
 		    run->msr.index == LAPIC_MSR_TSC_DEADLINE)
 			return 1;
