@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 const char *const workload_names[WORKLOADS] = {
-	"none",	  "event", "timer", "ipi",  "idle",    "start",
-	"memory", "cpus",  "blk",   "echo", "compute", "prices",
+	"none", "event", "timer", "ipi",     "idle",   "start",	  "memory",
+	"cpus", "blk",	 "echo",  "compute", "prices", "restore",
 };
 
 static const struct {
@@ -37,6 +37,8 @@ static const struct {
 	{"op", offsetof(struct params, op)},
 	{"extra", offsetof(struct params, extra)},
 	{"per_halt", offsetof(struct params, per_halt)},
+	{"pages", offsetof(struct params, pages)},
+	{"span", offsetof(struct params, span)},
 	{"haltpoll", offsetof(struct params, haltpoll)},
 	{"poll_control", offsetof(struct params, poll_control)},
 	{"guest_halt_poll_ns", offsetof(struct params, poll_ns)},

@@ -20,6 +20,7 @@ enum workload {
 	WORKLOAD_ECHO,
 	WORKLOAD_COMPUTE,
 	WORKLOAD_PRICES,
+	WORKLOAD_RESTORE,
 	WORKLOADS
 };
 
@@ -48,6 +49,8 @@ struct params {
 	uint64_t op;	    /* prices: enum probe_price */
 	uint64_t extra;	    /* prices: what else is done between two halts, and how often */
 	uint64_t per_halt;
+	uint64_t pages; /* restore: how many are touched, of how many */
+	uint64_t span;
 	uint64_t haltpoll;     /* the guest polls; what follows is for that */
 	uint64_t poll_control; /* it switches its host's polling off */
 	uint64_t poll_ns, poll_grow, poll_grow_start, poll_shrink, poll_allow_shrink;

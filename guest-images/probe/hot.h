@@ -39,7 +39,7 @@ void user_enter(void *rsp0, uint64_t stack, void (*f)(void *), void *arg);
 void user_call(const struct user_op *op, uint64_t *before);
 void idle_wait(struct idle *cpu, const struct user_op *op, uint64_t window);
 
-extern const char user_trap[], kernel_wrmsr[], kernel_write32[], kernel_write16[];
+extern const char user_trap[], kernel_wrmsr[], kernel_write32[], kernel_write16[], kernel_out[];
 extern const char user_event[], user_wake[], user_tick[], user_stamp[], user_stamp_kept[];
 extern const char user_ipi[];
 

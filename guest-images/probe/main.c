@@ -13,6 +13,7 @@
 #include "pci.h"
 #include "prices.h"
 #include "probe.h"
+#include "restore.h"
 #include "serial.h"
 #include "user.h"
 #include "x86.h"
@@ -799,6 +800,12 @@ _Noreturn void main(const char *line)
 		break;
 	case WORKLOAD_PRICES:
 		run_prices();
+		break;
+	case WORKLOAD_RESTORE:
+		if (params.span > PROBE_SPAN_MAX || !params.span || params.pages > params.span)
+			fail("pages: not so many");
+		idt_set(VECTOR_KERNEL, user_trap);
+		restore_run(params.pages, params.span);
 		break;
 	case WORKLOAD_START:
 	case WORKLOAD_NONE:

@@ -4,7 +4,8 @@
  * the lines of text on the serial port. One header for both sides; no includes beyond <stdint.h>.
  *
  * Command line (space separated key=value; numbers are decimal):
- *   workload=event|timer|ipi|idle|start|memory|cpus|blk|echo|compute|prices
+ *   workload=event|timer|ipi|idle|start|memory|cpus|blk|echo|compute|prices|
+ *            restore
  *   samples=N      how many samples to record after warmup=N unrecorded ones (at most
  *                  PROBE_SAMPLES_MAX)
  *   gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between round trips (halted,
@@ -50,6 +51,11 @@
  * PROBE_SAMPLES_GPA. op=9 arms the timer for gap_ns, halts, and then does op extra=N per_halt=N
  * times: a sample is how late the handler was, and what those took.
  *
+ * Workload restore is for snapshots. It writes to span=N pages from PROBE_SPAN_GPA on, prints its
+ * line, and waits for input on COM1. For each byte it writes an r; then, after 1,000 instructions in
+ * user mode, an i; then, after it has read pages=N of those pages, far from each other and in user
+ * mode, a t, or an x if one has not what was written to it. It has no end.
+ *
  * With haltpoll=1 the guest polls as Linux does with the haltpoll driver and governor, and writes 0
  * to MSR_KVM_POLL_CONTROL on each processor unless poll_control=0. The governor's parameters have
  * Linux's names and its defaults: guest_halt_poll_ns=N (200000), guest_halt_poll_grow=N (2),
@@ -63,6 +69,7 @@
  *   s VALUE           one line a sample, in nanoseconds, printed after all were taken
  *   probe: idle cpu=N polls=N found=N halts=N saved=N sent=N window_ns=N
  *                     with haltpoll=1, for each processor that polls (struct probe_idle)
+ *   probe: ready      restore: it waits for input
  *   probe: end samples=N
  *   probe: error TEXT
  */
@@ -86,7 +93,8 @@
 #define PROBE_READS_GPA	   0x240000u
 #define PROBE_READS_MAX	   32768u
 #define PROBE_PROGRESS_GPA 0x9800u /* a uint64_t for each processor */
-#define PROBE_EXIT_OK	   0x20u   /* written to the exit port: status 65 by (v << 1 | 1) */
+#define PROBE_SPAN_GPA	   0x1000000u
+#define PROBE_EXIT_OK	   0x20u /* written to the exit port: status 65 by (v << 1 | 1) */
 #define PROBE_EXIT_ERROR   0x21u
 
 /* Vectors the guest installs handlers for. The host signals EVENT by MSI: address

@@ -102,6 +102,14 @@ kernel_write\bits:
 	iretq
 	.endr
 
+	/* Writes %r8b to port %ecx. */
+	.globl	kernel_out
+kernel_out:
+	mov	%ecx, %edx
+	mov	%r8d, %eax
+	outb	%al, %dx
+	iretq
+
 	/*
 	 * void user_call(const struct user_op *op, uint64_t *before): in user mode; has the kernel do
 	 * @op.

@@ -27,6 +27,12 @@ void user_open_memory(void)
 	page_dirs[1] |= PAGE_USER;
 }
 
+void user_open_below(uint64_t end)
+{
+	for (uint64_t i = 0; i << 21 < end; i++)
+		page_dirs[i] |= PAGE_USER;
+}
+
 void user_segments_load(struct user_segments *s)
 {
 	const struct table_pointer pointer = {sizeof(s->gdt) - 1, (uintptr_t)s->gdt};

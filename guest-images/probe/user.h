@@ -36,6 +36,8 @@ struct user_op {
 
 /* Before any processor is in user mode: it may use the lowest 4 MiB. */
 void user_open_memory(void);
+/* Lets user mode use what lies below @end, too, which is in the first GiB. */
+void user_open_below(uint64_t end);
 /* On this processor, until it ends: *@s must live as long. */
 void user_segments_load(struct user_segments *s);
 /* Calls @f in user mode, as processor @index of USER_CPUS. */
