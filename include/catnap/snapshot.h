@@ -179,6 +179,13 @@ enum catnap_memory_mode {
 	CATNAP_MEMORY_COPY = 1, /**< all is read now, and the file is not needed any more */
 	/** Another process serves each page that is touched, see handler. */
 	CATNAP_MEMORY_UFFD = 2,
+	/**
+	 * As MAP, and the pages that working_set_fd names are brought into the page cache ahead,
+	 * all at once. Without it the VM can be asked which pages its guest touches:
+	 * catnap_vm_write_working_set(). For that the file leaves the page cache first, as far as
+	 * nobody has it mapped, and its pages come one by one.
+	 */
+	CATNAP_MEMORY_WORKING_SET = 3,
 };
 
 /** How a VM goes on from a snapshot. */
@@ -218,6 +225,10 @@ struct catnap_restore {
 	 * catnap_vm_get_memory_handler_fd().
 	 */
 	const char *handler;
+	/** With CATNAP_MEMORY_WORKING_SET: what catnap_vm_write_working_set() has written, open to
+	 * be read. It stays the caller's. -1: none so far. */
+	int32_t working_set_fd;
+	int32_t reserved; /**< 0 */
 };
 
 /** Sets the defaults: by mapping, running, clocks as they were, with what was learned, nothing
@@ -252,6 +263,24 @@ CATNAP_API int catnap_vm_get_memory_handler_fd(struct catnap_vm *vm);
  * page for ever. Any thread that does not wait for a page itself. -ENOTSUP as above.
  */
 CATNAP_API int catnap_vm_check_memory_handler(struct catnap_vm *vm);
+
+/**
+ * Writes to @fd, a file that is emptied, which pages of the guest's memory have been touched since
+ * the VM was restored, with CATNAP_MEMORY_WORKING_SET and no working_set_fd. A second after the
+ * start is a good moment. To make the file durable, and give it its name, is the caller's. Any
+ * thread. Errors:
+ *   -ENOTSUP  the VM was not restored so, or it was reset since
+ *   others    -ENOMEM, and those of write(2) and ftruncate(2)
+ */
+CATNAP_API int catnap_vm_write_working_set(struct catnap_vm *vm, int fd);
+/**
+ * Reads @fd, which catnap_vm_write_working_set() has written, and compares it with @s. Errors:
+ *   -EINVAL   it is no such file, or damaged
+ *   -ENOTSUP  it has another format
+ *   -ESTALE   it is of another snapshot
+ *   others    -ENOMEM, and those of pread(2)
+ */
+CATNAP_API int catnap_snapshot_verify_working_set(struct catnap_snapshot *s, int fd);
 
 #ifdef __cplusplus
 }

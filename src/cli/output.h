@@ -94,6 +94,8 @@ int output_send(int fd, const void *data, size_t len, struct way_out *w);
 /* Writes the document @text. The same; -EINPROGRESS: it is whole but has not got its name in time,
  * and is o->beside until a process that lives on gives it that. */
 int output_write(struct output *o, const void *text, size_t len, struct way_out *w);
+/* Gives a document its name that the caller has written to @o->fd. Returns as output_write() does. */
+int output_name(struct output *o, struct way_out *w);
 /* Returns the reason for @err (-errno, of the two above), for a message. */
 const char *output_error(int err);
 

@@ -73,6 +73,11 @@ static int give_name(struct output *o, struct way_out *w)
 	return rename(o->beside, o->real) < 0 ? -errno : 0;
 }
 
+int output_name(struct output *o, struct way_out *w)
+{
+	return o->beside ? give_name(o, w) : 0;
+}
+
 int output_write(struct output *o, const void *text, size_t len, struct way_out *w)
 {
 	int ret;

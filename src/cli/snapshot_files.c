@@ -153,6 +153,8 @@ static void remove_old(int dir, struct catnap_snapshot *old, const char *new)
 {
 	struct catnap_snapshot_memory m = {.size = sizeof(m)};
 
+	unlinkat(dir, SNAPSHOT_WORKING_SET, 0);
+
 	for (uint32_t i = 0; catnap_snapshot_get_memory(old, i, &m) == 0; i++)
 		if (strcmp(m.name, new) != 0)
 			unlinkat(dir, m.name, 0);
@@ -305,7 +307,7 @@ static int alloc_memory(struct snapshot_files *s, char *why)
 
 int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why)
 {
-	*s = (struct snapshot_files){.dir = open_dir(dir, false, why)};
+	*s = (struct snapshot_files){.dir = open_dir(dir, false, why), .working_set = -1};
 	if (s->dir < 0)
 		return s->dir;
 	return in_dir(dir, read_state(s, s->dir, SNAPSHOT_STATE, why), why);
@@ -332,7 +334,7 @@ int snapshot_open_files(struct snapshot_files *s, const char *state, const char 
 {
 	int ret, n;
 
-	*s = (struct snapshot_files){.dir = -1};
+	*s = (struct snapshot_files){.dir = -1, .working_set = -1};
 	ret = read_state(s, AT_FDCWD, state, why);
 	if (ret < 0)
 		return ret;
@@ -346,6 +348,46 @@ int snapshot_open_files(struct snapshot_files *s, const char *state, const char 
 	return open_memory(s, memory, 0, AT_FDCWD, why);
 }
 
+/* Opens a regular file of a folder. Returns its descriptor; -ENOENT: there is none; or -errno with a
+ * sentence. */
+static int open_regular(int dir, const char *name, char *why)
+{
+	struct stat st = {.st_size = 0};
+	int fd = openat(dir, name, READ_FLAGS | O_NONBLOCK);
+
+	if (fd < 0 && errno == ENOENT)
+		return -ENOENT;
+	if (fd < 0)
+		return fail(why, -errno, "%s: %s", name, strerror(errno));
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
+		return fd;
+	close(fd);
+	/* One that is being made has nothing in it for a moment. */
+	return S_ISREG(st.st_mode) ? -ENOENT
+				   : fail(why, -EINVAL, "%s: expected a regular file", name);
+}
+
+int snapshot_open_working_set(struct snapshot_files *s, const char *dir, bool *stale, char *why)
+{
+	int fd = open_regular(s->dir, SNAPSHOT_WORKING_SET, why), ret;
+
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return in_dir(dir, fd, why);
+	ret = catnap_snapshot_verify_working_set(s->snapshot, fd);
+	if (ret == 0) {
+		s->working_set = fd;
+		return 0;
+	}
+	close(fd);
+	*stale = ret == -ESTALE;
+	if (*stale)
+		return 0;
+	fail(why, ret, "%s: %s", SNAPSHOT_WORKING_SET, catnap_vm_last_error(NULL));
+	return in_dir(dir, ret, why);
+}
+
 void snapshot_close(struct snapshot_files *s)
 {
 	for (uint32_t i = 0; i < s->count; i++)
@@ -354,7 +396,9 @@ void snapshot_close(struct snapshot_files *s)
 	catnap_snapshot_close(&s->snapshot);
 	if (s->dir >= 0)
 		close(s->dir);
-	*s = (struct snapshot_files){.dir = -1};
+	if (s->working_set >= 0)
+		close(s->working_set);
+	*s = (struct snapshot_files){.dir = -1, .working_set = -1};
 }
 
 /* ---- merging ---- */

@@ -18,7 +18,9 @@
 #include <catnap/snapshot.h>
 
 #define SNAPSHOT_STATE "state" /* in a folder */
-#define SNAPSHOT_WHY   2048    /* bytes of a sentence */
+/* What a guest touches right after it went on, if that was recorded; in a folder, too. */
+#define SNAPSHOT_WORKING_SET "working-set"
+#define SNAPSHOT_WHY	     2048 /* bytes of a sentence */
 
 /* Makes one of @vm, which stands in a pause, in the folder @dir, which is made if it is not there. 0,
  * or -errno with a sentence in @why, of SNAPSHOT_WHY bytes; then what was there is as before. */
@@ -33,6 +35,7 @@ struct snapshot_files {
 	int dir; /* -1: none */
 	int32_t *memory;
 	uint32_t count;
+	int working_set; /* -1: none */
 };
 
 /* Opens that of the folder @dir. snapshot_close() may follow in any case. 0, or -errno with a
@@ -43,6 +46,9 @@ int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why);
 /* Opens two files of any names; there may be one memory file only. @memory NULL: the state
  * alone. */
 int snapshot_open_files(struct snapshot_files *s, const char *state, const char *memory, char *why);
+/* Opens the working set of a folder's snapshot, if it has one, and checks it. One of another snapshot
+ * is none, and sets *@stale. 0, or -errno with a sentence. */
+int snapshot_open_working_set(struct snapshot_files *s, const char *dir, bool *stale, char *why);
 void snapshot_close(struct snapshot_files *s);
 /* Puts one full memory file in the place of all that there are. 0, or -errno with a sentence. */
 int snapshot_merge(struct snapshot_files *s, const char *dir, char *why);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guest memory. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -52,11 +53,19 @@ static int fill(struct memory_region *r, int fd, struct error *err)
 	return 0;
 }
 
-static int map_file(int fd, uint64_t at, uint64_t size, void **host, struct error *err)
+static int map_file(const struct memory_source *s, uint64_t at, uint64_t size, void **host,
+		    struct error *err)
 {
-	*host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd,
+	/* What is in the page cache would be mapped around a page that is touched. */
+	if (s->single)
+		posix_fadvise(s->fd, (off_t)at, (off_t)size, POSIX_FADV_DONTNEED);
+	*host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, s->fd,
 		     (off_t)at);
-	return *host == MAP_FAILED ? error_errno(err, -errno, "memory: mapping the snapshot's") : 0;
+	if (*host == MAP_FAILED)
+		return error_errno(err, -errno, "memory: mapping the snapshot's");
+	if (s->single)
+		madvise(*host, size, MADV_RANDOM);
+	return 0;
 }
 
 static int check_source(const struct catnap_vm_config *cfg, const struct memory_source *source,
@@ -82,7 +91,7 @@ static int add_region(struct memory *m, const struct kvm *kvm, uint64_t gpa, uin
 
 	r->mapped = source && source->fd >= 0 && !source->copy;
 	if (r->mapped)
-		ret = map_file(source->fd, m->count ? r[-1].at + r[-1].size : 0, size, &host, err);
+		ret = map_file(source, m->count ? r[-1].at + r[-1].size : 0, size, &host, err);
 	else
 		ret = memory_map_part(&m->map, size, &host, err);
 

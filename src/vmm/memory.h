@@ -68,6 +68,7 @@ struct memory_source {
 	int fd;	   /* a file that is as long as memory, or longer; stays the caller's. -1: none, it
 		    * comes later */
 	bool copy; /* it is read now, and not needed later */
+	bool single; /* its pages come one by one, and none that was not touched */
 };
 
 /* Returns how many words have a bit for each page of @size bytes. */

@@ -5,6 +5,7 @@
  * the state is loaded into all of it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,14 @@
 #include "sized.h"
 #include "vmm/snapshot.h"
 #include "vmm/vm.h"
+#include "vmm/working_set.h"
 
 void catnap_restore_init_sized(struct catnap_restore *how, size_t size)
 {
 	static const struct catnap_restore defaults = {.memory_mode = CATNAP_MEMORY_MAP,
 						       .disk_size = sizeof(struct catnap_disk),
-						       .net_size = sizeof(struct catnap_net)};
+						       .net_size = sizeof(struct catnap_net),
+						       .working_set_fd = -1};
 
 	sized_init(how, size, &defaults, sizeof(defaults));
 }
@@ -235,6 +238,61 @@ static int check_memory(struct catnap_snapshot *s, const struct catnap_restore *
 	return ret;
 }
 
+/* -- what its guest touches ------------------------------------------------------------------- */
+
+/* Reads @fd, as working_set_read(). The last of the memory files tells one snapshot from another. */
+static int read_working_set(const struct catnap_snapshot *s, int fd, struct working_set *ws,
+			    struct error *err)
+{
+	const uint8_t *id = s->chain.links[s->chain.count - 1].id;
+	int ret = working_set_read(ws, fd, id, s->config.memory_size, err);
+
+	return ret < 0 ? error_prefix(err, ret, "the working set ") : 0;
+}
+
+/* Opened early: a process that was closed in opens nothing. */
+static int open_pagemap(struct catnap_vm *vm, const struct catnap_snapshot *s, struct error *err)
+{
+	memcpy(vm->restored_from, s->chain.links[s->chain.count - 1].id, MEMORY_ID);
+	vm->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	return vm->pagemap_fd < 0
+		       ? error_errno(err, -errno, "memory_mode WORKING_SET: /proc/self/pagemap")
+		       : 0;
+}
+
+int catnap_vm_write_working_set(struct catnap_vm *vm, int fd)
+{
+	struct error err = {.text = ""};
+	struct working_set ws;
+	bool reset;
+	int ret;
+
+	if (vm_in_child(vm, "write_working_set"))
+		return -EPERM;
+	pthread_mutex_lock(&vm->lock);
+	reset = vm->reset.runs || vm->reset.done;
+	pthread_mutex_unlock(&vm->lock);
+	if (vm->pagemap_fd < 0 || reset)
+		return vm_fail(vm, -ENOTSUP,
+			       "write_working_set: the memory is no snapshot's file: expected "
+			       "memory_mode WORKING_SET, and no working_set_fd");
+	ret = working_set_take(&ws, &vm->memory, vm->pagemap_fd, &err);
+	if (ret == 0)
+		ret = working_set_write(&ws, fd, vm->restored_from, vm->memory.size, &err);
+	working_set_free(&ws);
+	return ret < 0 ? vm_fail(vm, ret, "write_working_set: %s", err.text) : 0;
+}
+
+int catnap_snapshot_verify_working_set(struct catnap_snapshot *s, int fd)
+{
+	struct error err = {.text = ""};
+	struct working_set ws;
+	int ret = read_working_set(s, fd, &ws, &err);
+
+	working_set_free(&ws);
+	return ret < 0 ? vm_fail(NULL, ret, "%s", err.text) : 0;
+}
+
 /* -- all of it -------------------------------------------------------------------------------- */
 
 static void fill_config(struct catnap_vm_config *cfg, const struct catnap_snapshot *s)
@@ -268,7 +326,7 @@ static void fill_config(struct catnap_vm_config *cfg, const struct catnap_snapsh
 static int check_how(const struct catnap_restore *how, const struct catnap_snapshot *s,
 		     struct error *err)
 {
-	if (how->memory_mode > CATNAP_MEMORY_UFFD)
+	if (how->memory_mode > CATNAP_MEMORY_WORKING_SET)
 		return error_fail(err, -EINVAL, "memory_mode: %u is none", how->memory_mode);
 	if ((how->memory_mode == CATNAP_MEMORY_UFFD) != (how->handler != NULL))
 		return error_fail(err, -EINVAL,
@@ -276,34 +334,38 @@ static int check_how(const struct catnap_restore *how, const struct catnap_snaps
 	if (!how->handler && (!how->memory_fds || how->memory_count != s->chain.count))
 		return error_fail(err, -EINVAL, "memory_fds: expected %u, the snapshot's",
 				  s->chain.count);
+	if (how->working_set_fd >= 0 && how->memory_mode != CATNAP_MEMORY_WORKING_SET)
+		return error_fail(err, -EINVAL,
+				  "working_set_fd: expected none but with memory_mode WORKING_SET");
 	if ((how->disk_count && !how->disks) || (how->net_count && !how->nets))
 		return error_fail(err, -EINVAL, "disks, nets: expected arrays, not NULL");
 	return 0;
 }
 
-static int restore(const struct catnap_vm_config *given, struct catnap_snapshot *s,
-		   const struct catnap_restore *how, struct catnap_vm **vm, struct error *err)
+/* Does the VM tell later which pages were touched? */
+static bool records(const struct catnap_restore *how)
 {
-	struct vm_source source = {.memory = {.copy = how->memory_mode == CATNAP_MEMORY_COPY}};
-	struct catnap_vm_config cfg;
+	return how->memory_mode == CATNAP_MEMORY_WORKING_SET && how->working_set_fd < 0;
+}
+
+/* Makes the VM with its devices, and loads the state into it. */
+static int make(const struct catnap_vm_config *given, struct catnap_snapshot *s,
+		const struct catnap_restore *how, struct catnap_vm **vm, struct error *err)
+{
+	struct vm_source source = {.memory = {.fd = how->handler ? -1 : how->memory_fds[0],
+					      .copy = how->memory_mode == CATNAP_MEMORY_COPY,
+					      .single = records(how)},
+				   .handler = how->handler};
+	struct catnap_vm_config cfg = *given;
 	int ret;
 
-	catnap_vm_config_init(&cfg);
-	if (sized_in(&cfg, sizeof(cfg), given,
-		     offsetof(struct catnap_vm_config, poll_after_guest)) < 0)
-		return error_fail(err, -EINVAL, "the configuration's size is not this library's");
-	ret = check_how(how, s, err);
-	if (ret == 0 && !how->handler)
-		ret = check_memory(s, how, NULL, err);
-	if (ret < 0)
-		return ret;
-	source.memory.fd = how->handler ? -1 : how->memory_fds[0];
-	source.handler = how->handler;
 	fill_config(&cfg, s);
 	ret = vm_create(&cfg, &source, vm, err);
 	if (ret < 0 || !*vm)
 		return ret;
-	if (!how->handler)
+	if (records(how))
+		ret = open_pagemap(*vm, s, err);
+	if (ret == 0 && !how->handler)
 		ret = check_memory(s, how, &(*vm)->memory, err);
 	if (ret == 0)
 		ret = add_devices(*vm, s, how, err);
@@ -318,6 +380,45 @@ static int restore(const struct catnap_vm_config *given, struct catnap_snapshot 
 	return ret;
 }
 
+/* Does make() while the disk reads what the guest will touch. */
+static int make_with_pass(const struct catnap_vm_config *cfg, struct catnap_snapshot *s,
+			  const struct catnap_restore *how, struct catnap_vm **vm,
+			  struct error *err)
+{
+	struct working_set ws;
+	struct ahead pass;
+	int ret = read_working_set(s, how->working_set_fd, &ws, err);
+
+	if (ret == 0) {
+		ahead_begin(&pass, how->memory_fds[0], ws.ranges, ws.count);
+		ret = make(cfg, s, how, vm, err);
+		ahead_end(&pass);
+		if (ret == 0)
+			working_set_map(&ws, &(*vm)->memory);
+	}
+	working_set_free(&ws);
+	return ret;
+}
+
+static int restore(const struct catnap_vm_config *given, struct catnap_snapshot *s,
+		   const struct catnap_restore *how, struct catnap_vm **vm, struct error *err)
+{
+	struct catnap_vm_config cfg;
+	int ret;
+
+	catnap_vm_config_init(&cfg);
+	if (sized_in(&cfg, sizeof(cfg), given,
+		     offsetof(struct catnap_vm_config, poll_after_guest)) < 0)
+		return error_fail(err, -EINVAL, "the configuration's size is not this library's");
+	ret = check_how(how, s, err);
+	if (ret == 0 && !how->handler)
+		ret = check_memory(s, how, NULL, err);
+	if (ret < 0)
+		return ret;
+	return how->working_set_fd < 0 ? make(&cfg, s, how, vm, err)
+				       : make_with_pass(&cfg, s, how, vm, err);
+}
+
 int catnap_vm_restore(const struct catnap_vm_config *cfg, struct catnap_snapshot *s,
 		      const struct catnap_restore *given, struct catnap_vm **vm)
 {
@@ -329,7 +430,8 @@ int catnap_vm_restore(const struct catnap_vm_config *cfg, struct catnap_snapshot
 		return vm_no_place(NULL, "restore: vm");
 	*vm = NULL;
 	catnap_restore_init(&how);
-	if (!cfg || !s || sized_in(&how, sizeof(how), given, sizeof(how)) < 0)
+	if (!cfg || !s ||
+	    sized_in(&how, sizeof(how), given, offsetof(struct catnap_restore, working_set_fd)) < 0)
 		return vm_wrong_size(NULL, "restore: cfg, s, how");
 	ret = restore(cfg, s, &how, vm, &err);
 	if (ret == 0)

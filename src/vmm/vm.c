@@ -444,7 +444,8 @@ static void free_vcpus(struct catnap_vm *vm)
 
 static void close_fds(struct catnap_vm *vm)
 {
-	const int fds[] = {vm->end_fd, vm->stopping_fd, vm->paused_fd, vm->trace_fd};
+	const int fds[] = {vm->end_fd, vm->stopping_fd, vm->paused_fd, vm->trace_fd,
+			   vm->pagemap_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -532,7 +533,7 @@ int vm_create(const struct catnap_vm_config *given, const struct vm_source *sour
 	vm->kvm.fd = vm->kvm.vm_fd = vm->pressure.stall_fd = -1;
 	vm->end_fd = vm->stopping_fd = vm->paused_fd = vm->gone_fd = -1;
 	vm->trace_fd = vm->kernel.fd = vm->initramfs.fd = -1;
-	vm->memory.map.fd = -1;
+	vm->memory.map.fd = vm->pagemap_fd = -1;
 	uffd_init(&vm->uffd);
 	kernel_poll_init(&vm->kernel_poll);
 	events_init(vm);

@@ -166,6 +166,8 @@ struct catnap_vm {
 
 	const struct vm_source *source; /* restore.c; NULL: it begins with an image */
 	struct memory_chain chain;	/* of its last snapshot, or of what it was restored from */
+	int pagemap_fd; /* restore.c: tells which pages were touched; -1: nobody asks */
+	uint8_t restored_from[MEMORY_ID]; /* with it: the id of the snapshot */
 	/* The time that a snapshot has for now, in ticks: of what is being saved, or loaded. */
 	uint64_t instant;
 	uint64_t

@@ -416,6 +416,8 @@ int main(void)
 	FIELD(catnap_restore, vsock);
 	FIELD(catnap_restore, console);
 	FIELD(catnap_restore, handler);
+	FIELD(catnap_restore, working_set_fd);
+	FIELD(catnap_restore, reserved);
 	VALUE(CATNAP_POLICY_OFF);
 	VALUE(CATNAP_POLICY_KERNEL);
 	VALUE(CATNAP_POLICY_FIXED);

@@ -94,6 +94,7 @@ CALL(snapshot, struct catnap_snapshot_request rq; catnap_snapshot_request_init(&
      return catnap_vm_snapshot(s->vm, &rq);)
 CALL(get_memory_handler_fd, return catnap_vm_get_memory_handler_fd(s->vm) == -ENOTSUP ? 0 : -1;)
 CALL(check_memory_handler, return catnap_vm_check_memory_handler(s->vm) == -ENOTSUP ? 0 : -1;)
+CALL(write_working_set, return catnap_vm_write_working_set(s->vm, -1) == -ENOTSUP ? 0 : -1;)
 CALL(get_memory_fd, return catnap_vm_get_memory_fd(s->vm) == -ENOTSUP ? 0 : -1;)
 CALL(get_acpi_table, const char *name; const void *data; size_t len;
      return catnap_vm_get_acpi_table(s->vm, 0, &name, &data, &len);)
@@ -184,6 +185,7 @@ static const struct call {
 	ROW(guest_memory, NOWHERE),
 	ROW(get_memory_handler_fd, NOWHERE),
 	ROW(check_memory_handler, NOWHERE),
+	ROW(write_working_set, NOWHERE),
 	ROW(get_memory_fd, NOWHERE),
 	ROW(get_acpi_table, NOWHERE),
 	ROW(get_device_tree, NOWHERE),

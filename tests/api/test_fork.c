@@ -175,6 +175,7 @@ CALL(guest_memory, catnap_vm_guest_memory(vm, 0, 4096, &pointer))
 CALL(snapshot, catnap_vm_snapshot(vm, &snapshot_request))
 CALL(get_memory_handler_fd, catnap_vm_get_memory_handler_fd(vm))
 CALL(check_memory_handler, catnap_vm_check_memory_handler(vm))
+CALL(write_working_set, catnap_vm_write_working_set(vm, -1))
 CALL(get_memory_fd, catnap_vm_get_memory_fd(vm))
 CALL(get_acpi_table, catnap_vm_get_acpi_table(vm, 0, &text, &bytes, &length))
 CALL(get_device_tree, catnap_vm_get_device_tree(vm, &bytes, &length))
@@ -246,6 +247,7 @@ static const struct {
 	ENTRY(snapshot),
 	ENTRY(get_memory_handler_fd),
 	ENTRY(check_memory_handler),
+	ENTRY(write_working_set),
 	ENTRY(get_memory_fd),
 	ENTRY(get_acpi_table),
 	ENTRY(get_device_tree),

@@ -129,6 +129,7 @@ CALL(snapshot, struct catnap_snapshot_request rq; catnap_snapshot_request_init(&
 CALL(snapshot_null, return catnap_vm_snapshot(vm, NULL);)
 CALL(get_memory_handler_fd, return catnap_vm_get_memory_handler_fd(vm);)
 CALL(check_memory_handler, return catnap_vm_check_memory_handler(vm);)
+CALL(write_working_set, return catnap_vm_write_working_set(vm, -1);)
 CALL(get_memory_fd, return catnap_vm_get_memory_fd(vm);)
 CALL(get_acpi_table, const char *name; const void *data; size_t len;
      return catnap_vm_get_acpi_table(vm, 99, &name, &data, &len);)
@@ -261,6 +262,8 @@ static const struct row rows[] = {
 	ROW(PAUSED, snapshot_null, -EINVAL, "snapshot: "),
 	ROW(MADE, get_memory_handler_fd, -ENOTSUP, "get_memory_handler_fd: memory is not served"),
 	ROW(MADE, check_memory_handler, -ENOTSUP, "check_memory_handler: memory is not served"),
+	ROW(MADE, write_working_set, -ENOTSUP,
+	    "write_working_set: the memory is no snapshot's file"),
 	ROW(MADE, get_memory_fd, -ENOTSUP, "get_memory_fd: the memory is private"),
 	ROW(MADE, get_acpi_table, -ENOENT, "get_acpi_table: there is no table 99"),
 	ROW(MADE, halt_poll_vcpu, -EINVAL, "set_halt_poll: there is no vCPU 5"),

@@ -537,6 +537,64 @@ static void files_that_are_damaged(void **state)
 	close_files(&other);
 }
 
+/* What one has touched is written, and another brings it in; it goes on in either case. */
+static void what_is_touched_is_recorded(void **state)
+{
+	const struct play p = {"smp.elf", "cpus=3", 3, 0, 0, PCI, false};
+	struct catnap_vm *vm = make(&p, 0, NULL);
+	struct catnap_restore how;
+	struct catnap_snapshot *s;
+	struct catnap_vm_config cfg;
+	struct files f;
+	int32_t memory;
+	int set = unnamed("working-set");
+
+	assert_int_equal(catnap_vm_start(vm), 0);
+	usleep(5000);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+	assert_int_equal(catnap_vm_write_working_set(vm, set), -ENOTSUP);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+
+	memory = f.memory;
+	s = open_state(&f);
+	assert_int_equal(catnap_snapshot_verify_working_set(s, set), -EINVAL);
+	says(NULL, "the working set is cut off");
+	vm = restore(&p, &f, CATNAP_MEMORY_WORKING_SET, 0);
+	assert_int_equal(catnap_vm_start(vm), 0);
+	usleep(20000);
+	assert_int_equal(catnap_vm_write_working_set(vm, -1), -EBADF);
+	if (catnap_vm_write_working_set(vm, set) < 0)
+		fail_msg("%s", catnap_vm_last_error(vm));
+	ends_well(&p, vm, 1);
+	assert_int_equal(catnap_snapshot_verify_working_set(s, set), 0);
+
+	catnap_vm_config_init(&cfg);
+	cfg.serial_output = take_output;
+	catnap_restore_init(&how);
+	assert_int_equal(how.working_set_fd, -1);
+	how.memory_fds = &memory;
+	how.memory_count = 1;
+	how.working_set_fd = set;
+	assert_int_equal(catnap_vm_restore(&cfg, s, &how, &vm), -EINVAL);
+	says(NULL, "working_set_fd: expected none but with memory_mode WORKING_SET");
+	how.memory_mode = CATNAP_MEMORY_WORKING_SET;
+	if (catnap_vm_restore(&cfg, s, &how, &vm) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	assert_int_equal(catnap_vm_write_working_set(vm, set), -ENOTSUP);
+	assert_int_equal(catnap_vm_start(vm), 0);
+	ends_well(&p, vm, 1);
+
+	/* One that was damaged, and one of another snapshot. */
+	assert_int_equal(pwrite(set, "x", 1, 70), 1);
+	assert_int_equal(catnap_vm_restore(&cfg, s, &how, &vm), -EINVAL);
+	assert_null(vm);
+	says(NULL, "restore: the working set is damaged");
+	catnap_snapshot_close(&s);
+	close(set);
+	close_files(&f);
+}
+
 /* What a state file says of itself. */
 static void tells_what_it_is(void **state)
 {
@@ -586,6 +644,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(files_that_are_damaged),
 		cmocka_unit_test(tells_what_it_is),
 		cmocka_unit_test(many_go_on_from_one),
+		cmocka_unit_test(what_is_touched_is_recorded),
 		cmocka_unit_test(one_may_stand_at_first),
 		cmocka_unit_test(every_machine_goes_on),
 		cmocka_unit_test(processors_that_start_go_on),

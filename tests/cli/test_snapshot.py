@@ -205,6 +205,91 @@ class GoesOn(Case):
         self.assertEqual(oct(os.stat(os.path.join(self.snap, "state")).st_mode & 0o777), "0o600")
 
 
+class WorkingSet(Case):
+    def setUp(self):
+        super().setUp()
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        self.before = self.text(out)
+        self.set = os.path.join(self.snap, "working-set")
+
+    def goes_on(self, seconds=0):
+        p, out = self.restore(keys=",memory=working-set")
+        self.wait_for(p, out)
+        time.sleep(seconds)
+        self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+        self.stopped(p)
+        self.assertEqual(p.stderr.read(), b"")
+        self.assertTrue(follows(self.before + self.text(out)))
+
+    def content(self):
+        with open(self.set, "rb") as f:
+            return f.read()
+
+    def test_after_a_second(self):
+        p, out = self.restore(keys=",memory=working-set")
+        self.wait_for(p, out)
+        deadline = time.monotonic() + 20
+        while not os.path.exists(self.set) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertIsNone(p.poll())
+        self.assertEqual(self.content()[:8], b"catnapWS")
+        self.assertEqual(oct(os.stat(self.set).st_mode & 0o777), "0o600")
+        self.assertEqual(len(os.listdir(self.snap)), 3)
+        self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+        self.stopped(p)
+        recorded = self.content()
+        self.goes_on()
+        self.assertEqual(self.content(), recorded)
+        self.yes("snapshot", "verify", "snap")
+
+    def test_of_one_that_ends_before(self):
+        self.goes_on()
+        self.assertEqual(self.content()[:8], b"catnapWS")
+        self.assertEqual(len(os.listdir(self.snap)), 3)
+        self.goes_on()
+
+    def test_of_another_snapshot(self):
+        self.goes_on()
+        recorded = self.content()
+        p, out = self.restore(keys=",memory=working-set")
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        self.before += self.text(out)
+        self.assertFalse(os.path.exists(self.set))
+        with open(self.set, "wb") as f:
+            f.write(recorded)
+        self.no(1, ["working-set", "another snapshot"], "snapshot", "verify", "snap")
+        self.goes_on()
+        self.assertNotEqual(self.content(), recorded)
+        self.yes("snapshot", "verify", "snap")
+
+    def test_damaged(self):
+        self.goes_on()
+        good = self.content()
+        for bad in (good[:-1], good + b"x", b"x" + good[1:], good[:-1] + bytes([good[-1] ^ 1]), good[:60]):
+            with open(self.set, "wb") as f:
+                f.write(bad)
+            self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=working-set"], 1, "--restore: ", "working-set")
+            self.no(1, ["working-set"], "snapshot", "verify", "snap")
+        os.remove(self.set)
+        os.mkfifo(self.set)
+        self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=working-set"], 1, "working-set", "regular file")
+
+    def test_not_to_be_written(self):
+        os.mkdir(self.set)
+        self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=working-set"], 1, "working-set", "regular file")
+        os.rmdir(self.set)
+        if os.geteuid():
+            os.chmod(self.snap, 0o500)
+            self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=working-set"], 1, "working-set", "Permission denied")
+            os.chmod(self.snap, 0o700)
+        self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=working-set,handler=h"], 2, "handler")
+
+
 @unittest.skipUnless(served(), "no userfaultfd for this user")
 class Served(Case):
     def make(self):

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * State files and memory files as an enemy writes them. The first byte says which way the rest goes:
- * as a whole file, as payloads of sections whose checksums are right, or as what is behind the pages
- * of a memory file.
+ * as a whole file, as payloads of sections whose checksums are right, as what is behind the pages of
+ * a memory file, or as a working set.
  */
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,6 +14,7 @@
 #include "vmm/memory_file.h"
 #include "vmm/snapshot.h"
 #include "vmm/vm.h"
+#include "vmm/working_set.h"
 
 static void whole(const uint8_t *data, size_t size)
 {
@@ -178,6 +179,29 @@ static void memory(const uint8_t *data, size_t size)
 	memory_file_free(&f);
 }
 
+static void touched(const uint8_t *data, size_t size)
+{
+	static const uint8_t id[MEMORY_ID];
+	static int fd = -1;
+	struct error err = {.text = ""};
+	struct working_set ws;
+	uint64_t pages = 0;
+	int ret;
+
+	if (fd < 0)
+		fd = memfd_create("fuzz", 0);
+	check(ftruncate(fd, 0) == 0);
+	check(pwrite(fd, data, size, 0) == (ssize_t)size);
+	ret = working_set_read(&ws, fd, id, PAGES * 4096, &err);
+	check(ret == 0 || err.text[0]);
+	for (uint64_t i = 0; ret == 0 && i < ws.count; i++) {
+		check(ws.ranges[i].at + ws.ranges[i].len <= PAGES * 4096);
+		pages += ws.ranges[i].len / 4096;
+	}
+	check(ret < 0 || pages == ws.pages);
+	working_set_free(&ws);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 1)
@@ -186,6 +210,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		whole(data + 1, size - 1);
 	else if (data[0] % 8 == 1)
 		memory(data + 1, size - 1);
+	else if (data[0] % 8 == 2)
+		touched(data + 1, size - 1);
 	else
 		section(data + 1, size - 1);
 	return 0;

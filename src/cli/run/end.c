@@ -112,6 +112,8 @@ int run_finish(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *i
 	finish_port(&f, &io->port);
 	finish_port(&f, &io->console);
 	finish_stats(&f, e);
+	if (!io->stuck && !run_working_set_write(vm, io, &f.out))
+		f.lost = true;
 	/* Ended by itself while it was being stopped: then that is how it ended. */
 	status = why > 0 && stopped ? why : run_status(cfg, io, e);
 	return f.lost && status == RUN_POWEROFF ? CMD_ERROR : status;

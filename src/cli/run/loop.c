@@ -28,6 +28,8 @@
 /* Within so long every vCPU has left, unless the host holds one up. */
 #define REST_NS	      UINT64_C(5000000000)
 #define IMPATIENCE_NS UINT64_C(1000000000) /* a further signal ends the wait for it after this */
+/* What a restored guest touches within this belongs to its working set. */
+#define WORKING_SET_NS UINT64_C(1000000000)
 
 /* The serial port, and the console. */
 struct channel {
@@ -50,9 +52,10 @@ struct loop {
 	struct run_io *io;
 	struct channel channels[CHANNELS];
 	struct run_terminal term;
-	int signals; /* signalfd(2) */
-	int limit;   /* -errno: none is learned */
-	int handler; /* of memory; -errno: it is not served */
+	int signals;	    /* signalfd(2) */
+	int limit;	    /* -errno: none is learned */
+	int handler;	    /* of memory; -errno: it is not served */
+	uint64_t record_at; /* when the working set is complete, as now_ns() */
 	bool escaped;
 	bool quit;  /* Ctrl-A x */
 	bool asked; /* the guest was asked to power off */
@@ -242,13 +245,29 @@ static void dispatch(struct loop *l, const struct pollfd p[ALL_POLLFDS])
 	}
 }
 
+/* Writes what the guest has touched, once it is time. Returns for how long poll(2) may wait at most,
+ * as @most is. */
+static int record(struct loop *l, int most)
+{
+	struct way_out w = {
+		.signals = -1, .deadline = now_ns() + WORKING_SET_NS, .patience_ns = UINT64_MAX};
+
+	if (l->io->working_set.fd < 0)
+		return most;
+	if (now_ns() < l->record_at)
+		return timeout_ms(l->record_at, most);
+	run_working_set_write(l->vm, l->io, &w);
+	return most;
+}
+
 /* Waits until the VM is to end, or for a reason to end it: 0 it has one, RUN_TIMEOUT, RUN_SIGNAL +
  * n, -1 quit. */
 static int wait_for_end(struct loop *l, uint64_t deadline)
 {
+	l->record_at = now_ns() + WORKING_SET_NS;
 	for (;;) {
 		struct pollfd p[ALL_POLLFDS];
-		int most = prepare(l, p), why = 0;
+		int most = record(l, prepare(l, p)), why = 0;
 
 		if (poll(p, ALL_POLLFDS, timeout_ms(deadline, most)) < 0) {
 			if (errno != EINTR)

@@ -231,14 +231,14 @@ static const struct opt_def options[] = {
 		 "loaded at 0x7c00 and started there in real mode, if it is asked for.",
 	 .def = "auto"},
 	{.f = {.name = "restore", .type = OPT_CALL, .set = run_set_restore},
-	 .form = "DIR[,memory=map|copy|uffd][,handler=SOCKET][,paused=on|off][,clock=kept|realtime]"
-		 "[,learned=on|off]",
+	 .form = "DIR[,memory=map|copy|uffd|working-set][,handler=SOCKET][,paused=on|off]"
+		 "[,clock=kept|realtime][,learned=on|off]",
 	 .help = "Goes on from the snapshot in a folder, instead of a kernel. What the guest sees "
 		 "is the snapshot's; --disk, --net and --vsock say where its devices lead, in "
-		 "their order. memory: mapped from the file, read at once, or served page by page "
-		 "by a "
-		 "process at a socket; clock: as it was, or "
-		 "the host's of today; learned: with what halt polling had learned.",
+		 "their order. memory: mapped from the file, read at once, served page by page "
+		 "by a process at a socket, or mapped, with what the guest touches first "
+		 "brought in ahead; clock: as it was, or the host's of today; learned: with what "
+		 "halt polling had learned.",
 	 .def = "none",
 	 .keys = run_restore_keys,
 	 .list = true},

@@ -14,6 +14,7 @@
 static const struct opt_word modes[] = {{"map", CATNAP_MEMORY_MAP},
 					{"copy", CATNAP_MEMORY_COPY},
 					{"uffd", CATNAP_MEMORY_UFFD},
+					{"working-set", CATNAP_MEMORY_WORKING_SET},
 					{NULL, 0}};
 static const struct opt_word clocks[] = {{"kept", 0}, {"realtime", 1}, {NULL, 0}};
 static const struct opt_word off_on[] = {{"on", 0}, {"off", 1}, {NULL, 0}};
@@ -22,7 +23,11 @@ static const struct opt_word off_on[] = {{"on", 0}, {"off", 1}, {NULL, 0}};
 
 const struct opt_field run_restore_keys[] = {
 	{.name = "dir", .type = OPT_STRING, AT(dir), .required = true, .form = "DIR"},
-	{.name = "memory", .type = OPT_WORD, AT(memory), .words = modes, .form = "map|copy|uffd"},
+	{.name = "memory",
+	 .type = OPT_WORD,
+	 AT(memory),
+	 .words = modes,
+	 .form = "map|copy|uffd|working-set"},
 	{.name = "handler", .type = OPT_STRING, AT(handler), .form = "SOCKET"},
 	{.name = "paused", .type = OPT_SWITCH, AT(paused), .form = "on|off"},
 	{.name = "clock", .type = OPT_WORD, AT(clock), .words = clocks, .form = "kept|realtime"},
@@ -215,12 +220,17 @@ static int take_all(struct run_cfg *cfg, struct catnap_snapshot *s)
 int run_restore_open(struct run_cfg *cfg, struct snapshot_files *files)
 {
 	char why[SNAPSHOT_WHY];
+	bool stale;
+	int ret;
 
-	*files = (struct snapshot_files){.dir = -1};
+	*files = (struct snapshot_files){.dir = -1, .working_set = -1};
 	if (!cfg->restore.dir)
 		return CMD_OK;
-	if ((cfg->restore.handler ? snapshot_open_state(files, cfg->restore.dir, why)
-				  : snapshot_open(files, cfg->restore.dir, why)) < 0) {
+	ret = cfg->restore.handler ? snapshot_open_state(files, cfg->restore.dir, why)
+				   : snapshot_open(files, cfg->restore.dir, why);
+	if (ret == 0 && cfg->restore.memory == CATNAP_MEMORY_WORKING_SET)
+		ret = snapshot_open_working_set(files, cfg->restore.dir, &stale, why);
+	if (ret < 0) {
 		complain("catnap run: --restore: %s\n", why);
 		return CMD_ERROR;
 	}
@@ -253,6 +263,7 @@ int run_restore_vm(const struct catnap_vm_config *vc, const struct run_cfg *cfg,
 	how.memory_fds = io->snapshot->memory;
 	how.memory_count = io->snapshot->count;
 	how.handler = cfg->restore.handler;
+	how.working_set_fd = io->snapshot->working_set;
 	how.paused = cfg->restore.paused;
 	how.clock_realtime = (uint32_t)cfg->restore.clock;
 	how.forget = (uint32_t)cfg->restore.forget;
@@ -272,4 +283,53 @@ int run_restore_vm(const struct catnap_vm_config *vc, const struct run_cfg *cfg,
 		how.console = &console;
 	}
 	return catnap_vm_restore(vc, io->snapshot->snapshot, &how, vm);
+}
+
+/* ---- what its guest touches ---- */
+
+int run_working_set_open(const struct run_cfg *cfg, struct run_io *io)
+{
+	char path[PATH_MAX];
+	int status;
+
+	if (!cfg->restore.dir || cfg->restore.memory != CATNAP_MEMORY_WORKING_SET ||
+	    io->snapshot->working_set >= 0)
+		return CMD_OK;
+	snprintf(path, sizeof(path), "%s/" SNAPSHOT_WORKING_SET, cfg->restore.dir);
+	io->working_set_path = strdup(path);
+	if (!io->working_set_path)
+		return wrong(cfg, "restore", strerror(ENOMEM));
+	status = output_open_document(&io->outputs, &io->working_set, "restore",
+				      io->working_set_path, 0600);
+	if (status == CMD_OK)
+		output_before_sandbox(&io->outputs, &io->working_set);
+	return status;
+}
+
+bool run_working_set_write(struct catnap_vm *vm, struct run_io *io, struct way_out *w)
+{
+	struct output *o = &io->working_set;
+	int ret;
+
+	if (o->fd < 0)
+		return true;
+	ret = catnap_vm_write_working_set(vm, o->fd);
+	if (ret < 0) {
+		log_say(&io->messages, "catnap run: --restore: %s: %s\n", o->path,
+			catnap_vm_last_error(vm));
+	} else {
+		ret = output_name(o, w);
+		if (ret < 0)
+			log_say(&io->messages, "catnap run: --restore: %s: %s\n", o->path,
+				output_error(ret));
+	}
+	output_close(o);
+	return ret == 0;
+}
+
+void run_working_set_close(struct run_io *io)
+{
+	output_close(&io->working_set);
+	free(io->working_set_path);
+	io->working_set_path = NULL;
 }

@@ -28,6 +28,7 @@ static void close_io(struct run_io *io)
 		leftovers_drop(&io->outputs.left, io->log.fd);
 	output_close(&io->log);
 	output_close(&io->stats);
+	run_working_set_close(io);
 	run_port_close(&io->port);
 	run_port_close(&io->console);
 	output_close(&io->trace);
@@ -60,7 +61,7 @@ static int open_files(const struct run_cfg *cfg, struct run_io *io)
 		status = output_open_document(&io->outputs, &io->stats, "stats", stats, 0666);
 	if (status == CMD_OK)
 		output_before_sandbox(&io->outputs, &io->stats);
-	return status;
+	return status == CMD_OK ? run_working_set_open(cfg, io) : status;
 }
 
 /* Opens the ports' other ends. Where nothing will run, nobody is to be waited for. */
@@ -170,6 +171,7 @@ static _Noreturn void leave(struct run_io *io, int status)
 	if (io->api)
 		http_socket_close(&io->api->socket, !io->api->keepers);
 	output_close(&io->stats);
+	output_close(&io->working_set);
 	run_keeper_stop(io);
 	_exit(status);
 }
@@ -288,6 +290,7 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 	struct run_io io = {.log = OUTPUT_NONE,
 			    .trace = OUTPUT_NONE,
 			    .stats = OUTPUT_NONE,
+			    .working_set = OUTPUT_NONE,
 			    .price = {.fd = -1},
 			    .service = -1,
 			    .keeper = keeper,

@@ -174,6 +174,8 @@ struct run_cfg {
 struct run_io {
 	struct outputs outputs;
 	struct output log, trace, stats;
+	struct output working_set; /* that is recorded; -1: none is */
+	char *working_set_path;
 	struct log messages;
 	bool stuck; /* a vCPU did not come back: what it may touch is not to be taken apart */
 	char stuck_why[256];  /* which one, as catnap_vm_wait() said it */
@@ -313,6 +315,12 @@ void run_restore_close(struct run_cfg *cfg, struct snapshot_files *files);
  * sentence, or a status after a message. */
 int run_restore_vm(const struct catnap_vm_config *vc, const struct run_cfg *cfg, struct run_io *io,
 		   struct catnap_vm **vm);
+/* Opens the file for what the guest touches, if that is to be recorded. A status, after a message. */
+int run_working_set_open(const struct run_cfg *cfg, struct run_io *io);
+/* Writes it and closes it; nothing if it is not open. Returns false, after a message, if it could not
+ * be written. */
+bool run_working_set_write(struct catnap_vm *vm, struct run_io *io, struct way_out *w);
+void run_working_set_close(struct run_io *io);
 
 /* sandbox.c */
 int run_set_user(struct opts *o, const struct opt_arg *arg, struct run_cfg *cfg);

@@ -197,6 +197,20 @@ static int info(const char *dir, bool json)
 
 /* ---- verify, merge ---- */
 
+/* A run would pass over one of another snapshot; here it is a file that does not belong. */
+static int verify_working_set(struct snapshot_files *files, const char *dir)
+{
+	char why[SNAPSHOT_WHY];
+	bool stale = false;
+
+	if (snapshot_open_working_set(files, dir, &stale, why) < 0)
+		return wrong(why);
+	if (!stale)
+		return CMD_OK;
+	complain("catnap snapshot: %s: " SNAPSHOT_WORKING_SET ": is of another snapshot\n", dir);
+	return CMD_ERROR;
+}
+
 static int verify_all(struct snapshot_files *files, const char *dir)
 {
 	for (uint32_t i = 0; i < files->count; i++)
@@ -204,7 +218,7 @@ static int verify_all(struct snapshot_files *files, const char *dir)
 			complain("catnap snapshot: %s: %s\n", dir, catnap_vm_last_error(NULL));
 			return CMD_ERROR;
 		}
-	return CMD_OK;
+	return verify_working_set(files, dir);
 }
 
 static int on_all(const char *dir, bool merge)
