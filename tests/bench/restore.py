@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What going on from a snapshot takes: restore.py CATNAP GUEST [RUNS [CLONES]]    GUEST: end.elf
+"""What going on from a snapshot takes: restore.py CATNAP GUEST PROBE [RUNS [CLONES]]    GUEST: end.elf
 
 In turn, RUNS times (30): from the start of the process to the guest's first output, of a VM that starts,
 and of one that is restored with memory=map and memory=copy, with 128 MiB and 8 GiB of memory (copy with
-128 MiB only). The guest prints all the time, so what is restored prints at once. Then CLONES (200) of one
-snapshot, whose guest halts: how long it takes until all run, started one after the other, and what memory
-is a clone's own. Neither passes nor fails."""
+128 MiB only). The guest prints all the time, so what is restored prints at once. Then the probe, which reads
+20 MiB of 200 right after the restore, in pages far from each other, from a file that is not in the page cache:
+until it has, with memory=map and memory=working-set in turn. Then CLONES (200) of one snapshot, whose guest
+halts: how long it takes until all run, started one after the other, and what memory is a clone's own. Neither
+passes nor fails."""
 
 import os
 import shutil
@@ -48,6 +50,52 @@ class Bench:
                 sys.exit(p.stderr.read().decode())
         return took * 1000
 
+    def probe_snapshot(self, probe):
+        api = os.path.join(self.folder, "api")
+        where = os.path.join(self.folder, "touch")
+        with subprocess.Popen([self.catnap, "run", "--api-socket", api, "--snapshots", self.folder, "-m", "256M", "-c",
+                               "workload=restore span=51200 pages=5120", probe], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE) as p:
+            for line in p.stdout:
+                if b"ready" in line:
+                    break
+            subprocess.run([self.catnap, "ctl", api, "snapshot", where, "--then", "stop"], check=True,
+                           stdout=subprocess.DEVNULL)
+            p.stdout.read()
+        return where
+
+    def touched(self, where, memory, hold=0.0):
+        """Milliseconds from the start of the process until the guest has read all, and a second time."""
+        for name in os.listdir(where):
+            fd = os.open(os.path.join(where, name), os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+        begin = time.monotonic()
+        with subprocess.Popen([self.catnap, "run", "--restore", f"{where},memory={memory}"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            p.stdin.write(b".")
+            p.stdin.flush()
+            letters = p.stdout.read(3)
+            took = time.monotonic() - begin
+            time.sleep(hold)
+            p.terminate()
+            if letters != b"rit":
+                sys.exit(f"{letters} {p.stderr.read().decode()}")
+        return took * 1000
+
+    def cold(self, probe, runs):
+        where = self.probe_snapshot(probe)
+        print(f"recording: {self.touched(where, 'working-set', hold=1.5):.1f} ms")
+        took = {memory: [] for memory in ("map", "working-set")}
+        for _ in range(runs):
+            for memory, values in took.items():
+                values.append(self.touched(where, memory))
+        ratios = sorted(b / a for a, b in zip(took["map"], took["working-set"]))
+        print(f"20 MiB touched, the file not in the page cache, ms, {runs} in turn:     p50       min       max")
+        for memory, values in took.items():
+            print(f"  {memory:56}{statistics.median(values):10.1f}{min(values):10.1f}{max(values):10.1f}")
+        print(f"  working-set to map, of each turn: median {statistics.median(ratios):.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
+
     def clones(self, where, n):
         name = os.path.join(self.folder, "notify")
         running = []
@@ -78,9 +126,9 @@ class Bench:
 
 
 def main():
-    catnap, guest = (os.path.abspath(a) for a in sys.argv[1:3])
-    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 30
-    clones = int(sys.argv[4]) if len(sys.argv) > 4 else 200
+    catnap, guest, probe = (os.path.abspath(a) for a in sys.argv[1:4])
+    runs = int(sys.argv[4]) if len(sys.argv) > 4 else 30
+    clones = int(sys.argv[5]) if len(sys.argv) > 5 else 200
     folder = tempfile.mkdtemp(dir="/var/tmp")
     try:
         bench = Bench(catnap, guest, folder)
@@ -99,6 +147,7 @@ def main():
         for way, values in took.items():
             values.sort()
             print(f"  {way:48}{values[len(values) // 2]:10.2f}{values[len(values) * 9 // 10]:10.2f}{values[-1]:10.2f}")
+        bench.cold(probe, runs)
         bench.clones(bench.snapshot("128M", "halt"), clones)
     finally:
         shutil.rmtree(folder)
