@@ -124,6 +124,26 @@ class Snapshots(Folder):
             self.ends(vm)
         self.assertEqual((count('fd'), count('task')), (fds, threads))
 
+    def test_working_set(self):
+        """What one has touched is brought in ahead for another."""
+        vm, _ = self.talker()
+        vm.pause()
+        vm.snapshot(self.path('state'), self.path('memory'))
+        vm.close()
+        mode = catnap.MemoryMode.WORKING_SET
+        with catnap.Snapshot(self.path('state')) as snapshot:
+            for more in ({}, {'working_set': self.path('set')}):
+                said = Said()
+                with snapshot.restore(mode=mode, on_serial=said, **more) as vm:
+                    vm.start()
+                    self.answers(vm, said, b'again')
+                    if more:
+                        with self.assertRaises(catnap.Error):
+                            vm.write_working_set(self.path('other'))
+                    else:
+                        vm.write_working_set(self.path('set'))
+                    self.ends(vm)
+
     def test_clones(self):
         """Twenty at once in one asyncio program; each has its own memory, and knows nothing of the others."""
         vm, _ = self.talker()

@@ -97,7 +97,8 @@ class Snapshot:
     # -- going on -----------------------------------------------------------------------------
 
     # pylint: disable=too-many-arguments,too-many-locals
-    def restore(self, *, mode: MemoryMode = MemoryMode.MAP, handler: Optional[Path] = None, paused: bool = False,
+    def restore(self, *, mode: MemoryMode = MemoryMode.MAP, handler: Optional[Path] = None,
+                working_set: Optional[Path] = None, paused: bool = False,
                 clock_realtime: bool = False, forget: bool = False, disks: Optional[Mapping[int, DiskPlace]] = None,
                 nets: Optional[Mapping[int, NetPlace]] = None, vsock: Optional[Path] = None,
                 on_console: Optional[Output] = None, name: Optional[str] = None, halt_poll: Optional[HaltPoll] = None,
@@ -110,7 +111,9 @@ class Snapshot:
                 memory_nodes: Sequence[int] = (), on_serial: Optional[Output] = None, on_log: Optional[Log] = None) -> VM:
         """Makes a VM as it was, which start() lets go on: in a pause, if it is to be @paused.
 
-        With MemoryMode.UFFD the process that listens at @handler serves memory, and its files are not needed. @disks and
+        With MemoryMode.UFFD the process that listens at @handler serves memory, and its files are not needed. With
+        MemoryMode.WORKING_SET the pages that @working_set names are brought in ahead; VM.write_working_set() makes such
+        a file, of a VM that was restored with that mode and no @working_set. @disks and
         @nets say by number which have other places now; those of @nets that were streams must be there. @kernel and
         @initramfs are for on_reset alone.
         """
@@ -145,9 +148,13 @@ class Snapshot:
                 used.append(console)
                 how.console = console
             fds = [] if mode == MemoryMode.UFFD else self._open_memories()
+            count = len(fds)
             try:
+                if working_set is not None:
+                    fds.append(os.open(working_set, os.O_RDONLY | os.O_CLOEXEC))
+                    how.working_set_fd = fds[-1]
                 used.append(ffi.new('int32_t[]', fds))
-                how.memory_fds, how.memory_count = used[-1], len(fds)
+                how.memory_fds, how.memory_count = used[-1], count
                 made = ffi.new('struct catnap_vm **')
                 check(lib.catnap_vm_restore(cfg, self._handle(), how, made))
             finally:

@@ -570,6 +570,11 @@ class VM:  # pylint: disable=too-many-public-methods
         """Ends the VM if nobody serves its memory any more."""
         self._call(lib.catnap_vm_check_memory_handler)
 
+    def write_working_set(self, path: Path) -> None:
+        """Writes which pages its guest has touched since the VM was restored, with MemoryMode.WORKING_SET."""
+        with open(path, 'wb') as f:
+            self._call(lib.catnap_vm_write_working_set, f.fileno())
+
     def fileno(self) -> int:
         """A descriptor that is readable once it has ended, for select and such."""
         return self._call(lib.catnap_vm_get_fd)
