@@ -645,6 +645,26 @@ class Running(Case):
             self.assertIn(b"Running Firecracker v1.17.0", p.stdout)
             self.assertIn(b"Firecracker exiting successfully. exit_code=0", p.stdout)
 
+    def test_snapshots(self):
+        """What was written since is to be had where an account is kept, by /machine-config, and nowhere else."""
+        def create(kind):
+            return "PUT", "/snapshot/create", {"snapshot_type": kind, "snapshot_path": "state", "mem_file_path": kind}
+
+        for track in (True, False):
+            self.begin("end.elf", "how=spin")
+            self.ok("PATCH", "/machine-config", {"track_dirty_pages": track})
+            self.start()
+            self.ok("PATCH", "/vm", {"state": "Paused"})
+            self.ok(*create("Full"))
+            if track:
+                self.ok(*create("Diff"))
+                size = [os.stat(os.path.join(self.dir, kind)).st_blocks for kind in ("Full", "Diff")]
+                self.assertLess(size[1], size[0])
+            else:
+                self.no("", *create("Diff"))
+            self.process.terminate()
+            self.end(128 + signal.SIGTERM)
+
     def test_many_pauses(self):
         """Clients that pause and resume at once: each is answered."""
         self.begin("end.elf", "how=spin")

@@ -424,9 +424,12 @@ class Running(Vm):
         printed = subprocess.run(base.vmm("--config", "-", "--print-config"), input=json.dumps(config).encode(),
                                  stdout=subprocess.PIPE, check=True, timeout=60)
         self.assertEqual(json.loads(printed.stdout), config)
-        model = self.ask("GET", "/vm/config")
-        if "machine-config" in model:
-            self.assertEqual(model["machine-config"]["vcpu_count"], 2)
+        machine = {"vcpu_count": 2, "mem_size_mib": int(config["memory"]["size"].rstrip("M")), "smt": False,
+                   "track_dirty_pages": False, "huge_pages": "None"}
+        self.assertEqual(self.ask("GET", "/vm/config")["machine-config"], machine)
+        self.ended(p)
+        p = self.start("--track-dirty", "on", "--cpus", "2")
+        self.assertEqual(self.ask("GET", "/machine-config"), dict(machine, track_dirty_pages=True))
         self.ended(p)
 
     def test_without_devices(self):

@@ -88,6 +88,20 @@ static bool copy(char **to, const char *text)
 	return *to || !text;
 }
 
+/* Returns the pages of memory as Firecracker has them, whose largest are of 2 MiB. */
+static enum fc_huge pages(int kind)
+{
+	switch (kind) {
+	case CATNAP_PAGES_TRANSPARENT:
+		return FC_HUGE_TRANSPARENT;
+	case CATNAP_PAGES_2M:
+	case CATNAP_PAGES_1G:
+		return FC_HUGE_2M;
+	default:
+		return FC_HUGE_NONE;
+	}
+}
+
 static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct run_cfg *cfg)
 {
 	const uint32_t net = 1; /* virtio's number */
@@ -95,6 +109,8 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 
 	m->machine.vcpus = cfg->cpus;
 	m->machine.mem_mib = cfg->memory >> MIB_BITS;
+	m->machine.track_dirty_pages = cfg->track_dirty;
+	m->machine.huge = pages(cfg->memory_pages);
 	m->boot.on = cfg->kernel;
 	ok = copy(&m->boot.kernel, cfg->kernel) && copy(&m->boot.initrd, cfg->initramfs) &&
 	     copy(&m->boot.args, cfg->cmdline);

@@ -259,6 +259,7 @@ static void fill(struct serve *s, struct catnap_vm_config *vc, const char *args)
 	vc->vcpus = (uint32_t)m->machine.vcpus;
 	vc->memory_size = m->machine.mem_mib << FC_MIB_BITS;
 	vc->memory_pages = memory_pages(m->machine.huge);
+	vc->track_dirty = m->machine.track_dirty_pages;
 	for (uint32_t i = 0; i < m->n_drives; i++)
 		vc->memory_shared |= m->drives[i].socket != NULL;
 	vc->kernel_path = m->boot.kernel;
