@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The front end's inside, between vhost.c (the device) and exchange.c (what is said to a back end,
- * and what it answers). */
+/* The front end's inside, between make.c (the device comes and goes), vhost.c (its life) and
+ * exchange.c (what is said to a back end, and what it answers). */
 #ifndef DEVICES_VHOST_VHOST_IMPL_H
 #define DEVICES_VHOST_VHOST_IMPL_H
 
+#include <unistd.h>
+
+#include "container_of.h"
 #include "devices/vhost/track.h"
 #include "devices/vhost/vhost.h"
 
@@ -63,6 +66,32 @@ struct vhost_offer {
 	unsigned int queues;
 	uint8_t config[VHOST_CONFIG_MAX]; /* with the number of queues that the device has */
 };
+
+/* How long it waits at first before it connects again. */
+#define VHOST_RETRY_FIRST_NS UINT64_C(50000000)
+
+/* Returns the front end that a device is of. */
+static inline struct vhost *vhost_from(struct virtio_device *dev)
+{
+	return container_of(dev, struct vhost, dev);
+}
+
+/* Returns how many queues the back end has for this kind of device. */
+static inline unsigned int vhost_queues_of(const struct vhost *v, const struct vhost_offer *offer)
+{
+	return v->kind.mq && !(offer->features >> v->kind.mq & 1) ? 1 : offer->queues;
+}
+
+/* Closes *@fd, if it is one; it is none then. */
+static inline void vhost_close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* vhost.c: gives @v the functions of its life, before it has a back end. */
+void vhost_begin_life(struct vhost *v);
 
 /*
  * exchange.c: each with the lock held, and v->socket open. 0, or -EPIPE, -ETIMEDOUT, -EPROTO,
