@@ -104,6 +104,9 @@ static const struct allow allow[] = {
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_FREE)}},
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_REMOVE)}},
 	{SCMP_SYS(madvise), ALL, 0, {ARG(2, MADV_WIPEONFORK)}}, /* catnap_halter_create() */
+	/* A reset gives a restored VM other memory, by whichever vCPU sees to it. */
+	{SCMP_SYS(madvise), V, 0, {ARG(2, MADV_DONTFORK)}},
+	{SCMP_SYS(madvise), V, 0, {ARG(2, MADV_DONTDUMP)}},
 	{SCMP_SYS(sched_getaffinity), ALL, 0, {{0}}}, /* malloc(3) counts processors */
 	/* glibc's malloc(3), before it first returns a thread's memory, would read
 	 * vm.overcommit_memory, and does without. So this way of opening fails, as by Landlock; all

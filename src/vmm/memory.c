@@ -143,6 +143,7 @@ int memory_init(struct memory *m, const struct kvm *kvm, const struct catnap_vm_
 				  "space included",
 				  (unsigned long long)size, (unsigned long long)total);
 	m->size = size;
+	m->dump = dump;
 	ret = check_source(cfg, source, err);
 	if (ret == 0)
 		ret = memory_map_begin(&m->map, cfg, err);
@@ -178,12 +179,17 @@ int memory_clear(struct memory *m, struct error *err)
 	for (unsigned int i = 0; i < m->count; i++) {
 		struct memory_region *r = &m->regions[i];
 		const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+		int ret = 0;
 
 		if (!r->mapped)
 			memory_map_clear(&m->map, r->host, r->size);
 		/* What is given back of a mapping would be the file's again. */
 		else if (mmap(r->host, r->size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
 			return error_errno(err, -errno, "clearing guest memory");
+		else
+			ret = advise(r, m->dump, err);
+		if (ret < 0)
+			return ret;
 		r->mapped = false;
 		memory_wrote(m, r->gpa, r->size, false);
 	}

@@ -58,6 +58,7 @@ struct memory {
 	struct memory_map map;
 	bool pci; /* configuration space is in the hole: for the map that guests are given */
 	bool tracked;
+	bool dump; /* core dumps have it */
 	/* If it is tracked; a bit for each page. dirty: written by us since memory_collect(). lent:
 	 * somebody may write there at any time. Any thread sets; relaxed. */
 	_Atomic uint64_t *dirty, *lent;
