@@ -6,6 +6,7 @@
  */
 #include "states.h"
 
+#include <catnap/sandbox.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -88,6 +89,27 @@ static void take_output(void *ctx, const void *data, size_t len)
 		output[used] = '\0';
 	}
 	pthread_mutex_unlock(&output_lock);
+}
+
+static void forget_output(void)
+{
+	pthread_mutex_lock(&output_lock);
+	used = 0;
+	output[0] = '\0';
+	pthread_mutex_unlock(&output_lock);
+}
+
+static void wait_for_output(const char *text)
+{
+	bool found = false;
+
+	for (int i = 0; i < 30000 && !found; i++) {
+		pthread_mutex_lock(&output_lock);
+		found = strstr(output, text);
+		pthread_mutex_unlock(&output_lock);
+		usleep(1000);
+	}
+	assert_true(found);
 }
 
 struct play {
@@ -313,17 +335,45 @@ static void one_may_stand_at_first(void **state)
 
 /* -- diffs ------------------------------------------------------------------------------------- */
 
-static void same_memory(int a, int b, uint64_t size)
+#ifdef LEAVE_OUT
+/* This build leaves out of the account what devices write. Then the test has to find that. */
+#include "vmm/memory.h"
+
+#define COMPLETE false
+
+static void say_nothing(void *ctx, uint64_t gpa, uint64_t len)
 {
+}
+
+struct dma __real_memory_dma(struct memory *m);
+struct dma __wrap_memory_dma(struct memory *m);
+
+struct dma __wrap_memory_dma(struct memory *m)
+{
+	struct dma dma = __real_memory_dma(m);
+
+	dma.wrote = say_nothing;
+	return dma;
+}
+#else
+#define COMPLETE true
+#endif
+
+/* Returns how many pages differ, and says which is the first. */
+static uint64_t differing(int a, int b, uint64_t size)
+{
+	uint64_t n = 0;
+
 	const uint8_t *x = mmap(NULL, size, PROT_READ, MAP_SHARED, a, 0);
 	const uint8_t *y = mmap(NULL, size, PROT_READ, MAP_SHARED, b, 0);
 
 	assert_true(x != MAP_FAILED && y != MAP_FAILED);
 	for (uint64_t at = 0; at < size; at += 4096)
-		if (memcmp(x + at, y + at, 4096) != 0)
-			fail_msg("the page at 0x%llx differs", (unsigned long long)at);
+		if (memcmp(x + at, y + at, 4096) != 0 && n++ == 0)
+			print_message("the page at 0x%llx differs\n", (unsigned long long)at);
 	munmap((void *)(uintptr_t)x, size);
 	munmap((void *)(uintptr_t)y, size);
+	return n;
 }
 
 static int failing(void *ctx)
@@ -335,8 +385,8 @@ static int failing(void *ctx)
 static void diffs_make_a_whole(void **state)
 {
 	static const struct play plays[] = {
-		{"blk.elf", "cpus=2 how=hlt only_transfer=1", 2, 0, 0, MMIO, true},
-		{"blk.elf", "cpus=2 how=spin only_transfer=1", 2, 1, 1, MMIO, true},
+		{"blk.elf", "cpus=2 how=hlt only_transfer=1 reads=12", 2, 0, 0, MMIO, true},
+		{"blk.elf", "cpus=2 how=spin only_transfer=1 reads=12", 2, 1, 1, MMIO, true},
 		{"smp.elf", "cpus=3", 3, 0, 0, PCI, false},
 	};
 	const uint64_t size = UINT64_C(16) << 20;
@@ -351,9 +401,12 @@ static void diffs_make_a_whole(void **state)
 		int eio = -EIO;
 		uint32_t n = 0;
 
+		forget_output();
 		assert_int_equal(catnap_vm_start(vm), 0);
+		if (plays[i].disk)
+			wait_for_output("reading");
 		for (; n < 6; n++) {
-			usleep(3000);
+			usleep(plays[i].disk ? 30000 : 3000);
 			if (catnap_vm_pause(vm) < 0)
 				fail_msg("%s ended too early", plays[i].image);
 			if (n) { /* one that fails takes nothing from the next */
@@ -383,11 +436,16 @@ static void diffs_make_a_whole(void **state)
 		if (catnap_snapshot_merge(s, memories, 6, &rq) < 0)
 			fail_msg("%s", catnap_vm_last_error(NULL));
 		catnap_snapshot_close(&s);
-		same_memory(merged.memory, full.memory, size);
+		if (COMPLETE || !plays[i].disk)
+			assert_int_equal(differing(merged.memory, full.memory, size), 0);
+		else
+			assert_int_not_equal(differing(merged.memory, full.memory, size), 0);
 		assert_int_equal(catnap_vm_destroy(&vm), 0);
-		vm = restore(&plays[i], &merged, CATNAP_MEMORY_MAP, 0);
-		assert_int_equal(catnap_vm_start(vm), 0);
-		ends_well(&plays[i], vm, n);
+		if (COMPLETE) {
+			vm = restore(&plays[i], &merged, CATNAP_MEMORY_MAP, 0);
+			assert_int_equal(catnap_vm_start(vm), 0);
+			ends_well(&plays[i], vm, n);
+		}
 		for (uint32_t k = 0; k < 6; k++)
 			close_files(&f[k]);
 		close_files(&merged);
@@ -595,6 +653,71 @@ static void what_is_touched_is_recorded(void **state)
 	close_files(&f);
 }
 
+/* Returns whether the mapping at @p has all of @flags, as proc(5) names them. */
+static bool mapping_has(const void *p, const char *const *flags)
+{
+	unsigned long from, to, at = (unsigned long)(uintptr_t)p;
+	FILE *f = fopen("/proc/self/smaps", "re");
+	bool here = false, all = false;
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = at >= from && at < to;
+		if (!here || strncmp(line, "VmFlags:", 8) != 0)
+			continue;
+		all = true;
+		for (; *flags; flags++)
+			all &= strstr(line, *flags) != NULL;
+		break;
+	}
+	fclose(f);
+	return all;
+}
+
+/* A reset gives it other memory, which no child of fork(2) has, and no core dump, as before. */
+static void a_reset_keeps_memory_to_itself(void **state)
+{
+	static const char *const flags[] = {" dc", " dd", NULL};
+	const struct play p = {"end.elf", "how=spin", 1, 0, 0, PCI, false};
+	struct catnap_vm *vm = make(&p, 0, NULL);
+	struct files f;
+	char path[512];
+	struct catnap_vm_config cfg;
+	struct catnap_restore how;
+	struct catnap_snapshot *s;
+	int32_t memory;
+	void *guest;
+
+	assert_int_equal(catnap_vm_start(vm), 0);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+	play_config(&p, path, sizeof(path), &cfg);
+	cfg.on_reset = CATNAP_ON_RESET_RESTART;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	/* It has to know the calls by which that is done. */
+	if (catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP)
+		cfg.sandbox = CATNAP_SANDBOX_ON;
+#endif
+	catnap_restore_init(&how);
+	memory = f.memory;
+	how.memory_fds = &memory;
+	how.memory_count = 1;
+	s = open_state(&f);
+	if (catnap_vm_restore(&cfg, s, &how, &vm) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	catnap_snapshot_close(&s);
+	assert_int_equal(catnap_vm_guest_memory(vm, 0, 4096, &guest), 0);
+	assert_true(mapping_has(guest, flags));
+	assert_int_equal(catnap_vm_start(vm), 0);
+	assert_int_equal(catnap_vm_reset(vm), 0);
+	assert_true(mapping_has(guest, flags));
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+	close_files(&f);
+}
+
 /* What a state file says of itself. */
 static void tells_what_it_is(void **state)
 {
@@ -645,6 +768,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(tells_what_it_is),
 		cmocka_unit_test(many_go_on_from_one),
 		cmocka_unit_test(what_is_touched_is_recorded),
+		cmocka_unit_test(a_reset_keeps_memory_to_itself),
 		cmocka_unit_test(one_may_stand_at_first),
 		cmocka_unit_test(every_machine_goes_on),
 		cmocka_unit_test(processors_that_start_go_on),
