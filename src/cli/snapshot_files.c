@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See snapshot_files.h. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +21,8 @@
 #define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
 #define TAG_BYTES 8
+#define MEMORY	  "memory-"
+#define NEW_STATE SNAPSHOT_STATE ".new-"
 
 __attribute__((format(printf, 3, 4))) static int fail(char *why, int ret, const char *format, ...)
 {
@@ -160,15 +164,6 @@ static void remove_old(int dir, struct catnap_snapshot *old, const char *new)
 			unlinkat(dir, m.name, 0);
 }
 
-static int open_dir(const char *dir, bool made, char *why)
-{
-	int fd = open(dir, DIR_FLAGS);
-
-	if (fd < 0 && errno == ENOENT && made && mkdirat(AT_FDCWD, dir, 0700) == 0)
-		fd = open(dir, DIR_FLAGS);
-	return fd < 0 ? fail(why, -errno, "%s: %s", dir, strerror(errno)) : fd;
-}
-
 /* Reads the snapshot that is there. NULL: there is none that can be read. */
 static struct catnap_snapshot *read_old(int dir)
 {
@@ -182,6 +177,67 @@ static struct catnap_snapshot *read_old(int dir)
 	return s;
 }
 
+/* Returns whether @name is that of a file which a snapshot was written to: @prefix, and a tag. */
+static bool is_made(const char *name, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return strncmp(name, prefix, len) == 0 && strlen(name + len) == 2 * TAG_BYTES &&
+	       strspn(name + len, "0123456789abcdef") == 2 * TAG_BYTES;
+}
+
+static bool has_memory(struct catnap_snapshot *s, const char *name)
+{
+	struct catnap_snapshot_memory m = {.size = sizeof(m)};
+
+	for (uint32_t i = 0; catnap_snapshot_get_memory(s, i, &m) == 0; i++)
+		if (strcmp(m.name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Removes what a process that was killed has left of a snapshot of its own. opendir(3) would do more
+ * than the sandbox allows. */
+static void remove_leftovers(int dir)
+{
+	struct catnap_snapshot *s = read_old(dir);
+	_Alignas(struct dirent64) char buffer[8192];
+	ssize_t n = s && lseek(dir, 0, SEEK_SET) == 0 ? 1 : 0;
+
+	while (n > 0) {
+		n = getdents64(dir, buffer, sizeof(buffer));
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *d = (const void *)(buffer + at);
+
+			if (is_made(d->d_name, NEW_STATE) ||
+			    (is_made(d->d_name, MEMORY) && !has_memory(s, d->d_name)))
+				unlinkat(dir, d->d_name, 0);
+			at += d->d_reclen;
+		}
+	}
+	catnap_snapshot_close(&s);
+}
+
+/* Holds the folder until it is closed, so that nobody else makes a snapshot there. */
+static int hold_dir(int dir, char *why)
+{
+	if (flock(dir, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return fail(why, -EBUSY, "another process makes a snapshot there");
+	/* A file system without locks. */
+	return 0;
+}
+
+static int open_dir(const char *dir, bool made, char *why)
+{
+	int fd = open(dir, DIR_FLAGS);
+
+	if (fd < 0 && errno == ENOENT && made && mkdirat(AT_FDCWD, dir, 0700) == 0)
+		fd = open(dir, DIR_FLAGS);
+	return fd < 0 ? fail(why, -errno, "%s: %s", dir, strerror(errno)) : fd;
+}
+
 static int name_in_dir(struct making *m, int dir)
 {
 	char tag[2 * TAG_BYTES + 1];
@@ -190,9 +246,9 @@ static int name_in_dir(struct making *m, int dir)
 		return fail(m->why, -EIO, "the kernel gives no random name");
 	m->memory = (struct being_made){.dir = dir, .fd = -1};
 	m->state = m->memory;
-	snprintf(m->memory.now, sizeof(m->memory.now), "memory-%s", tag);
-	snprintf(m->memory.name, sizeof(m->memory.name), "memory-%s", tag);
-	snprintf(m->state.now, sizeof(m->state.now), SNAPSHOT_STATE ".new-%s", tag);
+	snprintf(m->memory.now, sizeof(m->memory.now), MEMORY "%s", tag);
+	snprintf(m->memory.name, sizeof(m->memory.name), MEMORY "%s", tag);
+	snprintf(m->state.now, sizeof(m->state.now), NEW_STATE "%s", tag);
 	snprintf(m->state.name, sizeof(m->state.name), SNAPSHOT_STATE);
 	m->folders[0] = dir;
 	m->folders[1] = -1;
@@ -220,11 +276,15 @@ int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
 	if (fd < 0)
 		return fd;
 	old = read_old(fd);
-	ret = name_in_dir(&m, fd);
+	ret = hold_dir(fd, why);
+	if (ret == 0)
+		ret = name_in_dir(&m, fd);
 	if (ret == 0)
 		ret = make(vm, &m, diff);
 	if (ret == 0 && old && !diff)
 		remove_old(fd, old, m.memory.name);
+	if (ret == 0)
+		remove_leftovers(fd);
 	catnap_snapshot_close(&old);
 	close(fd);
 	return in_dir(dir, ret, why);
@@ -407,8 +467,10 @@ int snapshot_merge(struct snapshot_files *s, const char *dir, char *why)
 {
 	struct catnap_snapshot_request rq;
 	struct making m = {.why = why};
-	int ret = name_in_dir(&m, s->dir);
+	int ret = hold_dir(s->dir, why);
 
+	if (ret == 0)
+		ret = name_in_dir(&m, s->dir);
 	if (ret == 0)
 		ret = begin(&m.memory, why);
 	if (ret == 0)
@@ -426,7 +488,9 @@ int snapshot_merge(struct snapshot_files *s, const char *dir, char *why)
 	}
 	undo(&m.memory);
 	undo(&m.state);
-	if (ret == 0)
+	if (ret == 0) {
 		remove_old(s->dir, s->snapshot, m.memory.name);
+		remove_leftovers(s->dir);
+	}
 	return in_dir(dir, ret, why);
 }

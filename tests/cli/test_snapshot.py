@@ -3,11 +3,12 @@
 """Snapshots as a person or a script makes them: by catnap ctl, of a VM that is in the sandbox; and what becomes of
 them. The guest writes the alphabet over and over, so that a letter that is lost, or comes twice, shows.
 
-    test_snapshot.py CATNAP GUESTS HANDLER [unittest options]
+    test_snapshot.py CATNAP GUESTS HANDLER FAILING [unittest options]
 
-HANDLER is docs/examples/uffd-handler.c, built.
+HANDLER is docs/examples/uffd-handler.c, built, and FAILING fail_fsync.c.
 """
 
+import fcntl
 import json
 import os
 import random
@@ -30,7 +31,9 @@ ALPHABET = bytes.fromhex("a00090" "0441" "baf803" "ee" "fe060090" "803e00901a" "
 SANDBOX = "SANDBOX_OFF" not in os.environ
 
 
-HANDLER = ""
+HANDLER = FAILING = ""
+# How often a process is killed; the number is larger by hand.
+KILLS = int(os.environ.get("KILLS", "12"))
 
 
 def served():
@@ -54,11 +57,11 @@ class Case(base.Case):
         self.snap = os.path.join(self.dir, "snap")
         self.n = 0
 
-    def run_vm(self, *args):
+    def run_vm(self, *args, env=None):
         self.n += 1
         out = os.path.join(self.dir, f"out{self.n}")
         p = subprocess.Popen([base.CATNAP, "run", "--serial", f"file={out}", "--api-socket", "s", "--timeout", "60s", *args],
-                             cwd=self.dir, env=base.ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                             cwd=self.dir, env=env or base.ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.addCleanup(self.kill, p)
         return p, out
 
@@ -75,9 +78,9 @@ class Case(base.Case):
             while os.path.exists(os.path.join(self.dir, "s")) and time.monotonic() < deadline:
                 time.sleep(0.01)
 
-    def boot(self, *args):
+    def boot(self, *args, env=None):
         return self.run_vm("--kernel-format", "flat", "-k", self.kernel, "-m", "4M", "--cmdline", "", "--guest-halt-poll", "off",
-                           "--snapshots", self.dir, *args)
+                           "--snapshots", self.dir, *args, env=env)
 
     def restore(self, *args, keys=""):
         return self.run_vm("--restore", self.snap + keys, "--snapshots", self.dir, *args)
@@ -363,7 +366,7 @@ class IsWhole(Case):
         p, out = self.boot()
         self.wait_for(p, out, 5)
         self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
-        for _ in range(12):
+        for _ in range(KILLS):
             making = subprocess.Popen([base.CATNAP, "ctl", "s", "snapshot", "snap"], cwd=self.dir, env=base.ENV,
                                       stderr=subprocess.DEVNULL)
             time.sleep(seed.random() * 0.06)
@@ -374,6 +377,94 @@ class IsWhole(Case):
             self.yes("snapshot", "verify", "snap")
             p, out = self.boot()
             self.wait_for(p, out, 5)
+        # What those have left goes with the next that is whole.
+        for name in ("memory-0123456789abcdef", "state.new-0123456789abcdef"):
+            self.file(os.path.join("snap", name), b"left")
+        kept = ("memory-0123456789abcdeg", "memory-0123", "mine")
+        for name in kept:
+            self.file(os.path.join("snap", name), b"not ours")
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        told = json.loads(self.yes("snapshot", "info", "snap", "--json"))
+        self.assertEqual(sorted(os.listdir(self.snap)), sorted(["state", told["memories"][0]["name"], *kept]))
+        self.yes("snapshot", "verify", "snap")
+
+    def test_two_at_a_time(self):
+        p, out = self.boot()
+        self.wait_for(p, out, 5)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        fd = os.open(self.snap, os.O_RDONLY)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        self.no(1, ["snap: another process makes a snapshot there"], "ctl", "s", "snapshot", "snap")
+        os.close(fd)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+
+    def goes_on(self, p, out):
+        """It still runs, and a snapshot can be made of it."""
+        self.wait_for(p, out, len(self.text(out)) + 30)
+        self.assertTrue(follows(self.text(out)))
+        self.assertEqual(self.ctl("resume"), (0, "", ""))
+
+    def mounted(self, name):
+        """A small file system of its own; None: that is not for this user."""
+        path = os.path.join(self.dir, name)
+        os.mkdir(path)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", path], stderr=subprocess.DEVNULL, check=False).returncode:
+            self.skipTest("no file system can be mounted")
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
+        return path
+
+    def test_no_room_on_the_disk(self):
+        small = self.mounted("small")
+        p, out = self.boot()
+        self.wait_for(p, out)
+        where = os.path.join(small, "snap")
+        self.assertEqual(self.ctl("snapshot", where), (0, "", ""))
+        before = sorted(os.listdir(where))
+        with open(os.path.join(small, "all"), "wb", buffering=0) as f, self.assertRaises(OSError):
+            while True:
+                f.write(bytes(4096))
+        for _ in range(3):
+            self.no(1, [where, "No space left on device"], "ctl", "s", "snapshot", where)
+            self.assertEqual(sorted(os.listdir(where)), before)
+            self.yes("snapshot", "verify", where)
+            self.goes_on(p, out)
+        os.remove(os.path.join(small, "all"))
+        self.assertEqual(self.ctl("snapshot", where), (0, "", ""))
+        self.assertNotEqual(sorted(os.listdir(where)), before)
+        self.yes("snapshot", "verify", where)
+
+    def test_a_folder_to_be_read_only(self):
+        small = self.mounted("small")
+        p, out = self.boot()
+        self.wait_for(p, out)
+        where = os.path.join(small, "snap")
+        self.assertEqual(self.ctl("snapshot", where), (0, "", ""))
+        before = sorted(os.listdir(where))
+        subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+        self.no(1, [where, "Read-only file system"], "ctl", "s", "snapshot", where)
+        self.no(1, ["Read-only file system"], "ctl", "s", "snapshot", os.path.join(small, "other"))
+        self.assertEqual(sorted(os.listdir(where)), before)
+        self.yes("snapshot", "verify", where)
+        self.goes_on(p, out)
+
+    @unittest.skipUnless(SANDBOX, "a sanitizer comes first")
+    def test_fsync_fails(self):
+        """At each of the places where it is called: the old one is there, or the new one, and the VM goes on."""
+        for n in range(1, 5):
+            env = {**base.ENV, "LD_PRELOAD": FAILING, "FAIL_FSYNC": str(n)}
+            p, out = self.boot(env=env)
+            self.wait_for(p, out)
+            where = os.path.join(self.dir, f"snap{n}")
+            self.no(1, [where, "Input/output error"], "ctl", "s", "snapshot", where)
+            left = os.listdir(where)
+            self.goes_on(p, out)
+            if n < 4:
+                self.assertEqual(left, [])
+            self.assertEqual(self.ctl("snapshot", where), (0, "", ""))
+            self.assertEqual(len(os.listdir(where)), 2)
+            self.yes("snapshot", "verify", where)
+            self.assertEqual(self.ctl("stop"), (0, "", ""))
+            self.stopped(p)
 
     def test_a_folder_that_cannot_be_written_to(self):
         p, out = self.boot()
@@ -448,5 +539,5 @@ class Refused(Case):
 
 
 if __name__ == "__main__":
-    base.CATNAP, base.GUESTS, HANDLER = (os.path.abspath(p) for p in sys.argv[1:4])
-    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)
+    base.CATNAP, base.GUESTS, HANDLER, FAILING = (os.path.abspath(p) for p in sys.argv[1:5])
+    unittest.main(argv=sys.argv[:1] + sys.argv[5:], verbosity=2)
