@@ -156,6 +156,25 @@ class Disk(Case):
             self.passes("--irqchip", irqchip, "--io", io, "--sandbox", "on", "--cpus", "2", cmdline=f"only_transfer=1 how={how}")
             self.holds()
 
+    def test_snapshot(self):
+        """Its state is in another process: a snapshot is refused, by its name, and the VM goes on."""
+        self.back()
+        api = os.path.join(self.dir, "api")
+        with subprocess.Popen(self.args("--api-socket", api, "--snapshots", self.dir, "--track-dirty", "on",
+                                        cmdline="only_transfer=1 reads=10"),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+            self.addCleanup(p.kill)
+            while not os.path.exists(api):
+                time.sleep(0.01)
+            done = subprocess.run([CATNAP, "ctl", api, "snapshot", os.path.join(self.dir, "snap")], capture_output=True,
+                                  text=True, check=False, timeout=60)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
+            self.assertIn("its back end is in another process, whose state is not known", done.stderr)
+            self.assertRegex(done.stderr, "(blk|disk|vhost)")
+            self.assertEqual(os.listdir(os.path.join(self.dir, "snap")), [])
+            _, err = p.communicate(timeout=60)
+            self.assertEqual(p.returncode, PASSED, err)
+
     @unittest.skipUnless(DAEMON, "no qemu-storage-daemon")
     def test_daemon(self):
         self.daemon(queues=2)

@@ -105,6 +105,24 @@ static void fill(uint16_t n, uint64_t block)
 		data[n][i] = block << 32 | i << 8 | 0x5a;
 }
 
+/* @clear: what is read is not there before. Otherwise the device alone writes to those pages. */
+static void read_all(bool clear)
+{
+	for (uint32_t b = 0; b < BLOCKS; b += DEPTH) {
+		for (uint16_t n = 0; n < DEPTH; n++) {
+			if (clear)
+				data[n][0] = data[n][BLOCK / 8 - 1] = 0;
+			prepare(n, T_IN, (b + n) * (BLOCK / 512), BLOCK);
+		}
+		queue_kick(&q);
+		for (uint16_t n = 0; n < DEPTH; n++)
+			check(status[wait()] == 0);
+		for (uint16_t n = 0; n < DEPTH; n++)
+			for (uint64_t i = 0; i < BLOCK / 8; i++)
+				check(data[n][i] == ((uint64_t)(b + n) << 32 | i << 8 | 0x5a));
+	}
+}
+
 static void transfer(void)
 {
 	for (uint32_t b = 0; b < BLOCKS; b += DEPTH) {
@@ -117,18 +135,11 @@ static void transfer(void)
 			check(status[wait()] == 0);
 	}
 	check(one(T_FLUSH, 0, 0) == 0);
-	for (uint32_t b = 0; b < BLOCKS; b += DEPTH) {
-		for (uint16_t n = 0; n < DEPTH; n++) {
-			data[n][0] = data[n][BLOCK / 8 - 1] = 0;
-			prepare(n, T_IN, (b + n) * (BLOCK / 512), BLOCK);
-		}
-		queue_kick(&q);
-		for (uint16_t n = 0; n < DEPTH; n++)
-			check(status[wait()] == 0);
-		for (uint16_t n = 0; n < DEPTH; n++)
-			for (uint64_t i = 0; i < BLOCK / 8; i++)
-				check(data[n][i] == ((uint64_t)(b + n) << 32 | i << 8 | 0x5a));
-	}
+	read_all(true);
+	if (arg_number("reads", 0))
+		put_str("reading\n");
+	for (uint64_t i = arg_number("reads", 0); i; i--)
+		read_all(false);
 }
 
 static void errors(uint64_t sectors)
