@@ -14,23 +14,24 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'guest-images'))
 import images  # noqa: E402 pylint: disable=wrong-import-position
 
-COMMAND = ['/bin/sh', '-c', 'echo "argument: $1"; grep -c . /proc/mounts >&2; exit 7', 'sh', 'a b']
+# The guest has a shell, and no other program.
+COMMAND = ['/bin/sh', '-c', 'echo "argument: $1"; read -r first rest </proc/mounts && echo "mounted: $first" >&2; exit 7', 'sh', 'a b']
 
 
 def main():
     catnap = Path(sys.argv[1]).resolve()
     kernel = images.StockKernel('6.12')
     with tempfile.TemporaryDirectory() as temp:
-        cmd = [ROOT / 'docs/examples/one-command', '--catnap', catnap, '--kernel', kernel.vmlinuz, '--timeout', '400s']
+        cmd = [ROOT / 'docs/examples/one-command', '--catnap', catnap, '--kernel', kernel.vmlinuz, '--timeout', '900s']
         for number, module in enumerate(kernel.modules('virtio_pci', 'vmw_vsock_virtio_transport')):
             path = Path(temp, f'{number}.ko')
             path.write_bytes(images.read_module(module))
             cmd += ['--module', path]
         line = shlex.join(str(c) for c in cmd + ['--'] + COMMAND)
-        p = subprocess.run([sys.executable, ROOT / 'tests/lab/inside', '--cpus', '1', '--limit', '700', '--catnap', catnap, line],
+        p = subprocess.run([sys.executable, ROOT / 'tests/lab/inside', '--cpus', '1', '--limit', '1400', '--catnap', catnap, line],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     print(p.stdout)
-    good = p.returncode == 7 and 'argument: a b' in p.stdout
+    good = p.returncode == 7 and all(line in p.stdout for line in ('argument: a b', 'mounted: '))
     print('ok' if good else f'not ok: status {p.returncode}')
     return 0 if good else 1
 

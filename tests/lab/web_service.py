@@ -26,7 +26,7 @@ ip link set world up
 ip route add default via 10.7.7.1
 {service} &
 pid=$!
-for i in $(seq 400); do
+for i in $(seq 900); do
 	page=$(busybox wget -q -T 5 -O - http://10.7.7.2:8080/ 2>/dev/null) && break
 	kill -0 $pid
 	sleep 1
@@ -59,7 +59,7 @@ def main():
             path.write_bytes(images.read_module(module))
             cmd += ['--module', path]
         script = SCRIPT.replace('{service}', shlex.join(str(c) for c in cmd + [www]))
-        p = subprocess.run([sys.executable, ROOT / 'tests/lab/inside', '--cpus', '1', '--limit', '700', '--catnap', catnap, script],
+        p = subprocess.run([sys.executable, ROOT / 'tests/lab/inside', '--cpus', '1', '--limit', '1400', '--catnap', catnap, script],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     print(p.stdout)
     missing = [line for line in ('page: served by a guest', 'other: refused', 'status: 143', 'passt: gone') if line not in p.stdout]
