@@ -234,9 +234,10 @@ class Snapshots(Folder):
             vm.snapshot(self.path('none/state'), self.path('none/memory'))
         os.mkdir(self.path('folder'))
         # It cannot get its name: the VM is as before.
-        with self.assertRaises(IsADirectoryError):
-            vm.snapshot(self.path('state'), self.path('folder'))
-        self.assertEqual(os.listdir(self.temp), ['folder'])
+        for pair in (('state', 'folder'), ('folder', 'memory')):
+            with self.assertRaises(IsADirectoryError):
+                vm.snapshot(*(self.path(p) for p in pair))
+            self.assertEqual(os.listdir(self.temp), ['folder'])
         vm.snapshot(self.path('state'), self.path('memory'))
         vm.resume()
         self.answers(vm, said, b'goes on')

@@ -25,6 +25,9 @@ class Written:
     def __enter__(self) -> 'Written':
         try:
             for path in self.paths:
+                # Else the first might have its name, and the second get none.
+                if os.path.isdir(path):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(path))
                 self.fds.append(os.open(path + b'.new', os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
         except OSError:
             self._close()
