@@ -32,6 +32,7 @@ FILLED = {
     'catnap_net_queue_stats': 'NetQueueStats',
     'catnap_device_stats': 'DeviceStats',
     'catnap_balloon_stats': 'BalloonStats',
+    'catnap_hotplug_stats': 'HotplugStats',
     'catnap_io_stats': 'IoStats',
     'catnap_poll_limit_stats': 'PollLimitStats',
     'catnap_exit': 'Exit',

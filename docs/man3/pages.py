@@ -30,6 +30,9 @@ PAGES = [
     ('catnap_vhost', 'catnap.h', 'devices whose back end is another process',
      'A disk, a network interface, a folder or any other device may be served by another process, by the vhost-user protocol. '
      'It is added before the start.', r'catnap_(vhost_\w+|vm_add_vhost)'),
+    ('catnap_hotplug', 'catnap.h', 'memory that a guest plugs and unplugs',
+     'Such memory is added before the start. How much of it the guest is to have can be changed at any time.',
+     r'catnap_(hotplug_\w+|vm_[sg]et_hotplug\w*)'),
     ('catnap_pmem', 'catnap.h', 'files that a guest has in its address space',
      'Persistent memory is a file of the host, which is mapped into the guest. It is added before the start.',
      r'catnap_(pmem_\w+|vm_\w+_pmem\w*)'),

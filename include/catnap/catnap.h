@@ -43,7 +43,7 @@
  *	a time;
  *	catnap_vm_change_disk();
  *	catnap_vm_add_disk(), _add_net(), _add_pmem(), _add_vhost(), _set_vsock(),
- *	_set_console(), _set_balloon();
+ *	_set_console(), _set_balloon(), _set_hotplug();
  *	from log on a thread of the caller's also _request_destroy().
  *
  * To end, pause, reset or destroy from there: catnap_vm_request_stop(), _request_pause(),
@@ -61,7 +61,8 @@
  *	                            made        runs        paused      ending      has ended
  *	add_disk, add_net, add_pmem,
  *	add_vhost, set_vsock,
- *	set_console, set_balloon    0           -EINVAL     -EINVAL     -EINVAL     -EINVAL
+ *	set_console, set_balloon,
+ *	set_hotplug                 0           -EINVAL     -EINVAL     -EINVAL     -EINVAL
  *	start                       0           -EALREADY   -EALREADY   -EALREADY   -EALREADY
  *	... stopped before                                                          -ECANCELED
  *	sandbox_thread              -EINVAL     0           0           0           0
@@ -791,6 +792,62 @@ CATNAP_API size_t catnap_vm_console_input(struct catnap_vm *vm, const void *data
  *   -ENOENT  there is no console
  */
 CATNAP_API int catnap_vm_console_resize(struct catnap_vm *vm, uint16_t cols, uint16_t rows);
+
+/** Memory that the guest plugs and unplugs; catnap_hotplug_init() first. */
+struct catnap_hotplug {
+	uint32_t size; /**< set by catnap_hotplug_init() */
+	uint32_t reserved;
+	uint64_t max;	/**< bytes that it may have, beyond the VM's memory; a multiple of block */
+	uint64_t block; /**< bytes that come and go at once: a power of two, 2 MiB to 1 GiB */
+	uint64_t requested; /**< bytes that the guest is asked to have; a multiple of block */
+};
+
+/** Defaults: blocks of 2 MiB, of which none is asked for; no max. */
+CATNAP_API void catnap_hotplug_init(struct catnap_hotplug *hotplug);
+CATNAP_API void catnap_hotplug_init_sized(struct catnap_hotplug *hotplug, size_t size);
+#define catnap_hotplug_init(hotplug) \
+	catnap_hotplug_init_sized((hotplug), sizeof(struct catnap_hotplug))
+
+/**
+ * Adds a virtio memory device, between create and start, once: a region of the guest's addresses
+ * behind its memory, of which it plugs as much as it is asked for, block by block. What it unplugs
+ * goes back to the host. A guest that does otherwise may have all of max. A VM with it cannot be
+ * saved in a snapshot.
+ * Errors:
+ *   -EINVAL  size, max, block, requested, started already; memory that is shared, locked or of huge
+ *            pages
+ *   -EEXIST
+ *   -ENOSPC  there are too many devices, or the processor has no addresses for it
+ *   -ENOMEM  also: this host has not so much
+ *   others   those of mmap(2), and of ioctls on /dev/kvm
+ */
+CATNAP_API int catnap_vm_set_hotplug(struct catnap_vm *vm, const struct catnap_hotplug *hotplug);
+/**
+ * Asks the guest for another size, in bytes, while the VM runs or not. It is its driver's to see to
+ * that, and may take its time: memory that is in use is not unplugged. Any thread.
+ * Errors:
+ *   -EINVAL  no multiple of block, or more than max
+ *   -ENOENT  there is no such memory
+ */
+CATNAP_API int catnap_vm_set_hotplug_size(struct catnap_vm *vm, uint64_t bytes);
+
+/** The state of it, in bytes. */
+struct catnap_hotplug_stats {
+	uint32_t size; /**< set by the caller to sizeof(struct catnap_hotplug_stats) */
+	uint32_t reserved;
+	uint64_t max, block; /**< as it was made */
+	uint64_t requested;  /**< that the guest is asked to have */
+	uint64_t plugged;    /**< that it has */
+};
+
+/**
+ * Fills *@stats. Any thread, any time between create and destroy.
+ * Errors:
+ *   -ENOENT  there is no such memory
+ *   -EINVAL  size
+ */
+CATNAP_API int catnap_vm_get_hotplug_stats(struct catnap_vm *vm,
+					   struct catnap_hotplug_stats *stats);
 
 /** Persistent memory; catnap_pmem_init() first. */
 struct catnap_pmem {

@@ -115,6 +115,13 @@ struct pmem : ::catnap_pmem {
 	}
 };
 
+struct hotplug : ::catnap_hotplug {
+	hotplug()
+	{
+		catnap_hotplug_init(static_cast<::catnap_hotplug *>(this));
+	}
+};
+
 struct balloon : ::catnap_balloon {
 	balloon()
 	{
@@ -278,6 +285,10 @@ class vm
 	{
 		call(catnap_vm_add_net(vm_, &n));
 	}
+	void set_hotplug(const struct catnap_hotplug &h)
+	{
+		call(catnap_vm_set_hotplug(vm_, &h));
+	}
 	void set_vsock(const struct catnap_vsock &v)
 	{
 		call(catnap_vm_set_vsock(vm_, &v));
@@ -421,6 +432,10 @@ class vm
 	size_t console_input(std::string_view data)
 	{
 		return catnap_vm_console_input(vm_, data.data(), data.size());
+	}
+	void set_hotplug_size(uint64_t bytes)
+	{
+		call(catnap_vm_set_hotplug_size(vm_, bytes));
 	}
 	void set_balloon_target(uint64_t bytes)
 	{

@@ -119,6 +119,10 @@ uint64_t memory_area_place(const struct memory *m, uint64_t size);
  */
 int memory_area_add_file(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size,
 			 int fd, uint64_t file, bool readonly, bool dump, struct error *err);
+/* Adds one that is private memory, all zeroes, of pages and host nodes as the VM's, but neither
+ * prefaulted nor locked. The same. */
+int memory_area_add(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size, bool dump,
+		    struct error *err);
 /* Takes the last area away again. */
 void memory_area_drop(struct memory *m, const struct kvm *kvm);
 /* Unmaps all areas. KVM has gone. */

@@ -81,32 +81,56 @@ static int set_slot(const struct kvm *kvm, unsigned int n, const struct memory_a
 	return ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
 }
 
-int memory_area_add_file(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size,
-			 int fd, uint64_t file, bool readonly, bool dump, struct error *err)
+/* Begins an area: reserves its addresses. */
+static int begin(const struct memory *m, struct memory_area *a, struct error *err)
 {
-	struct memory_area a = {.gpa = gpa, .size = size};
-	int ret;
-
 	if (m->area_count == MEMORY_AREAS)
 		return error_fail(err, -ENOSPC, "there are %d areas, which is the most",
 				  MEMORY_AREAS);
-	ret = reserve(&a, err);
-	if (ret < 0)
-		return ret;
-	ret = map_file(&a, fd, file, readonly, err);
-	if (ret == 0 && (madvise(a.host, size, MADV_DONTFORK) < 0 ||
-			 (!dump && madvise(a.host, size, MADV_DONTDUMP) < 0)))
+	return reserve(a, err);
+}
+
+/* Ends the making of an area, if @ret is 0, and takes it apart otherwise. Returns the same. */
+static int end(struct memory *m, const struct kvm *kvm, const struct memory_area *a, bool readonly,
+	       bool dump, int ret, struct error *err)
+{
+	if (ret == 0 && (madvise(a->host, a->size, MADV_DONTFORK) < 0 ||
+			 (!dump && madvise(a->host, a->size, MADV_DONTDUMP) < 0)))
 		ret = error_errno(err, -errno, "madvise");
 	if (ret == 0) {
-		ret = set_slot(kvm, m->area_count, &a, size, readonly);
+		ret = set_slot(kvm, m->area_count, a, a->size, readonly);
 		if (ret < 0)
 			error_errno(err, ret, "KVM_SET_USER_MEMORY_REGION");
 	}
 	if (ret == 0)
-		m->areas[m->area_count++] = a;
+		m->areas[m->area_count++] = *a;
 	else
-		munmap(a.host, size);
+		munmap(a->host, a->size);
 	return ret;
+}
+
+int memory_area_add_file(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size,
+			 int fd, uint64_t file, bool readonly, bool dump, struct error *err)
+{
+	struct memory_area a = {.gpa = gpa, .size = size};
+	int ret = begin(m, &a, err);
+
+	if (ret < 0)
+		return ret;
+	return end(m, kvm, &a, readonly, dump, map_file(&a, fd, file, readonly, err), err);
+}
+
+int memory_area_add(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size, bool dump,
+		    struct error *err)
+{
+	struct memory_area a = {.gpa = gpa, .size = size};
+	struct memory_map as = m->map;
+	int ret = begin(m, &a, err);
+
+	if (ret < 0)
+		return ret;
+	as.prefault = as.lock = false;
+	return end(m, kvm, &a, false, dump, memory_map_settle(&as, a.host, size, err), err);
 }
 
 void memory_area_drop(struct memory *m, const struct kvm *kvm)

@@ -42,6 +42,7 @@ static int reset_machine(struct catnap_vm *vm, struct error *err)
 	/* After the devices, which hold their pins down now, and the local APICs. */
 	if (ret == 0)
 		ret = irq_reset(vm, err);
+	vm_unplug(vm);
 	if (ret == 0)
 		ret = memory_clear(&vm->memory, err);
 	return ret == 0 ? vm_load(vm, err) : ret;

@@ -37,7 +37,7 @@ static uint32_t sandbox_features(const struct virtio_device *dev)
 	case VIRTIO_ID_VSOCK:
 		return ring | SANDBOX_BIT(SANDBOX_SOCKETS) | SANDBOX_BIT(SANDBOX_TIMER) |
 		       SANDBOX_BIT(SANDBOX_EPOLL);
-	default: /* entropy, balloon, console */
+	default: /* entropy, balloon, console, memory */
 		return 0;
 	}
 }

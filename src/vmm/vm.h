@@ -266,6 +266,9 @@ int vm_make_rings(struct catnap_vm *vm);
  * -EINVAL with a sentence: there are none. */
 int vm_use_rings(struct catnap_vm *vm, const char *what, struct error *err);
 
+/* virtio_mem.c: unplugs all memory that the guest has plugged, for a reset. Its driver is reset. */
+void vm_unplug(struct catnap_vm *vm);
+
 /* virtio.c */
 /* Makes the devices that the configuration asks for. */
 int vm_make_virtio(struct catnap_vm *vm, struct error *err);

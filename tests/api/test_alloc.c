@@ -79,6 +79,15 @@ static int add_disk(struct fix *f)
 	return catnap_vm_add_disk(f->g.vm, &d);
 }
 
+static int set_hotplug(struct fix *f)
+{
+	struct catnap_hotplug h;
+
+	catnap_hotplug_init(&h);
+	h.max = 2 << 20;
+	return catnap_vm_set_hotplug(f->g.vm, &h);
+}
+
 static int add_pmem(struct fix *f)
 {
 	struct catnap_pmem p;
@@ -138,9 +147,16 @@ static const struct {
 	const char *name;
 	int (*run)(struct fix *f);
 } steps[] = {
-	{"create", create},	  {"add_disk", add_disk},	  {"add_pmem", add_pmem},
-	{"set_vsock", set_vsock}, {"set_console", set_console},	  {"set_balloon", set_balloon},
-	{"add_event", add_event}, {"add_doorbell", add_doorbell}, {"start", start},
+	{"create", create},
+	{"add_disk", add_disk},
+	{"add_pmem", add_pmem},
+	{"set_hotplug", set_hotplug},
+	{"set_vsock", set_vsock},
+	{"set_console", set_console},
+	{"set_balloon", set_balloon},
+	{"add_event", add_event},
+	{"add_doorbell", add_doorbell},
+	{"start", start},
 };
 
 /* One step, in which something may fail: then with an error and a sentence, and not again. */

@@ -57,6 +57,11 @@ CALL(add_vhost, struct catnap_vhost v; catnap_vhost_init(&v); v.type = 2;
      v.socket = "/nonexistent/s"; return catnap_vm_add_vhost(s->vm, &v);)
 CALL(set_vsock, struct catnap_vsock v; catnap_vsock_init(&v); v.cid = 3; v.path = "/nonexistent/s";
      return catnap_vm_set_vsock(s->vm, &v);)
+CALL(set_hotplug, struct catnap_hotplug h; catnap_hotplug_init(&h); h.max = 1 << 21;
+     return catnap_vm_set_hotplug(s->vm, &h);)
+CALL(set_hotplug_size, return catnap_vm_set_hotplug_size(s->vm, 0);)
+CALL(get_hotplug_stats, struct catnap_hotplug_stats h = {.size = sizeof(h)};
+     return catnap_vm_get_hotplug_stats(s->vm, &h);)
 CALL(add_pmem, struct catnap_pmem p; catnap_pmem_init(&p); p.path = "/dev/null";
      return catnap_vm_add_pmem(s->vm, &p);)
 CALL(set_console, struct catnap_console c; catnap_console_init(&c);
@@ -159,6 +164,9 @@ static const struct call {
 	ROW(sandbox_thread, EVERYWHERE),
 	ROW(add_disk, EVERYWHERE),
 	ROW(add_pmem, EVERYWHERE),
+	ROW(set_hotplug, EVERYWHERE),
+	ROW(set_hotplug_size, NOWHERE),
+	ROW(get_hotplug_stats, NOWHERE),
 	ROW(add_net, EVERYWHERE),
 	ROW(add_vhost, EVERYWHERE),
 	ROW(set_vsock, EVERYWHERE),

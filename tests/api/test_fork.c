@@ -98,6 +98,8 @@ struct fix {
 static struct catnap_disk disk;
 static struct catnap_rate_limit limit;
 static struct catnap_pmem pmem;
+static struct catnap_hotplug hotplug = {.size = sizeof(hotplug), .max = 1 << 21, .block = 1 << 21};
+static struct catnap_hotplug_stats hotplug_stats = {.size = sizeof(hotplug_stats)};
 static struct catnap_net net;
 static struct catnap_vsock vsock;
 static struct catnap_console console;
@@ -124,6 +126,9 @@ static struct catnap_vhost vhost;
 static int fd;
 
 CALL(add_disk, catnap_vm_add_disk(vm, &disk))
+CALL(set_hotplug, catnap_vm_set_hotplug(vm, &hotplug))
+CALL(set_hotplug_size, catnap_vm_set_hotplug_size(vm, 0))
+CALL(get_hotplug_stats, catnap_vm_get_hotplug_stats(vm, &hotplug_stats))
 CALL(add_pmem, catnap_vm_add_pmem(vm, &pmem))
 CALL(set_pmem_limit, catnap_vm_set_pmem_limit(vm, 0, &limit))
 CALL(update_disk, catnap_vm_update_disk(vm, 0, &number))
@@ -196,6 +201,9 @@ static const struct {
 	int (*call)(struct catnap_vm *vm, struct fix *f);
 } calls[] = {
 	ENTRY(add_disk),
+	ENTRY(set_hotplug),
+	ENTRY(set_hotplug_size),
+	ENTRY(get_hotplug_stats),
 	ENTRY(add_pmem),
 	ENTRY(set_pmem_limit),
 	ENTRY(update_disk),

@@ -45,6 +45,7 @@ CALL(vhost_both, struct catnap_vhost v; catnap_vhost_init(&v); v.socket = "s"; v
 CALL(vhost_private, struct catnap_vhost v; catnap_vhost_init(&v); v.type = 26; v.socket = "s";
      return catnap_vm_add_vhost(vm, &v);)
 CALL(vsock_null, return catnap_vm_set_vsock(vm, NULL);)
+CALL(hotplug_null, return catnap_vm_set_hotplug(vm, NULL);)
 CALL(pmem_null, return catnap_vm_add_pmem(vm, NULL);)
 CALL(console_null, return catnap_vm_set_console(vm, NULL);)
 CALL(balloon_null, return catnap_vm_set_balloon(vm, NULL);)
@@ -72,6 +73,20 @@ CALL(change_disk_size, struct catnap_disk d = {.size = 4};
      return catnap_vm_change_disk(vm, 0, &d, NULL);)
 CALL(disk_limit, return catnap_vm_set_disk_limit(vm, 3, &some_limit);)
 CALL(net_limit, return catnap_vm_set_net_limit(vm, 3, &some_limit, NULL);)
+CALL(hotplug_size, struct catnap_hotplug h = {.size = 4}; return catnap_vm_set_hotplug(vm, &h);)
+CALL(hotplug_max, struct catnap_hotplug h; catnap_hotplug_init(&h);
+     return catnap_vm_set_hotplug(vm, &h);)
+CALL(hotplug_block, struct catnap_hotplug h; catnap_hotplug_init(&h); h.block = h.max = 3 << 20;
+     return catnap_vm_set_hotplug(vm, &h);)
+CALL(hotplug_more, struct catnap_hotplug h; catnap_hotplug_init(&h); h.max = 2 << 20;
+     h.requested = 4 << 20; return catnap_vm_set_hotplug(vm, &h);)
+CALL(hotplug_huge, struct catnap_hotplug h; catnap_hotplug_init(&h); h.max = UINT64_C(1) << 60;
+     return catnap_vm_set_hotplug(vm, &h);)
+CALL(set_hotplug_size, return catnap_vm_set_hotplug_size(vm, 0);)
+CALL(get_hotplug_stats, struct catnap_hotplug_stats s = {.size = sizeof(s)};
+     return catnap_vm_get_hotplug_stats(vm, &s);)
+CALL(get_hotplug_stats_size, struct catnap_hotplug_stats s = {.size = 4};
+     return catnap_vm_get_hotplug_stats(vm, &s);)
 CALL(pmem_limit, return catnap_vm_set_pmem_limit(vm, 1, &some_limit);)
 CALL(pmem_size, struct catnap_pmem p = {.size = 4}; return catnap_vm_add_pmem(vm, &p);)
 CALL(pmem_path, struct catnap_pmem p; catnap_pmem_init(&p); return catnap_vm_add_pmem(vm, &p);)
@@ -214,6 +229,15 @@ static const struct row rows[] = {
 	ROW(MADE, change_disk_size, -EINVAL, "disk: the structure's size"),
 	ROW(MADE, disk_limit, -ENOENT, "disk: there is none of number 3"),
 	ROW(MADE, net_limit, -ENOENT, "net: there is none of number 3"),
+	ROW(MADE, hotplug_null, -EINVAL, "hotplug: expected a structure, not NULL"),
+	ROW(MADE, hotplug_size, -EINVAL, "hotplug: the structure's size"),
+	ROW(MADE, hotplug_max, -EINVAL, "hotplug: max: 0 bytes"),
+	ROW(MADE, hotplug_block, -EINVAL, "hotplug: block: 3145728 bytes"),
+	ROW(MADE, hotplug_more, -EINVAL, "hotplug: requested: 4194304 bytes"),
+	ROW(MADE, hotplug_huge, -ENOMEM, "more than this host has"),
+	ROW(MADE, set_hotplug_size, -ENOENT, "there is no such memory"),
+	ROW(MADE, get_hotplug_stats, -ENOENT, "there is no such memory"),
+	ROW(MADE, get_hotplug_stats_size, -EINVAL, "get_hotplug_stats: the structure's size"),
 	ROW(MADE, pmem_null, -EINVAL, "pmem: expected a structure, not NULL"),
 	ROW(MADE, pmem_limit, -ENOENT, "pmem: there is none of number 1"),
 	ROW(MADE, pmem_size, -EINVAL, "pmem: the structure's size"),

@@ -113,6 +113,11 @@ CALL(set_console, struct catnap_console k; catnap_console_init(&k);
      return catnap_vm_set_console(c->vm, &k);)
 CALL(set_balloon, struct catnap_balloon b; catnap_balloon_init(&b);
      return catnap_vm_set_balloon(c->vm, &b);)
+CALL(set_hotplug, struct catnap_hotplug h; catnap_hotplug_init(&h); h.max = 1 << 21;
+     return catnap_vm_set_hotplug(c->vm, &h);)
+CALL(set_hotplug_size, return catnap_vm_set_hotplug_size(c->vm, 0);)
+CALL(get_hotplug_stats, struct catnap_hotplug_stats s = {.size = sizeof(s)};
+     return catnap_vm_get_hotplug_stats(c->vm, &s);)
 CALL(start, return catnap_vm_start(c->vm);)
 CALL(sandbox_thread, return catnap_vm_sandbox_thread(c->vm, 0);)
 CALL(pause_vm, return catnap_vm_pause(c->vm);)
@@ -220,6 +225,7 @@ static const struct row {
 	ADDED(set_vsock),
 	ADDED(set_console),
 	ADDED(set_balloon),
+	ADDED(set_hotplug),
 	ROW(start, BARE, 0, -EALREADY, -EALREADY, -EALREADY, -EALREADY, -ECANCELED),
 	ROW(sandbox_thread, BARE, -EINVAL, 0, 0, 0, 0, -EINVAL),
 	ROW(pause_vm, BARE, -EINVAL, 0, 0, -EINVAL, -EINVAL, -EINVAL),
@@ -247,6 +253,8 @@ static const struct row {
 	ALWAYS(console_resize, FULL, 0),
 	ALWAYS(set_balloon_target, FULL, 0),
 	ALWAYS(get_balloon_stats, FULL, 0),
+	ALWAYS(set_hotplug_size, FULL, -ENOENT), /* a VM with it is not saved */
+	ALWAYS(get_hotplug_stats, FULL, -ENOENT),
 	ALWAYS(serial_input, FULL, 0),
 	ALWAYS(signal_msi, FULL, 0),
 	ALWAYS(add_event, FULL, 0),

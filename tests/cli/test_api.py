@@ -123,7 +123,7 @@ class Case(unittest.TestCase):
 with open(SPECIFICATION, encoding="utf-8") as specification:
     SPEC = yaml.safe_load(specification)
 
-ABSENT = ("/mmds", "/hotplug", "/balloon/hinting")
+ABSENT = ("/mmds", "/balloon/hinting")
 
 
 def resolve(schema):
@@ -151,7 +151,7 @@ def sample(schema, name, files):
                "host_dev_name": "lo", "guest_mac": "02:00:00:00:00:01", "drive_id": "ID", "iface_id": "ID",
                "id": "ID", "uds_path": "v", "guest_cid": 3, "mem_size_mib": 128, "amount_mib": 64, "cpu_template": "None",
                "huge_pages": "None", "mtu": 1500, "leaf": "0x1", "subleaf": "0x0", "addr": "0x10a",
-               "state": "Paused", "refill_time": 100}
+               "state": "Paused", "refill_time": 100, "total_size_mib": 128, "slot_size_mib": 128, "block_size_mib": 2}
     if name == "bitmap":
         return "0b" + "x" * 32
     if name in ("kvm_capabilities", "cpuid_modifiers", "msr_modifiers"):
@@ -237,7 +237,7 @@ class Specification(Case):
             if method == "GET":
                 if path == "/balloon":
                     self.no("No balloon device found", method, at)
-                elif path == "/balloon/statistics":
+                elif path in ("/balloon/statistics", "/hotplug/memory"):
                     self.no(BEFORE, method, at)
                 else:
                     self.ok(method, at)
@@ -532,6 +532,10 @@ class Running(Case):
                                      "is_read_only": False})
         self.ok("PUT", "/balloon", {"amount_mib": 1, "deflate_on_oom": True, "stats_polling_interval_s": 1})
         self.ok("PUT", "/entropy", {})
+        hotplug = {"total_size_mib": 256, "slot_size_mib": 128, "block_size_mib": 4}
+        for key, value in (("total_size_mib", 130), ("slot_size_mib", 64), ("block_size_mib", 3)):
+            self.no(key, "PUT", "/hotplug/memory", {**hotplug, key: value})
+        self.ok("PUT", "/hotplug/memory", hotplug)
         pmem = {"id": "p", "path_on_host": self.file("pmem", bytes(2 << 20)), "root_device": True}
         self.no("No such file", "PUT", "/pmem/p", {**pmem, "path_on_host": "none"})
         self.ok("PUT", "/pmem/p", {**pmem, "read_only": True})
@@ -542,6 +546,11 @@ class Running(Case):
         self.start()
         self.assertEqual(self.ok("GET", "/")["state"], "Running")
         limit = {"ops": {"size": 5, "refill_time": 100}}
+        self.assertEqual(self.ok("GET", "/vm/config")["memory-hotplug"], hotplug)
+        self.ok("PATCH", "/hotplug/memory", {"requested_size_mib": 128})
+        self.no("requested_size_mib", "PATCH", "/hotplug/memory", {"requested_size_mib": 257})
+        self.no("requested_size_mib", "PATCH", "/hotplug/memory", {"requested_size_mib": 126})
+        self.assertEqual(self.ok("GET", "/hotplug/memory"), {**hotplug, "plugged_size_mib": 0, "requested_size_mib": 128})
         self.ok("PATCH", "/pmem/p", {"id": "p"})
         self.ok("PATCH", "/pmem/p", {"id": "p", "rate_limiter": limit})
         self.no("was not found", "PATCH", "/pmem/q", {"id": "q", "rate_limiter": limit})
@@ -553,7 +562,7 @@ class Running(Case):
                 ("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 64}),
                 ("PATCH", "/machine-config", {"vcpu_count": 1}),
                 ("PUT", "/boot-source", {"kernel_image_path": "x"}),
-                ("PUT", "/pmem/p", pmem),
+                ("PUT", "/pmem/p", pmem), ("PUT", "/hotplug/memory", hotplug),
                 ("PUT", "/drives/b", {"drive_id": "b", "path_on_host": "x", "is_root_device": False}),
                 ("PUT", "/network-interfaces/b", {"iface_id": "b", "host_dev_name": "x"}),
                 ("PUT", "/vsock", {"guest_cid": 3, "uds_path": "x"}), ("PUT", "/entropy", {}), ("PUT", "/serial", {}),

@@ -21,7 +21,7 @@ KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 # Every option of a VM, with each of its keys.
 OPTIONS = [
     "--kernel", "{dir}/image, with a comma", "--kernel-format", "bzimage", "--initramfs", "{dir}/initramfs",
-    "--cmdline", "a=\"b c\" -- d", "--cpus", "2,affinity=0:0", "--memory", "64M,shared=on,thp=off,prefault=off,lock=off,host-nodes=0",
+    "--cmdline", "a=\"b c\" -- d", "--cpus", "2,affinity=0:0", "--memory", "64M,shared=on,thp=off,prefault=off,lock=off,host-nodes=0,max=96M,plug=16M,block=4M",
     "--disk", "{dir}/a,readonly=on,direct=off,lock=off,format=raw,id=one,queues=2,block-size=4096,bw=1M,bw-burst=2M,bw-one-time=9M,ops=100,ops-refill=3s,"
     "ops-one-time=7",
     "--disk", 'path="{dir}/b,""c""=d"', "--disk", "{dir}/c,bw-burst=2M,bw-refill=100ms,ops=10,ops-burst=9",

@@ -87,6 +87,7 @@ class Usage(Case):
                             (["net", "eth0"], ("nothing is to change",)), (["net", "eth0,link=on"], ("down or up",)),
                             (["net", "eth0,rx-bw=-1"], ("rx-bw",)), (["balloon", "1000"], ("multiple of 1M",)),
                             (["balloon", "wait=1s"], ("size=SIZE",)), (["balloon", "size=1M,wait=0"], ("wait",)),
+                            (["memory", "1000"], ("multiple of 1M",)), (["memory", "wait=1s"], ("size=SIZE",)),
                             (["stop", "wait=yes"], ("on or off",)), (["events", "history="], ("history",)),
                             (["metrics", "format=xml"], ("table or openmetrics",))):
             with self.subTest(args):
@@ -95,7 +96,7 @@ class Usage(Case):
     def test_help(self):
         everything = self.yes("--help")
         commands = [x.split()[0] for x in everything.split("Commands")[1].splitlines()[1:] if x.startswith("  ")]
-        self.assertEqual(len(commands), 14)
+        self.assertEqual(len(commands), 15)
         for c in commands:
             for args in ((c, "--help"), ("s", c, "-h")):
                 text = self.yes(*args)
@@ -433,6 +434,31 @@ class Running(Case):
         self.assertRegex(self.yes("s", "disk"), r"(?m)^disk0 .* - +/.*/b$")
         self.no(["s", "disk", "other,bw=1M"], 1, "s: ")
         self.no(["s", "disk", f"disk0,image={self.dir}/none"], 1, "s: ")
+
+    def test_memory(self):
+        guest = base.vmm(base.guest("mem.elf"), "--debug-exit", "0xf4", "-m", "16M,max=80M", "--transport", "mmio", "-c", "how=follow",
+                         "--timeout", "60s")
+        p = self.start("--snapshots", self.dir, guest=guest)
+
+        def resident():
+            with open(f"/proc/{p.pid}/status", encoding="ascii") as f:
+                return int(re.search(r"VmRSS:\s+(\d+) kB", f.read())[1]) >> 10
+
+        self.assertRegex(self.yes("s", "memory"), r"asked for +16M\nthere +16M\nat most +80M\n")
+        before = resident()
+        self.yes("s", "memory", "size=48M,wait=40s")
+        self.assertRegex(self.yes("s", "memory"), r"(?m)^there +48M$")
+        grown = resident()
+        self.yes("s", "memory", "size=16M,wait=40s")
+        self.assertEqual(json.loads(self.yes("s", "--json", "memory"))["plugged_size_mib"], 0)
+        self.assertGreater(grown - before, 1)  # a page in sixteen is written
+        self.assertLess(resident() - before, (grown - before) / 2)
+        self.no(["s", "memory", "8M"], 1, "at least 16M")
+        self.no(["s", "memory", "81M"], 1, "multiple of its block")
+        self.no(["s", "memory", "82M"], 1, "at most max")
+        self.no(["s", "snapshot", f"{self.dir}/snap"], 1, "memory: a device of this kind cannot be saved")
+        self.yes("s", "memory", "18M")  # which ends it
+        self.assertEqual(p.wait(20), 67)
 
     def test_balloon(self):
         guest = base.vmm(base.guest("balloon.elf"), "--debug-exit", "0xf4", "-m", "64M", "--transport", "mmio", "-c", "how=all",

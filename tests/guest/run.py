@@ -258,6 +258,16 @@ def pmem():
 
 
 @case
+def mem():
+    """Memory that is plugged and unplugged, and requests that cannot be; by the vCPU and by the I/O thread."""
+    for io, sandbox in (("vcpu", "on"), ("thread", "off")):
+        g = Guest("mem.elf", "--transport", "mmio", "--io", io, "--sandbox", sandbox, memory="16M,max=48M,plug=12M")
+        g.has("^start 0x100000000$")
+        g.has("^size 0x2000000$")
+        g.has("^block 0x200000$")
+
+
+@case
 def foreign():
     """Drivers that do things otherwise than Linux: levels, pins, no interrupts, the window in configuration space."""
     for io in ("vcpu", "thread"):

@@ -365,8 +365,6 @@ static void test_absent(void **state)
 		{"GET", "/mmds", "The requested operation is not supported: the metadata service"},
 		{"PUT", "/mmds", "The requested operation is not supported: the metadata service"},
 		{"PUT", "/mmds/config", "The requested operation is not supported: the metadata"},
-		{"PUT", "/hotplug/memory", "The requested operation is not supported: memory"},
-		{"GET", "/hotplug/memory", BEFORE},
 		{"PATCH", "/balloon/hinting/stop", BEFORE},
 	};
 

@@ -35,7 +35,7 @@ struct sized {
 	X(halter_config) \
 	X(source)        \
 	X(vm_config) X(disk) X(net) X(vsock) X(console) X(balloon) X(doorbell) X(sandbox_config) \
-	X(pmem) X(snapshot_request) X(restore)
+	X(pmem) X(hotplug) X(snapshot_request) X(restore)
 /* clang-format on */
 
 #define WRAP(s)                                                               \

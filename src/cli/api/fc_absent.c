@@ -10,7 +10,6 @@ static void absent(struct api *api, struct reply *r, const struct api_request *r
 		const char *path, *what;
 	} names[] = {
 		{"/mmds", "the metadata service (MMDS)"},
-		{"/hotplug", "memory that is plugged in (virtio-mem)"},
 		{"/balloon", "free page hinting"},
 	};
 	const char *what = rq->path;
@@ -27,9 +26,6 @@ const struct route fc_absent_routes[] = {
 	{"PUT", "/mmds", ROUTE_ALWAYS, absent},
 	{"PATCH", "/mmds", ROUTE_ALWAYS, absent},
 	{"PUT", "/mmds/config", ROUTE_BEFORE, absent},
-	{"GET", "/hotplug/memory", ROUTE_AFTER, absent},
-	{"PUT", "/hotplug/memory", ROUTE_BEFORE, absent},
-	{"PATCH", "/hotplug/memory", ROUTE_AFTER, absent},
 	{"PATCH", "/balloon/hinting/start", ROUTE_AFTER, absent},
 	{"GET", "/balloon/hinting/status", ROUTE_AFTER, absent},
 	{"PATCH", "/balloon/hinting/stop", ROUTE_AFTER, absent},

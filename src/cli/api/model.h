@@ -86,6 +86,11 @@ struct fc_balloon {
 	uint64_t amount_mib, stats_interval_s;
 };
 
+struct fc_hotplug {
+	bool on;
+	uint64_t total_mib, slot_mib, block_mib, requested_mib;
+};
+
 struct fc_vsock {
 	bool on;
 	uint64_t cid;
@@ -137,6 +142,7 @@ struct fc_model {
 	struct fc_pmem pmems[FC_MAX_PMEMS]; /* in the order of the VM's */
 	uint32_t n_pmems;
 	struct fc_balloon balloon;
+	struct fc_hotplug hotplug;
 	struct fc_vsock vsock;
 	struct fc_entropy entropy;
 	struct fc_serial serial;

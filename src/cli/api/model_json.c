@@ -115,6 +115,18 @@ static struct json_object *pmem_json(const struct fc_pmem *p)
 	return o;
 }
 
+static struct json_object *hotplug_json(const struct fc_hotplug *h)
+{
+	struct json_object *o = h->on ? json_object_new_object() : NULL;
+
+	if (!o)
+		return NULL;
+	add_number(o, "total_size_mib", h->total_mib);
+	add_number(o, "slot_size_mib", h->slot_mib);
+	add_number(o, "block_size_mib", h->block_mib);
+	return o;
+}
+
 static struct json_object *vsock_json(const struct fc_vsock *v)
 {
 	struct json_object *o = v->on ? json_object_new_object() : NULL;
@@ -168,7 +180,7 @@ struct json_object *fc_config_json(const struct fc_model *m)
 	json_object_object_add(o, "logger", NULL);
 	json_object_object_add(o, "metrics", NULL);
 	json_object_object_add(o, "machine-config", fc_machine_json(m));
-	json_object_object_add(o, "memory-hotplug", NULL);
+	json_object_object_add(o, "memory-hotplug", hotplug_json(&m->hotplug));
 	json_object_object_add(o, "mmds-config", NULL);
 	json_object_object_add(o, "vsock", vsock_json(&m->vsock));
 	json_object_object_add(o, "entropy", entropy_json(&m->entropy));

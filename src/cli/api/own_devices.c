@@ -21,6 +21,8 @@ const char *own_device_kind(uint32_t type)
 		return "balloon";
 	case VIRTIO_ID_VSOCK:
 		return "vsock";
+	case VIRTIO_ID_MEM:
+		return "memory";
 	case VIRTIO_ID_PMEM:
 		return "pmem";
 	default:

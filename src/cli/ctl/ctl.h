@@ -33,7 +33,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_status, ctl_pause, ctl_resume, ctl_stop, ctl_power_button;
-extern const struct ctl_command ctl_halt_poll, ctl_disk, ctl_net, ctl_balloon;
+extern const struct ctl_command ctl_halt_poll, ctl_disk, ctl_net, ctl_balloon, ctl_memory;
 extern const struct ctl_command ctl_snapshot;
 extern const struct ctl_command ctl_events, ctl_metrics, ctl_config, ctl_threads;
 

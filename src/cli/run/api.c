@@ -131,6 +131,10 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 	}
 	for (uint32_t i = 0; i < cfg->n_pmems && ok; i++)
 		ok = fill_pmem(&m->pmems[m->n_pmems++], &cfg->pmems[i], i);
+	m->hotplug = (struct fc_hotplug){.on = cfg->hotplug.max,
+					 .total_mib = cfg->hotplug.max >> MIB_BITS,
+					 .slot_mib = cfg->hotplug.block >> MIB_BITS,
+					 .block_mib = cfg->hotplug.block >> MIB_BITS};
 	m->balloon.on = cfg->balloon.on;
 	m->balloon.amount_mib = cfg->balloon.size >> MIB_BITS;
 	m->balloon.deflate_on_oom = cfg->balloon.deflate_on_oom;

@@ -459,6 +459,14 @@ static int add_balloon(struct catnap_vm *vm, const struct run_cfg *cfg)
 	return added(vm, catnap_vm_set_balloon(vm, &balloon));
 }
 
+static int add_hotplug(struct catnap_vm *vm, const struct run_cfg *cfg)
+{
+	if (catnap_vm_set_hotplug(vm, &cfg->hotplug) == 0)
+		return CMD_OK;
+	complain("catnap run: --memory: max: %s\n", catnap_vm_last_error(vm));
+	return CMD_ERROR;
+}
+
 void run_console(struct catnap_console *console, struct run_port *port)
 {
 	struct winsize size;
@@ -500,6 +508,8 @@ int run_add_devices(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_
 		status = add_console(vm, &io->console);
 	if (cfg->balloon.on && status == CMD_OK)
 		status = add_balloon(vm, cfg);
+	if (cfg->hotplug.max && status == CMD_OK)
+		status = add_hotplug(vm, cfg);
 	if (cfg->rng.limited && status == CMD_OK)
 		status = added(vm, catnap_vm_set_rng_limit(vm, &cfg->rng.limit));
 	return status;

@@ -13,7 +13,7 @@ static const struct opt_word transparent[] = {
 	{"on", CATNAP_PAGES_TRANSPARENT}, {"off", CATNAP_PAGES_SMALL}, {NULL, 0}};
 
 struct memory_option {
-	uint64_t size, nodes;
+	uint64_t size, nodes, max, plug, block;
 	int huge, thp, shared; /* 0: not given */
 	bool prefault, lock;
 };
@@ -58,10 +58,48 @@ const struct opt_field run_memory_keys[] = {
 	{.name = "prefault", .type = OPT_SWITCH, AT(prefault)},
 	{.name = "lock", .type = OPT_SWITCH, AT(lock)},
 	{.name = "host-nodes", .type = OPT_CALL, .set = set_nodes},
+	{.name = "max", .type = OPT_SIZE, AT(max), .min = 1 << 20, .max = UINT64_C(1) << 46},
+	{.name = "plug", .type = OPT_SIZE, AT(plug), .max = UINT64_C(1) << 46},
+	{.name = "block", .type = OPT_SIZE, AT(block), .min = 2 << 20, .max = 1 << 30},
 	{.name = NULL},
 };
 /* clang-format on */
 #undef AT
+
+/* Takes what may be plugged, beyond the memory that is there at first. */
+static int set_hotplug(struct opts *o, const struct memory_option *m, struct catnap_hotplug *h)
+{
+	const uint64_t block = m->block ? m->block : UINT64_C(2) << 20;
+
+	*h = (struct catnap_hotplug){.size = 0};
+	if (!m->max && (m->plug || m->block))
+		return opts_fail(o, "--memory: %s: has no effect without max",
+				 m->plug ? "plug" : "block");
+	if (!m->max)
+		return 0;
+	if (m->max <= m->size)
+		return opts_fail(o,
+				 "--memory: max: is not more than the memory that is there at "
+				 "first: expected more than %lluM",
+				 (unsigned long long)(m->size >> 20));
+	if (block & (block - 1))
+		return opts_fail(o, "--memory: block: is no power of two: expected 2M, 4M, ... 1G");
+	if ((m->max - m->size) % block || m->plug % block)
+		return opts_fail(o, "--memory: %s: is no multiple of a block, %lluM%s",
+				 m->plug % block ? "plug" : "max",
+				 (unsigned long long)(block >> 20),
+				 m->plug % block ? "" : ", more than what is there at first");
+	if (m->plug > m->max - m->size)
+		return opts_fail(o,
+				 "--memory: plug: is more than max leaves: expected at most "
+				 "%lluM",
+				 (unsigned long long)((m->max - m->size) >> 20));
+	catnap_hotplug_init(h);
+	h->max = m->max - m->size;
+	h->requested = m->plug;
+	h->block = block;
+	return 0;
+}
 
 int run_set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
@@ -84,6 +122,8 @@ int run_set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
 	if (m.size > catnap_host_memory())
 		return opt_fail(o, arg, "is more than this host has: expected at most %lluM",
 				(unsigned long long)(catnap_host_memory() >> 20));
+	if (set_hotplug(o, &m, &cfg->hotplug))
+		return -EINVAL;
 	cfg->memory = m.size;
 	cfg->memory_pages = m.huge ? m.huge : m.thp;
 	cfg->memory_shared = m.shared;

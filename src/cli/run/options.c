@@ -272,14 +272,15 @@ static const struct opt_def options[] = {
 	{.f = {.name = "memory", .type = OPT_CALL, .set = run_set_memory},
 	 .letter = 'm',
 	 .form = "SIZE[,shared=on][,hugepages=2M|1G][,thp=on|off][,prefault=on][,lock=on]"
-		 "[,host-nodes=LIST]",
+		 "[,host-nodes=LIST][,max=SIZE[,plug=SIZE][,block=SIZE]]",
 	 .keys = run_memory_keys,
 	 .help = "The guest's memory, at least 1M. shared: as a file that other processes can be "
 		 "handed, as back ends of devices need it; hugepages: of pages that the host has "
 		 "set aside; thp: with transparent huge pages, or without; prefault: all of it "
 		 "from "
 		 "the beginning; lock: never swapped out; host-nodes: from these NUMA nodes of the "
-		 "host, such as 0-1 or 0:2.",
+		 "host, such as 0-1 or 0:2; max: so much with what the guest plugs while it runs "
+		 "(virtio-mem), plug: of it at first, in blocks of 2M, or as block says.",
 	 .def = "256M",
 	 .list = true},
 	{.f = {.name = "name", .type = OPT_CALL, .set = set_name},

@@ -135,7 +135,8 @@ struct run_cfg {
 	int memory_pages;  /* enum catnap_memory_pages */
 	int memory_shared; /* enum run_shared */
 	bool memory_prefault, memory_lock;
-	uint64_t memory_host_nodes; /* bit n: node n; 0: any */
+	uint64_t memory_host_nodes;    /* bit n: node n; 0: any */
+	struct catnap_hotplug hotplug; /* max 0: none */
 	int irqchip;	      /* enum catnap_irqchip, or RUN_IRQCHIP_AUTO before it is chosen */
 	char irqchip_why[96]; /* the reason for what was chosen; "": it was given */
 	int image_kind;

@@ -114,6 +114,19 @@ static int add_drives(struct serve *s, struct catnap_vm *vm, struct reply *r)
 	return 0;
 }
 
+static int add_hotplug(struct serve *s, struct catnap_vm *vm, struct reply *r)
+{
+	const struct fc_hotplug *h = &s->api.model.hotplug;
+	struct catnap_hotplug hotplug;
+
+	if (!h->on)
+		return 0;
+	catnap_hotplug_init(&hotplug);
+	hotplug.max = h->total_mib << FC_MIB_BITS;
+	hotplug.block = h->block_mib << FC_MIB_BITS;
+	return catnap_vm_set_hotplug(vm, &hotplug) < 0 ? failed(r, vm, "memory-hotplug") : 0;
+}
+
 static int add_pmems(struct serve *s, struct catnap_vm *vm, struct reply *r)
 {
 	for (uint32_t i = 0; i < s->api.model.n_pmems; i++) {
@@ -196,7 +209,8 @@ static int limit_entropy(struct serve *s, struct catnap_vm *vm, struct reply *r)
 static int add_devices(struct serve *s, struct catnap_vm *vm, struct reply *r)
 {
 	if (add_drives(s, vm, r) < 0 || add_nets(s, vm, r) < 0 || add_vsock(s, vm, r) < 0 ||
-	    add_balloon(s, vm, r) < 0 || add_pmems(s, vm, r) < 0 || limit_entropy(s, vm, r) < 0)
+	    add_balloon(s, vm, r) < 0 || add_pmems(s, vm, r) < 0 || add_hotplug(s, vm, r) < 0 ||
+	    limit_entropy(s, vm, r) < 0)
 		return -EINVAL;
 	return 0;
 }

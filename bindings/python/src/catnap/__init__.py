@@ -16,7 +16,7 @@ and in asyncio:
 """
 from ._library import Error
 from ._types import (AfterGuest, BalloonStats, Bias, CheckState, DeviceStats, DiskFormat, Event, EventType, Exit, ExitReason,
-                     HaltStats, Hw, ImageKind, Io, IoStats, Irqchip, LogLevel, MemoryMode, MemoryPages, NetQueueStats,
+                     HaltStats, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip, LogLevel, MemoryMode, MemoryPages, NetQueueStats,
                      OnReset, PolicyContext, PolicyKind, PolicyStats, PollLimitStats, SandboxMode, SnapshotDevice,
                      SnapshotInfo, SnapshotKind, SnapshotMemory, Spin, Transport, VcpuStats, VmState, WakeCause)
 from ._values import Bucket, DiskPlace, HaltPoll, Limit, NetPlace, VhostType
@@ -27,7 +27,7 @@ from .vm import VM
 
 __all__ = ['AfterGuest', 'BalloonStats', 'Bias', 'Bucket', 'Check', 'CheckState', 'DeviceStats', 'DiskFormat', 'DiskPlace',
            'Error', 'Event', 'EventType', 'Exit', 'ExitReason', 'HaltPoll', 'HaltStats', 'Halter', 'HalterSelector',
-           'Hw', 'ImageKind', 'Io', 'IoStats', 'Irqchip', 'Limit', 'LogLevel', 'MemoryMode', 'MemoryPages',
+           'HotplugStats', 'Hw', 'ImageKind', 'Io', 'IoStats', 'Irqchip', 'Limit', 'LogLevel', 'MemoryMode', 'MemoryPages',
            'NetPlace', 'NetQueueStats', 'OnReset', 'PolicyContext', 'PolicyKind', 'PolicyStats', 'PollLimitStats',
            'SandboxMode', 'Snapshot', 'SnapshotDevice', 'SnapshotInfo', 'SnapshotKind', 'SnapshotMemory', 'Spin',
            'Transport', 'VM', 'VcpuStats', 'VhostType', 'VmState', 'WakeCause', 'check_host', 'host_memory',

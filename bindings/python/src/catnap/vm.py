@@ -12,7 +12,7 @@ from . import _types
 from ._abi import ffi
 from ._library import Error, check, convert, filled, lib, text
 from ._readable import eventfd, readable
-from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, Hw, ImageKind, Io, IoStats, Irqchip,
+from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip,
                      LogLevel, MemoryPages, NetQueueStats, OnReset, PolicyContext, PolicyStats, PollLimitStats, SandboxMode,
                      SnapshotKind, Transport, VcpuStats, VmState)
 from ._values import DiskPlace, HaltPoll, Limit, NetPlace, Path, VhostType
@@ -316,6 +316,16 @@ class VM:  # pylint: disable=too-many-public-methods
     def set_disk_limit(self, disk: int, limit: Limit) -> None:
         self._call(lib.catnap_vm_set_disk_limit, disk, self._limit(limit))
 
+    def set_hotplug(self, maximum: int, *, block: int = 0, requested: int = 0) -> None:
+        """Memory that the guest plugs and unplugs, before the start."""
+        hotplug = ffi.new('struct catnap_hotplug *')
+        lib.catnap_hotplug_init_sized(hotplug, ffi.sizeof('struct catnap_hotplug'))
+        hotplug.max, hotplug.requested, hotplug.block = maximum, requested, block or hotplug.block
+        self._call(lib.catnap_vm_set_hotplug, hotplug)
+
+    def set_hotplug_size(self, size: int) -> None:
+        self._call(lib.catnap_vm_set_hotplug_size, size)
+
     def add_pmem(self, path: Optional[Path] = None, *, fd: Optional[int] = None, readonly: bool = False, lock: bool = True,
                  pmem_format: DiskFormat = DiskFormat.GUARDED, limit: Optional[Limit] = None) -> None:
         """Persistent memory, which is a file, before the start. With @fd it is the VM's then."""
@@ -531,6 +541,10 @@ class VM:  # pylint: disable=too-many-public-methods
     def io_stats(self) -> IoStats:
         vm = self._handle()
         return filled(IoStats, 'catnap_io_stats', lambda s: lib.catnap_vm_get_io_stats(vm, s), vm)
+
+    def hotplug_stats(self) -> HotplugStats:
+        vm = self._handle()
+        return filled(HotplugStats, 'catnap_hotplug_stats', lambda s: lib.catnap_vm_get_hotplug_stats(vm, s), vm)
 
     def balloon_stats(self) -> BalloonStats:
         vm = self._handle()
