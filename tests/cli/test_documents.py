@@ -319,8 +319,8 @@ class Documents(unittest.TestCase):
             self.assertTrue((self.folder / word).exists(), word)
 
     def unit(self, command):
-        template = re.sub(r"@.*", "@.service.in", shlex.split(command)[-1])
-        self.assertTrue((ROOT / "scripts/systemd" / template).exists(), template)
+        template = re.sub(r"@.*", "@.service", shlex.split(command)[-1])
+        self.assertTrue((BUILD / "scripts/systemd" / template).exists(), template)
 
     def pages(self, command):
         status, _, err = self.finish(self.start(command))
