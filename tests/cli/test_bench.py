@@ -24,9 +24,9 @@ KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 MODES = ("user:kernel", "user:off/thread", "kernel:200us", "kernel:0/vcpu")
 
 
-def bench(*args, timeout=100):
+def bench(*args, timeout=100, env=None):
     return subprocess.run([CATNAP, "bench", *args], capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL, timeout=timeout)
+                          stdin=subprocess.DEVNULL, timeout=timeout, env=env)
 
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "source"}
@@ -298,6 +298,26 @@ class Bench(unittest.TestCase):
             self.assertIn(results["irqchip_choice"]["one_vcpu"], ("user", "kernel"))
             if "at" in c:
                 self.assertAlmostEqual(c["at"], gain / each, delta=1e-6 * abs(gain / each))
+
+    def test_restore(self):
+        """Each way of the memory, of both sizes; with clones; and nothing is left of the snapshots."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as temp:
+            p = bench("restore", "--rounds", "1", "--clones", "3", "--json", "-", env={**os.environ, "TMPDIR": temp})
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+            self.assertEqual(os.listdir(temp), [])
+        runs = {(r["way"], r["memory_bytes"] >> 20): r for r in json.loads(p.stdout)["runs"]}
+        self.assertEqual(set(runs), {(way, size) for way in ("start", "map", "map-cold", "working-set") for size in (128, 8192)}
+                         | {("copy", 128), ("clones", 128)})
+        for (way, _), r in runs.items():
+            self.assertEqual(r["samples"], 3 if way == "clones" else 1)
+            self.assertEqual("work_p50_ns" in r, way not in ("start", "clones"))
+            if "work_p50_ns" in r:
+                self.assertLess(r["p50_ns"], r["work_p50_ns"])
+                self.assertLess(r["work_p50_ns"], r["touch_p50_ns"])
+                self.assertGreater(r["private_p50_bytes"], 100 << 10)
+        self.assertLess(runs["map", 128]["private_p50_bytes"], 8 << 20)
+        self.assertGreater(runs["copy", 128]["private_p50_bytes"], 96 << 20)
+        self.assertGreater(runs["clones", 128]["all_p50_ns"], runs["clones", 128]["p50_ns"])
 
     def test_crossover(self):
         modes = ("user:adaptive", "kernel:200us")

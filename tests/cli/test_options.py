@@ -244,7 +244,7 @@ class Twice(Case):
 
 
 ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute",
-       "prices", "crossover")
+       "prices", "crossover", "restore")
 BY_DEFAULT = ALL[:6]
 
 
@@ -260,6 +260,7 @@ class BenchEffects(Case):
                ("--vcpus", "2", ("idle", "neighbour", "compute")),
                ("--vcpus", "64", ("idle",)),
                ("--process", "tick", ("mix",)),
+               ("--clones", "3", ("restore",)),
                ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "one", ("blk", "echo")),
@@ -314,7 +315,7 @@ class BenchEffects(Case):
         for workload in ALL:
             p = catnap("bench", workload, "--samples", "5", *self.STOP)
             self.assertEqual("--samples: has no effect in " + workload in p.stderr,
-                             workload in ("idle", "neighbour", "start", "memory"), p.stderr)
+                             workload in ("idle", "neighbour", "start", "memory", "restore"), p.stderr)
             self.assertIn("--html", p.stderr)
 
 

@@ -164,6 +164,9 @@ static int measure_and_report(struct bench *b)
 	if (getloadavg(&load, 1) < 1)
 		load = -1;
 	run_all(b);
+	for (unsigned int row = 0; row < bench_n_workloads; row++)
+		if (bench_workloads[row]->finish)
+			bench_workloads[row]->finish();
 	number = bench_stop_number(b->stop);
 	if (number)
 		fprintf(stderr, "catnap bench: ended by %s: what has been measured follows\n",

@@ -74,7 +74,8 @@ struct bench_cfg {
 	unsigned int n_processes;
 	const char *json, *html;
 	bool peer_qemu;
-	int pin; /* enum bench_pin */
+	int pin;	 /* enum bench_pin */
+	uint32_t clones; /* restore: how many at once; 0: none */
 };
 
 enum bench_pin { BENCH_PIN_OFF, BENCH_PIN_ON, BENCH_PIN_ONE };

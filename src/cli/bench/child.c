@@ -54,6 +54,12 @@ int bench_image_file(void)
 
 int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[])
 {
+	return bench_spawn_with(run, c, argv, "/dev/null");
+}
+
+int bench_spawn_with(struct bench_run *run, struct bench_child *c, char *const argv[],
+		     const char *input)
+{
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t mask;
@@ -62,7 +68,7 @@ int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return bench_fail(run, "pipe: %s", strerror(errno));
 	posix_spawn_file_actions_init(&fa);
-	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&fa, 0, input, O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
 	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
 	/* A group of its own: Ctrl-C is for us, who end it. */

@@ -19,6 +19,9 @@ int bench_image_file(void);
  * many there are then. */
 unsigned int bench_peer_args(char **argv, unsigned int n);
 int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]);
+/* The same, with the file @input as its standard input, not /dev/null. */
+int bench_spawn_with(struct bench_run *run, struct bench_child *c, char *const argv[],
+		     const char *input);
 /* Waits for its end and closes its output. */
 void bench_reap(struct bench_child *c, bool kill_it);
 

@@ -24,6 +24,7 @@ static const struct effect {
 	{.option = "vcpus", .bit = BENCH_OPT_VCPUS},
 	{.option = "process", .bit = BENCH_OPT_PROCESS},
 	{.option = "peer", .bit = BENCH_OPT_PEER},
+	{.option = "clones", .bit = BENCH_OPT_CLONES},
 };
 
 static const char *names(uint32_t rows, char *buf, size_t size)

@@ -124,6 +124,7 @@ enum {
 	SIBLING,
 	PROCESS,
 	PIN,
+	CLONES,
 	JSON,
 	HTML,
 	PEER
@@ -198,6 +199,13 @@ static const struct opt_def options[] = {
 	[PIN] = {.f = {.name = "pin", .type = OPT_WORD, .offset = AT(pin), .words = pins},
 		 .form = "on|off|one",
 		 .def = "on"},
+	[CLONES] = {.f = {.name = "clones",
+			  .type = OPT_U32,
+			  .offset = AT(clones),
+			  .min = 1,
+			  .max = 10000},
+		    .form = "N",
+		    .def = "none"},
 	[JSON] = {.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
 		  .form = "FILE|-",
 		  .help = "Writes the results as JSON too; with -, instead of the table."},
@@ -333,6 +341,8 @@ static void say_all(struct help *h)
 	    names(BENCH_OPT_PIN_ONE, others, sizeof(others)));
 	say(h, PEER, "Measures QEMU's microvm with the same image: %s.",
 	    names(BENCH_OPT_PEER, some, sizeof(some)));
+	say(h, CLONES, "%s: so many of one snapshot run at once as well.",
+	    names(BENCH_OPT_CLONES, some, sizeof(some)));
 	say_vcpus(h);
 	default_gaps(h);
 }

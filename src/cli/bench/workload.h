@@ -82,6 +82,7 @@ enum bench_option {
 	BENCH_OPT_RATE = 1 << 13,	/* --rate, and with it --stall and --duration */
 	BENCH_OPT_MANY_VCPUS = 1 << 14, /* --vcpus above BENCH_VCPUS */
 	BENCH_OPT_SIBLING = 1 << 15,
+	BENCH_OPT_CLONES = 1 << 16,
 	BENCH_OPT_GUEST = 1 << 12, /* modes in which the guest polls */
 };
 
@@ -114,6 +115,8 @@ struct bench_workload {
 	void (*condition)(char *buf, size_t size, const struct bench_cell *c);
 	/* Measures one round. 0, or -1 with run->error. */
 	int (*run)(struct bench_run *run);
+	/* Takes away what run() has kept, at the end of all rounds. NULL: nothing. */
+	void (*finish)(void);
 	/* Returns whether @b cannot be measured either once bench_fail_all() was said of @a. NULL:
 	 * it cannot. */
 	bool (*fails_alike)(const struct bench_cell *a, const struct bench_cell *b);
