@@ -17,9 +17,9 @@
 #define BUFFERS	   (ARENA + 0x20000u) /* 1 MiB */
 #define WRITTEN	   0x11000u	      /* how much the other processor writes into */
 #define QUEUES_MAX 16
-#define DEVICES	   9
+#define DEVICES	   11
 
-enum { NET = 1, BLK = 2, CONSOLE = 3, RNG = 4, BALLOON = 5, VSOCK = 19 };
+enum { NET = 1, BLK = 2, CONSOLE = 3, RNG = 4, BALLOON = 5, VSOCK = 19, MEM = 24, PMEM = 27 };
 
 static uint64_t end; /* of memory */
 static uint32_t bases[32];
@@ -124,6 +124,16 @@ static void bait(uint32_t id, uint32_t cid, uint64_t at)
 		for (int i = 0; i < 12; i++)
 			w[i] = (ARENA >> 12) + 0x100 + below(0, 64);
 		break;
+	case PMEM:
+		w[0] = below(0, 4) == 0;
+		break;
+	case MEM: /* the third word and the fourth: a place in the region, or near it */
+		w[0] = below(0, 5);
+		w[1] = 0;
+		w[2] = below(0, 20) << 21 | (below(0, 16) == 0) << 12;
+		w[3] = below(0, 16) ? 1 : 0; /* it begins at 4 GiB */
+		w[4] = below(0, 16);
+		break;
 	default:
 		break;
 	}
@@ -143,6 +153,9 @@ static void nearly_right(uint32_t id, uint32_t cid, struct queue *q, uint32_t in
 		queue_set(q, n, (void *)(at + 4096), 0x1000 * (1 + below(0, 8)),
 			  VQ_NEXT | (*(volatile uint32_t *)at % 4 ? 0 : VQ_WRITE), m);
 		queue_set(q, m, (void *)(at + 64), 1, VQ_WRITE, 0);
+	} else if (id == PMEM || id == MEM) {
+		queue_set(q, head, (void *)at, id == MEM ? 24 : 4, VQ_NEXT, n);
+		queue_set(q, n, (void *)(at + 4096), below(0, 16), VQ_WRITE, m);
 	} else {
 		queue_set(q, head, (void *)at, id == VSOCK ? 44 : 48, (in ? VQ_WRITE : 0) | VQ_NEXT,
 			  n);
@@ -355,6 +368,20 @@ static void sane(uint32_t id)
 		wait_for(&fine[0]);
 		check(*(volatile uint32_t *)(uint64_t)BUFFERS == 0);
 		break;
+	case PMEM:
+	case MEM:
+		start_fine(base, 1);
+		put_word(0, id == MEM ? 2 : 0); /* unplug all, or a flush */
+		put_word(4096, 0xeeeeeeee);
+		queue_set(&fine[0], 0, page, id == MEM ? 24 : 4, VQ_NEXT, 1);
+		queue_set(&fine[0], 1, page + 4096, id == MEM ? 10 : 4, VQ_WRITE, 0);
+		queue_offer(&fine[0], 0);
+		queue_kick(&fine[0]);
+		wait_for(&fine[0]);
+		check(word_at(4096) == 0);
+		check(id == PMEM ||
+		      (mmio_read(base, MMIO_CONFIG + 40) | mmio_read(base, MMIO_CONFIG + 44)) == 0);
+		break;
 	case NET:
 		start_fine(base, 2);
 		one_buffer(&fine[1], 0, 12 + 60, 0);
@@ -416,9 +443,9 @@ static void huge(void)
 void test(void)
 {
 	/* Pages first, while the arena has no number in it that is one of ours. */
-	static const uint32_t order[] = {BALLOON, RNG, CONSOLE, VSOCK, NET, BLK};
-	static const uint32_t queues[32] = {
-		[NET] = 3, [BLK] = 2, [CONSOLE] = 2, [RNG] = 1, [BALLOON] = 5, [VSOCK] = 3};
+	static const uint32_t order[] = {BALLOON, RNG, CONSOLE, VSOCK, MEM, PMEM, NET, BLK};
+	static const uint32_t queues[32] = {[NET] = 3,	   [BLK] = 2,	[CONSOLE] = 2, [RNG] = 1,
+					    [BALLOON] = 5, [VSOCK] = 3, [MEM] = 1,     [PMEM] = 1};
 	uint32_t rounds = (uint32_t)arg_number("rounds", 20);
 	uint32_t cpus = (uint32_t)arg_number("cpus", 1), found = 0;
 

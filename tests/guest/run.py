@@ -317,7 +317,7 @@ def hostile():
         has_tap = False
     runs = (("vcpu", 1, 1), ("vcpu", 2, 2), ("thread", 2, 3))
     for io, cpus, seed in runs:
-        with Disk() as d, socket.socket(socket.AF_UNIX) as listener:
+        with Disk() as d, Disk(4096) as p, socket.socket(socket.AF_UNIX) as listener:
             path = os.path.join(os.path.dirname(d.path), f"hostile-{os.getpid()}-{seed}")
             listener.bind(path + "_1000")
             listener.listen(4)
@@ -325,14 +325,14 @@ def hostile():
                 g = Guest("hostile.elf", "--transport", "mmio", "--io", io, "--cpus", str(cpus), "-d",
                           f"{d.path},queues=2", "--vsock", f"cid=5,socket={path}", "--balloon", "size=1M",
                           "--console", f"file={path}.console", *(("-n", "tap=t0") if has_tap else ()),
-                          cmdline=f"cpus={cpus} seed={seed} rounds=9", timeout="40s",
-                          wrap=TAP if has_tap else ())
+                          "--pmem", p.path, memory="16M,max=48M,plug=16M",
+                          cmdline=f"cpus={cpus} seed={seed} rounds=9", timeout="40s", wrap=TAP if has_tap else ())
             finally:
                 for end in ("_1000", ".console"):
                     if os.path.exists(path + end):
                         os.unlink(path + end)
-            g.has(r"^devices 0x%d$" % (5 + has_tap))
-            g.has(r"^sane 0x%x$" % (4 * (5 + has_tap)))
+            g.has(r"^devices 0x%d$" % (7 + has_tap))
+            g.has(r"^sane 0x%x$" % (4 * (7 + has_tap)))
             for s in g.stats["devices"]:
                 g.expect(s["inflight"] == 0, "something is left in flight")
                 g.expect(s["requests"] + s["errors"] > 0, f"{s['name']} did nothing")
