@@ -98,6 +98,12 @@ class Usage(Case):
             self.refused(2, disk="," + key, words=["--disk", key.split("=", maxsplit=1)[0], "vhost-user"])
         self.refused(2, disk=",queues=17", words=["queues"])
         self.refused(2, disk=",reconnect=maybe", words=["reconnect", "on", "off"])
+        for option in ("-d", "-n"):
+            name = {"-d": "--disk", "-n": "--net"}[option]
+            for value in ("fd=", "fd=x", "fd=2", "fd=-1"):
+                self.refused(2, option, f"vhost-user={value}", words=[f"{name}: vhost-user", "no descriptor"])
+            self.refused(2, option, "vhost-user=fd=999", words=[name, "999", "not open"])
+            self.refused(2, option, "vhost-user=fd=9,reconnect=off", words=[f"{name}: reconnect"])
         self.refused(2, "-d", "a,reconnect=off", words=["reconnect", "without vhost-user"])
         self.refused(2, "-n", "vhost-user=a,tap=b", words=["--net", "tap", "vhost-user"])
         self.refused(2, "-n", "vhost-user=a,queues=2", words=["--net", "queues", "vhost-user"])
@@ -155,6 +161,22 @@ class Disk(Case):
                 f.truncate(SIZE)
             self.passes("--irqchip", irqchip, "--io", io, "--sandbox", "on", "--cpus", "2", cmdline=f"only_transfer=1 how={how}")
             self.holds()
+
+    def test_given(self):
+        """A connection that was made before: it is used, and is the device's alone."""
+        self.back()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.socket)
+            given = [a if not a.startswith("vhost-user=") else f"vhost-user=fd={s.fileno()}" for a in self.args("--sandbox", "on")]
+            p = subprocess.run(given, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+                               pass_fds=[s.fileno()])
+        self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+        self.holds()
+        with open(self.image, "rb") as f:
+            p = subprocess.run([a if not a.startswith("vhost-user=") else f"vhost-user=fd={f.fileno()}" for a in self.args()],
+                               capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+                               pass_fds=[f.fileno()])
+        self.assertEqual((p.returncode, p.stderr.count("\n")), (1, 1), p.stderr)
 
     def test_snapshot(self):
         """Its state is in another process: a snapshot is refused, by its name, and the VM goes on."""

@@ -89,7 +89,8 @@ int run_set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
 	if (opt_keys_given(o, arg, run_disk_keys, &d, &given) ||
 	    limit_make(o, arg, "", &d.limit, &d.disk.limit))
 		return -EINVAL;
-	if (check_keys(o, arg, run_disk_keys, given, of_back, d.back))
+	if (check_keys(o, arg, run_disk_keys, given, of_back, d.back) ||
+	    run_check_back(o, arg->option, d.back, d.leave))
 		return -EINVAL;
 	cfg->backs[cfg->n_disks].socket = d.back;
 	cfg->backs[cfg->n_disks].leave = d.leave;
@@ -209,7 +210,8 @@ int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
 	    make_direction(o, arg, "rx-", &n.rx, &both, &n.net.rx_limit) ||
 	    make_direction(o, arg, "tx-", &n.tx, &both, &n.net.tx_limit))
 		return -EINVAL;
-	if (check_keys(o, arg, run_net_keys, given, of_back, n.net.back))
+	if (check_keys(o, arg, run_net_keys, given, of_back, n.net.back) ||
+	    run_check_back(o, arg->option, n.net.back, n.net.leave))
 		return -EINVAL;
 	/* No interface is called so. */
 	n.net.made = n.net.tap && strcmp(n.net.tap, "auto") == 0;

@@ -26,6 +26,13 @@ int run_given_fd(const char *text, bool *bad)
 	return *bad ? -1 : (int)fd;
 }
 
+int run_back_fd(const char *back)
+{
+	bool bad;
+
+	return back ? run_given_fd(back, &bad) : -1;
+}
+
 /* Counts @i down to the one that is asked for. */
 static bool is_it(unsigned int *i, int fd)
 {
@@ -46,6 +53,9 @@ int run_given(const struct run_cfg *cfg, unsigned int i, const char **option)
 	for (uint32_t n = 0; n < cfg->n_disks; n++)
 		if (is_it(&i, cfg->disks[n].fd))
 			return cfg->disks[n].fd;
+	for (uint32_t n = 0; n < cfg->n_disks; n++)
+		if (is_it(&i, run_back_fd(cfg->backs[n].socket)))
+			return run_back_fd(cfg->backs[n].socket);
 	*option = "pmem";
 	for (uint32_t n = 0; n < cfg->n_pmems; n++)
 		if (is_it(&i, cfg->pmems[n].fd))
@@ -55,6 +65,9 @@ int run_given(const struct run_cfg *cfg, unsigned int i, const char **option)
 		for (uint32_t q = 0; q < cfg->nets[n].n_fds; q++)
 			if (is_it(&i, cfg->nets[n].fds[q]))
 				return cfg->nets[n].fds[q];
+	for (uint32_t n = 0; n < cfg->n_nets; n++)
+		if (is_it(&i, run_back_fd(cfg->nets[n].back)))
+			return run_back_fd(cfg->nets[n].back);
 	for (size_t n = 0; n < sizeof(single) / sizeof(single[0]); n++) {
 		*option = single[n].option;
 		if (is_it(&i, single[n].fd))

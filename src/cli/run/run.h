@@ -239,6 +239,9 @@ int run_set_vhost(struct opts *o, const struct opt_arg *arg, void *cfg);
 bool run_has_backs(const struct run_cfg *cfg);
 /* Returns -EINVAL (o->error) if it would not get the guest's memory. */
 int run_check_backs(struct opts *o, const struct run_cfg *cfg);
+/* Checks where the back end of a disk or an interface is: a socket's path, or fd=N, a connection,
+ * which cannot be made again (@leave: "reconnect=off" has no effect). NULL: there is none. */
+int run_check_back(struct opts *o, const char *option, const char *back, bool leave);
 /* Add the disk or the interface number @i, which has a back end. Return 0 or what the library
  * returns. */
 int run_add_back_disk(struct catnap_vm *vm, const struct run_cfg *cfg, uint32_t i);
@@ -358,6 +361,8 @@ void run_inherited_keep(struct run_inherited *inherited, const struct run_cfg *c
 int run_given(const struct run_cfg *cfg, unsigned int i, const char **option);
 /* Returns -EINVAL (o->error) if one of them is not open, or was given twice. */
 int run_check_given(struct opts *o, const struct run_cfg *cfg);
+/* Returns the descriptor that a back end's place is, fd=N; -1: it is a socket's path, or NULL. */
+int run_back_fd(const char *back);
 /* Takes "fd=N" as the value of an option. Returns N, or -1: it is something else; *bad: it is no
  * descriptor's. */
 int run_given_fd(const char *text, bool *bad);

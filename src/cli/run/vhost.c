@@ -139,13 +139,37 @@ int run_check_backs(struct opts *o, const struct run_cfg *cfg)
 	return 0;
 }
 
+int run_check_back(struct opts *o, const char *option, const char *back, bool leave)
+{
+	bool bad;
+
+	if (!back)
+		return 0;
+	if (run_given_fd(back, &bad) >= 0 && leave)
+		return opts_fail(
+			o,
+			"--%s: reconnect: has no effect with a descriptor: a back end that "
+			"has gone is not taken back",
+			option);
+	return bad ? opts_fail(o, "--%s: vhost-user: is no descriptor: expected fd=N, N from %d on",
+			       option, STDERR_FILENO + 1)
+		   : 0;
+}
+
+/* Sets where the back end is: at a socket, or at a connection that was given. */
+static void place_back(struct catnap_vhost *v, const char *back)
+{
+	v->fd = run_back_fd(back);
+	v->socket = v->fd >= 0 ? NULL : back;
+}
+
 int run_add_back_disk(struct catnap_vm *vm, const struct run_cfg *cfg, uint32_t i)
 {
 	struct catnap_vhost v;
 
 	catnap_vhost_init(&v);
 	v.type = TYPE_DISK;
-	v.socket = cfg->backs[i].socket;
+	place_back(&v, cfg->backs[i].socket);
 	v.no_reconnect = cfg->backs[i].leave;
 	v.queues = cfg->disks[i].queues;
 	return catnap_vm_add_vhost(vm, &v);
@@ -157,7 +181,7 @@ int run_add_back_net(struct catnap_vm *vm, const struct run_net *net)
 
 	catnap_vhost_init(&v);
 	v.type = TYPE_NET;
-	v.socket = net->back;
+	place_back(&v, net->back);
 	v.no_reconnect = net->leave;
 	v.mtu = (uint16_t)net->mtu;
 	memcpy(v.mac, net->mac, sizeof(v.mac));
