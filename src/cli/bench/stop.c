@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,20 +38,62 @@ static void die_of(int number)
 	raise(number);
 }
 
+/* Waits for a signal and returns it; 0: no more are waited for. */
+static int next_signal(const struct bench_stop *stop)
+{
+	struct pollfd p[] = {{.fd = stop->end_fd, .events = POLLIN},
+			     {.fd = stop->signal_fd, .events = POLLIN}};
+	struct signalfd_siginfo info;
+
+	for (;;) {
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[0].revents)
+			return 0;
+		if (read(stop->signal_fd, &info, sizeof(info)) == sizeof(info))
+			return (int)info.ssi_signo;
+	}
+}
+
+/* Is ended by a descriptor: pthread_cancel() would need libgcc_s.so, which an empty root lacks. */
 static void *wait_for_signals(void *arg)
 {
 	struct bench_stop *stop = arg;
-	int number;
+	int number = next_signal(stop);
 
-	while (sigwait(&stop->signals, &number) != 0)
-		;
+	if (!number)
+		return NULL;
 	__atomic_store_n(&stop->number, number, __ATOMIC_RELAXED);
 	if (write(stop->fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
 		die_of(number);
-	while (sigwait(&stop->signals, &number) != 0)
-		;
-	die_of(number);
+	number = next_signal(stop);
+	if (number)
+		die_of(number);
 	return NULL;
+}
+
+static void close_all(struct bench_stop *stop)
+{
+	const int fds[] = {stop->fd, stop->end_fd, stop->signal_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* Opens what is waited for. Returns 0 or -errno. */
+static int open_all(struct bench_stop *stop)
+{
+	int ret;
+
+	stop->fd = eventfd(0, EFD_CLOEXEC);
+	stop->end_fd = eventfd(0, EFD_CLOEXEC);
+	stop->signal_fd = signalfd(-1, &stop->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (stop->fd >= 0 && stop->end_fd >= 0 && stop->signal_fd >= 0)
+		return 0;
+	ret = -errno;
+	close_all(stop);
+	return ret;
 }
 
 int bench_stop_begin(struct bench_stop *stop)
@@ -58,28 +101,31 @@ int bench_stop_begin(struct bench_stop *stop)
 	struct sigaction now;
 	int ret;
 
-	*stop = (struct bench_stop){.fd = eventfd(0, EFD_CLOEXEC)};
-	if (stop->fd < 0)
-		return -errno;
+	*stop = (struct bench_stop){.number = 0};
 	sigemptyset(&stop->signals);
 	for (size_t i = 0; i < N_ENDING; i++)
 		if (sigaction(ending[i].number, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
 			sigaddset(&stop->signals, ending[i].number);
+	ret = open_all(stop);
+	if (ret < 0)
+		return ret;
 	pthread_sigmask(SIG_BLOCK, &stop->signals, &stop->before);
 	ret = pthread_create(&stop->thread, NULL, wait_for_signals, stop);
 	if (ret == 0)
 		return 0;
 	pthread_sigmask(SIG_SETMASK, &stop->before, NULL);
-	close(stop->fd);
+	close_all(stop);
 	return -ret;
 }
 
 void bench_stop_end(struct bench_stop *stop)
 {
-	pthread_cancel(stop->thread);
+	ssize_t n = write(stop->end_fd, &(uint64_t){1}, sizeof(uint64_t));
+
+	(void)n;
 	pthread_join(stop->thread, NULL);
 	pthread_sigmask(SIG_SETMASK, &stop->before, NULL);
-	close(stop->fd);
+	close_all(stop);
 }
 
 void bench_stop_sleep(const struct bench_stop *stop, uint64_t ns)

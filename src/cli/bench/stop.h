@@ -16,8 +16,9 @@ struct bench_stop {
 	sigset_t before; /* this thread's mask as it was, for children */
 	sigset_t signals;
 	pthread_t thread;
-	int fd;	    /* an eventfd that can be read once a signal has come */
-	int number; /* atomic: that signal; 0: none yet */
+	int fd;		       /* an eventfd that can be read once a signal has come */
+	int signal_fd, end_fd; /* the thread's: the signals, and its end */
+	int number;	       /* atomic: that signal; 0: none yet */
 };
 
 /* Begins to take signals, before the first thread is made. Signals that are ignored stay so.
