@@ -43,9 +43,28 @@ struct counts {
 void counts_begin(struct counts *c, const char *name, long rounds);
 void counts_end(const struct counts *c);
 
+/* samples.c: how long each operation took. samples_end() tells quantiles, and of how many operations
+ * the result was what it had to be: lines NAME_p50_ns and so on, and NAME_checked. */
+struct samples {
+	const char *name;
+	int64_t *ns;
+	long n, room;
+};
+bool samples_begin(struct samples *s, const char *name, long room);
+void samples_add(struct samples *s, int64_t ns);
+void samples_end(struct samples *s, long checked);
+
 /* ask.c */
+/* Gives eth0 the address of address=, if there is one. */
+void network(void);
 int read_test(void);
 int tcp_test(void);
+int udp_test(void);
+
+/* work.c */
+int hack_test(void);
+int sched_test(void);
+int fork_test(void);
 
 /* measure.c */
 int ping_pong(void);

@@ -342,7 +342,8 @@ static int run(const char *name)
 		{"clock", clock_test}, {"sleep", sleep_test}, {"stress", stress},
 		{"offline", offline},  {"online", online},    {"shell", shell},
 		{"button", button},    {"script", script},    {"disk", disk},
-		{"read", read_test},   {"tcp", tcp_test},
+		{"read", read_test},   {"tcp", tcp_test},     {"udp", udp_test},
+		{"hack", hack_test},   {"sched", sched_test}, {"fork", fork_test},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -384,6 +385,7 @@ int main(void)
 	}
 	result("init", "%.6f", now_ns() / 1e9);
 	load_modules();
+	network();
 	snprintf(list, sizeof(list), "%s", option("run", "shell"));
 	for (char *name = strtok_r(list, ",", &at); name; name = strtok_r(NULL, ",", &at))
 		bad += run(name) < 0;

@@ -26,16 +26,33 @@
 
 /* -- pipe -- */
 
-static bool exchange(int in, int out, long rounds, bool first)
+/* Sends a number and takes the next one back, so often. Returns how often that came. */
+static long ask(int in, int out, long rounds, struct samples *s)
 {
-	char c = 'x';
+	unsigned char c;
 
 	for (long i = 0; i < rounds; i++) {
-		if (first && write(out, &c, 1) != 1)
-			return false;
+		int64_t begin = now_ns();
+
+		c = (unsigned char)i;
+		if (write(out, &c, 1) != 1 || read(in, &c, 1) != 1 || c != (unsigned char)(i + 1))
+			return i;
+		if (s)
+			samples_add(s, now_ns() - begin);
+	}
+	return rounds;
+}
+
+/* Answers each number with the next one. */
+static bool answer(int in, int out, long rounds)
+{
+	unsigned char c;
+
+	for (long i = 0; i < rounds; i++) {
 		if (read(in, &c, 1) != 1)
 			return false;
-		if (!first && write(out, &c, 1) != 1)
+		c++;
+		if (write(out, &c, 1) != 1)
 			return false;
 	}
 	return true;
@@ -45,7 +62,9 @@ int ping_pong(void)
 {
 	long rounds = option_number("rounds", 20000), warmup = rounds / 10 + 1;
 	int cpus[MAX_CPUS], there[2], back[2];
+	struct samples s;
 	struct counts c;
+	long good;
 	pid_t pid;
 
 	if (online_cpus(cpus) < 2) {
@@ -56,22 +75,26 @@ int ping_pong(void)
 		complain("pipe: %s", strerror(errno));
 		return -1;
 	}
+	if (!samples_begin(&s, "pipe", rounds))
+		return -1;
 	pid = fork();
 	if (!pid) {
 		close(there[1]);
 		close(back[0]);
 		pin(cpus[1]);
-		_exit(exchange(there[0], back[1], rounds + warmup, false) ? 0 : 1);
+		_exit(answer(there[0], back[1], rounds + warmup) ? 0 : 1);
 	}
 	close(there[0]);
 	close(back[1]);
 	pin(cpus[0]);
 	/* The first rounds bring both to their CPUs, and the governor's window to its size. */
-	exchange(back[0], there[1], warmup, true);
+	ask(back[0], there[1], warmup, NULL);
 	counts_begin(&c, "pipe", rounds);
-	if (!exchange(back[0], there[1], rounds, true))
-		complain("pipe: ended early");
+	good = ask(back[0], there[1], rounds, &s);
 	counts_end(&c);
+	if (good < rounds)
+		complain("pipe: ended early");
+	samples_end(&s, good);
 	close(there[1]);
 	close(back[0]);
 	waitpid(pid, NULL, 0);
@@ -85,6 +108,7 @@ struct timers {
 	int cpu;
 	long samples, done, overruns, lost;
 	int64_t interval_ns, max_ns, sum_ns;
+	int64_t *late_ns; /* of each */
 };
 
 static void *timer_loop(void *p)
@@ -106,6 +130,7 @@ static void *timer_loop(void *p)
 		if (late > t->max_ns)
 			t->max_ns = late;
 		t->sum_ns += late;
+		t->late_ns[t->done] = late;
 		t->lost += late >= LOST_NS;
 		next += t->interval_ns;
 		/* The next one is past already: not a timer that could be waited for. */
@@ -122,15 +147,20 @@ int timer_test(void)
 	int cpus[MAX_CPUS], n = online_cpus(cpus);
 	long samples = option_number("samples", 100000), done = 0, overruns = 0, lost = 0;
 	int64_t max = 0, sum = 0;
+	const long each = (samples + n - 1) / n;
 	struct timers *t = calloc(n, sizeof(*t));
+	struct samples s;
 	struct counts c;
 
-	if (!t)
+	if (!t || !samples_begin(&s, "timer", each * n)) {
+		free(t);
 		return -1;
+	}
 	counts_begin(&c, "timer", samples);
 	for (int i = 0; i < n; i++) {
 		t[i].cpu = cpus[i];
-		t[i].samples = (samples + n - 1) / n;
+		t[i].samples = each;
+		t[i].late_ns = s.ns + i * each;
 		t[i].interval_ns = option_number("interval_us", 200) * 1000;
 		if (pthread_create(&t[i].thread, NULL, timer_loop, &t[i]))
 			complain("timer: no thread");
@@ -145,6 +175,8 @@ int timer_test(void)
 	}
 	counts_end(&c);
 	free(t);
+	s.n = done;
+	samples_end(&s, done < samples ? done : samples);
 	result("timer_samples", "%ld", done);
 	result("timer_lost", "%ld", lost);
 	result("timer_overruns", "%ld", overruns);
