@@ -336,6 +336,34 @@ class Bench(unittest.TestCase):
             self.assertFalse(run["failed"])
             self.assertEqual(run["samples"], 10)
 
+    def test_linux(self):
+        """What it needs is said once, and by its name; where it can run, the lab runs it."""
+        with tempfile.TemporaryDirectory() as d:
+            env = {**os.environ, "CATNAP_CACHE": d}
+            here = [CATNAP, "bench", "linux", "--mode", "user:adaptive", "--mode", "kernel:200us", "--rounds", "1", "--samples", "10"]
+
+            def run(*args):
+                p = subprocess.run([*here, *args], capture_output=True, text=True, check=False, env=env, stdin=subprocess.DEVNULL, timeout=100)
+                self.assertEqual([line for line in p.stdout.splitlines() if len(line) > 80], [])
+                self.assertEqual((p.returncode, p.stderr.count("\n")), (1, 1), p.stderr)
+                return p.stderr
+
+            self.assertIn("linux: no kernel: expected --kernel FILE, or \"guest-images/rootfs/build", run())
+            self.assertIn(f"linux: --kernel: {d}/k: No such file", run("--kernel", d + "/k"))
+            for name in ("bench-vmlinuz", "k"):
+                with open(os.path.join(d, name), "wb") as f:
+                    f.write(bytes(4096))
+            self.assertIn("linux: no initramfs: expected --initramfs FILE", run("--load", "pipe"))
+            self.assertIn(f"linux: --initramfs: {d}/i: No such file", run("--kernel", d + "/k", "--initramfs", d + "/i"))
+        for args, says in ((("linux", "--load", "x"), "--load: \"x\" is not a load: expected boot, pipe,"),
+                           (("event", "--exits"), "--exits: has no effect in event: expected linux"),
+                           (("event", "--kernel", "k"), "--kernel: has no effect in event"),
+                           (("event", "--initramfs", "k"), "--initramfs: has no effect in event"),
+                           (("event", "--load", "pipe"), "--load: has no effect in event")):
+            p = bench(*args)
+            self.assertEqual((p.returncode, p.stderr.count("\n")), (2, 1))
+            self.assertIn(says, p.stderr)
+
     def check_offered(self, workload, rates, modes):
         """At each rate there are as many events as fit into the time."""
         options = [o for r in rates for o in ("--rate", str(r))]

@@ -12,6 +12,7 @@
 #include <catnap/catnap.h>
 
 #include "cli/bench/costs.h"
+#include "cli/bench/exits.h"
 #include "cli/bench/stop.h"
 #include "cli/now.h"
 #include "cli/output.h"
@@ -41,12 +42,13 @@ struct bench_mode {
 	struct bench_haltpoll guest;
 };
 
-#define BENCH_MODES	 16
-#define BENCH_GAPS	 8
-#define BENCH_RATES	 16
-#define BENCH_PROCESSES	 16
-#define BENCH_VCPUS	 4  /* neighbour: that share a processor, at most */
-#define BENCH_MOST_VCPUS 64 /* idle */
+#define BENCH_MODES	  16
+#define BENCH_GAPS	  8
+#define BENCH_RATES	  16
+#define BENCH_PROCESSES	  16
+#define BENCH_VCPUS	  4  /* neighbour: that share a processor, at most */
+#define BENCH_MOST_VCPUS  64 /* idle */
+#define BENCH_LINUX_LOADS 9
 
 /* mix: an arrival process. */
 struct bench_process {
@@ -72,6 +74,9 @@ struct bench_cfg {
 	bool vcpus[BENCH_MOST_VCPUS + 1]; /* neighbour, compute, idle: how many are tried */
 	struct bench_process processes[BENCH_PROCESSES];
 	unsigned int n_processes;
+	const char *kernel, *initramfs; /* linux; NULL: those of the cache */
+	uint32_t loads;			/* linux: 1 << bench_linux_load(); 0: all */
+	bool exits;			/* linux: KVM's counters are read */
 	const char *json, *html;
 	bool peer_qemu;
 	int pin;	 /* enum bench_pin */
@@ -130,6 +135,7 @@ struct bench_cell {
 	uint64_t kicks, futex_wakes;	  /* wakes that cost a system call */
 	struct bench_polling polling;
 	struct bench_costs costs;
+	struct bench_exits exits;
 	bool has_cpu;	 /* the clocks told cpu_ns */
 	bool has_polled; /* polled_ns and vain_ns are known: KVM does not always tell */
 	bool has_kicks;	 /* kicks and futex_wakes are counted */

@@ -25,6 +25,10 @@ static const struct effect {
 	{.option = "process", .bit = BENCH_OPT_PROCESS},
 	{.option = "peer", .bit = BENCH_OPT_PEER},
 	{.option = "clones", .bit = BENCH_OPT_CLONES},
+	{.option = "kernel", .bit = BENCH_OPT_LINUX},
+	{.option = "initramfs", .bit = BENCH_OPT_LINUX},
+	{.option = "load", .bit = BENCH_OPT_LINUX},
+	{.option = "exits", .bit = BENCH_OPT_LINUX},
 };
 
 static const char *names(uint32_t rows, char *buf, size_t size)

@@ -13,6 +13,19 @@
 
 /* -- values ----------------------------------------------------------------------------------- */
 
+static void append(char *buf, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void append(char *buf, size_t size, const char *fmt, ...)
+{
+	size_t used = strlen(buf);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf + used, size - used, fmt, ap);
+	va_end(ap);
+}
+
 static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct bench_cfg *cfg = ptr;
@@ -97,6 +110,21 @@ static int set_process(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+static int set_load(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct bench_cfg *cfg = ptr;
+	const int load = bench_linux_load(arg->text);
+	char all[128] = "";
+
+	if (load >= 0) {
+		cfg->loads |= UINT32_C(1) << load;
+		return 0;
+	}
+	for (int i = 0; bench_linux_load_name(i); i++)
+		append(all, sizeof(all), "%s%s", i ? ", " : "", bench_linux_load_name(i));
+	return opt_fail(o, arg, "is not a load: expected %s", all);
+}
+
 static const struct opt_word pins[] = {
 	{"on", BENCH_PIN_ON}, {"off", BENCH_PIN_OFF}, {"one", BENCH_PIN_ONE}, {NULL, 0}};
 
@@ -125,6 +153,10 @@ enum {
 	PROCESS,
 	PIN,
 	CLONES,
+	KERNEL,
+	INITRAMFS,
+	LOAD,
+	EXITS,
 	JSON,
 	HTML,
 	PEER
@@ -206,6 +238,17 @@ static const struct opt_def options[] = {
 			  .max = 10000},
 		    .form = "N",
 		    .def = "none"},
+	[KERNEL] = {.f = {.name = "kernel", .type = OPT_STRING, .offset = AT(kernel)},
+		    .form = "FILE",
+		    .def = "that of guest-images/rootfs/build --bench"},
+	[INITRAMFS] = {.f = {.name = "initramfs", .type = OPT_STRING, .offset = AT(initramfs)},
+		       .form = "FILE",
+		       .def = "that of guest-images/rootfs/build --bench"},
+	[LOAD] = {.f = {.name = "load", .type = OPT_CALL, .set = set_load},
+		  .form = "NAME",
+		  .def = "all",
+		  .repeat = true},
+	[EXITS] = {.f = {.name = "exits", .type = OPT_FLAG, .offset = AT(exits)}},
 	[JSON] = {.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
 		  .form = "FILE|-",
 		  .help = "Writes the results as JSON too; with -, instead of the table."},
@@ -238,19 +281,6 @@ static void say(struct help *h, unsigned int option, const char *fmt, ...)
 	vsnprintf(h->of[option], sizeof(h->of[option]), fmt, ap);
 	va_end(ap);
 	h->options[option].help = h->of[option];
-}
-
-static void append(char *buf, size_t size, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void append(char *buf, size_t size, const char *fmt, ...)
-{
-	size_t used = strlen(buf);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(buf + used, size - used, fmt, ap);
-	va_end(ap);
 }
 
 static const char *names(uint32_t options_bits, char *buf, size_t size)
@@ -339,6 +369,18 @@ static void say_all(struct help *h)
 	    "the guest to one processor (%s).",
 	    names(BENCH_OPT_PIN, some, sizeof(some)),
 	    names(BENCH_OPT_PIN_ONE, others, sizeof(others)));
+	say(h, KERNEL, "%s: the guest's kernel, a stock Debian one with what its modules need.",
+	    names(BENCH_OPT_LINUX, some, sizeof(some)));
+	say(h, INITRAMFS, "%s: the initramfs for it, with the init of guest-images/rootfs.",
+	    names(BENCH_OPT_LINUX, some, sizeof(some)));
+	say(h, LOAD,
+	    "%s: one of boot, pipe, timer, read, tcp, udp, hack, sched, fork. May be given several "
+	    "times.",
+	    names(BENCH_OPT_LINUX, some, sizeof(some)));
+	say(h, EXITS,
+	    "%s: counts exits, injected interrupts, signals and context switches of an operation, "
+	    "by KVM's own counters.",
+	    names(BENCH_OPT_LINUX, some, sizeof(some)));
 	say(h, PEER, "Measures QEMU's microvm with the same image: %s.",
 	    names(BENCH_OPT_PEER, some, sizeof(some)));
 	say(h, CLONES, "%s: so many of one snapshot run at once as well.",

@@ -69,7 +69,8 @@ void bench_polling_add(struct bench_polling *sum, const struct bench_polling *be
 bool bench_polling_among(const struct bench_cell *cells, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (cells[i].mode->polls && !bench_cell_empty(&cells[i]))
+		if (cells[i].mode->polls && !cells[i].workload->own_clock &&
+		    !bench_cell_empty(&cells[i]))
 			return true;
 	return false;
 }
@@ -112,7 +113,9 @@ static bool saved_percent(const struct bench_results *r, struct bench_cell *c, d
 /* Gives the time that the guest polled, for each event, in ns. */
 static bool event_polled(const struct bench_results *r, struct bench_cell *c, double *value)
 {
-	*value = c->events ? (double)c->polling.ticks * 1e6 / r->tsc_khz / (double)c->events : 0;
+	*value = c->events && r->tsc_khz
+			 ? (double)c->polling.ticks * 1e6 / r->tsc_khz / (double)c->events
+			 : 0;
 	return c->events && c->mode->polls;
 }
 

@@ -83,6 +83,7 @@ enum bench_option {
 	BENCH_OPT_MANY_VCPUS = 1 << 14, /* --vcpus above BENCH_VCPUS */
 	BENCH_OPT_SIBLING = 1 << 15,
 	BENCH_OPT_CLONES = 1 << 16,
+	BENCH_OPT_LINUX = 1 << 17, /* --kernel, --initramfs, --load, --exits */
 	BENCH_OPT_GUEST = 1 << 12, /* modes in which the guest polls */
 };
 
@@ -101,6 +102,7 @@ struct bench_workload {
 
 	/* The choice of what is measured. */
 	bool by_default;	  /* measured if no workload is named */
+	bool own_clock;		  /* the guest's: it needs no TSC of the host, and shares no page */
 	uint32_t options;	  /* those of enum bench_option that have an effect */
 	const char *const *modes; /* measured if no --mode is given; NULL: the usual ones */
 	const uint64_t *gaps;	  /* BENCH_OPT_GAP: tried if no --gap is given; 0 ends the list */
@@ -143,6 +145,7 @@ struct bench_workload {
 	const char *baseline; /* the mode with which it is compared; NULL: the usual one */
 	/* A larger ratio is a better one. Such ratios have a table of their own. */
 	bool higher_is_better;
+	bool fitted; /* its conditions are points of a line: a ratio in one of them is no verdict */
 	const char *compared_page; /* the page's words for such ratios: "of the hog's progress" */
 };
 
@@ -158,6 +161,11 @@ unsigned int bench_workload_row(const struct bench_workload *w);
 bool bench_workload_chosen(const struct bench_cfg *cfg, const struct bench_workload *w);
 /* Returns the rows that have one of @options at least, as bits. */
 uint32_t bench_workloads_with(uint32_t options);
+/* workload/linux.c: return the load of this name, -1 if there is none, and the name of one, NULL
+ * behind the last. */
+int bench_linux_load(const char *name);
+const char *bench_linux_load_name(int load);
+
 /* Returns the rows that are measured if no workload is named. */
 uint32_t bench_workloads_by_default(void);
 /* Puts the names of @rows in @buf: "event, timer or ipi", with " or " for @last. Returns @buf. */
