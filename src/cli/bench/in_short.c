@@ -36,6 +36,13 @@ static struct ratios ratios_of(const struct bench_results *r, const struct bench
 	return all;
 }
 
+/* Returns whether its ratios say something of a guest. Those of prices, and of conditions that are
+ * there to be fitted by a line, do not. */
+static bool says_something(const struct bench_workload *w)
+{
+	return !w->table && !w->fitted;
+}
+
 static enum side side_of(const struct ratios *all)
 {
 	double mean = all->better / all->n;
@@ -61,8 +68,7 @@ static void line(FILE *out, const struct bench_results *r, enum side side, const
 		const struct bench_workload *w = bench_workloads[row];
 		struct ratios all = ratios_of(r, w);
 
-		/* Their ratios say nothing of a guest. */
-		if (w->table || !all.n || side_of(&all) != side)
+		if (!says_something(w) || !all.n || side_of(&all) != side)
 			continue;
 		fprintf(out, any ? "; " : "<li><b>%s</b>: ", head);
 		item(out, w, &all);
@@ -75,7 +81,7 @@ static void line(FILE *out, const struct bench_results *r, enum side side, const
 static bool anything(const struct bench_results *r)
 {
 	for (unsigned int row = 0; row < bench_n_workloads; row++)
-		if (!bench_workloads[row]->table && ratios_of(r, bench_workloads[row]).n)
+		if (says_something(bench_workloads[row]) && ratios_of(r, bench_workloads[row]).n)
 			return true;
 	return false;
 }
@@ -85,11 +91,13 @@ void bench_in_short(FILE *out, const struct bench_results *r)
 	if (!anything(r))
 		return;
 	fputs("<section id=\"short\">\n<h2>In short</h2>\n<p>" MINE " beside what each table is "
-	      "compared with, mostly " BENCH_BASELINE ": ratios of medians, from the least to the "
-	      "greatest over all conditions.</p>\n<ul>\n",
+	      "compared with, mostly " BENCH_BASELINE ", the kernel’s default: its median divided "
+	      "by the other one’s, from the least to the greatest over all conditions. 0.50 is "
+	      "half "
+	      "the time, 2.00 twice the time.</p>\n<ul>\n",
 	      out);
-	line(out, r, WINS, "It wins");
-	line(out, r, LOSES, "It loses");
+	line(out, r, WINS, "It wins, on the whole");
+	line(out, r, LOSES, "It loses, on the whole");
 	line(out, r, NEITHER, "Neither");
 	fputs("</ul>\n</section>\n", out);
 }

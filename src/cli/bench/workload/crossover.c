@@ -180,4 +180,5 @@ const struct bench_workload bench_workload_crossover = {
 	.condition_members = condition_members,
 	.members = members,
 	.summary = summary,
+	.fitted = true,
 };
