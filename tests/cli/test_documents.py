@@ -77,6 +77,7 @@ INSTEAD = [
     (r"bindings/python/README.md", "pip install", "files", "installs on this host; the suite abi builds what it would"),
     (r"docs/catnap.7", "systemctl", "unit", "needs systemd, and changes what this host starts"),
     (r"docs/catnap.7", "journalctl", "unit", "needs systemd"),
+    (r"docs/host.md", "catnap run -k bzImage -m 256M,max=2G", "idle", "this guest has to be there to be asked"),
     (r"docs/host.md", "catnap run -k bzImage -m 2G,hugepages", "pages", "few hosts have huge pages to spare"),
     (r"probe/README.md", "qemu-system-x86_64", "no-kvm", "QEMU's KVM needs processor features not there everywhere"),
 ]
@@ -85,6 +86,7 @@ INSTEAD = [
 STATUS = [
     (r"--timeout", 124, "the guest does not end by itself"),
     (r"--debug-exit", 65, "the probe's value for a good end, 32, is 65 as a status"),
+    (r"^catnap ctl vm.sock memory size=1G,wait=", 1, "this guest, the probe, plugs no memory"),
     (r"^catnap check \| grep", 1, "grep finds nothing where nothing is missing"),
     (r"catnap run (--sandbox|--config|-k bzImage|.*test\.elf|.*--chroot)", 33, "this guest, the probe without a word of what to do, ends by a triple fault"),
 ]
