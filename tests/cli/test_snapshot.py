@@ -51,6 +51,8 @@ def follows(text):
 
 @unittest.skipUnless(base.KVM, "no /dev/kvm")
 class Case(base.Case):
+    user: dict = {}  # who runs the VM, as subprocess has it; nothing: this user
+
     def setUp(self):
         super().setUp()
         self.kernel = self.file("kernel", ALPHABET)
@@ -61,7 +63,7 @@ class Case(base.Case):
         self.n += 1
         out = os.path.join(self.dir, f"out{self.n}")
         p = subprocess.Popen([base.CATNAP, "run", "--serial", f"file={out}", "--api-socket", "s", "--timeout", "60s", *args],
-                             cwd=self.dir, env=env or base.ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                             cwd=self.dir, env=env or base.ENV, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, **self.user)
         self.addCleanup(self.kill, p)
         return p, out
 
@@ -206,6 +208,62 @@ class GoesOn(Case):
         self.assertEqual(len(os.listdir(self.snap)), 2)
         self.yes("snapshot", "verify", "snap")
         self.assertEqual(oct(os.stat(os.path.join(self.snap, "state")).st_mode & 0o777), "0o600")
+
+
+def in_kvm():
+    """An ordinary user in the group that may use /dev/kvm, as subprocess has it; None: there is no such group, or this
+    is not root."""
+    if os.geteuid() or not base.KVM:
+        return None
+    st = os.stat("/dev/kvm")
+    user = {"user": 65534, "group": 65534, "extra_groups": [st.st_gid]}
+    if not st.st_gid or not st.st_mode & 0o020:
+        return None
+    try:
+        return user if subprocess.run([base.CATNAP, "--version"], stdout=subprocess.DEVNULL, check=False, **user).returncode == 0 else None
+    except OSError:
+        return None
+
+
+class OrdinaryUser(Case):
+    """All that a user may who is nobody but in the group of /dev/kvm."""
+
+    def setUp(self):
+        super().setUp()
+        user = in_kvm()
+        if not user:
+            self.skipTest("no group for /dev/kvm, or not root")
+        self.user = user
+        os.chown(self.dir, user["user"], user["group"])
+
+    def test_goes_on(self):
+        p, out = self.boot("--track-dirty", "on")
+        whole = b""
+        for keys in ("", ",memory=copy", ",memory=working-set", ",memory=working-set,clock=realtime"):
+            self.wait_for(p, out)
+            self.assertEqual(self.ctl("snapshot", self.snap, "--then", "stop"), (0, "", ""))
+            self.stopped(p)
+            self.assertEqual(os.stat(os.path.join(self.snap, "state")).st_uid, self.user["user"])
+            whole += self.text(out)
+            p, out = self.restore(keys=keys)
+        self.wait_for(p, out)
+        self.assertTrue(follows(whole + self.text(out)), whole)
+        self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+        self.stopped(p)
+
+    def test_nothing_may_be_recorded(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", self.snap, "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        os.chown(self.snap, 0, 0)
+        os.chmod(self.snap, 0o755)
+        p, _ = self.restore(keys=",memory=working-set")
+        self.assertEqual(p.wait(30), 1)
+        err = p.stderr.read().decode()
+        self.assertEqual(err.count("\n"), 1, err)
+        for word in ("--restore", "working-set", "Permission denied"):
+            self.assertIn(word, err)
 
 
 class WorkingSet(Case):
