@@ -28,6 +28,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -158,6 +159,11 @@ static const struct call calls[] = {
 	{"unlinkat", SYS_unlinkat, {BAD, AT("none"), 0}, M | K, SANDBOX_SNAPSHOT},
 	{"mkdirat", SYS_mkdirat, {BAD, AT("none"), 0700}, M, SANDBOX_SNAPSHOT},
 	{"renameat", SYS_renameat, {BAD, AT("none"), BAD, AT("some")}, M, SANDBOX_SNAPSHOT},
+	{"flock", SYS_flock, {BAD, LOCK_EX | LOCK_NB}, M, SANDBOX_SNAPSHOT},
+	{"flock that waits", SYS_flock, {BAD, LOCK_EX}, 0, 0},
+	{"getdents64", SYS_getdents64, {BAD, 0, 0}, M, SANDBOX_SNAPSHOT},
+	{"madvise of what no child has", SYS_madvise, {0, 0, MADV_DONTFORK}, V, 0},
+	{"madvise of what no core dump has", SYS_madvise, {0, 0, MADV_DONTDUMP}, V, 0},
 	{"rmdir by unlinkat", SYS_unlinkat, {BAD, AT("none"), AT_REMOVEDIR}, 0, 0},
 	{"rename", SYS_rename, {AT("/nowhere/none"), AT("/nowhere/some")}, 0, 0},
 	{"stat", SYS_stat, {AT(text), AT(word)}, M, 0}, /* see opens_an_image() */
@@ -319,7 +325,7 @@ static const long mains[] = {
 	SYS_fdatasync, SYS_fallocate,
 	/* opening and looking, where images and snapshots may be named */
 	SYS_openat, SYS_newfstatat, SYS_stat, SYS_lstat, SYS_unlink, SYS_unlinkat, SYS_mkdirat,
-	SYS_renameat,
+	SYS_renameat, SYS_flock, SYS_getdents64,
 	/* clients */
 	SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown,
 	SYS_getsockopt, SYS_setsockopt, SYS_epoll_wait, SYS_epoll_ctl,

@@ -236,8 +236,11 @@ static void is_brought_in(void **state)
 	ranges[n++] = (struct ahead_range){0, big * PAGE};
 	for (uint64_t i = big + 1; i < pages; i += 2)
 		ranges[n++] = (struct ahead_range){i * PAGE, PAGE};
-	ahead_begin(&a, fd, ranges, n);
-	ahead_end(&a);
+	/* A pass leaves out what there is no memory for at that moment. */
+	for (int i = 0; i < 50 && cached(fd, pages) < big + n - 1; i++) {
+		ahead_begin(&a, fd, ranges, n);
+		ahead_end(&a);
+	}
 	if (before) /* a file system that keeps them whatever is said */
 		skip();
 	assert_true(cached(fd, pages) >= big + n - 1);
