@@ -148,7 +148,7 @@ class Quotes(Case):
 
 COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
-REPEATED = {("run", "--disk"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
+REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
             ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
             ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost")}
 
