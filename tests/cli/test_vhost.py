@@ -218,11 +218,19 @@ class Disk(Case):
         with open(self.image, "rb") as f:
             self.assertEqual(f.read(), bytes(SIZE))
 
+    def begun(self, vm, before):
+        """Waits until the guest has written to its disk, so that it has one, and is at work."""
+        until = time.monotonic() + 60
+        while os.stat(self.image).st_mtime_ns == before and vm.poll() is None:
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.01)
+
     def killed(self, begin, rounds):
         """A verifying load comes to its end, whenever its back end dies."""
-        p, kills = begin(), 0
+        p, kills, before = begin(), 0, os.stat(self.image).st_mtime_ns
         with subprocess.Popen(self.args("--sandbox", "on", timeout="200s", cmdline=f"only_transfer=1 rounds={rounds}"), text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as vm:
+            self.begun(vm, before)
             # On a busy host it would not come to its end if its back end died for ever.
             while kills < KILLS:
                 try:
@@ -272,10 +280,10 @@ class Disk(Case):
         self.assertNotIn("error", err.lower())
 
     def test_does_not_come_back(self):
-        p = self.back()
+        p, before = self.back(), os.stat(self.image).st_mtime_ns
         with subprocess.Popen(self.args(disk=",reconnect=off", cmdline="only_transfer=1 rounds=1000000"), text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as vm:
-            time.sleep(0.5)
+            self.begun(vm, before)
             p.kill()
             p.wait()
             time.sleep(0.5)
