@@ -151,7 +151,12 @@ class Live(unittest.TestCase):
         return [x for x in ls.stdout.split() if x == f"catnap-advise-{p.pid}"]
 
     def limit(self):
-        return int((self.parameters / "halt_poll_ns").read_text(encoding="ascii"))
+        # Unlike a parameter of the kernel's, a file is empty for a moment while it is written.
+        text = ""
+        until = time.monotonic() + 10
+        while not text and time.monotonic() < until:
+            text = (self.parameters / "halt_poll_ns").read_text(encoding="ascii")
+        return int(text)
 
     def test_of_vms_that_run(self):
         vms = [self.vm(), self.vm("--halt-poll", "kernel,max=0")]
