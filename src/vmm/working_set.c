@@ -203,7 +203,7 @@ static int add_page(struct working_set *ws, uint64_t *room, uint64_t at, struct 
 static int take_region(struct working_set *ws, uint64_t *room, const struct memory_region *r,
 		       int pagemap, struct error *err)
 {
-	uint64_t entries[ENTRIES], first = (uintptr_t)r->host / PAGE;
+	uint64_t entries[ENTRIES] = {0}, first = (uintptr_t)r->host / PAGE;
 	int ret = 0;
 
 	for (uint64_t done = 0, n; done < r->size / PAGE && ret == 0; done += n) {
