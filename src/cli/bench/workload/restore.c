@@ -184,7 +184,7 @@ static void end(struct going *g)
 
 static int run_start(struct bench_run *run)
 {
-	struct going g;
+	struct going g = {.child = {.out = -1}};
 	uint64_t ns = 0;
 	int ret = begin(&g, run, NULL, "/dev/null");
 
@@ -217,7 +217,7 @@ static int go_on(struct bench_run *run, const char *path, const char *input, boo
 {
 	static const char letters[] = "rit";
 	uint64_t ns[3] = {0}, bytes = 0;
-	struct going g;
+	struct going g = {.child = {.out = -1}};
 	int ret = begin(&g, run, path, input);
 
 	if (ret < 0)
@@ -254,8 +254,10 @@ static int run_clones(struct bench_run *run, const char *path, const char *input
 	uint32_t n = 0, clones = run->cfg->clones;
 	struct going *g = calloc(clones, sizeof(*g));
 	uint64_t begun = now_ns(), ns = 0, bytes = 0;
-	int ret = g ? 0 : bench_fail(run, "out of memory");
+	int ret = 0;
 
+	if (!g)
+		return bench_fail(run, "out of memory");
 	for (; n < clones && ret == 0; n++) {
 		ret = begin(&g[n], run, path, input);
 		if (ret < 0)
