@@ -84,11 +84,21 @@ const char bench_costs_note[] =
 	"event and W, of the packages; deep%: the deepest idle state, of the time that "
 	"processors were idle";
 
+/* Returns whether its processors have told of any time that they were idle: some hosts' list states
+ * that they do not count. */
+static bool has_idle_time(const struct bench_costs *costs)
+{
+	for (uint32_t i = 0; i < costs->n_states; i++)
+		if (costs->state[i].us)
+			return true;
+	return false;
+}
+
 bool bench_costs_among(const struct bench_cell *cells, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (cells[i].costs.has_counters || cells[i].costs.has_energy ||
-		    cells[i].costs.n_states)
+		    has_idle_time(&cells[i].costs))
 			return true;
 	return false;
 }
