@@ -88,7 +88,7 @@ class WebService(unittest.TestCase):
         status, _, err = self.run_it('--kernel', EXAMPLE, self.path('www'), catnap=CATNAP)
         self.assertEqual(status, 1)
         self.assertEqual(err.count('\n'), 1, err)
-        self.assertNotIn('/dev/fd/3', err)
+        self.assertNotIn('/fd/3', err)
 
     def test_wrong(self):
         www = self.path('www')
