@@ -150,7 +150,7 @@ COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
 REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
             ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
-            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost")}
+            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("bench", "--load")}
 
 
 class Numbers(Case):
@@ -244,7 +244,7 @@ class Twice(Case):
 
 
 ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute",
-       "prices", "crossover", "restore")
+       "prices", "crossover", "restore", "linux")
 BY_DEFAULT = ALL[:6]
 
 
@@ -264,9 +264,12 @@ class BenchEffects(Case):
                ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "one", ("blk", "echo")),
-               ("--peer", "qemu", ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo")),
-               ("--mode", "user:off/thread", ("blk", "echo", "compute")),
-               ("--mode", "kernel:0/vcpu", ("blk", "echo", "compute")))
+               ("--peer", "qemu", ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "linux")),
+               ("--load", "pipe", ("linux",)),
+               ("--kernel", "bzImage", ("linux",)),
+               ("--initramfs", "initramfs", ("linux",)),
+               ("--mode", "user:off/thread", ("blk", "echo", "compute", "linux")),
+               ("--mode", "kernel:0/vcpu", ("blk", "echo", "compute", "linux")))
     # These are refused with any options, once nothing else is wrong: nothing is measured.
     STOP = ("--json", "-", "--html", "-")
 
