@@ -435,7 +435,7 @@ class Bench(unittest.TestCase):
         """The process, its JSON and its HTML: each process in each mode, once for all that look at it."""
         with tempfile.TemporaryDirectory() as d:
             path = os.path.join(d, "report.html")
-            p = bench("mix", "--samples", "20", "--rounds", "1", "--json", "-", "--html", path)
+            p = bench("mix", "--samples", "20", "--rounds", "1", "--json", "-", "--html", path, timeout=400)
             with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as f:
                 return p, p.stdout, f.read()
         return p, p.stdout, ""
