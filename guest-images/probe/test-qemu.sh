@@ -53,7 +53,8 @@ check 'no workload' 67 'probe: error no workload= that is known' 1 "$pvh" 'workl
 check 'too many samples' 67 'probe: error too many samples' 1 "$pvh" \
 	"workload=timer samples=100001 $clock"
 
-# A disk behind an I/O thread, found by ECAM on microvm and by ports on q35.
+# A disk behind an I/O thread, found by ECAM on microvm and by ports on q35. That has no PIT: QEMU 7.2
+# delivers a tick that waited when the probe masked LINT0 as vector -1, which is beyond any IDT.
 disk=$(mktemp) || exit 1
 trap 'rm -f "$disk"' EXIT
 truncate -s 1M "$disk"
@@ -64,7 +65,7 @@ check 'disk' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $c
 check 'disk, polling' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $poll $clock" \
 	-M microvm,pcie=on "$@"
 check 'the id of a disk' 65 's [0-9]+' 5 "$pvh" "workload=blk blk_id=1 samples=5 $clock" \
-	-M q35 "$@"
+	-M q35,pit=off "$@"
 check 'no disk' 67 'probe: error no virtio disk on the PCI bus' 1 "$pvh" \
-	"workload=blk samples=5 $clock" -M q35
+	"workload=blk samples=5 $clock" -M q35,pit=off
 exit $failed
