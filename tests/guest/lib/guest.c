@@ -233,6 +233,27 @@ void apic_enable(void)
 	apic_write(APIC_TIMER_DIV, 0xb);
 }
 
+/* Reads the APIC timer's count and the time at which it was that. Of several tries the quickest
+ * counts: the host may take the processor away between the two. */
+static uint32_t count_at(uint64_t *tsc)
+{
+	uint64_t least = UINT64_MAX;
+	uint32_t count = 0;
+
+	for (int i = 0; i < 8; i++) {
+		uint64_t before = rdtsc();
+		uint32_t now = apic_read(APIC_TIMER_COUNT);
+		uint64_t after = rdtsc();
+
+		if (after - before < least) {
+			least = after - before;
+			count = now;
+			*tsc = after;
+		}
+	}
+	return count;
+}
+
 uint64_t tsc_per_1000(void)
 {
 	uint32_t c0, c1;
@@ -240,12 +261,10 @@ uint64_t tsc_per_1000(void)
 
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);
 	apic_write(APIC_TIMER_INIT, UINT32_MAX);
-	c0 = apic_read(APIC_TIMER_COUNT);
-	t0 = rdtsc();
-	do {
-		c1 = apic_read(APIC_TIMER_COUNT);
-		t1 = rdtsc();
-	} while (c0 - c1 < 10000000);
+	c0 = count_at(&t0);
+	do
+		c1 = count_at(&t1);
+	while (c0 - c1 < 10000000);
 	apic_write(APIC_TIMER_INIT, 0);
 	return (t1 - t0) * 1000 / (c0 - c1);
 }
