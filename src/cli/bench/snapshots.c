@@ -46,6 +46,7 @@ void bench_snapshots_remove(void)
 
 int bench_snapshot_input(struct bench_run *run, char path[BENCH_SNAPSHOT_PATH])
 {
+	bool good;
 	FILE *f;
 
 	if (make_folder(run) < 0)
@@ -54,9 +55,10 @@ int bench_snapshot_input(struct bench_run *run, char path[BENCH_SNAPSHOT_PATH])
 	if (access(path, R_OK) == 0)
 		return 0;
 	f = fopen(path, "we");
-	if (!f || fputc('.', f) == EOF || fclose(f) == EOF)
-		return bench_fail_all(run, "%s: %s", path, strerror(errno));
-	return 0;
+	good = f && fputc('.', f) != EOF;
+	if (f && fclose(f) == EOF)
+		good = false;
+	return good ? 0 : bench_fail_all(run, "%s: %s", path, strerror(errno));
 }
 
 /* What the guest has written so far. */
