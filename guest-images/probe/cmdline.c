@@ -18,6 +18,7 @@ static const struct {
 } numbers[] = {
 	{"samples", offsetof(struct params, samples)},
 	{"warmup", offsetof(struct params, warmup)},
+	{"wait", offsetof(struct params, wait)},
 	{"gap_ns", offsetof(struct params, gap_ns)},
 	{"random", offsetof(struct params, random)},
 	{"seed", offsetof(struct params, seed)},

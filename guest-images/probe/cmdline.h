@@ -30,6 +30,7 @@ struct params {
 	enum workload workload;
 	uint64_t samples;
 	uint64_t warmup;
+	uint64_t wait; /* for the host, before the workload begins */
 	uint64_t gap_ns;
 	uint64_t random;
 	uint64_t seed;

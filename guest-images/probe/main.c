@@ -771,6 +771,8 @@ _Noreturn void main(const char *line)
 	if (pv_eoi)
 		wrmsr(MSR_PV_EOI, PV_EOI_WORDS | 1);
 	haltpoll_init();
+	while (params.wait && !shared->go)
+		__builtin_ia32_pause();
 
 	switch (params.workload) {
 	case WORKLOAD_EVENT:

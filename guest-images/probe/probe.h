@@ -8,6 +8,7 @@
  *            restore
  *   samples=N      how many samples to record after warmup=N unrecorded ones (at most
  *                  PROBE_SAMPLES_MAX)
+ *   wait=0|1       1: the workload begins when the host has set go in the shared page (default 0)
  *   gap_ns=N       timer: how far ahead the timer is armed; ipi: pause between round trips (halted,
  *                  on the APIC timer; 0: none)
  *   random=0|1     gaps are uniformly random in [gap_ns/2, 3*gap_ns/2] (xorshift from seed=N)
@@ -138,7 +139,7 @@ struct probe_idle {
 };
 
 /*
- * The shared page. The guest writes all but stop; the host polls. Each word that changes while
+ * The shared page. The guest writes all but stop and go; the host polls. Each word that changes while
  * measuring lies on a cache line of its own. workload=event, for event number n (from 1):
  *   guest: halting = n; sti; hlt          host: sees halting == n, waits the gap, stamps, signals
  *   guest: the handler's first instruction is handled = n (a store of a register prepared before
@@ -157,7 +158,8 @@ struct probe_shared {
 	uint32_t handled;
 	uint8_t pad2[60];
 	uint32_t stop; /* the host asks for the end */
-	uint8_t pad3[60];
+	uint32_t go;   /* wait=1: the host asks for the beginning */
+	uint8_t pad3[56];
 	uint32_t ticks; /* idle: ticks handled */
 	uint8_t pad4[60];
 	/* Zero in a probe that knows nothing of haltpoll. */

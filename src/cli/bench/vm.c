@@ -298,7 +298,7 @@ int bench_guest_samples(struct bench_run *run, uint32_t vcpus)
 	 * GHz. */
 	snprintf(cmdline, sizeof(cmdline),
 		 "workload=%s samples=%u warmup=%u gap_ns=%llu random=%d seed=%u tsc_khz=%u "
-		 "apic_hz=1000000000 pv_eoi=1 cpus=%u print=0 exit=244",
+		 "apic_hz=1000000000 pv_eoi=1 cpus=%u print=0 wait=1 exit=244",
 		 run->cell->workload->name, samples, WARMUP, (unsigned long long)run->cell->gap_ns,
 		 run->cell->random, run->seed + 1, run->tsc_khz, vcpus);
 	if (bench_guest_start(run, &g, vcpus, -1, cmdline) < 0)
@@ -307,8 +307,7 @@ int bench_guest_samples(struct bench_run *run, uint32_t vcpus)
 	while (bench_load(&g.shared->magic) != PROBE_MAGIC && now_ns() < deadline)
 		nanosleep(&nap, NULL);
 	before = bench_guest_usage(&g);
-	/* From its first idle on: it may have come far while this thread slept. */
-	before.polling = (struct bench_polling){.polls = 0};
+	__atomic_store_n(&g.shared->go, 1, __ATOMIC_RELEASE);
 	/* This thread sleeps: both processors are the guest's. */
 	deadline = now_ns() + PATIENCE_NS +
 		   (samples + WARMUP) * (run->cell->gap_ns * 2 + UINT64_C(1000000));
