@@ -658,10 +658,14 @@ class Documents(base.Run):
             self.assertEqual(read(self.dir, "stats"), PRECIOUS)
 
     def renamer(self, p):
-        for pid in read(f"/proc/{p.pid}/task/{p.pid}/children").split():
-            if read(f"/proc/{int(pid)}/comm") == b"catnap-rename\n":
-                return int(pid)
-        self.fail("nobody renames")
+        """A child that has not run yet has no name of its own."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            for pid in read(f"/proc/{p.pid}/task/{p.pid}/children").split():
+                if read(f"/proc/{int(pid)}/comm") == b"catnap-rename\n":
+                    return int(pid)
+            time.sleep(0.01)
+        return self.fail("nobody renames")
 
     def test_renamer_stopped(self):
         """The helper that gives the name does not answer: the command ends within its ways out, and says where the
