@@ -233,9 +233,7 @@ void apic_enable(void)
 	apic_write(APIC_TIMER_DIV, 0xb);
 }
 
-/* Reads the APIC timer's count and the time at which it was that. Of several tries the quickest
- * counts: the host may take the processor away between the two. */
-static uint32_t count_at(uint64_t *tsc)
+uint32_t apic_count_at(uint64_t *tsc)
 {
 	uint64_t least = UINT64_MAX;
 	uint32_t count = 0;
@@ -261,9 +259,9 @@ uint64_t tsc_per_1000(void)
 
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);
 	apic_write(APIC_TIMER_INIT, UINT32_MAX);
-	c0 = count_at(&t0);
+	c0 = apic_count_at(&t0);
 	do
-		c1 = count_at(&t1);
+		c1 = apic_count_at(&t1);
 	while (c0 - c1 < 10000000);
 	apic_write(APIC_TIMER_INIT, 0);
 	return (t1 - t0) * 1000 / (c0 - c1);

@@ -101,6 +101,9 @@ static inline void eoi(void)
 bool apic_bit(uint32_t reg, uint8_t vector); /* of IRR or ISR */
 /* How many TSC ticks there are to 1000 of the APIC timer at divide 1. */
 uint64_t tsc_per_1000(void);
+/* Reads the APIC timer's count and the time at which it was that. Of several tries the quickest
+ * counts: the host may take the processor away between the two. */
+uint32_t apic_count_at(uint64_t *tsc);
 
 /* Starts processor @id by INIT and SIPI at @page: it runs main() on a stack of its own. */
 void start_ap(uint32_t id, void (*main)(uint32_t id), uint32_t page);
