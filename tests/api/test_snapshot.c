@@ -387,7 +387,8 @@ static void diffs_make_a_whole(void **state)
 	static const struct play plays[] = {
 		{"blk.elf", "cpus=2 how=hlt only_transfer=1 reads=12", 2, 0, 0, MMIO, true},
 		{"blk.elf", "cpus=2 how=spin only_transfer=1 reads=12", 2, 1, 1, MMIO, true},
-		{"smp.elf", "cpus=3", 3, 0, 0, PCI, false},
+		/* It would be done before the last diff if it was not slow. */
+		{"smp.elf", "cpus=3 stopped=1000000000", 3, 0, 0, PCI, false},
 	};
 	const uint64_t size = UINT64_C(16) << 20;
 

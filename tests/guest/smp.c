@@ -47,6 +47,7 @@ static void pass(uint64_t tsc)
 void test(void)
 {
 	uint32_t cpus = (uint32_t)arg_number("cpus", 2), seen;
+	uint64_t stopped = arg_number("stopped", 20000000); /* ticks of the TSC */
 
 	handlers[0x50] = on_ipi;
 	apic_enable();
@@ -87,9 +88,9 @@ void test(void)
 		;
 	/* INIT stops it, in the middle of its work. */
 	apic_ipi(1, ICR_INIT);
-	pass(20000000);
+	pass(stopped);
 	seen = beats[1];
-	pass(20000000);
+	pass(stopped);
 	check(beats[1] == seen);
 	/* It takes no interrupt while it waits. */
 	answers = 0;
