@@ -255,9 +255,12 @@ static int open_pagemap(struct catnap_vm *vm, const struct catnap_snapshot *s, s
 {
 	memcpy(vm->restored_from, s->chain.links[s->chain.count - 1].id, MEMORY_ID);
 	vm->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	return vm->pagemap_fd < 0
-		       ? error_errno(err, -errno, "memory_mode WORKING_SET: /proc/self/pagemap")
-		       : 0;
+	if (vm->pagemap_fd >= 0)
+		return 0;
+	return error_fail(err, -errno,
+			  "memory_mode WORKING_SET: /proc/self/pagemap: %s: expected /proc, or a "
+			  "working set that was recorded elsewhere",
+			  strerror(errno));
 }
 
 int catnap_vm_write_working_set(struct catnap_vm *vm, int fd)
