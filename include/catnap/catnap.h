@@ -676,7 +676,8 @@ CATNAP_API void catnap_net_init_sized(struct catnap_net *net, size_t size);
  *                  queues; more than one of tap, tap_fds, stream and stream_fd; started already
  *   -EBADF         one of tap_fds, or stream_fd, is not open
  *   -ENODEV        no such interface
- *   -EBUSY         another program has it
+ *   -EBUSY         another program has it, and still after a quarter of a second: what a process
+ *                  that was killed had is free some time after it was waited for
  *   -ENAMETOOLONG
  *   -ENOSPC        16 devices
  *   -ENOMEM
@@ -883,7 +884,7 @@ CATNAP_API void catnap_pmem_init_sized(struct catnap_pmem *pmem, size_t size);
  *            is not as it has to be; started already; no_rings
  *   -EBADF   fd is not open
  *   -EISDIR
- *   -EBUSY   in use by another disk or VM
+ *   -EBUSY   in use by another disk or VM, and still after a quarter of a second
  *   -ENOSPC  there are too many devices, or the processor has no addresses for it
  *   -ENOMEM
  *   others   those of open(2), mmap(2), and of ioctls on /dev/kvm

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "devices/tap.h"
+#include "lingering.h"
 
 #define TAP_HEADER 12
 
@@ -27,6 +28,16 @@ static int open_queue(const char *name, short flags)
 		return fd;
 	ret = -errno;
 	close(fd);
+	return ret;
+}
+
+/* The same, for one of @queues, of an interface that may have been made for one or for several. */
+static int open_either(const char *name, unsigned int queues, short flags)
+{
+	int ret = open_queue(name, flags);
+
+	if (ret == -EINVAL && queues == 1)
+		ret = open_queue(name, (short)(flags | IFF_MULTI_QUEUE));
 	return ret;
 }
 
@@ -51,6 +62,7 @@ static int refused(const char *name, unsigned int queues, int ret, struct error 
 int tap_open(struct tap *tap, const char *name, unsigned int queues, struct error *err)
 {
 	short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	unsigned int tries = 0;
 	int ret;
 
 	memset(tap, 0, sizeof(*tap));
@@ -64,9 +76,9 @@ int tap_open(struct tap *tap, const char *name, unsigned int queues, struct erro
 	if (queues > 1)
 		flags |= IFF_MULTI_QUEUE;
 	for (unsigned int i = 0; i < queues; i++) {
-		ret = open_queue(name, flags);
-		if (ret == -EINVAL && queues == 1)
-			ret = open_queue(name, (short)(flags | IFF_MULTI_QUEUE));
+		do
+			ret = open_either(name, queues, flags);
+		while (ret == -EBUSY && lingering_wait(&tries));
 		if (ret < 0) {
 			tap_close(tap);
 			return refused(name, queues, ret, err);

@@ -20,8 +20,9 @@ struct tap {
 
 /*
  * Opens @queues queues of the interface @name, which must exist. 0, or -errno with a sentence:
- * -ENAMETOOLONG, -ENODEV (no such interface), -EBUSY (somebody else has it), -EINVAL (not a TAP;
- * made for one queue only), -ENOENT, -EACCES, -EPERM (/dev/net/tun).
+ * -ENAMETOOLONG, -ENODEV (no such interface), -EBUSY (somebody else has it, and still after a
+ * quarter of a second: see lingering.h), -EINVAL (not a TAP; made for one queue only), -ENOENT,
+ * -EACCES, -EPERM (/dev/net/tun).
  */
 int tap_open(struct tap *tap, const char *name, unsigned int queues, struct error *err);
 /*

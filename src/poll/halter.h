@@ -182,8 +182,8 @@ static inline bool halter_reapable(struct catnap_halter *h)
 }
 
 /* Waits until no request is in flight. Their done() asks halter_draining() and begins nothing new.
- * @cancel: it is the end, so requests that have not been begun are given up. Returns 0 or a
- * negative errno value. */
+ * @cancel: it is the end, so requests that have not been begun are given up, and the sources' files
+ * let go. Returns 0 or a negative errno value. */
 int halter_drain(struct catnap_halter *h, bool cancel);
 
 /* Returns whether nothing is to be begun now. The caller posts as a task what it would begin. */

@@ -106,5 +106,7 @@ int halter_drain(struct catnap_halter *h, bool cancel)
 			ret = ring_reap(&h->ring, h->on_eventfd, h->ctx);
 	}
 	h->draining = false;
+	if (cancel && ret >= 0)
+		ring_let_go(&h->ring);
 	return ret < 0 ? ret : 0;
 }

@@ -23,6 +23,7 @@
 #define RING_FUTEX_MATCH_ANY 0xffffffffu
 #define RING_ENTRIES	     64
 #define RING_CQ_ENTRIES	     256
+#define LET_GO_WAITS	     10 /* of 100 ms */
 
 /* user_data: what completed, and of which arming; a request's is its address, whose first byte is 0
  * in any user space. */
@@ -249,6 +250,7 @@ static int sync_source(struct ring *r, uint32_t i)
 		if (ret == 0) {
 			s->armed = true;
 			r->armed++;
+			r->polls++;
 		}
 	}
 	return ret;
@@ -386,6 +388,8 @@ static bool source_completed(struct ring *r, const struct io_uring_cqe *cqe, int
 
 	if (i >= RING_SOURCES)
 		return false;
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		r->polls--;
 	s = &r->sources[i];
 	pthread_mutex_lock(&r->lock);
 	if (s->armed && cqe->user_data == tag(TAG_SOURCE, s->serial, i)) {
@@ -479,6 +483,16 @@ int ring_prepare_sleep(struct ring *r)
 	r->wake_armed = true;
 	/* The sleep submits what stays behind here, or else it does not sleep. */
 	return submit(r);
+}
+
+void ring_let_go(struct ring *r)
+{
+	if (r->plain || ring_hold(r, true) < 0)
+		return;
+	for (int i = 0; i < LET_GO_WAITS && r->polls; i++)
+		if (ring_reap(r, NULL, NULL) < 0 || (r->polls && ring_wait(r) < 0))
+			break;
+	r->held = false;
 }
 
 static struct __kernel_timespec *timespec_of(uint64_t ns, struct __kernel_timespec *ts)

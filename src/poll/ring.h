@@ -76,6 +76,7 @@ struct ring {
 	bool behind;	    /* there was no room to arm or disarm all sources; tried again */
 	int wake_fd;	    /* -1 unless futex_ok is false */
 	uint32_t armed;	    /* sources armed */
+	uint32_t polls;	    /* of sources: requests that have not completed for the last time */
 	uint32_t inflight;  /* requests submitted, or queued to be, and not done */
 	uint64_t completed; /* requests done since the ring was made */
 	bool plain;	    /* made, and no io_uring */
@@ -165,6 +166,12 @@ int ring_flush(struct ring *r);
 void ring_cancel(struct ring *r);
 /* Waits until something has completed, for 100 ms at most. Returns 0 or a negative errno value. */
 int ring_wait(struct ring *r);
+/*
+ * Takes the sources' requests out of the ring and waits until the kernel has let go of their files,
+ * for a second at most. Without it the kernel does so some time after the ring was closed; until
+ * then a TAP is busy, and what was locked is still locked. For the owner's end.
+ */
+void ring_let_go(struct ring *r);
 
 /* Tells whether anything may complete. Then the owner sleeps here and not on the plain futex. */
 static inline bool ring_active(const struct ring *r)

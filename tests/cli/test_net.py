@@ -25,6 +25,7 @@ SEGMENT, SEGMENTS = 16, 64  # as many frames in a system call
 FLOODERS = 2
 LEAST_SHARE = 1 / 3
 TRIES = 4
+KILLS = 30
 
 
 class Guest:
@@ -171,13 +172,28 @@ def deleted(catnap, image):
     return None
 
 
+def killed(catnap, image):
+    """One that was killed has the interface and the disk no more: the next one starts at once."""
+    with tempfile.NamedTemporaryFile() as disk:
+        disk.truncate(1 << 20)
+        for i in range(KILLS):
+            g = Guest(catnap, image, "catnap-vcpu0", "--disk", f"path={disk.name},format=raw")
+            g.p.kill()
+            g.p.wait()
+            if i and g.err.tell():
+                g.err.seek(0)
+                return f"start {i} after a kill: {g.err.read()!r}"
+    print(f"{KILLS} killed, each started again at once")
+    return None
+
+
 def inside(catnap, images):
     image = os.path.join(images, "net.elf")
     subprocess.run(["ip", "tuntap", "add", "t0", "mode", "tap"], check=True)
     subprocess.run(["ip", "addr", "add", "10.9.9.1/24", "dev", "t0"], check=True)
     subprocess.run(["ip", "link", "set", "t0", "up"], check=True)
     subprocess.run(["ip", "neigh", "add", "10.9.9.2", "lladdr", NOBODY, "dev", "t0"], check=True)
-    for what in (share, deleted):
+    for what in (share, deleted, killed):
         wrong = what(catnap, image)
         if wrong:
             print("not ok:", wrong)

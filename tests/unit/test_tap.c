@@ -119,6 +119,26 @@ struct bench {
 	int packet; /* a packet socket on the interface, with virtio headers */
 };
 
+/*
+ * The kernel begins some time after an interface got its first queue to keep packets for it. Until
+ * then it throws them away, and says nothing to who sends them. So: sends until one has come.
+ */
+static int wait_until_it_carries(struct bench *b)
+{
+	const uint8_t probe[10 + 60] = {[10] = 2, [10 + 12] = 0x88, 0xb5};
+	uint8_t got[256];
+
+	for (int i = 0; i < 2000; i++) {
+		if (send(b->packet, probe, sizeof(probe), 0) != sizeof(probe))
+			return -1;
+		for (unsigned int q = 0; q < b->tap.queues; q++)
+			if (read(b->tap.fds[q], got, sizeof(got)) > 0)
+				return 0;
+		poll(NULL, 0, 10);
+	}
+	return -1;
+}
+
 static int set_up_with(void **state, const char *name, unsigned int pairs,
 		       const struct rate_limits *limits)
 {
@@ -139,7 +159,8 @@ static int set_up_with(void **state, const char *name, unsigned int pairs,
 	b->packet = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(ETH_P_IP));
 	at.sll_ifindex = (int)if_nametoindex(name);
 	if (b->packet < 0 || bind(b->packet, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    setsockopt(b->packet, SOL_PACKET, PACKET_VNET_HDR, &(int){1}, sizeof(int)) < 0)
+	    setsockopt(b->packet, SOL_PACKET, PACKET_VNET_HDR, &(int){1}, sizeof(int)) < 0 ||
+	    wait_until_it_carries(b) < 0)
 		return -1;
 	*state = b;
 	return 0;

@@ -81,6 +81,7 @@ static inline void vdev_again(struct vdev *v)
 
 static inline void vdev_free(struct vdev *v)
 {
+	halter_drain(&v->home, true);
 	halter_set_self(NULL);
 	halter_fini(&v->home);
 	guest_fini(&v->g);

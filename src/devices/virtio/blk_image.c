@@ -21,6 +21,7 @@
 
 #include "devices/format.h"
 #include "devices/virtio/blk.h"
+#include "lingering.h"
 #include "relaxed.h"
 
 #define PAGE 4096u
@@ -51,12 +52,17 @@ static int set_lock(int fd, short type)
  * believe to have. */
 static int lock(struct blk_image *img, const struct blk_config *cfg, struct error *err)
 {
+	unsigned int tries = 0;
+	bool taken;
 	int ret;
 
 	if (cfg->no_lock)
 		return 0;
-	ret = set_lock(img->fd, cfg->readonly ? F_RDLCK : F_WRLCK);
-	if (ret == -EAGAIN || ret == -EACCES)
+	do {
+		ret = set_lock(img->fd, cfg->readonly ? F_RDLCK : F_WRLCK);
+		taken = ret == -EAGAIN || ret == -EACCES;
+	} while (taken && lingering_wait(&tries));
+	if (taken)
 		return error_fail(err, -EBUSY, "is in use by another disk or VM%s",
 				  cfg->readonly ? " that writes to it"
 						: ", which would destroy it");
