@@ -7,6 +7,7 @@ import functools
 import html.parser
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -335,6 +336,25 @@ class Bench(unittest.TestCase):
         for run in runs:
             self.assertFalse(run["failed"])
             self.assertEqual(run["samples"], 10)
+
+    def test_in_turn(self):
+        """Prices and what they predict have their turns in the same rounds, as a terminal shows; others do not."""
+        master, slave = pty.openpty()
+        with subprocess.Popen([CATNAP, "bench", "event", "prices", "crossover", "--mode", "user:off", "--samples", "10", "--rounds",
+                               "2", "--arrivals", "constant", "--gap", "20us", "--gap", "50us"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave) as p:
+            os.close(slave)
+            said = b""
+            with contextlib.suppress(OSError):  # its end, when nobody has the other end any more
+                while data := os.read(master, 65536):
+                    said += data
+        os.close(master)
+        self.assertEqual(p.returncode, 0, said)
+        turns = [(w.decode(), int(n)) for n, w in re.findall(rb"round (\d) of 2: (\w+) user:off", said)]
+        self.assertEqual([n for w, n in turns if w == "event"], [1, 2, 1, 2])
+        rest = [t for t in turns if t[0] != "event"]
+        self.assertEqual([n for _, n in rest], [1] * (len(rest) // 2) + [2] * (len(rest) // 2))
+        self.assertEqual({w for w, n in rest if n == 1}, {"prices", "crossover"})
 
     def test_linux(self):
         """What it needs is said once, and by its name; where it can run, the lab runs it."""

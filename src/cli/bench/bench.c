@@ -58,14 +58,19 @@ static void one_run(struct bench *b, struct bench_cell *c, uint32_t round)
 		failed(b, c, &run);
 }
 
+/* Returns whether two cells have their turns in the same rounds. */
+static bool same_rounds(const struct bench_cell *a, const struct bench_cell *b)
+{
+	return (a->workload->in_turn && b->workload->in_turn) || bench_cell_same_condition(a, b);
+}
+
 static void run_all(struct bench *b)
 {
-	/* Condition by condition; in each, rounds in which every mode has its turn, another one
-	 * first in each: what comes first in a process finds the host as it was left, and is not as
-	 * the others are. */
+	/* Condition by condition, where they are not measured in turn; in each, rounds in which
+	 * every mode has its turn, another one first in each: what comes first in a process finds
+	 * the host as it was left, and is not as the others are. */
 	for (size_t first = 0, last; first < b->n; first = last) {
-		for (last = first;
-		     last < b->n && bench_cell_same_condition(&b->cells[first], &b->cells[last]);)
+		for (last = first; last < b->n && same_rounds(&b->cells[first], &b->cells[last]);)
 			last++;
 		for (uint32_t round = 0; round < b->cfg->rounds; round++)
 			for (size_t i = 0, n = last - first; i < n; i++)

@@ -146,6 +146,9 @@ struct bench_workload {
 	/* A larger ratio is a better one. Such ratios have a table of their own. */
 	bool higher_is_better;
 	bool fitted; /* its conditions are points of a line: a ratio in one of them is no verdict */
+	/* Its conditions are set against one another and against those of other workloads with
+	 * this: all of them have a turn in each round, so that none finds another host. */
+	bool in_turn;
 	const char *compared_page; /* the page's words for such ratios: "of the hog's progress" */
 };
 

@@ -181,4 +181,5 @@ const struct bench_workload bench_workload_crossover = {
 	.members = members,
 	.summary = summary,
 	.fitted = true,
+	.in_turn = true,
 };

@@ -317,4 +317,5 @@ const struct bench_workload bench_workload_prices = {
 	.table = bench_prices_table,
 	.summary = bench_crossover_print,
 	.summary_json = bench_crossover_json,
+	.in_turn = true,
 };
