@@ -15,6 +15,7 @@ import random
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -541,6 +542,67 @@ class IsWhole(Case):
         self.yes("snapshot", "verify", "snap")
 
 
+def crc32c(data):
+    """RFC 3720, B.4."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+class Edited:
+    """A state file whose vCPU is told of more than it was, with the right checksum: docs/snapshot-format.md."""
+
+    LEAF, MSR = struct.Struct("<7I"), struct.Struct("<IIQ")
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "rb") as f:
+            self.data = bytearray(f.read())
+        self.at, = (at for at, section in self.sections() if section == b"VCPU")
+        # Its end has the leaves of CPUID, and the MSRs.
+        end = self.at + 24 + struct.unpack_from("<Q", self.data, self.at + 16)[0]
+        self.msrs = next(n for n in range(1, 4096) if struct.unpack_from("<I", self.data, end - n * 16 - 4)[0] == n)
+        self.msrs_at = end - self.msrs * 16
+        self.leaves = next(n for n in range(1, 256) if struct.unpack_from("<I", self.data, self.msrs_at - 8 - n * 28)[0] == n)
+        self.leaves_at = self.msrs_at - 4 - self.leaves * 28
+
+    def sections(self):
+        at = 32
+        while at < len(self.data):
+            yield at, bytes(self.data[at:at + 4])
+            at += 24 + struct.unpack_from("<Q", self.data, at + 16)[0]
+
+    def leaf(self, function, index):
+        """Where it is; None: the guest has none."""
+        for at in range(self.leaves_at, self.msrs_at - 4, 28):
+            if self.LEAF.unpack_from(self.data, at)[:2] == (function, index):
+                return at
+        return None
+
+    def add_feature(self, function, index, register, bit):
+        """Returns whether the guest did not have it."""
+        at = self.leaf(function, index)
+        if at is None:
+            return False
+        at += 12 + 4 * register
+        value, = struct.unpack_from("<I", self.data, at)
+        struct.pack_into("<I", self.data, at, value | 1 << bit)
+        return not value >> bit & 1
+
+    def set_msr(self, n, index, value):
+        self.MSR.pack_into(self.data, self.msrs_at + n * 16, index, 0, value)
+
+    def write(self):
+        struct.pack_into("<I", self.data, self.at + 12, 0)
+        end = self.at + 24 + struct.unpack_from("<Q", self.data, self.at + 16)[0]
+        struct.pack_into("<I", self.data, self.at + 12, crc32c(self.data[self.at:end]))
+        with open(self.path, "wb") as f:
+            f.write(self.data)
+
+
 class Refused(Case):
     def make(self):
         p, out = self.boot()
@@ -573,6 +635,48 @@ class Refused(Case):
         self.refused([base.CATNAP, "run", "--restore", self.snap], 1, os.path.basename(memory), "No such file")
         self.refused([base.CATNAP, "run", "--restore", "nothing"], 1, "nothing", "No such file")
         self.assertIn("vCPUs        1\n", self.yes("snapshot", "info", self.snap))
+
+    def test_features(self):
+        """One for more features of a processor than this host has is refused, and the first that is missing is named."""
+        self.make()
+        state = os.path.join(self.snap, "state")
+        with open(state, "rb") as f:
+            good = f.read()
+        eax, ebx, ecx, edx = range(4)
+        missing = 0
+        # What no host has; what few have; and what has no name in /proc/cpuinfo.
+        for function, index, register, bit, name in (
+                (7, 0, ebx, 14, "mpx"), (0x80000001, 0, ecx, 11, "xop"), (0x80000001, 0, ecx, 16, "fma4"), (7, 0, ecx, 16, "la57"),
+                (7, 0, edx, 8, "avx512_vp2intersect"), (7, 0, ebx, 4, "hle"), (7, 0, edx, 23, "avx512_fp16"),
+                (0xd, 0, eax, 17, "the AMX state of XSAVE"), (7, 0, ecx, 15, "CPUID leaf 0x7, subleaf 0x0, ecx, bit 15"),
+                (1, 0, ecx, 16, "CPUID leaf 0x1, subleaf 0x0, ecx, bit 16")):
+            with self.subTest(name=name):
+                edited = Edited(state)
+                if edited.add_feature(function, index, register, bit):
+                    missing += 1
+                    edited.write()
+                    for memory in ("map", "copy"):
+                        self.refused([base.CATNAP, "run", "--restore", f"{self.snap},memory={memory}"], 1,
+                                     "the guest was told of ", name, "this host does not have")
+                    # It is no damage: another host may have it.
+                    self.yes("snapshot", "verify", self.snap)
+                with open(state, "wb") as f:
+                    f.write(good)
+        self.assertGreaterEqual(missing, 3)
+        edited = Edited(state)
+        edited.set_msr(0, 0x12345678, 0x5a)
+        edited.write()
+        self.refused([base.CATNAP, "run", "--restore", self.snap], 1, "MSR 0x12345678: this host does not take the value 0x5a")
+        with open(state, "wb") as f:
+            f.write(good)
+        # What was written was as good as the library's own.
+        edited = Edited(state)
+        edited.write()
+        with open(state, "rb") as f:
+            self.assertEqual(f.read(), good)
+        p, out = self.restore()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("stop"), (0, "", ""))
 
     def test_options(self):
         self.make()
