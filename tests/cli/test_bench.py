@@ -320,6 +320,17 @@ class Bench(unittest.TestCase):
         self.assertGreater(runs["copy", 128]["private_p50_bytes"], 96 << 20)
         self.assertGreater(runs["clones", 128]["all_p50_ns"], runs["clones", 128]["p50_ns"])
 
+    def test_restore_sizes(self):
+        """Those that are asked for: with copy and clones, too."""
+        sizes = (192, 256)
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as temp:
+            p = bench("restore", "--rounds", "1", "--clones", "2", "--json", "-", *(a for n in sizes for a in ("--memory", f"{n}M")),
+                      env={**os.environ, "TMPDIR": temp})
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+            self.assertEqual(os.listdir(temp), [])
+        runs = {(r["way"], r["memory_bytes"] >> 20) for r in json.loads(p.stdout)["runs"]}
+        self.assertEqual(runs, {(way, size) for way in ("start", "map", "copy", "map-cold", "working-set", "clones") for size in sizes})
+
     def test_crossover(self):
         modes = ("user:adaptive", "kernel:200us")
         with tempfile.TemporaryDirectory() as d:

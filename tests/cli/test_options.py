@@ -150,7 +150,7 @@ COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
 REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
             ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
-            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("bench", "--load")}
+            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("bench", "--load"), ("bench", "--memory")}
 
 
 class Numbers(Case):
@@ -261,6 +261,7 @@ class BenchEffects(Case):
                ("--vcpus", "64", ("idle",)),
                ("--process", "tick", ("mix",)),
                ("--clones", "3", ("restore",)),
+               ("--memory", "1G", ("restore",)),
                ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
                ("--pin", "one", ("blk", "echo")),
@@ -296,6 +297,12 @@ class BenchEffects(Case):
         self.refused("bench", "compute", "--gap", "1ms", "--gap", "2ms", says="--gap: compute has one")
         p = catnap("bench", "compute", "event", "--gap", "1ms", "--gap", "2ms", *self.STOP)
         self.assertNotIn("compute has one", p.stderr)
+
+    def test_memory(self):
+        for value, says in (("127M", "128M"), ("9G", "8G"), ("131073K", "is no multiple of 1M"), ("x", "is not a size")):
+            self.refused("bench", "restore", "--memory", value, says=says)
+        self.refused("bench", "restore", "--memory", "1G", "--memory", "1024M", says="was given twice")
+        self.refused("bench", "restore", *(a for n in range(9) for a in ("--memory", f"{128 + n}M")), says="is one too many")
 
     def test_rate(self):
         """With it a round has a duration, and neither gaps nor a number of samples."""

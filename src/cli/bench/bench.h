@@ -42,13 +42,17 @@ struct bench_mode {
 	struct bench_haltpoll guest;
 };
 
-#define BENCH_MODES	  16
-#define BENCH_GAPS	  8
-#define BENCH_RATES	  16
-#define BENCH_PROCESSES	  16
-#define BENCH_VCPUS	  4  /* neighbour: that share a processor, at most */
-#define BENCH_MOST_VCPUS  64 /* idle */
-#define BENCH_LINUX_LOADS 9
+#define BENCH_MODES	   16
+#define BENCH_GAPS	   8
+#define BENCH_RATES	   16
+#define BENCH_PROCESSES	   16
+#define BENCH_SIZES	   8
+#define BENCH_LEAST_MEMORY (UINT64_C(128) << 20) /* restore */
+#define BENCH_MOST_MEMORY  (UINT64_C(8) << 30)
+#define BENCH_MEMORY_STEP  (UINT64_C(1) << 20)
+#define BENCH_VCPUS	   4  /* neighbour: that share a processor, at most */
+#define BENCH_MOST_VCPUS   64 /* idle */
+#define BENCH_LINUX_LOADS  9
 
 /* mix: an arrival process. */
 struct bench_process {
@@ -79,8 +83,11 @@ struct bench_cfg {
 	bool exits;			/* linux: KVM's counters are read */
 	const char *json, *html;
 	bool peer_qemu;
-	int pin;	 /* enum bench_pin */
-	uint32_t clones; /* restore: how many at once; 0: none */
+	int pin;		     /* enum bench_pin */
+	uint32_t clones;	     /* restore: how many at once; 0: none */
+	uint64_t sizes[BENCH_SIZES]; /* restore: of the guest's memory */
+	unsigned int n_sizes;
+	bool all_of_each_size; /* copy and clones, too: the sizes were given */
 };
 
 enum bench_pin { BENCH_PIN_OFF, BENCH_PIN_ON, BENCH_PIN_ONE };
@@ -120,6 +127,7 @@ struct bench_cell {
 	uint32_t rate;			     /* event, echo: offered in a second; 0: gaps */
 	int what;			     /* chosen by the workload's file: blk: the disk */
 	uint32_t vcpus;			     /* neighbour, compute */
+	uint64_t memory;		     /* restore: the guest's, bytes */
 	const struct bench_process *process; /* mix; else NULL */
 	struct bench_series latency;	     /* of all rounds; memory: bytes */
 	struct bench_series round_p50;	     /* each round's median */

@@ -70,6 +70,27 @@ static int set_rate(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+/* Less than the guest of restore writes to cannot be. */
+static int set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	static const struct opt_field size = {
+		.type = OPT_SIZE, .min = BENCH_LEAST_MEMORY, .max = BENCH_MOST_MEMORY};
+	struct bench_cfg *cfg = ptr;
+	uint64_t *new = &cfg->sizes[cfg->n_sizes];
+
+	if (cfg->n_sizes == BENCH_SIZES)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_SIZES);
+	if (opt_value(o, arg, &size, new))
+		return -EINVAL;
+	if (*new % BENCH_MEMORY_STEP)
+		return opt_fail(o, arg, "is no multiple of 1M");
+	for (unsigned int i = 0; i < cfg->n_sizes; i++)
+		if (cfg->sizes[i] == *new)
+			return opt_fail(o, arg, "was given twice");
+	cfg->n_sizes++;
+	return 0;
+}
+
 static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	if (strcmp(arg->text, "qemu") != 0)
@@ -153,6 +174,7 @@ enum {
 	PROCESS,
 	PIN,
 	CLONES,
+	MEMORY,
 	KERNEL,
 	INITRAMFS,
 	LOAD,
@@ -238,6 +260,10 @@ static const struct opt_def options[] = {
 			  .max = 10000},
 		    .form = "N",
 		    .def = "none"},
+	[MEMORY] = {.f = {.name = "memory", .type = OPT_CALL, .set = set_memory},
+		    .form = "SIZE",
+		    .def = "128M, 8G",
+		    .repeat = true},
 	[KERNEL] = {.f = {.name = "kernel", .type = OPT_STRING, .offset = AT(kernel)},
 		    .form = "FILE",
 		    .def = "that of guest-images/rootfs/build --bench"},
@@ -384,7 +410,11 @@ static void say_all(struct help *h)
 	say(h, PEER, "Measures QEMU's microvm with the same image: %s.",
 	    names(BENCH_OPT_PEER, some, sizeof(some)));
 	say(h, CLONES, "%s: so many of one snapshot run at once as well.",
-	    names(BENCH_OPT_CLONES, some, sizeof(some)));
+	    names(BENCH_OPT_RESTORE, some, sizeof(some)));
+	say(h, MEMORY,
+	    "%s: the guest's memory, 128M to 8G. May be given several times: copy and --clones are "
+	    "measured with each then, and else with the first.",
+	    names(BENCH_OPT_RESTORE, some, sizeof(some)));
 	say_vcpus(h);
 	default_gaps(h);
 }
@@ -447,6 +477,15 @@ static int default_processes(struct opts *o, struct bench_cfg *cfg)
 	return 0;
 }
 
+static void default_sizes(struct bench_cfg *cfg)
+{
+	cfg->all_of_each_size = cfg->n_sizes > 0;
+	if (cfg->n_sizes)
+		return;
+	cfg->sizes[cfg->n_sizes++] = BENCH_LEAST_MEMORY;
+	cfg->sizes[cfg->n_sizes++] = BENCH_MOST_MEMORY;
+}
+
 static uint32_t every_workload(void)
 {
 	uint32_t rows = 0;
@@ -482,6 +521,7 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 		return -EINVAL;
 	if (!opts_given(o, "process") && default_processes(o, cfg))
 		return -EINVAL;
+	default_sizes(cfg);
 	if (bench_check_effects(o, cfg))
 		return -EINVAL;
 	if (cfg->json && cfg->html && strcmp(cfg->json, "-") == 0 && strcmp(cfg->html, "-") == 0)

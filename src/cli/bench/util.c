@@ -118,5 +118,5 @@ bool bench_cell_same_condition(const struct bench_cell *a, const struct bench_ce
 {
 	return a->workload == b->workload && a->gap_ns == b->gap_ns && a->random == b->random &&
 	       a->rate == b->rate && a->what == b->what && a->vcpus == b->vcpus &&
-	       a->process == b->process;
+	       a->process == b->process && a->memory == b->memory;
 }

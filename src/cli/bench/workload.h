@@ -82,9 +82,9 @@ enum bench_option {
 	BENCH_OPT_RATE = 1 << 13,	/* --rate, and with it --stall and --duration */
 	BENCH_OPT_MANY_VCPUS = 1 << 14, /* --vcpus above BENCH_VCPUS */
 	BENCH_OPT_SIBLING = 1 << 15,
-	BENCH_OPT_CLONES = 1 << 16,
-	BENCH_OPT_LINUX = 1 << 17, /* --kernel, --initramfs, --load, --exits */
-	BENCH_OPT_GUEST = 1 << 12, /* modes in which the guest polls */
+	BENCH_OPT_RESTORE = 1 << 16, /* --clones, --memory */
+	BENCH_OPT_LINUX = 1 << 17,   /* --kernel, --initramfs, --load, --exits */
+	BENCH_OPT_GUEST = 1 << 12,   /* modes in which the guest polls */
 };
 
 /* The cells that will be measured. */

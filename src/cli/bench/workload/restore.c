@@ -12,7 +12,7 @@
 #include "cli/bench/snapshots.h"
 #include "cli/bench/workload.h"
 
-/* The low part of a cell's @what. */
+/* A cell's @what. */
 enum {
 	WAY_START,
 	WAY_MAP,
@@ -35,34 +35,32 @@ static const struct {
 	[WAY_CLONES] = {"clones", "clones, one after the other", "map"},
 };
 
-static const uint32_t sizes[] = {128, 8192}; /* MiB */
-
-#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
-
 /* The series of a cell. */
 enum { WORKED, TOUCHED, PRIVATE, ALL };
 
 static int way_of(const struct bench_cell *c)
 {
-	return c->what % WAYS;
+	return c->what;
 }
 
 static uint32_t mib_of(const struct bench_cell *c)
 {
-	return sizes[c->what / WAYS];
+	return (uint32_t)(c->memory >> 20);
 }
 
 static int plan_ways(struct bench_plan *p, const struct bench_workload *w)
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < SIZES * WAYS && ret == 0; i++) {
-		const struct bench_cell c = {.workload = w, .what = (int)i};
+	for (unsigned int i = 0; i < p->cfg->n_sizes * WAYS && ret == 0; i++) {
+		const struct bench_cell c = {
+			.workload = w, .what = i % WAYS, .memory = p->cfg->sizes[i / WAYS]};
+		bool once = way_of(&c) == WAY_COPY || way_of(&c) == WAY_CLONES;
 
-		/* All of 8 GiB is read by nobody who waits for it. */
-		if (way_of(&c) == WAY_COPY && mib_of(&c) != sizes[0])
+		/* All of 8 GiB is read by nobody who waits for it, unless asked for. */
+		if (once && i >= WAYS && !p->cfg->all_of_each_size)
 			continue;
-		if (way_of(&c) == WAY_CLONES && (!p->cfg->clones || mib_of(&c) != sizes[0]))
+		if (way_of(&c) == WAY_CLONES && !p->cfg->clones)
 			continue;
 		ret = bench_plan_add(p, &c);
 	}
@@ -322,7 +320,7 @@ static bool all(const struct bench_results *r, struct bench_cell *c, double *val
 
 static bool memory_size(const struct bench_results *r, struct bench_cell *c, double *value)
 {
-	*value = (double)((uint64_t)mib_of(c) << 20);
+	*value = (double)c->memory;
 	return true;
 }
 
@@ -371,7 +369,7 @@ const struct bench_workload bench_workload_restore = {
 		"start beside it; with --clones, many at once",
 	.about = "From the start of a process to its guest’s first output, of one that starts and "
 		 "of those that go on from a snapshot.",
-	.options = BENCH_OPT_CLONES,
+	.options = BENCH_OPT_RESTORE,
 	.modes = modes,
 	.plan = plan_ways,
 	.condition = condition,
