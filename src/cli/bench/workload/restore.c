@@ -252,6 +252,7 @@ static int run_clones(struct bench_run *run, const char *path, const char *input
 	uint32_t n = 0, clones = run->cfg->clones;
 	struct going *g = calloc(clones, sizeof(*g));
 	uint64_t begun = now_ns(), ns = 0, bytes = 0;
+	struct bench_series round = {0};
 	int ret = 0;
 
 	if (!g)
@@ -261,8 +262,8 @@ static int run_clones(struct bench_run *run, const char *path, const char *input
 		if (ret < 0)
 			break;
 		ret = expect(&g[n], run, 'r', &ns);
-		if (ret == 0)
-			ret = keep(run, -1, ns);
+		if (ret == 0 && bench_series_add(&round, ns) < 0)
+			ret = bench_fail(run, "out of memory");
 	}
 	if (ret == 0)
 		ret = keep(run, ALL, now_ns() - begun);
@@ -274,6 +275,9 @@ static int run_clones(struct bench_run *run, const char *path, const char *input
 		bench_reap(&g[i].child, true);
 	}
 	free(g);
+	if (ret == 0)
+		return bench_keep(run, &round);
+	bench_series_free(&round);
 	return ret;
 }
 
