@@ -16,7 +16,7 @@ from pathlib import Path
 CATNAP = sys.argv.pop(1)
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = json.loads((Path(__file__).parent / "results.json").read_text())
-SECTIONS = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "load", "compute", "prices",
+SECTIONS = ("event", "timer", "ipi", "idle", "start", "memory", "restore", "blk", "echo", "load", "compute", "prices",
             "crossover", "replay", "mix", "neighbour")
 
 
@@ -114,6 +114,24 @@ class Results(unittest.TestCase):
         self.assertIn("idle, processor time: 3.00", loses)
         choice = KEPT["prices"]["irqchip_choice"]
         self.assertIn(f"arms its timer once for each halt `--irqchip {choice['one_vcpu']}` is better", short)
+
+    def test_restore(self):
+        restore = json.loads(json.dumps(KEPT["restore"]))
+        for r in restore["runs"]:
+            r["p50_ns"] = 6000000 if r["way"] == "map" else 4000000
+            r["failed"] = r["way"] == "copy"
+            if "touch_p50_ns" in r:
+                r["touch_p50_ns"] = 100000000 if r["way"] == "map-cold" else 40000000
+            if r["way"] == "clones":
+                r["all_p50_ns"] = 2500000000
+        self.keep(restore=restore)
+        section = self.sections(self.page())["restore"]
+        for words in ("restore: 128 MiB", "restore: 1 GiB", "map's *p50* is 1.50 of start's", "3 clones, started one after the other, "
+                      "all run after 2.50 s", "working-set, disk's *touch* is 0.40 of map, disk's"):
+            self.assertIn(words, section)
+        self.assertEqual(cells(section, "map")[0], "6.00")
+        self.assertEqual(cells(section, "copy")[0], "failed")
+        self.assertNotIn("copy's", section)
 
     def test_crossover(self):
         """By hand: lines of 10 + 4 n and 16 + 1 n cross at 2."""
