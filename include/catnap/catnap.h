@@ -1241,8 +1241,8 @@ CATNAP_API uint32_t catnap_vm_get_vcpu_count(const struct catnap_vm *vm);
 /**
  * Fills @cfg with the configuration that the VM was made with. Set size before. name,
  * vcpu_affinity, the modifiers and kvm_dropped are the VM's own copies; kernel, initramfs, command
- * lines, kvm_required and cgroup, of which it keeps none, are NULL. Halt polling is as at the
- * start: see catnap_vm_get_stats() for now. Any thread, any callback.
+ * lines, kvm_required and cgroup, of which it keeps none, are NULL. Halt polling is that of the
+ * start; catnap_vm_get_halt_poll() has the present values. Any thread, any callback.
  * Errors:
  *   -EINVAL  size
  */
