@@ -3,6 +3,7 @@
 """Halters by the Python binding, alone and as asyncio's selector, with and without io_uring:
 test_python_halter.py PACKAGE_DIRECTORY LIBRARY [unittest options]"""
 import asyncio
+import concurrent.futures
 import errno
 import gc
 import os
@@ -132,6 +133,65 @@ class Halters(unittest.TestCase):
         gc.collect()
         self.assertIsNone(gone())
         self.assertEqual(count('fd'), fds)
+
+    def test_collected_elsewhere(self):
+        """By a thread that may not say whom signals are told to: what is left goes with the next of the main thread."""
+        fds = count('fd')
+        for _ in range(20):
+            box = [catnap.Halter()]
+            box[0].halt(0)
+            thread = threading.Thread(target=box.clear)
+            thread.start()
+            thread.join()
+            # A signal that comes meanwhile goes nowhere.
+            signal.signal(signal.SIGUSR1, lambda *_: None)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            self.assertLessEqual(count('fd'), fds + 2)
+        with catnap.Halter() as halter:
+            halter.halt(0)
+            thread = threading.Thread(target=halter.close)
+            thread.start()
+            thread.join()
+        with catnap.Halter(), self.assertRaises(ValueError):
+            halter.halt(0)
+        self.assertEqual((count('fd'), signal.set_wakeup_fd(-1)), (fds, -1))
+
+    def test_elsewhere(self):
+        """While the owner is away, a wake brings it back, once for each time."""
+        for no_ring in (False, True):
+            reader, writer = os.pipe()
+            with catnap.Halter(no_ring=no_ring, kick=lambda w=writer: os.write(w, b'k')) as halter:
+                halter.wake(1 << 3)
+                self.assertFalse(halter.enter())
+                self.assertEqual(halter.take(), 1 << 3)
+                self.assertTrue(halter.enter())
+                with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                    wakers = [pool.submit(halter.wake, 1 << n) for n in (1, 2)]
+                    self.assertEqual(os.read(reader, 1), b'k')
+                    for w in wakers:
+                        w.result()
+                halter.leave()
+                self.assertEqual(halter.take(), 1 << 1 | 1 << 2)
+                # It is here again.
+                halter.wake(1 << 4)
+                self.assertEqual((halter.take(), select.select([reader], [], [], 0)[0]), (1 << 4, []))
+            os.close(reader)
+            os.close(writer)
+        with catnap.Halter() as halter, self.assertRaisesRegex(ValueError, 'kick'):
+            halter.enter()
+
+    def test_kick_raises(self):
+        """It comes out of the wake."""
+        def kick():
+            raise RuntimeError('of no use')
+
+        with catnap.Halter(kick=kick) as halter:
+            self.assertTrue(halter.enter())
+            with self.assertRaisesRegex(RuntimeError, 'of no use'):
+                halter.wake()
+            halter.wake()
+            halter.leave()
+            self.assertEqual(halter.take(), 1 << 1)
 
     def test_signal(self):
         """Ctrl-C ends a halt that would be for ever, and other handlers run in it."""

@@ -16,6 +16,7 @@ from ._types import HaltStats, PolicyStats, WakeCause
 from ._values import HaltPoll
 
 Ready = Callable[[int, int], None]
+Kick = Callable[[], None]
 FileLike = Union[int, Any]
 
 _NS = 1_000_000_000
@@ -28,16 +29,64 @@ def _open(halter: Any) -> Any:
     return halter
 
 
+class _Signals:
+    """The pipe that becomes readable with a signal of Python's: signal.set_wakeup_fd(), which is the main thread's.
+
+    One that another thread closes stays until the main thread makes a halter or halts in one: the interpreter writes to
+    its number until the main thread says otherwise.
+    """
+
+    left: List['_Signals'] = []
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    @classmethod
+    def open(cls) -> Optional['_Signals']:
+        """On the main thread. None: somebody else is told of signals."""
+        pipe = cls()
+        other = signal.set_wakeup_fd(pipe.writer, warn_on_full_buffer=False)
+        if other == -1:
+            return pipe
+        signal.set_wakeup_fd(other)
+        pipe._end()
+        return None
+
+    @classmethod
+    def look(cls) -> None:
+        """Closes, on the main thread, those that others have left."""
+        if cls.left and threading.current_thread() is threading.main_thread():
+            while cls.left:
+                cls.left.pop().close()
+
+    def close(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            _Signals.left.append(self)
+            return
+        other = signal.set_wakeup_fd(-1)
+        if other not in (-1, self.writer):
+            signal.set_wakeup_fd(other)
+        self._end()
+
+    def _end(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
 class Halter:
     """A place where one thread, its owner, waits for work: bits that others set, and files that are ready. The thread
     that first calls halt() or reap() is the owner. Closed by close(), by the end of a with block, or when nobody has it.
 
     A signal that Python has a handler for ends a halt of the main thread, unless signal.set_wakeup_fd() is another's.
+
+    An owner that also waits elsewhere gives kick(), which brings it back from there, and says by enter() and leave()
+    when it is away: then a wake calls kick() on its own thread, once, and raises what that raises.
     """
 
-    def __init__(self, halt_poll: Optional[HaltPoll] = None, *, no_ring: bool = False) -> None:
+    def __init__(self, halt_poll: Optional[HaltPoll] = None, *, no_ring: bool = False, kick: Optional[Kick] = None) -> None:
         self._halter: Any = ffi.NULL
-        self._signals: Optional[Tuple[int, int]] = None
+        self._signals: Optional[_Signals] = None
+        _Signals.look()
         self._asked_for_signals = False
         ready: Dict[int, Ready] = {}
         raised: List[BaseException] = []
@@ -56,6 +105,11 @@ class Halter:
         lib.catnap_halter_config_init_sized(cfg, ffi.sizeof('struct catnap_halter_config'))
         (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
         cfg.flags = _types.HALTER_NO_RING if no_ring else 0
+        self._kick: Any = None
+        self._kick_raised = threading.local()
+        if kick is not None:
+            self._kick = self._kick_callback(kick, self._kick_raised)
+            cfg.kick = self._kick
         halter = ffi.new('struct catnap_halter **')
         check_number(lib.catnap_halter_create(cfg, halter))
         self._halter = halter[0]
@@ -66,21 +120,12 @@ class Halter:
             lib.catnap_halter_destroy(ffi.new('struct catnap_halter **', self._halter))
             self._halter = ffi.NULL
         if self._signals is not None:
-            other = signal.set_wakeup_fd(-1)
-            if other not in (-1, self._signals[1]):
-                signal.set_wakeup_fd(other)
-            for fd in self._signals:
-                os.close(fd)
+            self._signals.close()
             self._signals = None
         self._ready.clear()
 
     def __del__(self) -> None:
         if getattr(self, '_halter', ffi.NULL) != ffi.NULL:
-            # Of another thread than the main one: nobody may change the wakeup descriptor there.
-            if self._signals is not None and threading.current_thread() is not threading.main_thread():
-                lib.catnap_halter_destroy(ffi.new('struct catnap_halter **', self._halter))
-                self._halter = ffi.NULL
-                return
             self.close()
 
     def __enter__(self) -> 'Halter':
@@ -113,10 +158,35 @@ class Halter:
         if not bits or bits & ~_USER_BITS:
             raise ValueError(f'wake: {bits:#x}: expected bits among 0 to 23')
         lib.catnap_halter_wake(_open(self._halter), bits)
+        raised = getattr(self._kick_raised, 'exception', None)
+        if raised is not None:
+            self._kick_raised.exception = None
+            raise raised
 
     def take(self) -> int:
         """Returns the work bits, and clears them: until then each halt ends at once."""
         return int(lib.catnap_halter_take(_open(self._halter)))
+
+    def enter(self) -> bool:
+        """The owner is about to go where it does not see its work. False: there is work, do not go. Else a wake calls
+        kick() until leave(). A source that is ready does not: wait for it there as well."""
+        if self._kick is None:
+            raise ValueError('enter: the halter was made without kick')
+        return bool(lib.catnap_halter_enter(_open(self._halter)))
+
+    def leave(self) -> None:
+        """The owner is back."""
+        lib.catnap_halter_leave(_open(self._halter))
+
+    @staticmethod
+    def _kick_callback(kick: Kick, raised: threading.local) -> Any:
+        def failed(_: Any, exception: BaseException, __: Any) -> None:
+            raised.exception = exception
+
+        def call(_: Any) -> None:
+            kick()
+
+        return ffi.callback('void(void *)', call, onerror=failed)
 
     def _finish(self, value: int) -> int:
         if self._raised:
@@ -127,18 +197,13 @@ class Halter:
 
     def _hear_signals(self) -> None:
         """Has Python's handlers end a halt: the library takes no note of signals."""
+        _Signals.look()
         if self._asked_for_signals or threading.current_thread() is not threading.main_thread():
             return
         self._asked_for_signals = True
-        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        other = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        if other != -1:
-            signal.set_wakeup_fd(other)
-            os.close(reader)
-            os.close(writer)
-            return
-        self._signals = reader, writer
-        self.add_source(reader, lambda fd, _: (os.read(fd, 4096), None)[1])
+        self._signals = _Signals.open()
+        if self._signals is not None:
+            self.add_source(self._signals.reader, lambda fd, _: (os.read(fd, 4096), None)[1])
 
     # -- sources ------------------------------------------------------------------------------
 
