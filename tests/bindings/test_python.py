@@ -14,7 +14,11 @@ import glob
 import io
 import os
 import random
+import re
+import select
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,6 +48,25 @@ HALTING = bytearray(b'\xfa\xf4\xeb\xfd')
 #   end: mov dx,0xf4; mov al,7; out dx,al; hlt
 ECHO = bytearray(b'\xba\xfd\x03\xec\xa8\x01\x74\xf8\xba\xf8\x03\xec\x3c\x78\x74\x03\xee\xeb\xed\xba\xf4\x00\xb0\x07\xee\xf4')
 FLAT = catnap.ImageKind.FLAT
+
+
+def reading(instructions):
+    """Ends by port 0xf4 with what @instructions have left in EAX."""
+    return bytearray(instructions + b'\xba\xf4\x00\x66\xef\xf4')
+
+
+def cpuid_eax(leaf):
+    # mov eax,leaf; xor ecx,ecx; cpuid
+    return reading(b'\x66\xb8' + leaf.to_bytes(4, 'little') + b'\x66\x31\xc9\x0f\xa2')
+
+
+def msr_low(index):
+    # mov ecx,index; rdmsr
+    return reading(b'\x66\xb9' + index.to_bytes(4, 'little') + b'\x0f\x32')
+
+
+#: What the binding leaves out: what a form of another name does, and policies without a halter.
+LEFT_OUT = re.compile(r'catnap_(policy|poll_limit)_\w+|catnap_halt_poll_check|catnap_halter_(add|del)_eventfd|catnap_vm_get_config')
 
 
 def guest(name):
@@ -102,6 +125,20 @@ class Alone(unittest.TestCase):
                 _library.convert(cls, ffi.new(f'struct {struct} *'))
         self.assertEqual(catnap.PolicyKind.ADAPTIVE, 4)
         self.assertEqual(catnap.EventType.ENDED.name, 'ENDED')
+
+    def test_all_functions(self):
+        """Each function of the library is called, or is known to be left out."""
+        text = ''
+        for name in glob.glob(os.path.join(PACKAGE, 'catnap', '*.py')):
+            if os.path.basename(name) != '_abi.py':
+                with open(name, encoding='utf-8') as f:
+                    text += f.read()
+        known = subprocess.run(['nm', '-D', '--defined-only', '-j', LIBRARY], stdout=subprocess.PIPE, text=True, check=True).stdout
+        functions = {n.split('@')[0] for n in known.split() if n.startswith('catnap_')}
+        self.assertGreater(len(functions), 100)
+        # An _init function is called by its other name.
+        self.assertEqual({f for f in functions - {f.removesuffix('_sized') for f in functions if f.endswith('_sized')}
+                          if not re.search(rf'\blib\.{f}\b', text) and not LEFT_OUT.fullmatch(f)}, set())
 
     def test_version(self):
         self.assertEqual(catnap.library_version(), f'{_types.VERSION_MAJOR}.{_types.VERSION_MINOR}.{_types.VERSION_PATCH}')
@@ -246,6 +283,105 @@ class Machine(unittest.TestCase):
                     vm.read_memory(2 * MIB, 1)
                 self.assertEqual(c.exception.errno, errno.EFAULT)
             self.assertFalse(os.path.exists(os.path.join(temp, 'vsock')))
+
+    def test_processor(self):
+        """CPUID and MSRs as the guest has them."""
+        for cpuid, want in (((catnap.CpuidModifier(0x80000002, catnap.CpuidRegister.EAX, 0xffffffff, 0x6e746163),), 0x6e746163),
+                            ((catnap.CpuidModifier(0x80000002, catnap.CpuidRegister.EAX, 0xffffffff, 0x6e746163),
+                              catnap.CpuidModifier(0x80000002, catnap.CpuidRegister.EAX, 0xff, 0x43)), 0x6e746143)):
+            with catnap.VM(cpuid_eax(0x80000002), image_kind=FLAT, memory=2 * MIB, debug_exit_port=0xf4, cpuid=cpuid) as vm:
+                vm.start()
+                self.assertEqual(vm.wait(30).code, want)
+        with catnap.VM(msr_low(0x1a0), image_kind=FLAT, memory=2 * MIB, debug_exit_port=0xf4,
+                       msrs=[catnap.MsrModifier(0x1a0, 1, 1)]) as vm:
+            vm.start()
+            self.assertEqual(vm.wait(30).code & 1, 1)
+        for more, word in (({'cpuid': [catnap.CpuidModifier(0x7777, catnap.CpuidRegister.EAX, 1, 1)]}, '0x7777'),
+                           ({'msrs': [catnap.MsrModifier(0x10, 1, 1)]}, '0x10'),
+                           ({'kvm_required': [9999]}, '9999'), ({'kick_signal': signal.SIGUSR1}, 'signal')):
+            with self.assertRaisesRegex(catnap.Error, word):
+                halting(**more)
+        with halting(kvm_required=[0], kvm_dropped=[9999], kick_signal=signal.SIGRTMIN + 3, dump_memory=True):
+            pass
+
+    def test_threads(self):
+        """Each begins with the caller's function, and what that raises is the start's."""
+        begun = []
+        with catnap.VM(HALTING, image_kind=FLAT, memory=2 * MIB, vcpus=2, io=catnap.Io.THREAD,
+                       on_thread_start=lambda vcpu: begun.append((vcpu, threading.get_native_id()))) as vm:
+            vm.start()
+            self.assertEqual(set(begun), {(0, vm.vcpu_tid(0)), (1, vm.vcpu_tid(1)), (None, vm.io_tid())})
+
+        def refuse(vcpu):
+            if len(begun) < 4:
+                begun.append(vcpu)
+                raise RuntimeError('not now')
+
+        vm = halting(on_thread_start=refuse)
+        with self.assertRaisesRegex(RuntimeError, 'not now'):
+            vm.start()
+        vm.start()
+        gone = weakref.ref(vm)
+        del vm
+        self.assertIsNone(gone())
+
+    def test_tables(self):
+        with halting() as vm:
+            tables = vm.acpi_tables()
+            self.assertEqual(tables[0][0], 'RSDP')
+            self.assertEqual(tables[0][1][:8], b'RSD PTR ')
+            self.assertTrue({'FACP', 'APIC', 'DSDT'} <= {name for name, _ in tables})
+            self.assertEqual(vm.device_tree()[:4], b'\xd0\x0d\xfe\xed')
+
+    def test_trace_and_stop(self):
+        with tempfile.TemporaryFile() as trace, catnap.VM(guest('msr'), cmdline='halts=3', memory=16 * MIB, debug_exit_port=0xf4,
+                                                          halt_trace_fd=trace.fileno()) as vm:
+            stopping = vm.stopping_fd()
+            self.assertEqual(select.select([stopping], [], [], 0)[0], [])
+            with self.assertRaises(catnap.Error) as c:
+                vm.flush_halt_trace()
+            self.assertEqual(c.exception.errno, errno.EBUSY)
+            vm.start()
+            vm.wait(30)
+            self.assertEqual(select.select([stopping], [], [], 0)[0], [stopping])
+            self.assertEqual(vm.flush_halt_trace(), 0)
+            trace.seek(0)
+            self.assertEqual(len(trace.readlines()), 1 + 3)
+
+    def test_keeper(self):
+        """It removes sockets at the end, and is there as long as a VM has it."""
+        fds, _ = at_rest()
+        with tempfile.TemporaryDirectory() as temp:
+            paths = [os.path.join(temp, name) for name in ('own', 'vsock')]
+            with socket.socket(socket.AF_UNIX) as own:
+                own.bind(paths[0])
+                with catnap.Keeper() as keeper:
+                    keeper.add_socket(paths[0])
+                    with self.assertRaises(catnap.Error) as c:
+                        keeper.add_socket(os.path.join(temp, 'none'))
+                    self.assertEqual(c.exception.errno, errno.ENOENT)
+                    vm = catnap.VM(HALTING, image_kind=FLAT, memory=2 * MIB, keeper=keeper, sandbox=catnap.SandboxMode.LOG)
+                    vm.set_vsock(3, paths[1])
+                    vm.start()
+                    with self.assertRaises(catnap.Error) as c:
+                        keeper.close()
+                    self.assertEqual(c.exception.errno, errno.EBUSY)
+                    self.assertEqual([os.path.exists(p) for p in paths], [True, True])
+                    vm.close()
+                self.assertEqual([os.path.exists(p) for p in paths], [False, False])
+                with self.assertRaises(catnap.Error) as c:
+                    keeper.add_socket(paths[0])
+                self.assertEqual(c.exception.errno, errno.EBADF)
+            # One that only its VM has goes with that.
+            keeper = catnap.Keeper()
+            vm = halting(keeper=keeper)
+            gone = weakref.ref(keeper)
+            del keeper
+            gc.collect()
+            self.assertIsNotNone(gone())
+            vm.close()
+            self.assertIsNone(gone())
+        self.assertEqual(at_rest()[0], fds)
 
     def test_events(self):
         with halting(name='eventful') as vm:
@@ -435,6 +571,56 @@ class Machine(unittest.TestCase):
         p = subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE='1'),
                            capture_output=True, text=True, check=False, timeout=60)
         self.assertEqual((p.returncode, p.stdout, p.stderr), (0, 'DEBUG True\n', ''))
+
+    def test_closed_in(self):
+        """The process, and its own thread as well: no file is opened any more, and a call that no filter has ends it."""
+        wanted = catnap.SandboxMeans.SECCOMP | catnap.SandboxMeans.LANDLOCK
+        with tempfile.TemporaryDirectory() as temp:
+            def run(end):
+                program = textwrap.dedent(f'''
+                    import catnap, os, sys
+                    keeper = catnap.Keeper()
+                    vm = catnap.VM({PROBE!r}, cmdline='workload=cpus cpus=1 exit=244', memory=32 << 20, debug_exit_port=0xf4,
+                                   sandbox=catnap.SandboxMode.ON, keeper=keeper)
+                    missing = catnap.enter_sandbox(write_dirs=[{temp!r}])
+                    assert missing == {int(wanted)} & ~catnap.sandbox_available(), missing
+                    open({temp!r} + '/made', 'w').close()
+                    for path in ('/etc/passwd', '/tmp/not-there'):
+                        try:
+                            open(path, 'a')
+                        except PermissionError:
+                            os.write(1, b'refused ')
+                    vm.start()
+                    vm.sandbox_thread()
+                    os.write(1, vm.wait(30).reason.name.encode())
+                    vm.close()
+                    keeper.close()
+                    {end}
+                ''')
+                return subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE='1'),
+                                      capture_output=True, text=True, check=False, timeout=60)
+
+            if catnap.sandbox_available() != wanted:
+                self.skipTest('no seccomp, or no Landlock')
+            p = run('os._exit(5)')
+            self.assertEqual((p.returncode, p.stdout, p.stderr), (5, 'refused refused DEBUG', ''))
+            self.assertEqual(os.listdir(temp), ['made'])
+            p = run('os.mkdir("/tmp/not-there")')
+            self.assertEqual((p.returncode, p.stdout), (-signal.SIGSYS, 'refused refused DEBUG'))
+
+    def test_not_closed_in(self):
+        """What is wrong is said with its name."""
+        program = '''
+import catnap
+for more in ({'chroot_dir': '/nonexistent'}, {'mode': 7}):
+    try:
+        catnap.enter_sandbox(**more)
+    except catnap.Error as e:
+        print(e)
+'''
+        p = subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE='1'),
+                           capture_output=True, text=True, check=False, timeout=60)
+        self.assertRegex(p.stdout, r'^sandbox: chroot.*: No such file or directory\nsandbox: .*Invalid argument\n$')
 
 
 if __name__ == '__main__':

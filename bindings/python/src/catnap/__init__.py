@@ -15,20 +15,22 @@ and in asyncio:
             print(event)
 """
 from ._library import Error
-from ._types import (AfterGuest, BalloonStats, Bias, CheckState, DeviceStats, DiskFormat, Event, EventType, Exit, ExitReason,
+from ._types import (AfterGuest, BalloonStats, Bias, CheckState, CpuidRegister, DeviceStats, DiskFormat, Event, EventType, Exit, ExitReason,
                      HaltStats, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip, LogLevel, MemoryMode, MemoryPages, NetQueueStats,
                      OnReset, PolicyContext, PolicyKind, PolicyStats, PollLimitStats, SandboxMode, SnapshotDevice,
                      SnapshotInfo, SnapshotKind, SnapshotMemory, Spin, Transport, VcpuStats, VmState, WakeCause)
-from ._values import Bucket, DiskPlace, HaltPoll, Limit, NetPlace, VhostType
+from ._values import Bucket, CpuidModifier, DiskPlace, HaltPoll, Limit, MsrModifier, NetPlace, VhostType
 from .halter import Halter, HalterSelector
-from .host import Check, check_host, host_memory, host_tsc_khz, library_version
+from .host import Check, check_host, host_kvm_run_ns, host_memory, host_tsc_khz, library_version
+from .sandbox import Keeper, SandboxAllow, SandboxMeans, enter_sandbox, sandbox_available
 from .snapshot import Snapshot
 from .vm import VM
 
-__all__ = ['AfterGuest', 'BalloonStats', 'Bias', 'Bucket', 'Check', 'CheckState', 'DeviceStats', 'DiskFormat', 'DiskPlace',
-           'Error', 'Event', 'EventType', 'Exit', 'ExitReason', 'HaltPoll', 'HaltStats', 'Halter', 'HalterSelector',
-           'HotplugStats', 'Hw', 'ImageKind', 'Io', 'IoStats', 'Irqchip', 'Limit', 'LogLevel', 'MemoryMode', 'MemoryPages',
-           'NetPlace', 'NetQueueStats', 'OnReset', 'PolicyContext', 'PolicyKind', 'PolicyStats', 'PollLimitStats',
+__all__ = ['AfterGuest', 'BalloonStats', 'Bias', 'Bucket', 'Check', 'CheckState', 'CpuidModifier', 'CpuidRegister',
+           'DeviceStats', 'DiskFormat', 'DiskPlace', 'Error', 'Event', 'EventType', 'Exit', 'ExitReason', 'HaltPoll',
+           'HaltStats', 'Halter', 'HalterSelector', 'HotplugStats', 'Hw', 'ImageKind', 'Io', 'IoStats', 'Irqchip',
+           'Keeper', 'Limit', 'LogLevel', 'MemoryMode', 'MemoryPages', 'MsrModifier', 'NetPlace', 'NetQueueStats',
+           'OnReset', 'PolicyContext', 'PolicyKind', 'PolicyStats', 'PollLimitStats', 'SandboxAllow', 'SandboxMeans',
            'SandboxMode', 'Snapshot', 'SnapshotDevice', 'SnapshotInfo', 'SnapshotKind', 'SnapshotMemory', 'Spin',
-           'Transport', 'VM', 'VcpuStats', 'VhostType', 'VmState', 'WakeCause', 'check_host', 'host_memory',
-           'host_tsc_khz', 'library_version']
+           'Transport', 'VM', 'VcpuStats', 'VhostType', 'VmState', 'WakeCause', 'check_host', 'enter_sandbox',
+           'host_kvm_run_ns', 'host_memory', 'host_tsc_khz', 'library_version', 'sandbox_available']

@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Sequence, Union
 
 from ._abi import ffi
 from ._library import lib
-from ._types import Bias, DiskFormat, PolicyKind, Spin
+from ._types import Bias, CpuidRegister, DiskFormat, PolicyKind, Spin
 
 Path = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
 
@@ -18,6 +18,33 @@ class VhostType(enum.IntEnum):
     NET = 1
     DISK = 2
     FOLDER = 26
+
+
+@dataclasses.dataclass(frozen=True)
+class CpuidModifier:
+    """A change of what CPUID tells the guest: the bits of @mask become those of @value."""
+
+    leaf: int
+    register: CpuidRegister
+    mask: int
+    value: int
+    subleaf: int = 0
+
+    def _fill(self, modifier: Any) -> None:
+        modifier.leaf, modifier.subleaf, modifier.reg = self.leaf, self.subleaf, self.register
+        modifier.mask, modifier.value = self.mask, self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class MsrModifier:
+    """A change of an MSR as the guest finds it: the bits of @mask become those of @value."""
+
+    index: int
+    mask: int
+    value: int
+
+    def _fill(self, modifier: Any) -> None:
+        modifier.index, modifier.mask, modifier.value = self.index, self.mask, self.value
 
 
 @dataclasses.dataclass(frozen=True)

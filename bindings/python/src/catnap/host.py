@@ -36,5 +36,10 @@ def host_tsc_khz() -> int:
     return int(lib.catnap_host_tsc_khz())
 
 
+def host_kvm_run_ns() -> int:
+    """What a KVM_RUN costs that does not enter the guest, in ns; 0: not known. Takes a moment."""
+    return int(lib.catnap_host_kvm_run_ns())
+
+
 def library_version() -> str:
     return text(lib.catnap_version())

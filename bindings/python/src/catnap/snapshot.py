@@ -12,7 +12,8 @@ from ._types import (AfterGuest, ImageKind, Io, MemoryMode, MemoryPages, OnReset
                      SnapshotMemory)
 from ._values import DiskPlace, HaltPoll, NetPlace, Path
 from ._written import Written
-from .vm import VM, Image, Log, Output
+from .sandbox import Keeper
+from .vm import VM, Image, Log, Output, ThreadStart
 
 
 class Snapshot:
@@ -82,6 +83,11 @@ class Snapshot:
             finally:
                 _close(fds)
 
+    def verify_working_set(self, path: Path) -> None:
+        """Reads what VM.write_working_set() has written. Error (ESTALE): it is of another snapshot."""
+        with self._lock, open(path, 'rb') as f:
+            check(lib.catnap_snapshot_verify_working_set(self._handle(), f.fileno()))
+
     def merge(self, state: Path, memory: Path) -> None:
         """Writes it as one that needs a single memory file: the full one with the diffs on top."""
         with self._lock, Written(state, memory) as files:
@@ -108,7 +114,9 @@ class Snapshot:
                 kvm_fd: Optional[int] = None, halt_trace_fd: Optional[int] = None, pressure_fd: Optional[int] = None,
                 throttle_fd: Optional[int] = None, track_dirty: bool = False, memory_shared: bool = False,
                 memory_pages: MemoryPages = MemoryPages.HOST, memory_prefault: bool = False, memory_lock: bool = False,
-                memory_nodes: Sequence[int] = (), on_serial: Optional[Output] = None, on_log: Optional[Log] = None) -> VM:
+                memory_nodes: Sequence[int] = (), dump_memory: bool = False, kvm_required: Sequence[int] = (),
+                kvm_dropped: Sequence[int] = (), kick_signal: Optional[int] = None, cgroup: Optional[Path] = None,
+                keeper: Optional[Keeper] = None, on_thread_start: Optional[ThreadStart] = None, on_serial: Optional[Output] = None, on_log: Optional[Log] = None) -> VM:
         """Makes a VM as it was, which start() lets go on: in a pause, if it is to be @paused.
 
         With MemoryMode.UFFD the process that listens at @handler serves memory, and its files are not needed. With
@@ -125,8 +133,9 @@ class Snapshot:
                 poll_after_guest=poll_after_guest, on_reset=on_reset, affinity=affinity, vcpus=self._info().vcpus,
                 sandbox=sandbox, no_rings=no_rings, kvm_fd=kvm_fd, halt_trace_fd=halt_trace_fd, pressure_fd=pressure_fd,
                 throttle_fd=throttle_fd, track_dirty=track_dirty, memory_shared=memory_shared, memory_pages=memory_pages,
-                memory_prefault=memory_prefault, memory_lock=memory_lock, memory_nodes=memory_nodes, on_serial=on_serial,
-                on_log=on_log)
+                memory_prefault=memory_prefault, memory_lock=memory_lock, memory_nodes=memory_nodes, dump_memory=dump_memory,
+                kvm_required=kvm_required, kvm_dropped=kvm_dropped, kick_signal=kick_signal, cgroup=cgroup, keeper=keeper,
+                on_thread_start=on_thread_start, on_serial=on_serial, on_log=on_log)
             how = ffi.new('struct catnap_restore *')
             lib.catnap_restore_init_sized(how, ffi.sizeof('struct catnap_restore'))
             how.memory_mode, how.paused, how.clock_realtime, how.forget = mode, paused, clock_realtime, forget

@@ -15,12 +15,14 @@ from ._readable import eventfd, readable
 from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip,
                      LogLevel, MemoryPages, NetQueueStats, OnReset, PolicyContext, PolicyStats, PollLimitStats, SandboxMode,
                      SnapshotKind, Transport, VcpuStats, VmState)
-from ._values import DiskPlace, HaltPoll, Limit, NetPlace, Path, VhostType
+from ._values import CpuidModifier, DiskPlace, HaltPoll, Limit, MsrModifier, NetPlace, Path, VhostType
 from ._written import Written
+from .sandbox import Keeper, SandboxAllow
 
 Image = Union[Path, memoryview, bytearray]
 Output = Callable[[bytes], None]
 Log = Callable[[LogLevel, str], None]
+ThreadStart = Callable[[Optional[int]], None]
 
 _NS = 1_000_000_000
 
@@ -74,6 +76,9 @@ class VM:  # pylint: disable=too-many-public-methods
     Any thread may use a VM. Callbacks come on the VM's threads. One that is destroyed there goes as soon as it can.
 
     An image is a path, or its contents as bytearray or memoryview. Each failure is an Error with a sentence.
+
+    on_thread_start(vcpu) is called by each new thread before anything of the guest has run, with None by that of the
+    devices; what it raises comes out of start().
     """
 
     # pylint: disable=too-many-arguments,too-many-locals
@@ -88,7 +93,11 @@ class VM:  # pylint: disable=too-many-public-methods
                  kvm_fd: Optional[int] = None, halt_trace_fd: Optional[int] = None,
                  pressure_fd: Optional[int] = None, throttle_fd: Optional[int] = None, track_dirty: bool = False,
                  memory_shared: bool = False, memory_pages: MemoryPages = MemoryPages.HOST, memory_prefault: bool = False,
-                 memory_lock: bool = False, memory_nodes: Sequence[int] = (),
+                 memory_lock: bool = False, memory_nodes: Sequence[int] = (), dump_memory: bool = False,
+                 cpuid: Sequence[CpuidModifier] = (), msrs: Sequence[MsrModifier] = (),
+                 kvm_required: Sequence[int] = (), kvm_dropped: Sequence[int] = (), kick_signal: Optional[int] = None,
+                 cgroup: Optional[Path] = None, keeper: Optional[Keeper] = None,
+                 on_thread_start: Optional[ThreadStart] = None,
                  on_serial: Optional[Output] = None, on_log: Optional[Log] = None) -> None:
         self._empty()
         cfg, used = self._config(
@@ -96,7 +105,11 @@ class VM:  # pylint: disable=too-many-public-methods
             poll_after_guest=poll_after_guest, on_reset=on_reset, affinity=affinity, vcpus=vcpus, sandbox=sandbox,
             no_rings=no_rings, kvm_fd=kvm_fd, halt_trace_fd=halt_trace_fd, pressure_fd=pressure_fd, throttle_fd=throttle_fd,
             track_dirty=track_dirty, memory_shared=memory_shared, memory_pages=memory_pages, memory_prefault=memory_prefault,
-            memory_lock=memory_lock, memory_nodes=memory_nodes, on_serial=on_serial, on_log=on_log)
+            memory_lock=memory_lock, memory_nodes=memory_nodes, dump_memory=dump_memory, kvm_required=kvm_required,
+            kvm_dropped=kvm_dropped, kick_signal=kick_signal, cgroup=cgroup, keeper=keeper,
+            on_thread_start=on_thread_start, on_serial=on_serial, on_log=on_log)
+        cfg.cpuid_modifiers, cfg.cpuid_modifier_count = self._modifiers('struct catnap_cpuid_modifier', cpuid, used)
+        cfg.msr_modifiers, cfg.msr_modifier_count = self._modifiers('struct catnap_msr_modifier', msrs, used)
         for member, value in (('cmdline', cmdline), ('linux_cmdline', linux_cmdline)):
             if value is not None:
                 used.append(ffi.new('char[]', value.encode()))
@@ -113,6 +126,7 @@ class VM:  # pylint: disable=too-many-public-methods
     def _empty(self) -> None:
         self._vm: Any = ffi.NULL
         self._keep: List[Any] = []
+        self._raised: List[BaseException] = []
 
     def _made(self, vm: Any) -> None:
         self._vm = vm
@@ -124,7 +138,9 @@ class VM:  # pylint: disable=too-many-public-methods
                 on_reset: OnReset, affinity: Optional[Sequence[int]], vcpus: int, sandbox: SandboxMode, no_rings: bool,
                 kvm_fd: Optional[int], halt_trace_fd: Optional[int], pressure_fd: Optional[int],
                 throttle_fd: Optional[int], track_dirty: bool, memory_shared: bool, memory_pages: MemoryPages,
-                memory_prefault: bool, memory_lock: bool, memory_nodes: Sequence[int], on_serial: Optional[Output],
+                memory_prefault: bool, memory_lock: bool, memory_nodes: Sequence[int], dump_memory: bool,
+                kvm_required: Sequence[int], kvm_dropped: Sequence[int], kick_signal: Optional[int], cgroup: Optional[Path],
+                keeper: Optional[Keeper], on_thread_start: Optional[ThreadStart], on_serial: Optional[Output],
                 on_log: Optional[Log]) -> Tuple[Any, List[Any]]:
         cfg = ffi.new('struct catnap_vm_config *')
         lib.catnap_vm_config_init_sized(cfg, ffi.sizeof('struct catnap_vm_config'))
@@ -139,14 +155,14 @@ class VM:  # pylint: disable=too-many-public-methods
         cfg.image_kind, cfg.io, cfg.no_rings = image_kind, io, no_rings
         cfg.poll_after_guest, cfg.on_reset, cfg.sandbox = poll_after_guest, on_reset, sandbox
         cfg.track_dirty, cfg.memory_shared, cfg.memory_pages = track_dirty, memory_shared, memory_pages
-        cfg.memory_prefault, cfg.memory_lock = memory_prefault, memory_lock
+        cfg.memory_prefault, cfg.memory_lock, cfg.dump_memory = memory_prefault, memory_lock, dump_memory
         for node in memory_nodes:
             if not 0 <= node < 64:
                 raise ValueError(f'memory_nodes: {node}: expected 0 to 63')
             cfg.memory_host_nodes |= 1 << node
         (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
         for member, number in (('kvm_fd', kvm_fd), ('halt_trace_fd', halt_trace_fd), ('pressure_fd', pressure_fd),
-                               ('throttle_fd', throttle_fd)):
+                               ('throttle_fd', throttle_fd), ('kick_signal', kick_signal)):
             if number is not None:
                 setattr(cfg, member, number)
         if affinity is not None:
@@ -154,6 +170,17 @@ class VM:  # pylint: disable=too-many-public-methods
                 raise ValueError(f'affinity: {len(affinity)} processors for {vcpus} vCPUs')
             used.append(ffi.new('int32_t[]', list(affinity)))
             cfg.vcpu_affinity = used[-1]
+        for what, capabilities in (('kvm_required', kvm_required), ('kvm_dropped', kvm_dropped)):
+            used.append(ffi.new('uint32_t[]', list(capabilities)))
+            setattr(cfg, what, used[-1])
+            setattr(cfg, what + '_count', len(capabilities))
+        if cgroup is not None:
+            used.append(ffi.new('char[]', _path(cgroup)))
+            cfg.cgroup = used[-1]
+        if keeper is not None:
+            self._keep.append(keeper._use(cfg))  # pylint: disable=protected-access
+        if on_thread_start is not None:
+            cfg.thread_start = self._thread_start(on_thread_start)
         if on_serial is not None:
             cfg.serial_output = self._output(on_serial)
         if on_log is not None:
@@ -218,7 +245,17 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def start(self) -> None:
         """Starts it: one thread for each vCPU. Once."""
-        self._call(lib.catnap_vm_start)
+        self._raised.clear()
+        ret = lib.catnap_vm_start(self._handle())
+        if self._raised:
+            raise self._raised[0]
+        check(ret, self._vm)
+
+    def sandbox_thread(self, allow: SandboxAllow = SandboxAllow(0)) -> None:
+        """Gives the calling thread its filter of system calls, after the start: calls on this VM, reading and writing
+        what is open, memory, the end of the process, and what @allow names. The interpreter's own end needs more: end
+        by os._exit()."""
+        self._call(lib.catnap_vm_sandbox_thread, allow)
 
     def wait(self, timeout: Optional[float] = None) -> Exit:
         """Waits for its end, for @timeout seconds at most. Error (ETIMEDOUT): it goes on."""
@@ -589,6 +626,35 @@ class VM:  # pylint: disable=too-many-public-methods
         with open(path, 'wb') as f:
             self._call(lib.catnap_vm_write_working_set, f.fileno())
 
+    def flush_halt_trace(self) -> int:
+        """Writes what is left of the halt trace of a VM that has ended. Returns how many lines were lost. Error
+        (EAGAIN): some wait for the reader of a pipe."""
+        lost = ffi.new('uint64_t *')
+        self._call(lib.catnap_vm_flush_halt_trace, lost)
+        return int(lost[0])
+
+    def stopping_fd(self) -> int:
+        """A descriptor that is readable as soon as the VM is to end, for callbacks that wait for something else. It
+        stays the VM's, who alone reads it."""
+        return self._call(lib.catnap_vm_get_stopping_fd)
+
+    def acpi_tables(self) -> List[Tuple[str, bytes]]:
+        """Names and contents of the ACPI tables, as the guest would find them; the RSDP is the first."""
+        name, data, length = ffi.new('const char **'), ffi.new('const void **'), ffi.new('size_t *')
+        found: List[Tuple[str, bytes]] = []
+        while True:
+            ret = lib.catnap_vm_get_acpi_table(self._handle(), len(found), name, data, length)
+            if ret == -errno.ENOENT:
+                return found
+            check(ret, self._vm)
+            found.append((text(name[0]), bytes(ffi.buffer(data[0], length[0]))))
+
+    def device_tree(self) -> bytes:
+        """The flattened device tree, as the guest would find it."""
+        data, length = ffi.new('const void **'), ffi.new('size_t *')
+        self._call(lib.catnap_vm_get_device_tree, data, length)
+        return bytes(ffi.buffer(data[0], length[0]))
+
     def fileno(self) -> int:
         """A descriptor that is readable once it has ended, for select and such."""
         return self._call(lib.catnap_vm_get_fd)
@@ -640,6 +706,27 @@ class VM:  # pylint: disable=too-many-public-methods
         struct = ffi.new('struct catnap_rate_limit *')
         limit._fill(struct)  # pylint: disable=protected-access
         return struct
+
+    @staticmethod
+    def _modifiers(struct: str, modifiers: Sequence[Any], used: List[Any]) -> Tuple[Any, int]:
+        array = ffi.new(struct + '[]', len(modifiers))
+        for n, modifier in enumerate(modifiers):
+            modifier._fill(ffi.addressof(array, n))  # pylint: disable=protected-access
+        used.append(array)
+        return array, len(modifiers)
+
+    def _thread_start(self, start: ThreadStart) -> Any:
+        raised = self._raised  # Not the VM, which it would keep from going.
+
+        def call(_: Any, vcpu: int) -> int:
+            try:
+                start(None if vcpu == _types.IO_THREAD_VCPU else vcpu)
+                return 0
+            except BaseException as e:  # pylint: disable=broad-except
+                raised.append(e)
+                return -errno.ECANCELED
+        self._keep.append(ffi.callback('int(void *, uint32_t)', call))
+        return self._keep[-1]
 
     def _output(self, output: Output) -> Any:
         def call(_: Any, data: Any, length: int) -> None:
