@@ -178,10 +178,10 @@ static const struct {
 				    "17. Member texts[1]: expected a string."},
 	{"{\"name\": \"a\", \"name\": \"b\"}", "duplicate field `name` at line 1 column 20."},
 	{"{\"inner\": {\"size\": 1, \"size\": 1}}", "duplicate field `size` at line 1 column 28."},
-	{"{\"name\": \"a\"", "EOF while parsing: the body is not complete at line 1 column 12."},
-	{"", "EOF while parsing: the body is not complete at line 1 column 0."},
-	{"[]", "invalid type: the body is no object, expected struct at line 1 column 0."},
-	{"null", "invalid type: the body is no object, expected struct at line 1 column 0."},
+	{"{\"name\": \"a\"", "EOF while parsing: it is not complete at line 1 column 12."},
+	{"", "EOF while parsing: it is not complete at line 1 column 0."},
+	{"[]", "invalid type: it is no object, expected struct at line 1 column 0."},
+	{"null", "invalid type: it is no object, expected struct at line 1 column 0."},
 };
 
 static void test_errors(void **state)

@@ -488,16 +488,13 @@ static int parse(struct taker *t)
 	at = t->text + json_tokener_get_parse_end(tok);
 	json_tokener_free(tok);
 	if (error == json_tokener_continue || error == json_tokener_error_parse_eof)
-		return fail_json(t, t->text + t->len,
-				 "EOF while parsing: the body is not complete");
+		return fail_json(t, t->text + t->len, "EOF while parsing: it is not complete");
 	if (error != json_tokener_success) {
-		snprintf(what, sizeof(what), "the body is not JSON: %s",
-			 json_tokener_error_desc(error));
+		snprintf(what, sizeof(what), "it is not JSON: %s", json_tokener_error_desc(error));
 		return fail_json(t, at, what);
 	}
 	if (!json_object_is_type(t->r->document, json_type_object))
-		return fail_json(t, t->text,
-				 "invalid type: the body is no object, expected struct");
+		return fail_json(t, t->text, "invalid type: it is no object, expected struct");
 	return 0;
 }
 
@@ -517,12 +514,12 @@ static int find_parts(struct taker *t)
 			 printable(name, false, shown, sizeof(shown)));
 		return fail_json(t, last->name + last->len + 1, what);
 	case -E2BIG:
-		snprintf(what, sizeof(what), "the body has more than %d members and elements",
+		snprintf(what, sizeof(what), "it has more than %d members and elements",
 			 CONFIG_PARTS);
 		return fail_json(t, t->text + t->len, what);
 	case -EILSEQ:
 		return reply_fault(t->r, 400,
-				   FAULT "the body is not JSON as expected: names in double quotes "
+				   FAULT "it is not JSON as expected: names in double quotes "
 					 "and without escapes, and whole characters, line %u.",
 				   t->parts.line);
 	default:
@@ -542,7 +539,7 @@ int body_take(struct reply *r, const char *text, size_t len, const struct body_f
 	memcpy(copy, text, len);
 	t.text = copy;
 	if (strlen(copy) != len)
-		return fail_json(&t, copy + strlen(copy), "the body holds a NUL");
+		return fail_json(&t, copy + strlen(copy), "it holds a NUL");
 	json_object_put(r->document);
 	r->document = NULL;
 	ret = parse(&t);
