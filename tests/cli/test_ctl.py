@@ -108,7 +108,8 @@ class Usage(Case):
         self.no(["s", "status"], 1, "s: No such file")
         self.no(["x" * 200, "status"], 1, "too long")
         self.file("s", b"")
-        self.no(["s", "status"], 1, "nobody listens")
+        self.no(["s", "status"], 1, "s: not a socket")
+        self.no([".", "status"], 1, "not a socket")
         with socket.socket(socket.AF_UNIX) as s:
             s.bind(os.path.join(self.dir, "gone"))
         self.no(["gone", "status"], 1, "nobody listens")

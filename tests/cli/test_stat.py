@@ -103,7 +103,7 @@ class Usage(Case):
         self.no(["s"], 1, "s: No such file")
         self.no(["x" * 200], 1, "too long")
         self.file("s", b"")
-        self.no(["s"], 1, "nobody listens")
+        self.no(["s"], 1, "s: not a socket")
 
     def test_not_statistics(self):
         """The listener there may say anything."""

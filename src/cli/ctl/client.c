@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "cli/cmd.h"
@@ -164,6 +165,16 @@ static size_t take_header(char *data, size_t one, size_t n, void *ctx)
 
 /* -- one request ------------------------------------------------------------------------------ */
 
+/* connect(2) says the same of a socket without a listener and of a file that is none. */
+static int explain_refusal(struct client *c)
+{
+	struct stat st;
+
+	if (stat(c->cfg.path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return fail(c, -ENOTSOCK, "not a socket: expected that of a VM, --api-socket");
+	return fail(c, -ECONNREFUSED, "nobody listens there: the VM has ended");
+}
+
 /* Returns the meaning of @code, as an errno value and a sentence. */
 static int explain(struct client *c, CURLcode code)
 {
@@ -175,7 +186,7 @@ static int explain(struct client *c, CURLcode code)
 	case CURLE_COULDNT_CONNECT:
 		c->lib.easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &err);
 		if (err == ECONNREFUSED)
-			return fail(c, -ECONNREFUSED, "nobody listens there: the VM has ended");
+			return explain_refusal(c);
 		if (err <= 0)
 			err = ECONNREFUSED;
 		return fail(c, -(int)err, "%s", strerror((int)err));
