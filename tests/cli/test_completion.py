@@ -91,6 +91,19 @@ class Tables(unittest.TestCase):
         # Behind -- there are arguments only.
         self.assertEqual(complete("run", "--", "--io"), [":file"])
 
+    def test_arguments(self):
+        """The words of a command that has some, as its help lists them."""
+        text = catnap("bench", "--help").stdout
+        listed = re.findall(r"^ {2}([a-z]+) ", re.search(r"^Workloads [^\n]*\n(.*?)\n\n", text, re.M | re.S)[1], re.M)
+        self.assertGreater(len(listed), 10)
+        self.assertEqual(set(complete("bench", "")), set(listed))
+        self.assertEqual(complete("bench", "--rounds", "3", "event", "tim"), ["timer"])
+        words = re.search(r"^Usage: catnap snapshot \[OPTIONS\] (\S+) DIR$", catnap("snapshot", "--help").stdout, re.M)[1].split("|")
+        self.assertEqual(complete("snapshot", ""), words)
+        self.assertEqual(complete("snapshot", "--json", "ver"), ["verify"])
+        self.assertEqual(complete("snapshot", "info", ""), [":file"])
+        self.assertEqual(complete("snapshot", "info", "folder", ""), [])
+
     def test_ctl(self):
         """A socket, a command, and its settings, whatever options stand between."""
         listed = re.search(r"^Commands .*:\n((?: +\S.*\n)+)", catnap("ctl", "--help").stdout, re.M)[1]

@@ -435,6 +435,18 @@ static void list_workloads(char *buf, size_t size)
 	}
 }
 
+/* For completion. */
+static bool argument(char *const *args, size_t n, struct opt_def *value, char *buf, size_t size)
+{
+	(void)args;
+	(void)n;
+	*buf = '\0';
+	for (unsigned int row = 0; row < bench_n_workloads; row++)
+		append(buf, size, "%s%s", row ? "|" : "", bench_workloads[row]->name);
+	value->form = buf;
+	return true;
+}
+
 static void help_init(struct help *h)
 {
 	char some[128];
@@ -447,7 +459,8 @@ static void help_init(struct help *h)
 				       .options = h->options,
 				       .notes = h->notes,
 				       .arg_name = "WORKLOAD",
-				       .max_args = bench_n_workloads}};
+				       .max_args = bench_n_workloads,
+				       .argument = argument}};
 	memcpy(h->options, options, sizeof(options));
 	say_all(h);
 	append(h->notes, sizeof(h->notes), "Workloads (without one: %s):\n",

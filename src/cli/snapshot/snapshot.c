@@ -25,6 +25,16 @@ static const struct opt_def options[] = {
 	{.f = {.name = NULL}},
 };
 
+/* For completion. */
+static bool argument(char *const *args, size_t n, struct opt_def *value, char *buf, size_t size)
+{
+	(void)args;
+	(void)buf;
+	(void)size;
+	value->form = n == 0 ? "info|verify|merge" : "DIR";
+	return n < 2;
+}
+
 static const struct opt_command command = {
 	.name = "snapshot",
 	.synopsis = "[OPTIONS] info|verify|merge DIR",
@@ -38,6 +48,7 @@ static const struct opt_command command = {
 	.arg_name = "info|verify|merge DIR",
 	.min_args = 2,
 	.max_args = 2,
+	.argument = argument,
 };
 
 static int wrong(const char *why)
