@@ -381,6 +381,7 @@ class Bench(unittest.TestCase):
 
             self.assertIn("linux: no kernel: expected --kernel FILE, or \"guest-images/rootfs/build", run())
             self.assertIn(f"linux: --kernel: {d}/k: No such file", run("--kernel", d + "/k"))
+            self.assertIn(f"linux: --kernel: {d}/\\x1bk: No such file", run("--kernel", d + "/\x1bk"))
             for name in ("bench-vmlinuz", "k"):
                 with open(os.path.join(d, name), "wb") as f:
                     f.write(bytes(4096))

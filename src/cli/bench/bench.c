@@ -10,6 +10,7 @@
 
 #include "cli/bench/workload.h"
 #include "cli/cmd.h"
+#include "cli/printable.h"
 #include "probe_image.h"
 
 struct bench {
@@ -34,6 +35,7 @@ static bool fails_alike(const struct bench_cell *a, const struct bench_cell *b)
 static void failed(struct bench *b, struct bench_cell *c, const struct bench_run *run)
 {
 	const char *mode = run->for_all ? "" : c->mode->name;
+	char said[2 * sizeof(run->error)]; /* a guest's words may be in it */
 
 	c->failed = true;
 	b->failures++;
@@ -41,7 +43,8 @@ static void failed(struct bench *b, struct bench_cell *c, const struct bench_run
 		if (fails_alike(c, &b->cells[i]))
 			b->cells[i].failed = true;
 	fprintf(stderr, "%scatnap bench: %s%s%s: %s\n", b->progress ? "\r\033[K" : "",
-		c->workload->name, *mode ? " " : "", mode, run->error);
+		c->workload->name, *mode ? " " : "", mode,
+		printable(run->error, false, said, sizeof(said)));
 }
 
 static void one_run(struct bench *b, struct bench_cell *c, uint32_t round)

@@ -47,6 +47,7 @@ struct bench_linux_guest {
 	char text[4096];   /* what has not been a line yet */
 	size_t used;
 	char line[1024]; /* the last one */
+	char word[64];	 /* the key of the last result, "" before the first */
 };
 
 /* Starts it, in the cell's mode, with @load on its command line. 0 or -1 with run->error;

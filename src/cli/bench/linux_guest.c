@@ -305,7 +305,8 @@ static bool more(struct bench_run *run, struct bench_linux_guest *g, uint64_t de
 		else if (n == 0 || last)
 			bench_fail(run, "the Linux guest has ended early");
 		else if (now_ns() > deadline_ns)
-			bench_fail(run, "the Linux guest does not come to its end");
+			bench_fail(run, "the Linux guest does not come to its end%s%s",
+				   *g->word ? "; the last that it said: " : "", g->word);
 		else if (poll(p, 2, 100) >= 0 || errno == EINTR)
 			continue;
 		return false;
@@ -327,6 +328,7 @@ int bench_linux_result(struct bench_run *run, struct bench_linux_guest *g, uint6
 			*equals = '\0';
 			*key = at + sizeof(mark) - 1;
 			*value = equals + 1;
+			snprintf(g->word, sizeof(g->word), "%s", *key);
 			return 0;
 		}
 		if (!more(run, g, deadline_ns))

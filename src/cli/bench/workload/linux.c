@@ -18,7 +18,8 @@
 
 /* By which the slowest host comes to its end. */
 #define BOOT_NS (UINT64_C(300) * 1000000000)
-#define LOAD_NS (UINT64_C(900) * 1000000000)
+#define LOAD_NS (UINT64_C(240) * 1000000000)
+#define EACH_NS (UINT64_C(10) * 1000000) /* more, for an operation */
 
 #define MAX_CHECKS 64
 
@@ -178,7 +179,7 @@ static int wait_for_init(struct round *r)
 
 static int follow(struct round *r)
 {
-	const uint64_t deadline = now_ns() + LOAD_NS;
+	const uint64_t deadline = now_ns() + LOAD_NS + r->run->cfg->samples * EACH_NS;
 	const char *key, *value;
 
 	while (!r->told.done)
