@@ -69,13 +69,19 @@ static inline void make_disk(struct fix *f, uint64_t features)
 	driver_ok(f->dev);
 }
 
-static inline void use_ring(struct fix *f)
+static inline void use_halter(struct fix *f, uint32_t flags)
 {
 	struct catnap_halter_config cfg;
 
 	catnap_halter_config_init(&cfg);
+	cfg.flags = flags;
 	assert_int_equal(catnap_halter_create(&cfg, &f->halter), 0);
 	halter_set_self(f->halter);
+}
+
+static inline void use_ring(struct fix *f)
+{
+	use_halter(f, 0);
 }
 
 static inline int setup_file(void **state)
@@ -99,6 +105,16 @@ static inline int setup_ring(void **state)
 {
 	setup_file(state);
 	use_ring(*state);
+	make_disk(*state, ALL);
+	return 0;
+}
+
+/* As an I/O thread where there is no io_uring. */
+static inline int setup_plain(void **state)
+{
+	setup_file(state);
+	use_halter(*state, CATNAP_HALTER_NO_RING);
+	assert_int_equal(ring_prepare(&((struct fix *)*state)->halter->ring, true), 0);
 	make_disk(*state, ALL);
 	return 0;
 }

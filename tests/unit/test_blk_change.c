@@ -131,6 +131,27 @@ static void test_under_way(void **state)
 	unlink(path);
 }
 
+/* Without io_uring a small request is done in its kick, also while the thread is called to stand
+ * still: nothing keeps the image in a pause. */
+static void test_called(void **state)
+{
+	struct fix *f = *state;
+	uint32_t id, used;
+	char path[64];
+
+	make_image(path, 6, 8192);
+	memset(data(f, 0), 0x79, 4096);
+	prepare(f, 0, T_OUT, 0, 4096);
+	driver_offer(&f->d, 0);
+	catnap_halter_wake(f->halter, 1);
+	virtio_kick(f->dev, 0);
+	assert_int_equal(change(f, path, 0), 0);
+	assert_true(driver_used(&f->d, &id, &used));
+	assert_int_equal(status(f, 0), OK);
+	check_file(f, 0, data(f, 0), 4096);
+	unlink(path);
+}
+
 /* The guest's next flush is told, once, of what the host could not write out. */
 static void test_owed(void **state)
 {
@@ -216,6 +237,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_change, setup_ring, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup_ring, teardown),
 		cmocka_unit_test_setup_teardown(test_under_way, setup_ring, teardown),
+		cmocka_unit_test_setup_teardown(test_called, setup_plain, teardown),
 		cmocka_unit_test_setup_teardown(test_owed, setup_ring, teardown),
 		cmocka_unit_test_setup_teardown(test_all_the_time, setup_ring, teardown),
 	};

@@ -203,8 +203,16 @@ static void put_off(struct blk_request *r, struct catnap_halter *self)
 	halter_post(self, &r->task);
 }
 
+/* Returns whether one operation does what is left. One that changes holes has a length that says
+ * little of its time. */
+static bool is_small(const struct blk_request *r)
+{
+	return r->type != BLK_T_DISCARD && r->type != BLK_T_WRITE_ZEROES &&
+	       r->left <= blk_flight_piece(&r->blk->flight);
+}
+
 /* Returns whether the thread has something else to do before the next operation. @first: of this
- * turn. */
+ * turn. What is small is rather done: it would be neither done nor to be taken back in a pause. */
 static bool has_to_stop(const struct blk_request *r, struct catnap_halter *self, bool first)
 {
 	if (!self)
@@ -212,7 +220,7 @@ static bool has_to_stop(const struct blk_request *r, struct catnap_halter *self,
 	if (halter_draining(self) || (!first && !atomic_load(&r->blk->dev.running)))
 		return true;
 	/* Plain system calls: one after the other, with the loop's other work in between. */
-	return self->ring.plain && (!first || halter_called(self));
+	return self->ring.plain && (!first || (halter_called(self) && !is_small(r)));
 }
 
 static void on_done(struct ring_req *req, int res);
