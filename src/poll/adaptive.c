@@ -3,9 +3,9 @@
  * The learner of policy `adaptive`; see adaptive.h and docs/policy.md. The constants have been
  * chosen over many arrival processes, worths and seeds; none of them is sharp.
  *
- * Ranges: a histogram's total is at most 64 * 512 plus rounding, so its counts fit 16 bits; the
- * weighed counts of search() are below 2^30 together and times are below 2^26, so that costs fit 64
- * bits with room to spare.
+ * Ranges: a histogram's total is at most TOTAL_MAX, so its counts fit 16 bits; the weighed counts
+ * of search() are below 2^31 together and times are below 2^26, so that costs fit 64 bits with room
+ * to spare.
  */
 #include <string.h>
 
@@ -17,6 +17,9 @@
 #define MEMORY_SHIFT 9
 #define WEIGHT_SHIFT 6 /* weights are kept in 1/64 */
 #define WEIGHT_FIRST (32u << WEIGHT_SHIFT)
+/* The most that a histogram's total comes to, just before it is halved: 64 * 512, and 8 % more since
+ * the weight grows by what is rounded down. */
+#define TOTAL_MAX 35481u
 
 /* In the weighed sum of three histograms one sample is this. */
 #define SAMPLE (1u << 20)
@@ -486,9 +489,6 @@ void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored)
 
 /* ---- for another process ---- */
 
-/* The most that a histogram comes to, see above. Its counts fit 16 bits until it is halved. */
-#define TOTAL_MAX 34000u
-
 static void hist_save(const struct adaptive_hist *h, struct state_writer *w)
 {
 	state_put_u16(w, h->weight);
@@ -548,7 +548,58 @@ void adaptive_load(struct adaptive *a, struct state_in *in)
 	a->left = state_get_u8(in);
 	state_check(in, a->guard < ADAPTIVE_GUARDS && a->left <= GUARD_HALTS,
 		    "the window that has taken over");
-	/* The windows are searched for anew, once the worth is known. */
+	/* Without what adaptive_load_windows() reads, windows are searched for anew, once the worth is
+	 * known. */
 	a->recent_ns = state_get_u32(in);
 	pattern_load(&a->pattern, in);
+}
+
+/* What the guard has counted is below this many times the worth: it takes over at 7/2, and one halt
+ * adds no more than a window of LIMIT_TIMES and a sleep. */
+#define COUNTED_TIMES 16
+
+void adaptive_save_windows(const struct adaptive *a, struct state_writer *w)
+{
+	state_put_u32(w, a->worth_ns);
+	state_put_u32(w, a->limit_ns);
+	for (unsigned int i = 0; i < ADAPTIVE_CONTEXTS; i++) {
+		state_put_u32(w, a->window[i]);
+		state_put_u8(w, a->age[i]);
+	}
+	for (unsigned int i = 0; i < ADAPTIVE_GUARDS; i++)
+		state_put_u64(w, (uint64_t)a->regret[i]);
+	state_put_u64(w, (uint64_t)a->relief);
+	state_put_u64(w, (uint64_t)a->doubt);
+}
+
+static int64_t get_counted(const struct adaptive *a, struct state_in *in)
+{
+	uint64_t ns = state_get_u64(in);
+
+	return state_check(in, ns <= (uint64_t)a->worth_ns * COUNTED_TIMES,
+			   "what the guard has counted")
+		       ? (int64_t)ns
+		       : 0;
+}
+
+void adaptive_load_windows(struct adaptive *a, struct state_in *in)
+{
+	uint32_t worth = state_get_u32(in), limit = state_get_u32(in);
+
+	if (!state_check(in, worth <= ADAPTIVE_WORTH_MAX && limit <= worth * LIMIT_TIMES,
+			 "what a sleep is worth"))
+		return;
+	set_worth(a, worth, limit);
+	for (unsigned int i = 0; i < ADAPTIVE_CONTEXTS; i++) {
+		a->window[i] = state_get_u32(in);
+		a->age[i] = state_get_u8(in);
+		state_check(in,
+			    a->window[i] <= ADAPTIVE_WORTH_MAX * LIMIT_TIMES &&
+				    a->age[i] <= SEARCH_EVERY,
+			    "a window");
+	}
+	for (unsigned int i = 0; i < ADAPTIVE_GUARDS; i++)
+		a->regret[i] = get_counted(a, in);
+	a->relief = get_counted(a, in);
+	a->doubt = get_counted(a, in);
 }

@@ -108,12 +108,15 @@ static inline void adaptive_override(struct adaptive *a, uint32_t window_ns)
  * before the event that is learned about had come. There need not have been a begin. */
 void adaptive_end(struct adaptive *a, uint64_t halt_ns, bool censored);
 
-/* Writes what was learned, for another process to go on with. All of it but what a halt under way, and
- * the worth, would have to say. */
+/* Writes what was learned, for another process to go on with: the histograms and the pattern. */
 void adaptive_save(const struct adaptive *a, struct state_writer *w);
 /* Reads that into @a, which is as after adaptive_init(). What is wrong is noted in @in; then @a is to
  * be made anew. */
 void adaptive_load(struct adaptive *a, struct state_in *in);
+/* The rest, with which the next halts are as they would have been: the windows, the worth that they
+ * were found for, and what the guard has counted. Reads it after adaptive_load(), the same. */
+void adaptive_save_windows(const struct adaptive *a, struct state_writer *w);
+void adaptive_load_windows(struct adaptive *a, struct state_in *in);
 
 /* Returns the bucket of a halt, and where a bucket begins. For the tests. */
 unsigned int adaptive_bucket(uint64_t ns);

@@ -184,6 +184,8 @@ void policy_save(const struct catnap_policy *p, struct state_writer *w)
 		trial_save(&p->learners[i].trial, w);
 		adaptive_save(&p->learners[i].adaptive, w);
 	}
+	for (int i = 0; i < POLICY_LEARNERS; i++)
+		adaptive_save_windows(&p->learners[i].adaptive, w);
 }
 
 void policy_load(struct catnap_policy *p, struct state_in *in)
@@ -195,4 +197,7 @@ void policy_load(struct catnap_policy *p, struct state_in *in)
 		trial_load(&p->learners[i].trial, in);
 		adaptive_load(&p->learners[i].adaptive, in);
 	}
+	/* Version 1 ends here. */
+	for (int i = 0; i < POLICY_LEARNERS && in->version > 1; i++)
+		adaptive_load_windows(&p->learners[i].adaptive, in);
 }

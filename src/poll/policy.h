@@ -89,7 +89,10 @@ uint64_t policy_window(const struct catnap_policy *p);
 /* Fills *@s with what @p has learned: all but price_ns and cpu_ns, which the halter knows. Any
  * thread. */
 void policy_read_stats(const struct catnap_policy *p, struct catnap_policy_stats *s);
-/* Writes what was learned; and reads it into @p, which is as after policy_init(). The owner's, or before
+/* The version of what policy_save() writes. */
+#define POLICY_STATE_VERSION 2
+
+/* Writes what was learned; and reads it, of this version or an older one, into @p, which is as after policy_init(). The owner's, or before
  * it is there. Anything wrong is noted in @in; then @p is to be made anew. */
 void policy_save(const struct catnap_policy *p, struct state_writer *w);
 void policy_load(struct catnap_policy *p, struct state_in *in);
