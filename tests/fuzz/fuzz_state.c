@@ -2,7 +2,8 @@
 /*
  * State files and memory files as an enemy writes them. The first byte says which way the rest goes:
  * as a whole file, as payloads of sections whose checksums are right, as what is behind the pages of
- * a memory file, or as a working set.
+ * a memory file, or as a working set. It says as well what is put right in a file, since an enemy
+ * knows how to compute a checksum, and chance does not. docs/snapshot-format.md has the places.
  */
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,7 +17,59 @@
 #include "vmm/vm.h"
 #include "vmm/working_set.h"
 
-static void whole(const uint8_t *data, size_t size)
+/* What is put right: names, formats, lengths and counts; checksums; where ranges begin and end. */
+enum { FORMS = 1, SUMS = 2, RANGES = 4, ALL = FORMS | SUMS | RANGES };
+
+static void put(uint8_t *file, size_t at, uint64_t value, size_t len)
+{
+	memcpy(file + at, &value, len);
+}
+
+static uint64_t get(const uint8_t *file, size_t at, size_t len)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, file + at, len);
+	return value;
+}
+
+static void mend_state(uint8_t *file, size_t size, unsigned int mend)
+{
+	size_t at = 32;
+	uint32_t n = 0;
+
+	if (size < at)
+		return;
+	for (; size - at >= 24; n++) {
+		uint64_t len = get(file, at + 16, 8), left = size - at - 24;
+
+		if (mend & FORMS) {
+			/* What is left of the file is the last one's. */
+			if (len > left || left - len < 24)
+				put(file, at + 16, len = left, 8);
+			put(file, at + 10, 0, 2);
+		}
+		if (len > left)
+			break;
+		if (mend & SUMS) {
+			put(file, at + 12, 0, 4);
+			put(file, at + 12, state_crc(0, file + at, 24 + len), 4);
+		}
+		at += 24 + len;
+	}
+	if (mend & FORMS) {
+		memcpy(file, "catnapST", 8);
+		put(file, 8, STATE_FORMAT, 4);
+		put(file, 12, n, 4);
+		put(file, 16, size, 8);
+		put(file, 24, 0, 4);
+	}
+	if (mend & SUMS)
+		put(file, 28, state_crc(0, file, 28), 4);
+}
+
+/* These return whether the file was taken. */
+static bool whole(const uint8_t *data, size_t size, unsigned int mend)
 {
 	/* It ends where its memory ends. */
 	uint8_t *copy = malloc(size ? size : 1);
@@ -27,6 +80,7 @@ static void whole(const uint8_t *data, size_t size)
 
 	check(copy);
 	memcpy(copy, data, size);
+	mend_state(copy, size, mend);
 	ret = state_open(&r, copy, size, &err);
 	check(ret == 0 || err.text[0]);
 	for (uint32_t i = 0; ret == 0 && i < r.count; i++) {
@@ -38,6 +92,7 @@ static void whole(const uint8_t *data, size_t size)
 	}
 	state_close(&r);
 	free(copy);
+	return ret == 0;
 }
 
 static void as_config(struct catnap_snapshot *s, struct state_in *in, struct error *err)
@@ -158,18 +213,58 @@ static int nothing(void *ctx, uint64_t at, const uint8_t *page)
 	return 0;
 }
 
-static void memory(const uint8_t *data, size_t size)
+#define TRAILER 88
+#define SUMS_OF 4 /* one for all pages */
+#define BITS_OF 8
+
+static void mend_memory(uint8_t *trailer, const uint8_t *lists, unsigned int mend)
+{
+	bool diff = get(trailer, 12, 4) & 1;
+
+	if (mend & FORMS) {
+		memcpy(trailer, "catnapMM", 8);
+		put(trailer, 8, 1, 4);
+		put(trailer, 12, diff, 4);
+		put(trailer, 48, PAGES * 4096, 8);
+		put(trailer, 56, diff ? __builtin_popcountll(get(lists, SUMS_OF, BITS_OF)) : PAGES,
+		    8);
+		put(trailer, 64, 1, 4);
+		put(trailer, 72, diff, 8);
+	}
+	if (mend & SUMS) {
+		put(trailer, 68, state_crc(0, lists, SUMS_OF), 4);
+		put(trailer, 80, diff ? state_crc(0, lists + SUMS_OF, BITS_OF) : 0, 4);
+		put(trailer, 84, state_crc(0, trailer, 84), 4);
+	}
+}
+
+/* The trailer is behind the pages, and its lists a page behind it. */
+static bool memory(const uint8_t *data, size_t size, unsigned int mend)
 {
 	static int fd = -1;
+	uint8_t trailer[TRAILER] = {0}, lists[SUMS_OF + BITS_OF] = {0};
 	struct memory_file f = {.sums = NULL};
 	struct error err = {.text = ""};
+	size_t head = size < TRAILER ? size : TRAILER, rest = size - head;
 	int ret;
 
 	if (fd < 0)
 		fd = memfd_create("fuzz", 0);
 	check(ftruncate(fd, 0) == 0 && ftruncate(fd, PAGES * 4096) == 0);
-	/* The last page of memory, and whatever is behind it. */
-	check(pwrite(fd, data, size, (PAGES - 1) * 4096) == (ssize_t)size);
+	memcpy(trailer, data, head);
+	memcpy(lists, data + head, rest < sizeof(lists) ? rest : sizeof(lists));
+	if (mend & (FORMS | SUMS)) {
+		mend_memory(trailer, lists, mend);
+		head = TRAILER;
+	}
+	if (mend & FORMS)
+		rest = get(trailer, 12, 4) & 1 ? SUMS_OF + BITS_OF : SUMS_OF;
+	check(pwrite(fd, trailer, head, PAGES * 4096) == (ssize_t)head);
+	if (rest) {
+		check(ftruncate(fd, (PAGES + 1) * 4096 + (off_t)rest) == 0);
+		check(pwrite(fd, lists, rest < sizeof(lists) ? rest : sizeof(lists),
+			     (PAGES + 1) * 4096) >= 0);
+	}
 	ret = memory_file_open(&f, fd, PAGES * 4096, &err);
 	check(ret == 0 || err.text[0]);
 	if (ret == 0) {
@@ -177,12 +272,42 @@ static void memory(const uint8_t *data, size_t size)
 		memory_file_each(&f, fd, nothing, NULL, &err);
 	}
 	memory_file_free(&f);
+	return ret == 0;
 }
 
-static void touched(const uint8_t *data, size_t size)
+static void mend_working_set(uint8_t *file, size_t size, unsigned int mend)
+{
+	uint64_t pages = 0;
+
+	if (size < 64)
+		return;
+	for (size_t at = 64; size - at >= 16; at += 16) {
+		if (mend & RANGES) {
+			put(file, at, get(file, at, 8) % PAGES * 4096, 8);
+			put(file, at + 8, get(file, at + 8, 8) % (PAGES + 1) * 4096, 8);
+		}
+		pages += get(file, at + 8, 8) / 4096;
+	}
+	if (mend & FORMS) {
+		memcpy(file, "catnapWS", 8);
+		put(file, 8, 1, 4);
+		memset(file + 16, 0, MEMORY_ID);
+		put(file, 32, PAGES * 4096, 8);
+		put(file, 40, pages, 8);
+		put(file, 48, (size - 64) / 16, 8);
+		put(file, 56, 0, 4);
+	}
+	if (mend & SUMS) {
+		put(file, 12, state_crc(0, file + 64, (size - 64) / 16 * 16), 4);
+		put(file, 60, state_crc(0, file, 60), 4);
+	}
+}
+
+static bool touched(const uint8_t *data, size_t size, unsigned int mend)
 {
 	static const uint8_t id[MEMORY_ID];
 	static int fd = -1;
+	uint8_t *copy = malloc(size ? size : 1);
 	struct error err = {.text = ""};
 	struct working_set ws;
 	uint64_t pages = 0;
@@ -190,8 +315,14 @@ static void touched(const uint8_t *data, size_t size)
 
 	if (fd < 0)
 		fd = memfd_create("fuzz", 0);
+	check(copy);
+	memcpy(copy, data, size);
+	if (mend & FORMS && size >= 64)
+		size -= (size - 64) % 16;
+	mend_working_set(copy, size, mend);
 	check(ftruncate(fd, 0) == 0);
-	check(pwrite(fd, data, size, 0) == (ssize_t)size);
+	check(pwrite(fd, copy, size, 0) == (ssize_t)size);
+	free(copy);
 	ret = working_set_read(&ws, fd, id, PAGES * 4096, &err);
 	check(ret == 0 || err.text[0]);
 	for (uint64_t i = 0; ret == 0 && i < ws.count; i++) {
@@ -200,6 +331,27 @@ static void touched(const uint8_t *data, size_t size)
 	}
 	check(ret < 0 || pages == ws.pages);
 	working_set_free(&ws);
+	return ret == 0;
+}
+
+/* Each kind of file is reached: one that is put right is taken, and it is not without. */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	static const uint8_t full[TRAILER], diff[TRAILER] = {[12] = 1};
+	static uint8_t section[32 + 24 + 8], set[64 + 32];
+
+	check(whole(section, sizeof(section), ALL) && !whole(section, sizeof(section), FORMS));
+	check(memory(full, sizeof(full), ALL) && !memory(full, sizeof(full), FORMS));
+	check(memory(diff, sizeof(diff), ALL) && !memory(diff, sizeof(diff), SUMS));
+	set[64 + 8] = 1;  /* a page at 0 */
+	set[64 + 16] = 2; /* and two at 8192 */
+	set[64 + 16 + 8] = 2;
+	check(touched(set, sizeof(set), ALL) && !touched(set, sizeof(set), FORMS | RANGES));
+	set[64 + 16] = 1; /* which touch the first */
+	check(!touched(set, sizeof(set), ALL));
+	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -207,11 +359,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	if (data[0] % 8 == 0)
-		whole(data + 1, size - 1);
+		whole(data + 1, size - 1, data[0] / 8);
 	else if (data[0] % 8 == 1)
-		memory(data + 1, size - 1);
+		memory(data + 1, size - 1, data[0] / 8);
 	else if (data[0] % 8 == 2)
-		touched(data + 1, size - 1);
+		touched(data + 1, size - 1, data[0] / 8);
 	else
 		section(data + 1, size - 1);
 	return 0;
