@@ -91,6 +91,11 @@ static int add_net(struct catnap_vm *vm, const struct vm_made *m, uint32_t n,
 		if (memcmp(other.mac, none, sizeof(none)) != 0)
 			memcpy(net.mac, other.mac, sizeof(net.mac));
 	}
+	if (!net.tap && !net.tap_fds && !net.stream && net.stream_fd < 0)
+		return error_fail(err, -EINVAL,
+				  "net %u: was on a stream, of which the snapshot knows nothing: "
+				  "expected where it leads in nets",
+				  n);
 	return catnap_vm_add_net(vm, &net);
 }
 

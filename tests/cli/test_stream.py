@@ -31,18 +31,25 @@ def take(s, n):
     return data
 
 
-def answer(s):
-    """As a neighbour who has every address."""
+def question(s):
+    """The next one that comes."""
     while True:
         packet = take(s, struct.unpack(">I", take(s, 4))[0])
-        if packet[12:14] != b"\x08\x06":
-            continue
-        sender, source, target = packet[22:28], packet[28:32], packet[38:42]
-        mac = b"\x02\0\0\0\0\x77"
-        reply = sender + mac + packet[12:20] + b"\0\x02" + mac + target + sender + source
-        reply = reply.ljust(60, b"\0")
-        s.sendall(struct.pack(">I", len(reply)) + reply)
-        return
+        if packet[12:14] == b"\x08\x06":
+            return packet
+
+
+def reply(s, packet):
+    """As a neighbour who has every address."""
+    sender, source, target = packet[22:28], packet[28:32], packet[38:42]
+    mac = b"\x02\0\0\0\0\x77"
+    answers = sender + mac + packet[12:20] + b"\0\x02" + mac + target + sender + source
+    answers = answers.ljust(60, b"\0")
+    s.sendall(struct.pack(">I", len(answers)) + answers)
+
+
+def answer(s):
+    reply(s, question(s))
 
 
 class Case(unittest.TestCase):
@@ -108,6 +115,60 @@ class Stream(Case):
             self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
             self.assertIn("answered", p.stdout)
             t.join()
+
+    def put_down(self):
+        """A guest that has asked and waits, in a snapshot; and what it asked."""
+        asked = []
+
+        def hear(c):
+            asked.append(question(c))
+            c.recv(1)
+
+        t = self.serve(hear)
+        api = os.path.join(self.dir, "api")
+        p = subprocess.Popen(self.args(f"stream={self.socket}", "--api-socket", api, "--snapshots", self.dir, ask=2),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(p.communicate)
+        self.addCleanup(p.kill)
+        end = time.monotonic() + 30
+        while not asked:
+            self.assertLess(time.monotonic(), end)
+            self.assertIsNone(p.poll())
+            time.sleep(0.01)
+        snap = os.path.join(self.dir, "snap")
+        done = subprocess.run([CATNAP, "ctl", api, "snapshot", snap, "--then", "stop"], capture_output=True, text=True, check=False,
+                              timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        p.wait(30)
+        t.join(30)
+        return snap, asked[0]
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_snapshot(self):
+        """An interface goes on over another stream, both ways. Where it leads has to be said."""
+        snap, asked = self.put_down()
+        p = subprocess.run([CATNAP, "run", "--restore", snap], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                           timeout=60)
+        self.assertEqual((p.returncode, p.stdout, p.stderr.count("\n")), (2, "", 1), p.stderr)
+        for word in ("--net: ", snap, "interface 0 was on a stream", "expected --net"):
+            self.assertIn(word, p.stderr)
+
+        def talk(c):
+            reply(c, asked)  # the first one, which was put down with the guest
+            again = question(c)
+            self.assertEqual(again[6:12], asked[6:12])
+            reply(c, again)
+            c.recv(1)  # until the guest has ended
+
+        for n in range(2):
+            with self.subTest(clone=n):
+                self.socket = os.path.join(self.dir, f"clone{n}")
+                t = self.serve(talk)
+                p = subprocess.run([CATNAP, "run", "--restore", snap, "--net", f"stream={self.socket}", "--timeout", "50s"],
+                                   capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60)
+                self.assertEqual((p.returncode, unsaid(p.stderr)), (PASSED, ""))
+                self.assertEqual(p.stdout.count("answered"), 2)
+                t.join()
 
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_other_end(self):

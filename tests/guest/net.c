@@ -2,7 +2,8 @@
 /*
  * A network driver on virtio-mmio (5.1) that takes only what is for its own address, and so nothing
  * of a flood for another. It says "up" and "down" as the link changes, and a dot each time that it
- * has computed for a while: how fast they come shows how much of its processor the guest has.
+ * has computed for a while: how fast they come shows how much of its processor the guest has. With
+ * ask=N it asks N times who has an address, and ends when each question was answered.
  */
 #include "lib/virtio.h"
 
@@ -110,7 +111,8 @@ void test(void)
 	promiscuous(false);
 	put_str("up\n");
 	if (arg_number("ask", 0)) {
-		ask_for_address();
+		for (uint64_t n = arg_number("ask", 0); n; n--)
+			ask_for_address();
 		return;
 	}
 	for (;;) {

@@ -132,6 +132,12 @@ static int take_net(struct run_cfg *cfg, struct catnap_snapshot_device *d, uint3
 	if (d->number >= RUN_MAX_NETS)
 		return wrong(cfg, "restore", "has more interfaces than there can be");
 	net = &cfg->nets[d->number];
+	if (d->number >= given && !d->place[0]) {
+		complain("catnap run: --net: %s: interface %u was on a stream, whose other end has "
+			 "gone: expected --net with where it leads now\n",
+			 cfg->restore.dir, d->number);
+		return CMD_USAGE;
+	}
 	if (d->number >= given) {
 		*net = (struct run_net){.tap = keep_place(cfg, d->place)};
 		if (!net->tap)
