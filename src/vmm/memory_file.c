@@ -10,6 +10,7 @@
 #include "state.h"
 #include "vmm/memory.h"
 #include "vmm/memory_file.h"
+#include "vmm/whole.h"
 
 #define FORMAT	1
 #define PAGE	((uint64_t)MEMORY_PAGE)
@@ -69,42 +70,18 @@ static void add_sum(uint32_t *sums, uint64_t at, const uint8_t *page)
 	*sum = state_crc(state_crc(*sum, &at, sizeof(at)), page, PAGE);
 }
 
-static int write_all(int fd, const void *data, uint64_t len, uint64_t at, struct error *err)
+static int read_part(int fd, void *data, uint64_t len, uint64_t at, struct error *err)
 {
-	const uint8_t *from = data;
+	int ret = whole_read(fd, data, len, at, err);
 
-	while (len) {
-		ssize_t n = pwrite(fd, from, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return error_errno(err, n < 0 ? -errno : -EIO, "writing the memory");
-		from += n;
-		at += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
+	return ret < 0 ? error_prefix(err, ret, "the memory file ") : 0;
 }
 
-static int read_all(int fd, void *data, uint64_t len, uint64_t at, struct error *err)
+static int write_part(int fd, const void *data, uint64_t len, uint64_t at, struct error *err)
 {
-	uint8_t *to = data;
+	int ret = whole_write(fd, data, len, at, err);
 
-	while (len) {
-		ssize_t n = pread(fd, to, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			return error_fail(err, -EINVAL, "the memory file is cut off");
-		if (n < 0)
-			return error_errno(err, -errno, "reading the memory file");
-		to += n;
-		at += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
+	return ret < 0 ? error_prefix(err, ret, "the memory file ") : 0;
 }
 
 /* ---- writing ---- */
@@ -117,7 +94,7 @@ struct run {
 
 static int flush(struct run *r, int fd, struct error *err)
 {
-	int ret = r->len ? write_all(fd, r->from, r->len, r->at, err) : 0;
+	int ret = r->len ? write_part(fd, r->from, r->len, r->at, err) : 0;
 
 	r->len = 0;
 	return ret;
@@ -168,11 +145,11 @@ static int write_trailer(const struct memory_file *f, int fd, struct error *err)
 	t.sums_crc = state_crc(0, f->sums, sums);
 	t.bits_crc = state_crc(0, f->bits, bits);
 	t.crc = state_crc(0, &t, offsetof(struct trailer, crc));
-	ret = write_all(fd, f->sums, sums, f->size + TRAILER_ROOM, err);
+	ret = write_part(fd, f->sums, sums, f->size + TRAILER_ROOM, err);
 	if (ret == 0)
-		ret = write_all(fd, f->bits, bits, f->size + TRAILER_ROOM + sums, err);
+		ret = write_part(fd, f->bits, bits, f->size + TRAILER_ROOM + sums, err);
 	/* Last: a file that is cut off has none. */
-	return ret < 0 ? ret : write_all(fd, &t, sizeof(t), f->size, err);
+	return ret < 0 ? ret : write_part(fd, &t, sizeof(t), f->size, err);
 }
 
 int memory_file_write(struct memory_file *f, int fd, const uint8_t *(*page)(void *ctx, uint64_t at),
@@ -185,7 +162,7 @@ int memory_file_write(struct memory_file *f, int fd, const uint8_t *(*page)(void
 	if (!f->sums)
 		return error_fail(err, -ENOMEM, "out of memory");
 	if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)f->size) < 0)
-		return error_errno(err, -errno, "writing the memory");
+		return error_errno(err, -errno, "the memory file cannot be written");
 	ret = write_pages(f, fd, page, ctx, err);
 	return ret < 0 ? ret : write_trailer(f, fd, err);
 }
@@ -238,9 +215,9 @@ static int read_lists(struct memory_file *f, int fd, const struct trailer *t, st
 		f->bits = calloc(1, bits);
 	if (!f->sums || (bits && !f->bits))
 		return error_fail(err, -ENOMEM, "out of memory");
-	ret = read_all(fd, f->sums, sums, f->size + TRAILER_ROOM, err);
+	ret = read_part(fd, f->sums, sums, f->size + TRAILER_ROOM, err);
 	if (ret == 0 && bits)
-		ret = read_all(fd, f->bits, bits, f->size + TRAILER_ROOM + sums, err);
+		ret = read_part(fd, f->bits, bits, f->size + TRAILER_ROOM + sums, err);
 	if (ret < 0)
 		return ret;
 	if (state_crc(0, f->sums, sums) != t->sums_crc ||
@@ -265,7 +242,7 @@ int memory_file_open(struct memory_file *f, int fd, uint64_t size, struct error 
 		return error_fail(err, -EINVAL,
 				  "is no memory of a snapshot with %llu bytes, or is cut off",
 				  (unsigned long long)size);
-	ret = read_all(fd, &t, sizeof(t), size, err);
+	ret = read_part(fd, &t, sizeof(t), size, err);
 	if (ret == 0)
 		ret = check_trailer(&t, size, err);
 	if (ret < 0)
@@ -299,7 +276,7 @@ int memory_file_each(const struct memory_file *f, int fd,
 		}
 		while (at + len < f->size && len < MAX_RUN && memory_file_has(f, (at + len) / PAGE))
 			len += PAGE;
-		ret = read_all(fd, buffer, len, at, err);
+		ret = read_part(fd, buffer, len, at, err);
 		for (uint64_t i = 0; i < len && ret == 0; i += PAGE)
 			ret = take(ctx, at + i, buffer + i);
 		at += len;

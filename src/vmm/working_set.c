@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "state.h"
+#include "vmm/whole.h"
 #include "vmm/working_set.h"
 
 #define FORMAT	   1
@@ -45,26 +46,6 @@ void working_set_free(struct working_set *ws)
 }
 
 /* -- reading ---------------------------------------------------------------------------------- */
-
-static int read_all(int fd, void *data, uint64_t len, uint64_t at, struct error *err)
-{
-	uint8_t *to = data;
-
-	while (len) {
-		ssize_t n = pread(fd, to, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, -errno, "cannot be read");
-		if (n == 0)
-			return error_fail(err, -EINVAL, "is cut off");
-		to += n;
-		at += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
 
 static int check_header(const struct header *h, uint64_t len, const uint8_t id[MEMORY_ID],
 			uint64_t size, struct error *err)
@@ -116,7 +97,7 @@ int working_set_read(struct working_set *ws, int fd, const uint8_t id[MEMORY_ID]
 	*ws = (struct working_set){.count = 0};
 	if (len < 0)
 		return error_errno(err, -errno, "cannot be looked at");
-	ret = read_all(fd, &h, sizeof(h), 0, err);
+	ret = whole_read(fd, &h, sizeof(h), 0, err);
 	if (ret == 0)
 		ret = check_header(&h, (uint64_t)len, id, size, err);
 	if (ret < 0)
@@ -126,29 +107,11 @@ int working_set_read(struct working_set *ws, int fd, const uint8_t id[MEMORY_ID]
 	ws->ranges = malloc(h.ranges * sizeof(*ws->ranges) + 1);
 	if (!ws->ranges)
 		return error_fail(err, -ENOMEM, "out of memory");
-	ret = read_all(fd, ws->ranges, h.ranges * sizeof(*ws->ranges), sizeof(h), err);
+	ret = whole_read(fd, ws->ranges, h.ranges * sizeof(*ws->ranges), sizeof(h), err);
 	return ret < 0 ? ret : check_ranges(ws, &h, err);
 }
 
 /* -- writing ---------------------------------------------------------------------------------- */
-
-static int write_all(int fd, const void *data, uint64_t len, uint64_t at, struct error *err)
-{
-	const uint8_t *from = data;
-
-	while (len) {
-		ssize_t n = pwrite(fd, from, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return error_errno(err, n < 0 ? -errno : -EIO, "writing the working set");
-		from += n;
-		at += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
 
 int working_set_write(const struct working_set *ws, int fd, const uint8_t id[MEMORY_ID],
 		      uint64_t size, struct error *err)
@@ -163,9 +126,11 @@ int working_set_write(const struct working_set *ws, int fd, const uint8_t id[MEM
 	h.crc = state_crc(0, &h, offsetof(struct header, crc));
 	if (ftruncate(fd, 0) < 0)
 		return error_errno(err, -errno, "writing the working set");
-	ret = write_all(fd, ws->ranges, bytes, sizeof(h), err);
+	ret = whole_write(fd, ws->ranges, bytes, sizeof(h), err);
 	/* Last: a file that is cut off has none. */
-	return ret < 0 ? ret : write_all(fd, &h, sizeof(h), 0, err);
+	if (ret == 0)
+		ret = whole_write(fd, &h, sizeof(h), 0, err);
+	return ret < 0 ? error_prefix(err, ret, "the working set ") : 0;
 }
 
 /* -- taking ----------------------------------------------------------------------------------- */
@@ -208,8 +173,10 @@ static int take_region(struct working_set *ws, uint64_t *room, const struct memo
 
 	for (uint64_t done = 0, n; done < r->size / PAGE && ret == 0; done += n) {
 		n = r->size / PAGE - done < ENTRIES ? r->size / PAGE - done : ENTRIES;
-		ret = read_all(pagemap, entries, n * sizeof(*entries),
-			       (first + done) * sizeof(*entries), err);
+		ret = whole_read(pagemap, entries, n * sizeof(*entries),
+				 (first + done) * sizeof(*entries), err);
+		if (ret < 0)
+			return error_prefix(err, ret, "/proc/self/pagemap ");
 		for (uint64_t i = 0; i < n && ret == 0; i++)
 			if (entries[i] & PRESENT)
 				ret = add_page(ws, room, r->at + (done + i) * PAGE, err);

@@ -282,7 +282,7 @@ static const struct row rows[] = {
 	ROW(MADE, del_doorbell, -ENOENT, "doorbell: descriptor 12345"),
 	ROW(MADE, guest_memory, -EFAULT, "guest_memory: not all of 0x1000 bytes"),
 	ROW(RUNNING, snapshot, -EINVAL, "snapshot: expected the VM to stand in a pause"),
-	ROW(PAUSED, snapshot, -EBADF, "snapshot: writing the memory"),
+	ROW(PAUSED, snapshot, -EBADF, "snapshot: the memory file cannot be written"),
 	ROW(PAUSED, snapshot_null, -EINVAL, "snapshot: "),
 	ROW(MADE, get_memory_handler_fd, -ENOTSUP, "get_memory_handler_fd: memory is not served"),
 	ROW(MADE, check_memory_handler, -ENOTSUP, "check_memory_handler: memory is not served"),
