@@ -224,6 +224,23 @@ struct catnap_msr_modifier {
 /** How many there may be of each of these. */
 #define CATNAP_MAX_CPU_MODIFIERS 1024
 
+#define CATNAP_MAX_NODES 16
+
+/**
+ * A NUMA node of the guest: vCPUs, and memory that is near them. Memory goes to the nodes in their
+ * order, from address 0 on. A node has vCPUs, memory or both.
+ */
+struct catnap_node {
+	uint64_t vcpus;	      /**< bit n: vCPU n is in it; a vCPU is in one node */
+	uint64_t memory_size; /**< bytes, a multiple of the pages of memory_pages; 0: none */
+	/** The NUMA nodes of the host that its memory may come from: bit n is node n. 0: those of
+	 * memory_host_nodes. */
+	uint64_t host_nodes;
+	/** How far its vCPUs are from the memory of each node, as in ACPI's SLIT: 10 from its own, 11
+	 * to 254 from another's, 255: not to be reached. All 0: 20 from each other one's. */
+	uint8_t distances[CATNAP_MAX_NODES];
+};
+
 struct catnap_vm_config {
 	uint32_t size;	      /**< set by catnap_vm_config_init() */
 	uint32_t vcpus;	      /**< 1 to CATNAP_MAX_VCPUS */
@@ -384,6 +401,12 @@ struct catnap_vm_config {
 	uint32_t memory_lock;
 	/** The NUMA nodes of the host that it may come from: bit n is node n. 0: any. */
 	uint64_t memory_host_nodes;
+	/** The guest's NUMA nodes, at most CATNAP_MAX_NODES. Together they have each vCPU once, and
+	 * memory_size bytes. Copied. None: the guest is told of no nodes. With hw MPTABLE there can be
+	 * none. Memory that is plugged later, and persistent memory, are in none of them. */
+	const struct catnap_node *nodes;
+	uint32_t node_count;
+	uint32_t reserved2; /**< 0 */
 };
 
 /** Sets the defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as
@@ -1240,9 +1263,9 @@ CATNAP_API const char *catnap_vm_get_name(const struct catnap_vm *vm);
 CATNAP_API uint32_t catnap_vm_get_vcpu_count(const struct catnap_vm *vm);
 /**
  * Fills @cfg with the configuration that the VM was made with. Set size before. name,
- * vcpu_affinity, the modifiers and kvm_dropped are the VM's own copies; kernel, initramfs, command
- * lines, kvm_required and cgroup, of which it keeps none, are NULL. Halt polling is that of the
- * start; catnap_vm_get_halt_poll() has the present values. Any thread, any callback.
+ * vcpu_affinity, the modifiers, kvm_dropped and nodes are the VM's own copies; kernel, initramfs,
+ * command lines, kvm_required and cgroup, of which it keeps none, are NULL. Halt polling is that of
+ * the start; catnap_vm_get_halt_poll() has the present values. Any thread, any callback.
  * Errors:
  *   -EINVAL  size
  */

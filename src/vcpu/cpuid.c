@@ -133,6 +133,15 @@ static void remove_pmu(struct kvm_cpuid_entry2 *e)
 	}
 }
 
+/* Sets how many vCPUs have a cache together, less one: the last one several, the others none. */
+static void set_sharing(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p)
+{
+	const uint32_t level = (e->eax >> 5) & 7;
+	const uint32_t all = p->cache_vcpus ? p->cache_vcpus : 1u << bits_for(p->vcpus);
+
+	e->eax = (e->eax & ~(0xfffu << 14)) | (level >= 3 ? all - 1 : 0) << 14;
+}
+
 static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
 {
 	switch (e->function) {
@@ -141,11 +150,8 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 		break;
 	case 4: /* caches: shared by how many, cores per package */
 		if (e->eax & 0x1f) {
-			uint32_t level = (e->eax >> 5) & 7;
-			uint32_t shared = level >= 3 ? (1u << bits_for(p->vcpus)) - 1 : 0;
-
-			e->eax = (e->eax & 0x3fffu) | shared << 14 |
-				 ((1u << bits_for(p->vcpus)) - 1) << 26;
+			set_sharing(e, p);
+			e->eax = (e->eax & 0x03ffffffu) | ((1u << bits_for(p->vcpus)) - 1) << 26;
 		}
 		break;
 	case 5:		 /* MWAIT */
@@ -192,8 +198,18 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	case 0x80000001:
 		set_bit_to(&e->ecx, 2, false); /* SVM */
 		break;
+	case 0x80000006:
+		/* Of AMD's older ones the last cache is taken for all of a processor's, or for that
+		 * of eight: where nodes are smaller there is none. */
+		if (p->cache_vcpus)
+			e->edx = 0;
+		break;
 	case 0x80000008:
 		e->ecx = bits_for(p->vcpus) << 12 | (p->vcpus - 1);
+		break;
+	case 0x8000001d: /* the same, of AMD's */
+		if (e->eax & 0x1f)
+			set_sharing(e, p);
 		break;
 	case 0x8000001e:
 		e->eax = apic_id;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ACPI tables: RSDP, XSDT, FADT, MADT (ACPI 6.5, 5.2) and MCFG, in one block for ACPI_BASE. */
+/* ACPI tables: RSDP, XSDT, FADT, MADT (ACPI 6.5, 5.2) and MCFG, in one block for ACPI_BASE. SRAT and
+ * SLIT, where there are nodes, are in acpi_numa.c. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +9,9 @@
 #include "devices/lapic.h"
 #include "devices/pci/bus.h"
 #include "devices/power.h"
-#include "vmm/acpi.h"
+#include "vmm/acpi_impl.h"
 
-#define OEM_ID	     "CATNAP"
-#define OEM_TABLE_ID "CATNAPVM"
-#define CREATOR_ID   "CTNP"
-#define REVISION     1
-
-#define ACPI_MAX ACPI_TABLES_SIZE
+#define LISTED 5 /* in the XSDT, at most */
 
 #define RESET_PORT  0xcf9
 #define RESET_VALUE 0x06
@@ -34,17 +30,6 @@ struct rsdp {
 _Static_assert(sizeof(struct rsdp) == 36, "ACPI 6.5, table 5.3");
 #define RSDP_V1_SIZE 20
 
-struct header {
-	char signature[4];
-	uint32_t length;
-	uint8_t revision, checksum;
-	char oem_id[6], oem_table_id[8];
-	uint32_t oem_revision;
-	char creator_id[4];
-	uint32_t creator_revision;
-} __attribute__((packed));
-_Static_assert(sizeof(struct header) == 36, "ACPI 6.5, table 5.4");
-
 /* Generic address structure. */
 struct gas {
 	uint8_t space, width, offset, access;
@@ -54,7 +39,7 @@ struct gas {
 #define GAS_IO_DWORD(port) ((struct gas){.space = 1, .width = 32, .access = 3, .address = (port)})
 
 struct fadt {
-	struct header h;
+	struct acpi_header h;
 	uint32_t facs, dsdt;
 	uint8_t model, profile;
 	uint16_t sci;
@@ -99,7 +84,7 @@ _Static_assert(sizeof(struct fadt) == 276, "ACPI 6.5, table 5.9");
 #define FADT_HW_REDUCED (1u << 20)
 
 struct madt {
-	struct header h;
+	struct acpi_header h;
 	uint32_t lapic_address, flags;
 } __attribute__((packed));
 #define MADT_REVISION 5
@@ -137,7 +122,7 @@ enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_LAPIC_NMI = 4, MADT_X2APIC = 9 };
 
 /* Where PCI configuration space is: one segment, one bus. */
 struct mcfg {
-	struct header h;
+	struct acpi_header h;
 	uint8_t reserved[8];
 	uint64_t base;
 	uint16_t segment;
@@ -146,69 +131,30 @@ struct mcfg {
 } __attribute__((packed));
 _Static_assert(sizeof(struct mcfg) == 60, "PCI Firmware Specification 3.3, table 4-3");
 
-static uint8_t checksum(const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	uint8_t sum = 0;
-
-	while (len--)
-		sum = (uint8_t)(sum + *p++);
-	return (uint8_t)-sum;
-}
-
-/* Returns room for a table of @len bytes, at a multiple of 16; NULL: none. */
-static void *add_table(struct acpi *acpi, const char *name, size_t len)
-{
-	size_t at = (acpi->len + 15) & ~(size_t)15;
-	struct acpi_table *t = &acpi->tables[acpi->count];
-
-	if (acpi->count == ACPI_TABLES || at > ACPI_MAX || len > ACPI_MAX - at)
-		return NULL;
-	acpi->len = at + len;
-	acpi->count++;
-	memcpy(t->name, name, sizeof(t->name) - 1);
-	t->offset = (uint32_t)at;
-	t->len = (uint32_t)len;
-	return acpi->bytes + at;
-}
-
 static uint64_t address(const struct acpi *acpi, const void *table)
 {
 	return ACPI_BASE + (uint64_t)((const uint8_t *)table - acpi->bytes);
 }
 
-static void finish(struct header *h, const char *signature, uint8_t revision, size_t len)
-{
-	memcpy(h->signature, signature, sizeof(h->signature));
-	h->length = (uint32_t)len;
-	h->revision = revision;
-	memcpy(h->oem_id, OEM_ID, sizeof(h->oem_id));
-	memcpy(h->oem_table_id, OEM_TABLE_ID, sizeof(h->oem_table_id));
-	h->oem_revision = REVISION;
-	memcpy(h->creator_id, CREATOR_ID, sizeof(h->creator_id));
-	h->creator_revision = REVISION;
-	h->checksum = checksum(h, len);
-}
-
-static struct header *add_dsdt(struct acpi *acpi, const struct acpi_config *cfg)
+static struct acpi_header *add_dsdt(struct acpi *acpi, const struct acpi_config *cfg)
 {
 	uint8_t aml[4096];
 	int len = dsdt_build(cfg, aml, sizeof(aml));
-	struct header *h;
+	struct acpi_header *h;
 
 	if (len < 0)
 		return NULL;
-	h = add_table(acpi, "DSDT", sizeof(*h) + (size_t)len);
+	h = acpi_add_table(acpi, "DSDT", sizeof(*h) + (size_t)len);
 	if (!h)
 		return NULL;
 	memcpy(h + 1, aml, (size_t)len);
-	finish(h, "DSDT", 2, sizeof(*h) + (size_t)len);
+	acpi_finish(h, "DSDT", 2, sizeof(*h) + (size_t)len);
 	return h;
 }
 
-static struct header *add_fadt(struct acpi *acpi, const struct header *dsdt)
+static struct acpi_header *add_fadt(struct acpi *acpi, const struct acpi_header *dsdt)
 {
-	struct fadt *f = add_table(acpi, "FACP", sizeof(*f));
+	struct fadt *f = acpi_add_table(acpi, "FACP", sizeof(*f));
 
 	if (!f)
 		return NULL;
@@ -230,7 +176,7 @@ static struct header *add_fadt(struct acpi *acpi, const struct header *dsdt)
 	f->sleep_control = GAS_IO_BYTE(POWER_CONTROL_PORT);
 	f->sleep_status = GAS_IO_BYTE(POWER_STATUS_PORT);
 	memcpy(f->hypervisor, "CATNAP\0", sizeof(f->hypervisor));
-	finish(&f->h, "FACP", FADT_REVISION, sizeof(*f));
+	acpi_finish(&f->h, "FACP", FADT_REVISION, sizeof(*f));
 	return &f->h;
 }
 
@@ -257,7 +203,7 @@ static uint8_t *add_processors(uint8_t *p, uint32_t vcpus)
 
 /* Adds the MADT. Pins and interrupt numbers are the same, ISA ones too: there is nothing to
  * override. */
-static struct header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
+static struct acpi_header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
 {
 	uint32_t large = cfg->vcpus > XAPIC_IDS ? cfg->vcpus - XAPIC_IDS : 0;
 	size_t len = sizeof(struct madt) + sizeof(struct madt_ioapic) +
@@ -267,7 +213,7 @@ static struct header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
 	struct madt_ioapic ioapic = {
 		MADT_IOAPIC, sizeof(ioapic), 0, 0, (uint32_t)IOAPIC_MMIO_BASE, 0};
 	struct madt_lapic_nmi nmi = {MADT_LAPIC_NMI, sizeof(nmi), ALL_PROCESSORS, 0, 1};
-	struct madt *m = add_table(acpi, "APIC", len);
+	struct madt *m = acpi_add_table(acpi, "APIC", len);
 	uint8_t *p;
 
 	if (!m)
@@ -276,24 +222,24 @@ static struct header *add_madt(struct acpi *acpi, const struct acpi_config *cfg)
 	p = add_processors((uint8_t *)(m + 1), cfg->vcpus);
 	memcpy(p, &ioapic, sizeof(ioapic));
 	memcpy(p + sizeof(ioapic), &nmi, sizeof(nmi));
-	finish(&m->h, "APIC", MADT_REVISION, len);
+	acpi_finish(&m->h, "APIC", MADT_REVISION, len);
 	return &m->h;
 }
 
-static struct header *add_mcfg(struct acpi *acpi)
+static struct acpi_header *add_mcfg(struct acpi *acpi)
 {
-	struct mcfg *m = add_table(acpi, "MCFG", sizeof(*m));
+	struct mcfg *m = acpi_add_table(acpi, "MCFG", sizeof(*m));
 
 	if (!m)
 		return NULL;
 	m->base = PCI_ECAM_BASE;
-	finish(&m->h, "MCFG", 1, sizeof(*m));
+	acpi_finish(&m->h, "MCFG", 1, sizeof(*m));
 	return &m->h;
 }
 
-static struct header *add_xsdt(struct acpi *acpi, struct header *const *tables, size_t n)
+static struct acpi_header *add_xsdt(struct acpi *acpi, struct acpi_header *const *tables, size_t n)
 {
-	struct header *h = add_table(acpi, "XSDT", sizeof(*h) + n * sizeof(uint64_t));
+	struct acpi_header *h = acpi_add_table(acpi, "XSDT", sizeof(*h) + n * sizeof(uint64_t));
 
 	if (!h)
 		return NULL;
@@ -302,35 +248,40 @@ static struct header *add_xsdt(struct acpi *acpi, struct header *const *tables, 
 
 		memcpy((uint8_t *)(h + 1) + i * sizeof(at), &at, sizeof(at));
 	}
-	finish(h, "XSDT", 1, sizeof(*h) + n * sizeof(uint64_t));
+	acpi_finish(h, "XSDT", 1, sizeof(*h) + n * sizeof(uint64_t));
 	return h;
 }
 
 static int build(const struct acpi_config *cfg, struct acpi *acpi)
 {
 	/* First, so that it lies at ACPI_BASE. */
-	struct rsdp *r = add_table(acpi, "RSDP", sizeof(*r));
-	struct header *listed[3] = {NULL}, *dsdt = add_dsdt(acpi, cfg), *xsdt;
-	size_t n = cfg->pci ? 3 : 2;
+	struct rsdp *r = acpi_add_table(acpi, "RSDP", sizeof(*r));
+	struct acpi_header *listed[LISTED] = {NULL}, *dsdt = add_dsdt(acpi, cfg), *xsdt;
+	size_t n = 0;
 
 	if (!r || !dsdt)
 		return -ENOSPC;
-	listed[0] = add_fadt(acpi, dsdt);
-	listed[1] = add_madt(acpi, cfg);
+	listed[n++] = add_fadt(acpi, dsdt);
+	listed[n++] = add_madt(acpi, cfg);
 	if (cfg->pci)
-		listed[2] = add_mcfg(acpi);
-	if (!listed[0] || !listed[1] || (cfg->pci && !listed[2]))
-		return -ENOSPC;
+		listed[n++] = add_mcfg(acpi);
+	if (cfg->memory && cfg->memory->numa.count) {
+		listed[n++] = acpi_add_srat(acpi, cfg);
+		listed[n++] = acpi_add_slit(acpi, &cfg->memory->numa);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!listed[i])
+			return -ENOSPC;
 	xsdt = add_xsdt(acpi, listed, n);
 	if (!xsdt)
 		return -ENOSPC;
 	memcpy(r->signature, "RSD PTR ", sizeof(r->signature));
-	memcpy(r->oem_id, OEM_ID, sizeof(r->oem_id));
+	memcpy(r->oem_id, ACPI_OEM_ID, sizeof(r->oem_id));
 	r->revision = 2;
 	r->length = sizeof(*r);
 	r->xsdt = address(acpi, xsdt);
-	r->checksum = checksum(r, RSDP_V1_SIZE);
-	r->extended_checksum = checksum(r, sizeof(*r));
+	r->checksum = acpi_checksum(r, RSDP_V1_SIZE);
+	r->extended_checksum = acpi_checksum(r, sizeof(*r));
 	acpi->rsdp = address(acpi, r);
 	return 0;
 }

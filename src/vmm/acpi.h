@@ -13,6 +13,7 @@
 
 #include "devices/genid.h"
 #include "devices/virtio/mmio.h"
+#include "vmm/memory.h"
 
 /* In the BIOS area, where the RSDP is searched for, at multiples of 16 (5.2.5.1). */
 #define ACPI_BASE UINT64_C(0xe0000)
@@ -20,7 +21,7 @@
 /* Up to here; behind it are devices/genid.h and vmm/mptable.h. */
 #define ACPI_TABLES_SIZE (GENID_AREA - ACPI_BASE)
 
-#define ACPI_TABLES 8
+#define ACPI_TABLES 10
 
 /* The machine that the tables describe. */
 struct acpi_config {
@@ -28,6 +29,7 @@ struct acpi_config {
 	bool pci; /* a root bus: devices/pci/bus.h */
 	const struct virtio_mmio_place *virtio;
 	unsigned int virtio_count;
+	const struct memory *memory; /* its nodes and where they are; NULL: no nodes */
 };
 
 struct acpi_table {

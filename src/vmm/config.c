@@ -9,6 +9,7 @@
 #include "vcpu/thread.h"
 #include "vmm/config.h"
 #include "vmm/memory.h"
+#include "vmm/numa.h"
 
 #define MEMORY_MIN (UINT64_C(1) << 20)
 #define MEMORY_MAX (UINT64_C(1) << 46)
@@ -104,7 +105,7 @@ int config_check_members(const struct catnap_vm_config *c, bool needs_image, str
 	else if (c->kick_signal < SIGRTMIN || c->kick_signal > SIGRTMAX)
 		what = "kick_signal: expected SIGRTMIN to SIGRTMAX";
 	else
-		return 0;
+		return numa_check(c, err);
 	if (what)
 		error_set(err, "%s", what);
 	return -EINVAL;

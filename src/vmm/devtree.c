@@ -92,7 +92,7 @@ static void reg64(struct tree *t, uint64_t base, uint64_t size)
 	CELLS(t, "reg", high(base), (uint32_t)base, high(size), (uint32_t)size);
 }
 
-static void processors(struct tree *t, uint32_t n)
+static void processors(struct tree *t, uint32_t n, const struct numa *numa)
 {
 	begin(t, "cpus");
 	CELLS(t, "#address-cells", 1);
@@ -102,6 +102,8 @@ static void processors(struct tree *t, uint32_t n)
 		string(t, "device_type", "cpu");
 		string(t, "compatible", "intel,ce4100");
 		CELLS(t, "reg", i); /* the APIC id */
+		if (numa->count)
+			CELLS(t, "numa-node-id", numa_node_of(numa, i));
 		end(t);
 	}
 	end(t);
@@ -120,6 +122,42 @@ static void memory(struct tree *t, const struct memory *m)
 	begin_at(t, "memory", 0);
 	string(t, "device_type", "memory");
 	cells(t, "reg", reg, n);
+	end(t);
+}
+
+/* Adds memory as a device for each node's part, as Linux's of_numa.c reads it. */
+static void memory_of_nodes(struct tree *t, const struct memory *m)
+{
+	for (unsigned int i = 0; i < m->count; i++) {
+		const struct memory_region *r = &m->regions[i];
+		struct numa_part part;
+
+		for (uint64_t at = r->at; at < r->at + r->size; at += part.size) {
+			part = numa_part_at(&m->numa, at, r->at + r->size);
+			begin_at(t, "memory", r->gpa + (at - r->at));
+			string(t, "device_type", "memory");
+			reg64(t, r->gpa + (at - r->at), part.size);
+			CELLS(t, "numa-node-id", part.node);
+			end(t);
+		}
+	}
+}
+
+/* Adds how far the nodes are from each other: from, to, distance. */
+static void distances(struct tree *t, const struct numa *n)
+{
+	uint32_t matrix[CATNAP_MAX_NODES * CATNAP_MAX_NODES * 3], *p = matrix;
+
+	for (uint32_t from = 0; from < n->count; from++)
+		for (uint32_t to = 0; to < n->count; to++) {
+			*p++ = cpu_to_fdt32(from);
+			*p++ = cpu_to_fdt32(to);
+			*p++ = cpu_to_fdt32(numa_distance(n, from, to));
+		}
+	begin(t, "distance-map");
+	string(t, "compatible", "numa-distance-map-v1");
+	note(t, fdt_property(t->fdt, "distance-matrix", matrix,
+			     (int)((size_t)(p - matrix) * sizeof(*p))));
 	end(t);
 }
 
@@ -252,8 +290,13 @@ static void root(struct tree *t, const struct devtree_config *cfg)
 	string(t, "stdout-path", console);
 	end(t);
 
-	memory(t, cfg->memory);
-	processors(t, cfg->vcpus);
+	if (cfg->memory->numa.count) {
+		memory_of_nodes(t, cfg->memory);
+		distances(t, &cfg->memory->numa);
+	} else {
+		memory(t, cfg->memory);
+	}
+	processors(t, cfg->vcpus, &cfg->memory->numa);
 	poweroff(t);
 
 	begin(t, "soc");

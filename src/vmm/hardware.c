@@ -102,7 +102,8 @@ int hardware_describe(struct catnap_vm *vm, struct error *err)
 	const struct acpi_config config = {.vcpus = vm->cfg.vcpus,
 					   .pci = vm->pci_made,
 					   .virtio = places,
-					   .virtio_count = windows};
+					   .virtio_count = windows,
+					   .memory = &vm->memory};
 	struct devtree_config tree = {.vcpus = vm->cfg.vcpus,
 				      .memory = &vm->memory,
 				      .pci = vm->pci_made,

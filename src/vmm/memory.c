@@ -80,6 +80,22 @@ static int check_source(const struct catnap_vm_config *cfg, const struct memory_
 		"neither memory_shared nor memory_pages");
 }
 
+/* Has the pages of each node's part come from where they are to. */
+static int place(struct memory *m, const struct memory_region *r, struct error *err)
+{
+	const uint64_t end = r->at + r->size;
+	struct numa_part part;
+	int ret = 0;
+
+	for (uint64_t at = r->at; at < end && ret == 0; at += part.size) {
+		part = numa_part_at(&m->numa, at, end);
+		m->map.bound |= part.host_nodes || m->map.host_nodes;
+		ret = memory_map_bind(&m->map, r->host + (at - r->at), part.size, part.host_nodes,
+				      err);
+	}
+	return ret;
+}
+
 static int add_region(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size,
 		      bool dump, const struct memory_source *source, struct error *err)
 {
@@ -103,6 +119,8 @@ static int add_region(struct memory *m, const struct kvm *kvm, uint64_t gpa, uin
 	r->size = size;
 	m->count++;
 	ret = advise(r, dump, err);
+	if (ret == 0)
+		ret = place(m, r, err);
 	if (ret == 0)
 		ret = memory_map_settle(&m->map, r->host, size, err);
 	if (ret == 0 && source && source->fd >= 0 && source->copy)
@@ -144,6 +162,7 @@ int memory_init(struct memory *m, const struct kvm *kvm, const struct catnap_vm_
 				  (unsigned long long)size, (unsigned long long)total);
 	m->size = size;
 	m->dump = dump;
+	m->numa = (struct numa){.nodes = cfg->nodes, .count = cfg->node_count};
 	ret = check_source(cfg, source, err);
 	if (ret == 0)
 		ret = memory_map_begin(&m->map, cfg, err);

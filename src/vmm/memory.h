@@ -23,6 +23,7 @@
 #include "devices/dma.h"
 #include "vcpu/kvm.h"
 #include "vmm/memory_map.h"
+#include "vmm/numa.h"
 
 #define MEMORY_HOLE_START UINT64_C(0xc0000000)
 #define MEMORY_HOLE_END	  UINT64_C(0x100000000)
@@ -56,6 +57,7 @@ struct memory {
 	unsigned int area_count;
 	uint64_t size;
 	struct memory_map map;
+	struct numa numa; /* the configuration's */
 	bool pci; /* configuration space is in the hole: for the map that guests are given */
 	bool tracked;
 	bool dump; /* core dumps have it */

@@ -130,7 +130,10 @@ int memory_area_add(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint6
 	if (ret < 0)
 		return ret;
 	as.prefault = as.lock = false;
-	return end(m, kvm, &a, false, dump, memory_map_settle(&as, a.host, size, err), err);
+	ret = memory_map_bind(&as, a.host, size, 0, err);
+	if (ret == 0)
+		ret = memory_map_settle(&as, a.host, size, err);
+	return end(m, kvm, &a, false, dump, ret, err);
 }
 
 void memory_area_drop(struct memory *m, const struct kvm *kvm)

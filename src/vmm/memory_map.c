@@ -173,9 +173,10 @@ int memory_map_part(struct memory_map *m, uint64_t size, void **host, struct err
 	return 0;
 }
 
-static int bind(const struct memory_map *m, void *host, uint64_t size, struct error *err)
+int memory_map_bind(const struct memory_map *m, void *host, uint64_t size, uint64_t host_nodes,
+		    struct error *err)
 {
-	const unsigned long mask = m->host_nodes;
+	const unsigned long mask = host_nodes ? host_nodes : m->host_nodes;
 	int ret = 0;
 
 	/* The kernel takes one bit less than it is told. */
@@ -240,18 +241,16 @@ static int prefault(const struct memory_map *m, uint8_t *host, uint64_t size, st
 		return error_fail(err, -ENOMEM,
 				  "memory: prefault: this host has no %" PRIu64 " MiB to give%s",
 				  size >> 20,
-				  m->host_nodes ? ", on the nodes that host-nodes names"
-				  : is_huge(m)	? ", of huge pages for this control group"
-						: "");
+				  m->bound     ? ", on the nodes that host-nodes names"
+				  : is_huge(m) ? ", of huge pages for this control group"
+					       : "");
 	return ret < 0 ? error_errno(err, ret, "memory: prefault") : 0;
 }
 
 int memory_map_settle(struct memory_map *m, void *host, uint64_t size, struct error *err)
 {
-	int ret = bind(m, host, size, err);
+	int ret = set_transparent(m, host, size, err);
 
-	if (ret == 0)
-		ret = set_transparent(m, host, size, err);
 	if (ret == 0 && m->lock)
 		ret = lock(host, size, err);
 	if (ret == 0 && m->prefault)

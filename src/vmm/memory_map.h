@@ -16,8 +16,8 @@ struct memory_map {
 	int fd;		 /* -1: it is private */
 	uint64_t mapped; /* bytes of it so far */
 	uint64_t total;
-	uint32_t pages; /* enum catnap_memory_pages */
-	bool prefault, lock;
+	uint32_t pages;		    /* enum catnap_memory_pages */
+	bool prefault, lock, bound; /* bound: some of it to nodes of the host */
 	uint64_t host_nodes;
 };
 
@@ -28,8 +28,12 @@ uint64_t memory_page_size(uint32_t pages);
 int memory_map_begin(struct memory_map *m, const struct catnap_vm_config *cfg, struct error *err);
 /* Maps the next @size bytes: stores where in *@host, for munmap(2). The same. */
 int memory_map_part(struct memory_map *m, uint64_t size, void **host, struct error *err);
-/* Does the last step with each part: where its pages come from, and whether they come now. Returns
- * the same. */
+/* Has the pages of a part, or of a piece of one, come from @host_nodes, or if that is 0 from those of
+ * the VM. Before memory_map_settle(). Returns the same. */
+int memory_map_bind(const struct memory_map *m, void *host, uint64_t size, uint64_t host_nodes,
+		    struct error *err);
+/* Does the last step with each part: of which pages it is, and whether they come now. Returns the
+ * same. */
 int memory_map_settle(struct memory_map *m, void *host, uint64_t size, struct error *err);
 /* Makes the part read as zeroes from now on. Memory that is not to be there from the beginning, nor
  * locked, nor of huge pages, goes back to the host. */

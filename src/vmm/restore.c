@@ -318,6 +318,8 @@ static void fill_config(struct catnap_vm_config *cfg, const struct catnap_snapsh
 	cfg->debug_exit_port = c->debug_exit_port;
 	cfg->cmdline = c->cmdline;
 	cfg->linux_cmdline = c->linux_cmdline;
+	cfg->nodes = c->nodes;
+	cfg->node_count = c->node_count;
 	/* CPUID and MSRs are as they were changed. */
 	cfg->cpuid_modifier_count = cfg->msr_modifier_count = 0;
 	if (cfg->no_rings)

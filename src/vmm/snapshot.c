@@ -138,6 +138,7 @@ static int save_state(struct catnap_vm *vm, const struct memory_chain *chain,
 
 	vm->instant = vm->clock.tsc ? host_tsc : clock_now(&vm->clock);
 	config_save(vm, realtime_ns, w);
+	nodes_save(vm, w);
 	devices_save(vm, w);
 	chain_save(chain, vm->memory.size, w);
 	ret = machine_save(vm, w, realtime_ns, host_tsc, err);

@@ -16,6 +16,7 @@
 struct catnap_vm;
 
 #define STATE_CONFIG  STATE_ID('V', 'M', 'C', 'F') /* snapshot_config.c */
+#define STATE_NODES   STATE_ID('N', 'O', 'D', 'E') /* the same; where there are some */
 #define STATE_DEVICES STATE_ID('D', 'E', 'V', 'S') /* the same */
 #define STATE_MEMORY  STATE_ID('M', 'E', 'M', 'F') /* snapshot_chain.c */
 #define STATE_CLOCK   STATE_ID('C', 'L', 'C', 'K') /* snapshot_machine.c */
@@ -68,6 +69,8 @@ struct snapshot_config {
 	uint64_t memory_size, taken_ns;
 	char version[32], name[CATNAP_MAX_NAME + 1];
 	char *cmdline, *linux_cmdline; /* owned */
+	struct catnap_node nodes[CATNAP_MAX_NODES];
+	uint32_t node_count;
 };
 
 struct vm_made;
@@ -89,6 +92,9 @@ struct catnap_snapshot {
 
 void config_save(struct catnap_vm *vm, uint64_t taken_ns, struct state_writer *w);
 int config_load(struct snapshot_config *c, struct state_in *in, struct error *err);
+/* The guest's nodes; none are no section. config_load() comes first. */
+void nodes_save(const struct catnap_vm *vm, struct state_writer *w);
+int nodes_load(struct snapshot_config *c, struct state_in *in, struct error *err);
 void devices_save(struct catnap_vm *vm, struct state_writer *w);
 int devices_load(struct catnap_snapshot *s, struct state_in *in, struct error *err);
 void devices_free(struct catnap_snapshot *s);

@@ -11,6 +11,7 @@
 
 #define CONFIG_VERSION	1
 #define DEVICES_VERSION 1
+#define NODES_VERSION	1
 
 #define TEXT_MAX  (1u << 16) /* of a command line */
 #define PLACE_MAX sizeof(((struct catnap_snapshot_device *)0)->place)
@@ -81,6 +82,46 @@ int config_load(struct snapshot_config *c, struct state_in *in, struct error *er
 	c->linux_cmdline = get_long_text(in);
 	if (!c->cmdline || !c->linux_cmdline)
 		return error_fail(err, -ENOMEM, "out of memory");
+	return state_finish(in, err);
+}
+
+void nodes_save(const struct catnap_vm *vm, struct state_writer *w)
+{
+	const struct numa *n = &vm->memory.numa;
+
+	if (!n->count)
+		return;
+	state_begin(w, STATE_NODES, 0, NODES_VERSION);
+	state_put_u32(w, n->count);
+	for (uint32_t i = 0; i < n->count; i++) {
+		state_put_u64(w, n->nodes[i].vcpus);
+		state_put_u64(w, n->nodes[i].memory_size);
+		for (uint32_t k = 0; k < n->count; k++)
+			state_put_u8(w, numa_distance(n, i, k));
+	}
+	state_end(w);
+}
+
+int nodes_load(struct snapshot_config *c, struct state_in *in, struct error *err)
+{
+	const uint32_t n = state_get_u32(in);
+	struct catnap_vm_config whole = {.vcpus = c->vcpus,
+					 .memory_size = c->memory_size,
+					 .hw = c->hw,
+					 .nodes = c->nodes,
+					 .node_count = n};
+	struct error why = {.text = ""};
+
+	if (!state_check(in, n && n <= CATNAP_MAX_NODES, "the number of nodes"))
+		return state_finish(in, err);
+	for (uint32_t i = 0; i < n; i++) {
+		c->nodes[i].vcpus = state_get_u64(in);
+		c->nodes[i].memory_size = state_get_u64(in);
+		state_get_bytes(in, c->nodes[i].distances, n);
+	}
+	if (state_good(in))
+		state_check(in, numa_check(&whole, &why) == 0, "what is in which node");
+	c->node_count = n;
 	return state_finish(in, err);
 }
 

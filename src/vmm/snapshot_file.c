@@ -17,6 +17,7 @@
 #define CONFIG_VERSION	1
 #define DEVICES_VERSION 1
 #define MEMORY_VERSION	1
+#define NODES_VERSION	1
 #define STATE_MAX	(UINT64_C(1) << 28) /* bytes of a state file */
 
 /* -- opening ---------------------------------------------------------------------------------- */
@@ -62,6 +63,11 @@ static int load(struct catnap_snapshot *s, int fd, struct error *err)
 		ret = state_find(&s->reader, STATE_CONFIG, 0, CONFIG_VERSION, &in, err);
 	if (ret == 0)
 		ret = config_load(&s->config, &in, err);
+	if (ret == 0 && state_has(&s->reader, STATE_NODES, 0)) {
+		ret = state_find(&s->reader, STATE_NODES, 0, NODES_VERSION, &in, err);
+		if (ret == 0)
+			ret = nodes_load(&s->config, &in, err);
+	}
 	if (ret == 0)
 		ret = state_find(&s->reader, STATE_DEVICES, 0, DEVICES_VERSION, &in, err);
 	if (ret == 0)

@@ -200,6 +200,8 @@ static int make_vcpus(struct catnap_vm *vm, struct error *err)
 
 static void fill_host(struct catnap_vm *vm)
 {
+	const struct numa nodes = {vm->cfg.nodes, vm->cfg.node_count};
+
 	vm->dma = memory_dma(&vm->memory);
 	vm->host = (struct vcpu_host){
 		.kvm = &vm->kvm,
@@ -231,6 +233,7 @@ static void fill_host(struct catnap_vm *vm)
 	};
 	vm->host.cpuid = (struct cpuid_policy){
 		.vcpus = vm->cfg.vcpus,
+		.cache_vcpus = numa_cache_vcpus(&nodes, vm->cfg.vcpus),
 		.irqchip_user = vm->host.irqchip_user,
 		/* KVM's own APIC has it; ours where probe() sees the MSR's writes. */
 		.tsc_deadline = !vm->host.irqchip_user,
@@ -308,7 +311,7 @@ static int copy_array(void *to, const void *from, uint32_t count, size_t size)
 	return 0;
 }
 
-static int copy_cpu_config(struct catnap_vm *vm)
+static int copy_arrays(struct catnap_vm *vm)
 {
 	const struct catnap_vm_config *c = &vm->cfg;
 	int ret = copy_array(&vm->cpuid_modifiers, c->cpuid_modifiers, c->cpuid_modifier_count,
@@ -320,8 +323,11 @@ static int copy_cpu_config(struct catnap_vm *vm)
 	if (ret == 0)
 		ret = copy_array(&vm->kvm_dropped, c->kvm_dropped, c->kvm_dropped_count,
 				 sizeof(*c->kvm_dropped));
+	if (ret == 0)
+		ret = copy_array(&vm->nodes, c->nodes, c->node_count, sizeof(*c->nodes));
 	if (ret < 0)
 		return ret;
+	vm->cfg.nodes = vm->nodes;
 	vm->kvm.dropped = vm->kvm_dropped;
 	vm->kvm.dropped_count = c->kvm_dropped_count;
 	return 0;
@@ -352,7 +358,7 @@ static int make(struct catnap_vm *vm, struct error *err)
 	}
 	ret = genid_init(&vm->genid);
 	if (ret == 0)
-		ret = copy_cpu_config(vm);
+		ret = copy_arrays(vm);
 	if (ret == 0)
 		ret = kvm_check_dropped(&vm->kvm, vm->cfg.irqchip == CATNAP_IRQCHIP_USER, err);
 	if (ret == 0)
@@ -490,6 +496,7 @@ static void take_apart(struct catnap_vm *vm)
 	free(vm->cpuid_modifiers);
 	free(vm->msr_modifiers);
 	free(vm->kvm_dropped);
+	free(vm->nodes);
 	free(vm);
 	if (gone >= 0)
 		vm_tell(gone);

@@ -135,6 +135,7 @@ struct catnap_vm {
 	struct catnap_cpuid_modifier *cpuid_modifiers;
 	struct catnap_msr_modifier *msr_modifiers;
 	uint32_t *kvm_dropped;
+	struct catnap_node *nodes;
 	/* To load again, unless on_reset is END: open files, or copies. */
 	struct image kernel, initramfs;
 	void *kernel_copy, *initramfs_copy;

@@ -159,6 +159,14 @@ int main(void)
 	FIELD(catnap_vm_config, memory_prefault);
 	FIELD(catnap_vm_config, memory_lock);
 	FIELD(catnap_vm_config, memory_host_nodes);
+	FIELD(catnap_vm_config, nodes);
+	FIELD(catnap_vm_config, node_count);
+	FIELD(catnap_vm_config, reserved2);
+	STRUCT(catnap_node);
+	FIELD(catnap_node, vcpus);
+	FIELD(catnap_node, memory_size);
+	FIELD(catnap_node, host_nodes);
+	FIELD(catnap_node, distances);
 	STRUCT(catnap_cpuid_modifier);
 	FIELD(catnap_cpuid_modifier, leaf);
 	FIELD(catnap_cpuid_modifier, subleaf);

@@ -335,6 +335,58 @@ static void one_may_stand_at_first(void **state)
 	ends_well(&p, vm, 3);
 }
 
+static const void *table(struct catnap_vm *vm, const char *name, size_t *len)
+{
+	const void *data;
+	const char *found;
+
+	for (uint32_t i = 0; catnap_vm_get_acpi_table(vm, i, &found, &data, len) == 0; i++)
+		if (strcmp(found, name) == 0)
+			return data;
+	return NULL;
+}
+
+/* What the guest was told of its nodes is told again after a reset, so the snapshot has it. */
+static void nodes_are_kept(void **state)
+{
+	static const char *const names[] = {"SRAT", "SLIT"};
+	static const struct catnap_node nodes[] = {
+		{.vcpus = 5, .memory_size = 4 << 20, .distances = {10, 33}},
+		{.vcpus = 2, .memory_size = 12 << 20, .distances = {44, 10}}};
+	const struct play p = {"smp.elf", "cpus=3", 3, 0, 0, PCI, false};
+	struct catnap_vm *vm, *again;
+	struct catnap_vm_config cfg;
+	char image[512];
+	struct files f;
+
+	play_config(&p, image, sizeof(image), &cfg);
+	cfg.nodes = nodes;
+	cfg.node_count = 2;
+	if (catnap_vm_create(&cfg, &vm) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	assert_int_equal(catnap_vm_start(vm), 0);
+	assert_int_equal(catnap_vm_pause(vm), 0);
+	f = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+	again = restore(&p, &f, CATNAP_MEMORY_MAP, 1);
+	close_files(&f);
+	for (int i = 0; i < 2; i++) {
+		size_t len, other;
+		const void *was = table(vm, names[i], &len), *is = table(again, names[i], &other);
+
+		assert_non_null(was);
+		assert_non_null(is);
+		assert_int_equal(len, other);
+		assert_memory_equal(was, is, len);
+	}
+	assert_int_equal(catnap_vm_get_config(again, &cfg), 0);
+	assert_int_equal(cfg.node_count, 2);
+	assert_int_equal(cfg.nodes[0].vcpus, 5);
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+	assert_int_equal(catnap_vm_start(again), 0);
+	assert_int_equal(catnap_vm_resume(again), 0);
+	ends_well(&p, again, 1);
+}
+
 /* -- diffs ------------------------------------------------------------------------------------- */
 
 #ifdef LEAVE_OUT
@@ -787,6 +839,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(files_that_are_damaged),
 		cmocka_unit_test(tells_what_it_is),
 		cmocka_unit_test(many_go_on_from_one),
+		cmocka_unit_test(nodes_are_kept),
 		cmocka_unit_test(what_is_touched_is_recorded),
 		cmocka_unit_test(a_reset_keeps_memory_to_itself),
 		cmocka_unit_test(one_may_stand_at_first),

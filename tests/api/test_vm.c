@@ -97,6 +97,13 @@ SPOIL(bad_pages, c->memory_pages = 5)
 SPOIL(odd_huge_memory, (c->memory_pages = CATNAP_PAGES_2M, c->memory_size = 5 << 20))
 SPOIL(odd_giant_memory, (c->memory_pages = CATNAP_PAGES_1G, c->memory_size = 1 << 29))
 SPOIL(no_nodes, c->memory_host_nodes = UINT64_C(1) << 62)
+static const struct catnap_node no_host_node[] = {
+	{.vcpus = 1, .memory_size = 4 << 20, .host_nodes = 1},
+	{.memory_size = 4 << 20, .host_nodes = UINT64_C(1) << 62}};
+SPOIL(no_host_nodes,
+      (c->vcpus = 1, c->memory_size = 8 << 20, c->nodes = no_host_node, c->node_count = 2))
+SPOIL(half_nodes,
+      (c->vcpus = 1, c->memory_size = 8 << 20, c->nodes = no_host_node, c->node_count = 1))
 SPOIL(bad_irqchip, c->irqchip = 7)
 SPOIL(bad_kind, c->image_kind = 77)
 SPOIL(no_kernel, c->kernel_data = NULL)
@@ -132,6 +139,8 @@ static const struct refusal refusals[] = {
 	 "memory_size: 5242880 bytes: expected a multiple of its pages, 2 MiB"},
 	{odd_giant_memory, -EINVAL, "1 GiB"},
 	{no_nodes, -EINVAL, "memory: host-nodes: "},
+	{no_host_nodes, -EINVAL, "memory: host-nodes: "},
+	{half_nodes, -EINVAL, "nodes: 4194304 bytes of memory are in none"},
 	{bad_irqchip, -EINVAL, "irqchip"},
 	{bad_kind, -EINVAL, "image_kind"},
 	{no_kernel, -EINVAL, "kernel"},
@@ -310,6 +319,11 @@ SPOIL(transparent, (c->memory_size = MEMORY, c->memory_pages = CATNAP_PAGES_TRAN
 SPOIL(small, (c->memory_size = MEMORY, c->memory_pages = CATNAP_PAGES_SMALL))
 SPOIL(node, (c->memory_size = MEMORY, c->memory_host_nodes = 1, c->memory_prefault = 1))
 
+static const struct catnap_node two_nodes[] = {
+	{.vcpus = 1, .memory_size = MEMORY / 2, .host_nodes = 1}, {.memory_size = MEMORY / 2}};
+SPOIL(in_nodes, (c->vcpus = 1, c->memory_size = MEMORY, c->nodes = two_nodes, c->node_count = 2,
+		 c->memory_prefault = 1))
+
 static void memory_is_of_what_was_asked_for(void **state)
 {
 	static const struct {
@@ -317,10 +331,15 @@ static void memory_is_of_what_was_asked_for(void **state)
 		uint64_t least, most;
 		const char *flag, *other;
 	} kinds[] = {
-		{as_is, 0, MEMORY / 2, " mr ", NULL},	    {shared, 0, MEMORY / 2, " sh ", NULL},
-		{prefaulted, MEMORY, MEMORY, " mr ", NULL}, {locked, 0, MEMORY / 2, " lo ", " lf "},
-		{transparent, 0, MEMORY, " hg ", NULL},	    {small, 0, MEMORY / 2, " nh ", NULL},
+		{as_is, 0, MEMORY / 2, " mr ", NULL},
+		{shared, 0, MEMORY / 2, " sh ", NULL},
+		{prefaulted, MEMORY, MEMORY, " mr ", NULL},
+		{locked, 0, MEMORY / 2, " lo ", " lf "},
+		{transparent, 0, MEMORY, " hg ", NULL},
+		{small, 0, MEMORY / 2, " nh ", NULL},
 		{node, MEMORY, MEMORY, " mr ", NULL},
+		/* Its policy makes a mapping of its own of the first half. */
+		{in_nodes, MEMORY / 2, MEMORY, " mr ", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {

@@ -22,6 +22,7 @@ KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 OPTIONS = [
     "--kernel", "{dir}/image, with a comma", "--kernel-format", "bzimage", "--initramfs", "{dir}/initramfs",
     "--cmdline", "a=\"b c\" -- d", "--cpus", "2,affinity=0:0", "--memory", "64M,shared=on,thp=off,prefault=off,lock=off,host-nodes=0,max=96M,plug=16M,block=4M",
+    "--numa", "cpus=0,memory=16M,host-nodes=0,distances=10:15", "--numa", "cpus=1,memory=48M",
     "--disk", "{dir}/a,readonly=on,direct=off,lock=off,format=raw,id=one,queues=2,block-size=4096,bw=1M,bw-burst=2M,bw-one-time=9M,ops=100,ops-refill=3s,"
     "ops-one-time=7",
     "--disk", 'path="{dir}/b,""c""=d"', "--disk", "{dir}/c,bw-burst=2M,bw-refill=100ms,ops=10,ops-burst=9",

@@ -34,6 +34,8 @@ class Hardware(unittest.TestCase):
         p = run(CATNAP, "run", "--dump-acpi", "acpi", "--dump-dtb", "dtb", *args, cwd=self.dir)
         self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "", ""))
 
+    NODES = ("--numa", "cpus=0:2,memory=64M,distances=10:30", "--numa", "cpus=1:3,memory=192M")
+
     def disks(self, n):
         """Options for as many disks."""
         args = []
@@ -46,12 +48,13 @@ class Hardware(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("iasl"), "iasl is not installed")
     def test_iasl(self):
-        for cpus, transport, disks in (("1", "pci", 1), ("64", "pci", 0), ("1", "mmio", 0), ("64", "mmio", 15)):
-            self.dump("--cpus", cpus, "--transport", transport, *self.disks(disks))
+        for cpus, transport, disks in (("1", "pci", 1), ("64", "pci", 0), ("1", "mmio", 0), ("64", "mmio", 15), ("4", "pci", 0)):
+            nodes = cpus == "4"
+            self.dump("--cpus", cpus, "--transport", transport, *self.disks(disks), *(self.NODES if nodes else ()))
             folder = os.path.join(self.dir, "acpi")
             names = {n[:4] for n in os.listdir(folder) if n.endswith(".dat")}
             self.assertEqual(names, {"rsdp", "xsdt", "facp", "apic", "dsdt"} |
-                             ({"mcfg"} if transport == "pci" else set()))
+                             ({"mcfg"} if transport == "pci" else set()) | ({"srat", "slit"} if nodes else set()))
             for name in sorted(names - {"rsdp"}):
                 p = run("iasl", "-d", name + ".dat", cwd=folder)
                 self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
@@ -68,7 +71,8 @@ class Hardware(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("dtc"), "dtc is not installed")
     def test_dtc(self):
-        for args in ((), ("--transport", "mmio"), ("--transport", "mmio", *self.disks(15)), ("--cpus", "64", "--hw", "fdt", "-m", "4G")):
+        for args in ((), ("--transport", "mmio"), ("--transport", "mmio", *self.disks(15)), ("--cpus", "64", "--hw", "fdt", "-m", "4G"),
+                     ("--cpus", "4", *self.NODES)):
             if "4G" in args and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 5 << 30:
                 continue
             self.dump(*args)

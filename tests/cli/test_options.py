@@ -150,7 +150,7 @@ COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
 REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
             ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
-            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("bench", "--load"), ("bench", "--memory")}
+            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("run", "--numa"), ("bench", "--load"), ("bench", "--memory")}
 
 
 class Numbers(Case):
@@ -336,6 +336,34 @@ class StatEffects(Case):
         self.assertEqual(p.returncode, 1)
         self.assertIn("--interval: has no effect with --count 1\n", p.stderr)
         self.assertNotIn("effect", catnap("stat", "-n", "2", "-i", "1s", "/nonexistent").stderr)
+
+
+class Nodes(Case):
+    """--numa: all vCPUs and all memory, each once; what is not so is named before anything starts."""
+
+    def test_wrong(self):
+        for nodes, says, *more in (
+                (("cpus=0,memory=256M",), "cpus: vCPU 1 is in no node"),
+                (("cpus=0-2,memory=256M",), "cpus: there is no vCPU 2: expected 0 to 1"),
+                (("cpus=0-1,memory=128M",), "memory: the nodes have 128M together: expected 256M"),
+                (("cpus=0-1,memory=128M", "memory=256M"), "memory: the nodes have 384M together"),
+                (("cpus=0-1", "cpus=1,memory=256M"), "cpus: vCPU 1 is in two nodes"),
+                (("cpus=0-1,memory=256M", "host-nodes=0"), "node 1 has nothing"),
+                (("cpus=0,memory=256M", "cpus=1,host-nodes=0"), "host-nodes: has no effect without memory"),
+                (("cpus=0-1,memory=256M,distances=10:20",), "distances: of node 0 are not one for each node: expected 1"),
+                (("cpus=0,memory=128M,distances=10", "cpus=1,memory=128M"), "distances: of node 0 are not one for each node: expected 2"),
+                (("cpus=0,memory=128M,distances=11:10", "cpus=1,memory=128M"), 'distances: "11" from node 0 to node 0: expected 10'),
+                (("cpus=0,memory=128M,distances=10:10", "cpus=1,memory=128M"), 'distances: "10" from node 0 to node 1: expected 11 to 255'),
+                (("cpus=0-1,memory=256M,distances=10:256",), 'distances: "10:256" is not a list of distances'),
+                (("cpus=0-1,memory=256M,distances=9",), 'distances: "9" is not a list'),
+                (("cpus=64,memory=256M",), 'cpus: "64" is not a list of vCPUs'),
+                (("cpus=0-1,memory=256M,host-nodes=x",), 'host-nodes: "x" is not a list of nodes'),
+                (("cpus=0,memory=127M", "cpus=1,memory=129M"), "memory: of node 0 is no multiple of a page: expected one of 2048K", "-m", "256M,hugepages=2M"),
+                (("cpus=0-1,memory=256M",), "an MP table cannot tell of nodes", "--hw", "mptable"),
+                (("memory=16M",) * 17, "too many nodes: expected at most 16")):
+            with self.subTest(nodes=nodes):
+                self.refused("run", "kernel", "--cpus", "2", *more, *(w for n in nodes for w in ("--numa", n)), says="--numa: " + says)
+        self.refused("run", "--restore", "x", "--numa", "cpus=0,memory=256M", says="--numa: is as it was")
 
 
 class RunEffects(Case):

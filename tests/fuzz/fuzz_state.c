@@ -103,6 +103,23 @@ static void as_config(struct catnap_snapshot *s, struct state_in *in, struct err
 	free(s->config.linux_cmdline);
 }
 
+/* Whatever was taken has each vCPU and each byte once. */
+static void as_nodes(struct catnap_snapshot *s, struct state_in *in, struct error *err)
+{
+	struct snapshot_config *c = &s->config;
+	uint64_t at = 0;
+	int ret;
+
+	c->vcpus = 3;
+	c->memory_size = UINT64_C(5) << 30;
+	ret = nodes_load(c, in, err);
+	check(ret == 0 || err->text[0]);
+	check(ret < 0 || (c->node_count && c->node_count <= CATNAP_MAX_NODES));
+	for (uint32_t i = 0; ret == 0 && i < c->node_count; i++)
+		at += c->nodes[i].memory_size;
+	check(ret < 0 || at == c->memory_size);
+}
+
 static void as_devices(struct catnap_snapshot *s, struct state_in *in, struct error *err)
 {
 	int ret = devices_load(s, in, err);
@@ -198,6 +215,9 @@ static void section(const uint8_t *data, size_t size)
 		break;
 	case 3:
 		as_learned(&in, &err);
+		break;
+	case 4:
+		as_nodes(&s, &in, &err);
 		break;
 	default:
 		as_vcpu(&in, &err);

@@ -20,7 +20,8 @@ static const struct {
 } leaves[] = {{0, 0},	       {1, 0},		{4, 0},		 {4, 3},	  {4, 4},
 	      {5, 0},	       {6, 0},		{7, 0},		 {0xb, 0},	  {0xb, 1},
 	      {0xb, 2},	       {0x1f, 0},	{0x1f, 1},	 {0x40000000, 0}, {0x40000001, 0},
-	      {0x80000001, 0}, {0x80000008, 0}, {0x8000000a, 0}, {0x8000001e, 0}};
+	      {0x80000001, 0}, {0x80000006, 0}, {0x80000008, 0}, {0x8000000a, 0}, {0x8000001d, 3},
+	      {0x8000001e, 0}};
 #define LEAVES (sizeof(leaves) / sizeof(leaves[0]))
 
 /* All bits as @fill: what is to be off is off even if KVM offers it, and the other way round. */
@@ -40,6 +41,7 @@ static struct kvm_cpuid2 *make(const struct cpuid_policy *p, uint32_t apic_id, u
 	in->entries[2].eax = 0x21; /* data cache, level 1 */
 	in->entries[3].eax = 0x63; /* unified, level 3 */
 	in->entries[4].eax = 0;	   /* no more caches */
+	in->entries[LEAVES - 2].eax = 0x3c063;
 	out = cpuid_make(in, p, apic_id);
 	free(in);
 	assert_non_null(out);
@@ -279,9 +281,28 @@ static void test_topology(void **state)
 			assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
 			assert_true((leaf(c, 4, 3)->eax >> 14 & 0xfff) + 1 >= vcpus);
 			assert_int_equal(leaf(c, 4, 4)->eax, 0);
+			/* The same in AMD's place. */
+			assert_int_equal(leaf(c, 0x8000001d, 3)->eax >> 14,
+					 leaf(c, 4, 3)->eax >> 14 & 0xfff);
 			free(c);
 		}
 	}
+}
+
+/* The last cache is of so many vCPUs, and no more. */
+static void test_caches(void **state)
+{
+	const struct cpuid_policy p = {.vcpus = 4, .cache_vcpus = 2};
+	struct kvm_cpuid2 *c = make(&p, 1, 0);
+
+	assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
+	assert_int_equal(leaf(c, 4, 3)->eax >> 14 & 0xfff, 1);
+	assert_int_equal(leaf(c, 4, 3)->eax >> 26, 3);
+	assert_int_equal(leaf(c, 0x8000001d, 3)->eax >> 14, 1);
+	free(c);
+	c = make(&p, 1, UINT32_MAX);
+	assert_int_equal(leaf(c, 0x80000006, 0)->edx, 0);
+	free(c);
 }
 
 static int modify(struct kvm_cpuid2 *c, const struct cpuid_policy *p, uint32_t leaf_, uint32_t sub,
@@ -371,11 +392,12 @@ static void test_carries(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_features),       cmocka_unit_test(test_kvm_features),
-		cmocka_unit_test(test_tsc_deadline),   cmocka_unit_test(test_topology),
-		cmocka_unit_test(test_one_level),      cmocka_unit_test(test_frequencies),
-		cmocka_unit_test(test_no_frequencies), cmocka_unit_test(test_no_pmu),
-		cmocka_unit_test(test_modifiers),      cmocka_unit_test(test_carries),
+		cmocka_unit_test(test_features),     cmocka_unit_test(test_kvm_features),
+		cmocka_unit_test(test_tsc_deadline), cmocka_unit_test(test_topology),
+		cmocka_unit_test(test_caches),	     cmocka_unit_test(test_one_level),
+		cmocka_unit_test(test_frequencies),  cmocka_unit_test(test_no_frequencies),
+		cmocka_unit_test(test_no_pmu),	     cmocka_unit_test(test_modifiers),
+		cmocka_unit_test(test_carries),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,7 +102,7 @@ static int check(struct opts *o, struct run_cfg *cfg)
 		return opts_fail(o, "--balloon: size: is all of the guest's memory: expected less "
 				    "than --memory");
 	run_api_activated(cfg);
-	if (run_check_backs(o, cfg))
+	if (run_check_numa(o, cfg) || run_check_backs(o, cfg))
 		return -EINVAL;
 	if (check_paths(o, cfg) || run_check_given(o, cfg) || run_check_effects(o, cfg))
 		return -EINVAL;

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* --memory: how much, and of what. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "cli/run/run.h"
-
-#define NODES 64u
 
 static const struct opt_word huge_pages[] = {
 	{"2M", CATNAP_PAGES_2M}, {"1G", CATNAP_PAGES_1G}, {NULL, 0}};
@@ -18,32 +15,9 @@ struct memory_option {
 	bool prefault, lock;
 };
 
-/* Takes a list of nodes such as 0-1 or 0:2. */
 static int set_nodes(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
-	struct memory_option *m = ptr;
-	const char *c = arg->text;
-
-	m->nodes = 0;
-	do {
-		unsigned long first, last;
-		char *end;
-
-		if (*c < '0' || *c > '9')
-			goto bad;
-		first = last = strtoul(c, &end, 10);
-		if (*end == '-' && end[1] >= '0' && end[1] <= '9')
-			last = strtoul(end + 1, &end, 10);
-		if ((*end && *end != ':') || last < first || last >= NODES)
-			goto bad;
-		for (; first <= last; first++)
-			m->nodes |= UINT64_C(1) << first;
-		c = *end ? end + 1 : end;
-	} while (*c || c[-1] == ':');
-	return 0;
-bad:
-	return opt_fail(o, arg, "is not a list of nodes: expected one such as 0-1 or 0:2, up to %u",
-			NODES - 1);
+	return run_parse_mask(o, arg, "nodes", &((struct memory_option *)ptr)->nodes);
 }
 
 static const struct opt_word shared[] = {{"on", SHARED_ON}, {"off", SHARED_OFF}, {NULL, 0}};
@@ -141,4 +115,6 @@ void run_fill_memory(struct catnap_vm_config *vc, const struct run_cfg *cfg)
 	vc->memory_prefault = cfg->memory_prefault;
 	vc->memory_lock = cfg->memory_lock;
 	vc->memory_host_nodes = cfg->memory_host_nodes;
+	vc->nodes = cfg->nodes;
+	vc->node_count = cfg->n_nodes;
 }

@@ -283,6 +283,16 @@ static const struct opt_def options[] = {
 		 "(virtio-mem), plug: of it at first, in blocks of 2M, or as block says.",
 	 .def = "256M",
 	 .list = true},
+	{.f = {.name = "numa", .type = OPT_CALL, .set = run_set_numa},
+	 .form = "cpus=LIST[,memory=SIZE][,host-nodes=LIST][,distances=LIST]",
+	 .keys = run_numa_keys,
+	 .help = "A NUMA node of the guest, in their order: its vCPUs, a list such as 0-1 or 0:2; "
+		 "its memory; host-nodes: where that comes from on the host; distances: how far it "
+		 "is to each node's memory, such as 10:20 (10: its own; without any, 20 to the "
+		 "others). Together they have all vCPUs and all of --memory.",
+	 .def = "none",
+	 .repeat = true,
+	 .list = true},
 	{.f = {.name = "name", .type = OPT_CALL, .set = set_name},
 	 .form = "NAME",
 	 .help = "What the virtual machine is called: its threads (NAME-vcpu0), its messages and "

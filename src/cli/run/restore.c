@@ -51,21 +51,14 @@ int run_set_restore(struct opts *o, const struct opt_arg *arg, void *cfg)
 
 /* The options for what the guest has seen. */
 static const char *const snapshots[] = {
-	"initramfs",
-	"kernel-format",
-	"cmdline",
-	"cpus",
-	"memory",
-	"balloon",
-	"pmem",
-	"rng",
-	"irqchip",
-	"hw",
-	"transport",
-	"debug-exit",
-	"guest-halt-poll",
-	"dump-acpi",
-	"dump-dtb",
+	"initramfs",  "kernel-format",
+	"cmdline",    "cpus",
+	"memory",     "numa",
+	"balloon",    "pmem",
+	"rng",	      "irqchip",
+	"hw",	      "transport",
+	"debug-exit", "guest-halt-poll",
+	"dump-acpi",  "dump-dtb",
 };
 
 int run_check_restore(struct opts *o, const struct run_cfg *cfg)

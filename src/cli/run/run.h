@@ -135,7 +135,9 @@ struct run_cfg {
 	int memory_pages;  /* enum catnap_memory_pages */
 	int memory_shared; /* enum run_shared */
 	bool memory_prefault, memory_lock;
-	uint64_t memory_host_nodes;    /* bit n: node n; 0: any */
+	uint64_t memory_host_nodes; /* bit n: node n; 0: any */
+	struct catnap_node nodes[CATNAP_MAX_NODES];
+	uint32_t n_nodes;
 	struct catnap_hotplug hotplug; /* max 0: none */
 	int irqchip;	      /* enum catnap_irqchip, or RUN_IRQCHIP_AUTO before it is chosen */
 	char irqchip_why[96]; /* the reason for what was chosen; "": it was given */
@@ -229,6 +231,14 @@ extern const struct opt_field run_memory_keys[];
 int run_set_memory(struct opts *o, const struct opt_arg *arg, void *cfg);
 /* Fills in the configuration's memory. */
 void run_fill_memory(struct catnap_vm_config *vc, const struct run_cfg *cfg);
+
+/* numa.c: --numa. The third returns -EINVAL (o->error) if the nodes are not all of the vCPUs and of
+ * the memory, each once. */
+extern const struct opt_field run_numa_keys[];
+int run_set_numa(struct opts *o, const struct opt_arg *arg, void *cfg);
+int run_check_numa(struct opts *o, const struct run_cfg *cfg);
+/* Parses a list of numbers up to 63, such as 0-1 or 0:2, as bits. @what they are: "nodes". */
+int run_parse_mask(struct opts *o, const struct opt_arg *arg, const char *what, uint64_t *mask);
 
 /* vhost.c: devices whose back end is another process. */
 extern const struct opt_field run_fs_keys[], run_vhost_keys[];
