@@ -66,6 +66,10 @@ int hack_test(void);
 int sched_test(void);
 int fork_test(void);
 
+/* beat.c */
+/* Wakes each CPU now and then, if beat= says so. */
+void beat(void);
+
 /* measure.c */
 int ping_pong(void);
 int timer_test(void);

@@ -6,7 +6,8 @@
  *     run=report,pipe,...   default: shell, on the console
  *     end=poweroff|reboot|panic|halt
  *
- * Numbers for the workloads are options too; each workload says which.
+ * Numbers for the workloads are options too; each workload says which. The file /options of the image
+ * may have more of them; those of the command line go before.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -367,25 +368,34 @@ static void finish(const char *how)
 		pause();
 }
 
+/* Appends the words of a file, which go before those that are there. */
+static void add_options(const char *path)
+{
+	size_t used = strlen(cmdline);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, cmdline + used, sizeof(cmdline) - used - 1);
+
+	cmdline[n < 0 ? used : used + (size_t)n] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(void)
 {
 	char list[1024], *at = NULL;
-	int bad = 0, fd;
+	int bad = 0;
 
 	if (getpid() != 1) {
 		fprintf(stderr, "this is the init of a guest\n");
 		return 2;
 	}
 	mount_all();
-	fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (read(fd, cmdline, sizeof(cmdline) - 1) < 0)
-			cmdline[0] = 0;
-		close(fd);
-	}
+	add_options("/options");
+	add_options("/proc/cmdline");
 	result("init", "%.6f", now_ns() / 1e9);
 	load_modules();
 	network();
+	beat();
 	snprintf(list, sizeof(list), "%s", option("run", "shell"));
 	for (char *name = strtok_r(list, ",", &at); name; name = strtok_r(NULL, ",", &at))
 		bad += run(name) < 0;
