@@ -514,6 +514,29 @@ class Command(Case):
             self.file("c", text.encode())
             self.refused(152, ["--config-file", word], "--log-path", "log", "--no-api", "--config-file", "c")
 
+    def test_config_file_that_does_not_end(self):
+        """It is waited for, until it is there or a signal comes."""
+        fifo = os.path.join(self.dir, "fifo")
+        os.mkfifo(fifo)
+        self.file("cpu", json.dumps({"cpu-config": fifo, "boot-source": {"kernel_image_path": "/nowhere/x"}}).encode())
+        args = [CATNAP, "serve", "--log-path", self.file("log", b""), "--no-api", "--config-file"]
+        for file in (fifo, os.path.join(self.dir, "cpu")):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with subprocess.Popen([*args, file], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as p:
+                    # There is no sign of its waiting.
+                    time.sleep(0.3)
+                    self.assertIsNone(p.poll())
+                    p.send_signal(number)
+                    self.assertEqual((p.communicate(timeout=30)[1], p.returncode), ("", 128 + number))
+        with subprocess.Popen([*args, fifo], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as p:
+            with open(fifo, "w", encoding="utf-8") as f:
+                f.write("{")
+                f.flush()
+                time.sleep(0.1)
+                f.write("]")
+            self.assertIn("it is not JSON", p.communicate(timeout=30)[1])
+            self.assertEqual(p.returncode, 152)
+
 
 @unittest.skipUnless(KVM, "no /dev/kvm")
 class Running(Case):

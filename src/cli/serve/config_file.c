@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,17 +44,35 @@ static const struct {
 
 /* ---- the text ---- */
 
-static char *read_all(const char *path, size_t *len)
+/* Waits until there is something to read. Returns false if a signal has come that ends the process:
+ * it is left in s->signals. */
+static bool wait_for_text(const struct serve *s, int fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = s->signals, .events = POLLIN}};
+
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	return !p[1].revents;
+}
+
+/* NULL with errno; EINTR: a signal ends the process. */
+static char *read_all(const struct serve *s, const char *path, size_t *len)
+{
+	/* O_NONBLOCK: a FIFO opens without a writer, and is waited for below. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	char *text = fd < 0 ? NULL : malloc(FILE_MAX_ + 1);
 	int err = 0;
 
 	*len = 0;
 	while (text && *len <= FILE_MAX_) {
-		ssize_t n = read(fd, text + *len, FILE_MAX_ + 1 - *len);
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR)
+		if (!wait_for_text(s, fd)) {
+			err = EINTR;
+			break;
+		}
+		n = read(fd, text + *len, FILE_MAX_ + 1 - *len);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0) {
 			err = n < 0 ? errno : 0;
@@ -154,8 +174,10 @@ static int take_cpu(struct serve *s, struct reply *r, const char *path)
 {
 	struct api_request rq = {.method = "PUT", .path = "/cpu-config"};
 	size_t len;
-	char *text = read_all(path, &len);
+	char *text = read_all(s, path, &len);
 
+	if (!text && errno == EINTR)
+		return -EINTR;
 	if (!text) {
 		complain("catnap serve: --config-file: %s: \"cpu-config\": %s: %s\n",
 			 s->cfg->config_file, path, strerror(errno));
@@ -199,7 +221,7 @@ static int take_members(struct serve *s, struct reply *r, const struct document 
 			ret = take_cpu(s, &own, *(const char **)value);
 			reply_free(&own);
 			if (ret < 0)
-				return -EINVAL;
+				return ret;
 		} else if (f->type == BODY_OBJECT ||
 			   (d->rows[i] && !is_empty(f, *(struct json_object **)value))) {
 			if (take_one(s, r, d->rows[i], members[i].member, value) < 0)
@@ -229,19 +251,33 @@ static int take_text(struct serve *s, const char *text, size_t len)
 	return ret;
 }
 
+/* Returns the status of a process that the signal ends which has come. */
+static int ended(const struct serve *s)
+{
+	struct signalfd_siginfo si;
+
+	if (read(s->signals, &si, sizeof(si)) != sizeof(si))
+		return CMD_ERROR;
+	return SERVE_SIGNAL + (int)si.ssi_signo;
+}
+
 int serve_config_file(struct serve *s, const char *path)
 {
 	struct reply r;
 	size_t len;
-	char *text = read_all(path, &len);
+	char *text = read_all(s, path, &len);
 	int ret;
 
+	if (!text && errno == EINTR)
+		return ended(s);
 	if (!text) {
 		complain("catnap serve: --config-file: %s: %s\n", path, strerror(errno));
 		return CMD_ERROR;
 	}
 	ret = take_text(s, text, len);
 	free(text);
+	if (ret == -EINTR)
+		return ended(s);
 	if (ret < 0)
 		return SERVE_BAD_CONFIGURATION;
 	reply_init(&r, NULL);
