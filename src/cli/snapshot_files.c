@@ -17,7 +17,8 @@
 
 /* The filter knows these and no others. */
 #define MAKE_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)
-#define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+/* O_NONBLOCK: nobody waits for the writer of a FIFO. */
+#define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
 #define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
 #define TAG_BYTES 8
@@ -336,12 +337,26 @@ int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *mem
 
 /* ---- opening ---- */
 
-static int read_state(struct snapshot_files *s, int dir, const char *name, char *why)
+/* Opens a regular file. Returns its descriptor, or -errno with a sentence. */
+static int open_regular(int dir, const char *name, int flags, char *why)
 {
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC), ret;
+	int fd = openat(dir, name, flags);
+	struct stat st;
 
 	if (fd < 0)
 		return fail(why, -errno, "%s: %s", name, strerror(errno));
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	close(fd);
+	return fail(why, -EINVAL, "%s: is no regular file", name);
+}
+
+static int read_state(struct snapshot_files *s, int dir, const char *name, char *why)
+{
+	int fd = open_regular(dir, name, READ_FLAGS & ~O_NOFOLLOW, why), ret;
+
+	if (fd < 0)
+		return fd;
 	ret = catnap_snapshot_open(fd, &s->snapshot);
 	close(fd);
 	return ret < 0 ? fail(why, ret, "%s: %s", name, catnap_vm_last_error(NULL)) : 0;
@@ -349,9 +364,9 @@ static int read_state(struct snapshot_files *s, int dir, const char *name, char 
 
 static int open_memory(struct snapshot_files *s, const char *name, uint32_t i, int dir, char *why)
 {
-	s->memory[i] = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	s->memory[i] = open_regular(dir, name, READ_FLAGS & ~O_NOFOLLOW, why);
 	if (s->memory[i] < 0)
-		return fail(why, -errno, "%s: %s", name, strerror(errno));
+		return s->memory[i];
 	s->count = i + 1;
 	return 0;
 }
@@ -408,33 +423,20 @@ int snapshot_open_files(struct snapshot_files *s, const char *state, const char 
 	return open_memory(s, memory, 0, AT_FDCWD, why);
 }
 
-/* Opens a regular file of a folder. Returns its descriptor; -ENOENT: there is none; or -errno with a
- * sentence. */
-static int open_regular(int dir, const char *name, char *why)
-{
-	struct stat st = {.st_size = 0};
-	int fd = openat(dir, name, READ_FLAGS | O_NONBLOCK);
-
-	if (fd < 0 && errno == ENOENT)
-		return -ENOENT;
-	if (fd < 0)
-		return fail(why, -errno, "%s: %s", name, strerror(errno));
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
-		return fd;
-	close(fd);
-	/* One that is being made has nothing in it for a moment. */
-	return S_ISREG(st.st_mode) ? -ENOENT
-				   : fail(why, -EINVAL, "%s: expected a regular file", name);
-}
-
 int snapshot_open_working_set(struct snapshot_files *s, const char *dir, bool *stale, char *why)
 {
-	int fd = open_regular(s->dir, SNAPSHOT_WORKING_SET, why), ret;
+	int fd = open_regular(s->dir, SNAPSHOT_WORKING_SET, READ_FLAGS, why), ret;
+	struct stat st;
 
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
 		return in_dir(dir, fd, why);
+	/* One that is being made has nothing in it for a moment. */
+	if (fstat(fd, &st) == 0 && st.st_size == 0) {
+		close(fd);
+		return 0;
+	}
 	ret = catnap_snapshot_verify_working_set(s->snapshot, fd);
 	if (ret == 0) {
 		s->working_set = fd;

@@ -636,6 +636,28 @@ class Refused(Case):
         self.refused([base.CATNAP, "run", "--restore", "nothing"], 1, "nothing", "No such file")
         self.assertIn("vCPUs        1\n", self.yes("snapshot", "info", self.snap))
 
+    def test_no_regular_files(self):
+        """Nobody waits for what is in the place of a file, and may never say anything."""
+        self.make()
+        names = ["state", next(x for x in os.listdir(self.snap) if x != "state")]
+        for name in names:
+            path = os.path.join(self.snap, name)
+            os.rename(path, path + ".kept")
+            for make in (os.mkfifo, os.mkdir):
+                make(path)
+                self.refused([base.CATNAP, "run", "--restore", self.snap], 1, "--restore: ", name + ": is no regular file")
+                self.no(1, [name + ": is no regular file"], "snapshot", "verify", self.snap)
+                (os.unlink if make is os.mkfifo else os.rmdir)(path)
+            os.rename(path + ".kept", path)
+        # The VM that takes the place of another with one goes on.
+        os.rename(os.path.join(self.snap, "state"), os.path.join(self.snap, "kept"))
+        os.mkfifo(os.path.join(self.snap, "state"))
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        self.yes("snapshot", "verify", self.snap)
+
     def test_features(self):
         """One for more features of a processor than this host has is refused, and the first that is missing is named."""
         self.make()
