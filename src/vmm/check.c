@@ -234,9 +234,12 @@ static void check_kvm(struct list *l)
 	struct error err = {""};
 	char text[96];
 	struct kvm kvm = {.fd = -1};
+	int ret = kvm_open(&kvm, -1, &err);
 
-	if (kvm_open(&kvm, -1, &err) < 0) {
-		add(l, "/dev/kvm", CATNAP_CHECK_MISSING, err.text, kvm_advice());
+	if (ret < 0) {
+		/* The sentence for others sends people here. */
+		add(l, "/dev/kvm", CATNAP_CHECK_MISSING,
+		    ret == -EACCES ? "permission denied" : err.text, kvm_advice());
 		return;
 	}
 	add(l, "/dev/kvm", CATNAP_CHECK_OK, "yes", "");

@@ -87,6 +87,7 @@ class Check(unittest.TestCase):
             kvm = next(c for c in d["checks"] if c["name"] == "/dev/kvm")
             self.assertEqual(kvm["state"], "missing")
             self.assertIn(state, kvm["found"])
+            self.assertNotIn("catnap check", kvm["found"])
             if state == "denied":
                 self.assertIn("udev rule", kvm["advice"])
                 self.assertNotIn("join", kvm["advice"])
