@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,22 @@ class Scripts(unittest.TestCase):
         for way in ("udev rule", "setfacl -m u:ann:rw /dev/kvm", "run as root"):
             self.assertIn(way, said)
         self.assertIn("usermod -aG kvm ann", self.rights("kvm"))
+
+    def test_an_interrupted_run_leaves_nothing(self):
+        """What ./test has started ends with it, in whatever session it is."""
+        path = str(ROOT / "scripts/run-tests")
+        loader = importlib.machinery.SourceFileLoader("run_tests", path)
+        runner = importlib.util.module_from_spec(importlib.util.spec_from_loader("run_tests", loader))
+        loader.exec_module(runner)
+        reader, writer = os.pipe()
+        with subprocess.Popen(["sh", "-c", "setsid sh -c 'sleep 1000 & echo up; exec sleep 1000' & sleep 1000 & echo up; wait"],
+                              stdout=writer, start_new_session=True) as p:
+            os.close(writer)
+            self.assertEqual(os.read(reader, 3) + os.read(reader, 3), b"up\nup\n")
+            runner.signal_all(p.pid, signal.SIGKILL)
+        # None of them has it open any more.
+        self.assertEqual(os.read(reader, 1), b"")
+        os.close(reader)
 
     def test_debian_finds_its_own_tools(self):
         """mmdebstrap out of its package runs helpers that are not installed either."""
