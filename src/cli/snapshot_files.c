@@ -23,7 +23,8 @@
 
 #define TAG_BYTES 8
 #define MEMORY	  "memory-"
-#define NEW_STATE SNAPSHOT_STATE ".new-"
+#define NEW	  ".new-"
+#define NEW_STATE SNAPSHOT_STATE NEW
 
 __attribute__((format(printf, 3, 4))) static int fail(char *why, int ret, const char *format, ...)
 {
@@ -41,7 +42,7 @@ __attribute__((format(printf, 3, 4))) static int fail(char *why, int ret, const 
 struct being_made {
 	int dir;		 /* AT_FDCWD: the names are paths */
 	int fd;			 /* -1: it is not there */
-	char now[PATH_MAX + 24]; /* what it is called while it is made */
+	char now[PATH_MAX + 32]; /* what it is called while it is made */
 	char name[PATH_MAX];	 /* what it is to be called; the same: it is in its place */
 };
 
@@ -66,7 +67,11 @@ static bool random_tag(char tag[2 * TAG_BYTES + 1])
 static int begin(struct being_made *m, char *why)
 {
 	m->fd = openat(m->dir, m->now, MAKE_FLAGS, 0600);
-	return m->fd < 0 ? fail(why, -errno, "%s: %s", m->now, strerror(errno)) : 0;
+	if (m->fd < 0)
+		return fail(why, -errno, "%s: %s", m->now, strerror(errno));
+	/* Nobody takes it for one that a process has left. A file system may have no locks. */
+	flock(m->fd, LOCK_EX | LOCK_NB);
+	return 0;
 }
 
 /* Removes what was made: it is not to be there. */
@@ -197,25 +202,39 @@ static bool has_memory(struct catnap_snapshot *s, const char *name)
 	return false;
 }
 
-/* Removes what a process that was killed has left of a snapshot of its own. opendir(3) would do more
- * than the sandbox allows. */
-static void remove_leftovers(int dir)
+/* Calls @take with each file. opendir(3) would do more than the sandbox allows. */
+static void each_name(int dir, void (*take)(void *ctx, int dir, const struct dirent64 *d),
+		      void *ctx)
 {
-	struct catnap_snapshot *s = read_old(dir);
 	_Alignas(struct dirent64) char buffer[8192];
-	ssize_t n = s && lseek(dir, 0, SEEK_SET) == 0 ? 1 : 0;
+	ssize_t n = lseek(dir, 0, SEEK_SET) == 0 ? 1 : 0;
 
 	while (n > 0) {
 		n = getdents64(dir, buffer, sizeof(buffer));
 		for (ssize_t at = 0; at < n;) {
 			const struct dirent64 *d = (const void *)(buffer + at);
 
-			if (is_made(d->d_name, NEW_STATE) ||
-			    (is_made(d->d_name, MEMORY) && !has_memory(s, d->d_name)))
-				unlinkat(dir, d->d_name, 0);
+			take(ctx, dir, d);
 			at += d->d_reclen;
 		}
 	}
+}
+
+static void remove_leftover(void *ctx, int dir, const struct dirent64 *d)
+{
+	const char *name = d->d_name;
+
+	if (is_made(name, NEW_STATE) || (is_made(name, MEMORY) && !has_memory(ctx, name)))
+		unlinkat(dir, name, 0);
+}
+
+/* Removes what a process that was killed has left of a snapshot of its own. */
+static void remove_leftovers(int dir)
+{
+	struct catnap_snapshot *s = read_old(dir);
+
+	if (s)
+		each_name(dir, remove_leftover, s);
 	catnap_snapshot_close(&s);
 }
 
@@ -297,8 +316,26 @@ static int name_beside(struct being_made *m, const char *path, const char *tag, 
 	if (!*path || strlen(path) >= sizeof(m->name))
 		return fail(why, -ENAMETOOLONG, "%s: expected the path of a file", path);
 	snprintf(m->name, sizeof(m->name), "%s", path);
-	snprintf(m->now, sizeof(m->now), "%s.%s", path, tag);
+	snprintf(m->now, sizeof(m->now), "%s" NEW "%s", path, tag);
 	return 0;
+}
+
+/* Removes a file that was to be called as the path @ctx, unless a process holds it that makes it. */
+static void remove_beside(void *ctx, int dir, const struct dirent64 *d)
+{
+	const char *slash = strrchr(ctx, '/');
+	char prefix[NAME_MAX + sizeof(NEW)];
+	int fd;
+
+	snprintf(prefix, sizeof(prefix), "%.*s" NEW, NAME_MAX, slash ? slash + 1 : (char *)ctx);
+	if (d->d_type != DT_REG || !is_made(d->d_name, prefix))
+		return;
+	fd = openat(dir, d->d_name, READ_FLAGS);
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		unlinkat(dir, d->d_name, 0);
+	close(fd);
 }
 
 static int folder_of(const char *path)
@@ -329,9 +366,13 @@ int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *mem
 	m.folders[0] = folder_of(memory);
 	m.folders[1] = folder_of(state);
 	ret = make(vm, &m, diff);
-	for (size_t i = 0; i < 2; i++)
-		if (m.folders[i] >= 0)
-			close(m.folders[i]);
+	for (size_t i = 0; i < 2; i++) {
+		if (m.folders[i] < 0)
+			continue;
+		if (ret == 0)
+			each_name(m.folders[i], remove_beside, i ? m.state.name : m.memory.name);
+		close(m.folders[i]);
+	}
 	return ret;
 }
 

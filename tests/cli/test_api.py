@@ -5,6 +5,7 @@
     test_api.py CATNAP GUESTS SPECIFICATION.yaml [unittest options]
 """
 
+import fcntl
 import http.client
 import json
 import os
@@ -696,6 +697,26 @@ class Running(Case):
                 self.no("", *create("Diff"))
             self.process.terminate()
             self.end(128 + signal.SIGTERM)
+
+    def test_what_was_left_of_a_snapshot(self):
+        """A process that was killed in the midst of one has left files; those of one that is at it stay."""
+        self.begin("end.elf", "how=spin")
+        self.start()
+        self.ok("PATCH", "/vm", {"state": "Paused"})
+        tag = "0123456789abcdef"
+        left, made = f"memory.new-{tag}", f"state.new-{tag}"
+        others = (f"memory.{tag}", f"memory.new-{tag}0", f"memory.new-{tag[1:]}g", f"other.new-{tag}", f"memory.new-{tag[::-1]}")
+        for name in (left, made, *others[:-1]):
+            self.file(name, b"x")
+        os.mkdir(os.path.join(self.dir, others[-1]))
+        with open(os.path.join(self.dir, made), "rb") as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            self.ok("PUT", "/snapshot/create", {"snapshot_path": "state", "mem_file_path": "memory"})
+            there = os.listdir(self.dir)
+        self.assertNotIn(left, there)
+        self.assertLessEqual({"state", "memory", made, *others}, set(there))
+        self.ok("PUT", "/snapshot/create", {"snapshot_path": "state", "mem_file_path": "memory"})
+        self.assertNotIn(made, os.listdir(self.dir))
 
     def test_many_pauses(self):
         """Clients that pause and resume at once: each is answered."""
