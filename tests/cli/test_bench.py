@@ -331,6 +331,25 @@ class Bench(unittest.TestCase):
         runs = {(r["way"], r["memory_bytes"] >> 20) for r in json.loads(p.stdout)["runs"]}
         self.assertEqual(runs, {(way, size) for way in ("start", "map", "copy", "map-cold", "working-set", "clones") for size in sizes})
 
+    def test_clone(self):
+        """What a clone's first halts cost, of the modes that learn; and nothing is left of the snapshots."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as temp:
+            env = {**os.environ, "TMPDIR": temp}
+            p = bench("clone", "--rounds", "2", "--samples", "50", "--process", "constant", "--process", "tick", "--json", "-", env=env)
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+            runs = json.loads(p.stdout)["runs"]
+            self.assertEqual([(r["process"], r["mode"]) for r in runs],
+                             [(process, mode) for process in ("constant", "tick") for mode in ("user:adaptive", "user:kernel")])
+            for r in runs:
+                self.assertEqual((r["samples"], r["rounds"], r["failed"]), (200, 2, False))
+                self.assertGreater(r["settled_halt_ns"], 0)
+                self.assertGreater(r["ratio_restored"], 0)
+                self.assertGreater(r["ratio_anew"], 0)
+            p = bench("clone", "--rounds", "1", "--mode", "kernel:0", env=env)
+            self.assertEqual(p.returncode, 1)
+            self.assertIn("nothing is learned: expected a mode user:POLICY", p.stderr)
+            self.assertEqual(os.listdir(temp), [])
+
     def test_crossover(self):
         modes = ("user:adaptive", "kernel:200us")
         with tempfile.TemporaryDirectory() as d:

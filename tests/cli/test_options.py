@@ -244,7 +244,7 @@ class Twice(Case):
 
 
 ALL = ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "neighbour", "mix", "compute",
-       "prices", "crossover", "restore", "linux")
+       "prices", "crossover", "restore", "clone", "linux")
 BY_DEFAULT = ALL[:6]
 
 
@@ -259,11 +259,11 @@ class BenchEffects(Case):
                ("--sibling", "on", ("neighbour",)),
                ("--vcpus", "2", ("idle", "neighbour", "compute")),
                ("--vcpus", "64", ("idle",)),
-               ("--process", "tick", ("mix",)),
+               ("--process", "tick", ("mix", "clone")),
                ("--clones", "3", ("restore",)),
                ("--memory", "1G", ("restore",)),
-               ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
-               ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover")),
+               ("--pin", "on", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover", "clone")),
+               ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover", "clone")),
                ("--pin", "one", ("blk", "echo")),
                ("--peer", "qemu", ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "linux")),
                ("--load", "pipe", ("linux",)),

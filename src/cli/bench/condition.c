@@ -86,3 +86,30 @@ void bench_gap_condition(char *buf, size_t size, const struct bench_cell *c)
 		snprintf(buf, size, "%s gap of %llu us", c->random ? "random" : "constant",
 			 (unsigned long long)c->gap_ns / 1000);
 }
+
+int bench_plan_processes(struct bench_plan *p, const struct bench_workload *w)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < p->cfg->n_processes && ret == 0; i++) {
+		struct bench_cell c = {.workload = w, .process = &p->cfg->processes[i]};
+
+		ret = bench_plan_add(p, &c);
+	}
+	return ret;
+}
+
+static const char *process_label(const struct bench_cell *c)
+{
+	return c->process->label;
+}
+
+void bench_condition_process(char *buf, size_t size, const struct bench_cell *c)
+{
+	snprintf(buf, size, "%s", process_label(c));
+}
+
+const struct bench_member bench_process_members[] = {
+	{"process", .text = process_label},
+	{.name = NULL},
+};

@@ -65,6 +65,11 @@ static inline uint32_t bench_load(const uint32_t *word)
  */
 int bench_guest_start(struct bench_run *run, struct bench_guest *g, uint32_t vcpus,
 		      int32_t processor, const char *cmdline);
+/* Starts a guest that goes on from the snapshot in @folder, of one that bench_guest_start() has
+ * started with one vCPU for this cell. @forget: without what its halt polling had learned. The
+ * same. */
+int bench_guest_restore(struct bench_run *run, struct bench_guest *g, const char *folder,
+			bool forget);
 /* Ends the guest; -1 if it had ended by itself and not well. */
 int bench_guest_end(struct bench_run *run, struct bench_guest *g);
 struct bench_usage bench_guest_usage(const struct bench_guest *g);
@@ -74,6 +79,10 @@ void bench_cell_account(struct bench_cell *c, const struct bench_usage *before,
 /* Spins until *word is at least @value. -1 with run->error, "the guest does not @what",
  * or if the run is stopped. */
 int bench_spin_until(struct bench_run *run, const uint32_t *word, uint32_t value, const char *what);
+/* Waits until the guest halts for the @n-th time, and so long after that, a second at most;
+ * *halted: when that began, in ticks. -1 with run->error. */
+int bench_guest_gap(struct bench_run *run, const struct bench_guest *g, uint32_t n, uint64_t gap_ns,
+		    uint64_t *halted);
 /* Spins until the TSC is @until. -1: stopped. */
 int bench_spin_gap(struct bench_run *run, uint64_t until);
 /* Interrupts the guest's first vCPU. -1 with run->error. */

@@ -387,7 +387,7 @@ static void say_all(struct help *h)
 	    "other; latency is from then. 1 to 1000000. May be given several times.",
 	    names(BENCH_OPT_RATE, some, sizeof(some)));
 	say(h, PROCESS,
-	    "%s: an arrival process, as catnap replay --generate takes it. May be given several "
+	    "%s: an arrival process, in the words of replay's --generate. May be given several "
 	    "times.",
 	    names(BENCH_OPT_PROCESS, some, sizeof(some)));
 	say(h, PIN,

@@ -122,6 +122,20 @@ static int make(struct bench_run *run, uint32_t mib, const char *path)
 	return ret;
 }
 
+int bench_snapshot_of(struct bench_run *run, struct catnap_vm *vm, char path[BENCH_SNAPSHOT_PATH])
+{
+	char why[SNAPSHOT_WHY];
+
+	if (make_folder(run) < 0)
+		return -1;
+	snprintf(path, BENCH_SNAPSHOT_PATH, "%s/running", folder);
+	if (catnap_vm_pause(vm) < 0)
+		return bench_fail(run, "%s", catnap_vm_last_error(vm));
+	if (snapshot_make(vm, path, false, why) < 0)
+		return bench_fail(run, "%.200s", why);
+	return catnap_vm_resume(vm) < 0 ? bench_fail(run, "%s", catnap_vm_last_error(vm)) : 0;
+}
+
 int bench_snapshot(struct bench_run *run, uint32_t mib, char path[BENCH_SNAPSHOT_PATH])
 {
 	char state[BENCH_SNAPSHOT_PATH + 8];

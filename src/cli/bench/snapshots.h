@@ -19,6 +19,8 @@
 int bench_snapshot(struct bench_run *run, uint32_t mib, char path[BENCH_SNAPSHOT_PATH]);
 /* Finds a file with the byte that the guest waits for. The same. */
 int bench_snapshot_input(struct bench_run *run, char path[BENCH_SNAPSHOT_PATH]);
+/* Puts a VM down that runs, and lets it go on: *@path is the folder. The same. */
+int bench_snapshot_of(struct bench_run *run, struct catnap_vm *vm, char path[BENCH_SNAPSHOT_PATH]);
 /* Removes all of them. */
 void bench_snapshots_remove(void);
 

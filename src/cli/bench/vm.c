@@ -13,6 +13,7 @@
 #include "cli/bench/guest.h"
 #include "cli/bench/polling.h"
 #include "cli/bench/workload.h"
+#include "cli/snapshot_files.h"
 #include "probe_image.h"
 
 #define MSI_ADDRESS UINT64_C(0xfee00000)
@@ -73,26 +74,29 @@ static int start_in_class(struct bench_run *run, struct bench_guest *g)
 	return ret < 0 ? bench_fail(run, "the thread that learns: %s", strerror(-ret)) : 0;
 }
 
-int bench_guest_start(struct bench_run *run, struct bench_guest *g, uint32_t vcpus,
-		      int32_t processor, const char *cmdline)
+/* Says who @g is, and how it is to be made. @affinity: room for that of the vCPUs. */
+static void configure(struct bench_run *run, struct bench_guest *g, uint32_t vcpus,
+		      int32_t processor, struct catnap_vm_config *cfg, int32_t *affinity)
 {
-	int32_t affinity[CATNAP_MAX_VCPUS], sender;
-	struct catnap_vm_config cfg;
-	void *shared;
+	int32_t sender;
 
 	memset(g, 0, sizeof(*g));
-	bench_probe_config(run, &cfg, cmdline);
-	cfg.vcpus = vcpus;
+	cfg->vcpus = vcpus;
 	for (uint32_t i = 0; i < vcpus; i++)
 		affinity[i] = processor;
 	if (processor >= 0)
-		cfg.vcpu_affinity = affinity;
+		cfg->vcpu_affinity = affinity;
 	else if (run->cfg->pin == BENCH_PIN_ON && bench_processors(affinity, vcpus, &sender))
-		cfg.vcpu_affinity = affinity;
+		cfg->vcpu_affinity = affinity;
 	g->vcpus = vcpus;
-	g->counted = cfg.irqchip == CATNAP_IRQCHIP_USER;
-	if (catnap_vm_create(&cfg, &g->vm) < 0)
-		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
+	g->counted = cfg->irqchip == CATNAP_IRQCHIP_USER;
+}
+
+/* Starts what was made, or destroys it. */
+static int start(struct bench_run *run, struct bench_guest *g)
+{
+	void *shared;
+
 	catnap_vm_guest_memory(g->vm, PROBE_SHARED_GPA, sizeof(*g->shared), &shared);
 	g->shared = shared;
 	if (start_in_class(run, g) < 0) {
@@ -101,6 +105,47 @@ int bench_guest_start(struct bench_run *run, struct bench_guest *g, uint32_t vcp
 	}
 	bench_counters_open(&g->counters, 0);
 	return 0;
+}
+
+int bench_guest_start(struct bench_run *run, struct bench_guest *g, uint32_t vcpus,
+		      int32_t processor, const char *cmdline)
+{
+	int32_t affinity[CATNAP_MAX_VCPUS];
+	struct catnap_vm_config cfg;
+
+	bench_probe_config(run, &cfg, cmdline);
+	configure(run, g, vcpus, processor, &cfg, affinity);
+	if (catnap_vm_create(&cfg, &g->vm) < 0)
+		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
+	return start(run, g);
+}
+
+int bench_guest_restore(struct bench_run *run, struct bench_guest *g, const char *folder,
+			bool forget)
+{
+	struct snapshot_files files;
+	struct catnap_vm_config cfg;
+	struct catnap_restore how;
+	char why[SNAPSHOT_WHY];
+	int32_t affinity[1];
+	int ret;
+
+	bench_probe_config(run, &cfg, "");
+	configure(run, g, 1, -1, &cfg, affinity);
+	ret = snapshot_open(&files, folder, why);
+	if (ret < 0) {
+		bench_fail(run, "%.200s", why);
+	} else {
+		catnap_restore_init(&how);
+		how.memory_fds = files.memory;
+		how.memory_count = files.count;
+		how.forget = forget;
+		ret = catnap_vm_restore(&cfg, files.snapshot, &how, &g->vm);
+		if (ret < 0)
+			bench_fail(run, "%s", catnap_vm_last_error(NULL));
+	}
+	snapshot_close(&files);
+	return ret < 0 ? -1 : start(run, g);
 }
 
 int bench_guest_end(struct bench_run *run, struct bench_guest *g)
@@ -181,6 +226,20 @@ int bench_spin_until(struct bench_run *run, const uint32_t *word, uint32_t value
 		__builtin_ia32_pause();
 	}
 	return 0;
+}
+
+/* A process may have a tail of hours, and the sender spins. */
+#define LONGEST_GAP_NS UINT64_C(1000000000)
+
+int bench_guest_gap(struct bench_run *run, const struct bench_guest *g, uint32_t n, uint64_t gap_ns,
+		    uint64_t *halted)
+{
+	if (bench_spin_until(run, &g->shared->halting, n, "halt") < 0)
+		return -1;
+	if (gap_ns > LONGEST_GAP_NS)
+		gap_ns = LONGEST_GAP_NS;
+	*halted = bench_ticks();
+	return bench_spin_gap(run, *halted + bench_to_ticks(run, gap_ns));
 }
 
 uint64_t bench_random(uint64_t *state)

@@ -186,6 +186,10 @@ static inline const struct bench_column *bench_columns_of(const struct bench_cel
 
 /* Adds a cell as @like for each mode that is measured in its workload. 0, or -1: out of memory. */
 int bench_plan_add(struct bench_plan *p, const struct bench_cell *like);
+/* Those of workloads with arrival processes: a condition for each, by its name. */
+int bench_plan_processes(struct bench_plan *p, const struct bench_workload *w);
+void bench_condition_process(char *buf, size_t size, const struct bench_cell *c);
+extern const struct bench_member bench_process_members[];
 /* Adds each gap, constant and random as --arrivals says. For .plan. */
 int bench_plan_gaps(struct bench_plan *p, const struct bench_workload *w);
 /* Plans the same, or, with --rate, each rate; both arrivals unless --arrivals says which. For

@@ -9,9 +9,6 @@
 #include "cli/bench/guest.h"
 #include "cli/bench/workload.h"
 
-/* A process may have a tail of hours, and the sender spins. */
-#define LONGEST_GAP_NS UINT64_C(1000000000)
-
 struct mix {
 	struct bench_guest guest;
 	struct generator process;
@@ -21,16 +18,7 @@ struct mix {
 /* Waits until the guest halts, and then for the next gap; *halted: when that began. */
 static int wait_gap(struct bench_run *run, struct mix *m, uint64_t *halted)
 {
-	uint64_t gap = generator_next(&m->process), until;
-
-	m->n++;
-	if (bench_spin_until(run, &m->guest.shared->halting, m->n, "halt") < 0)
-		return -1;
-	if (gap > LONGEST_GAP_NS)
-		gap = LONGEST_GAP_NS;
-	*halted = bench_ticks();
-	until = *halted + (uint64_t)((unsigned __int128)gap * run->tsc_khz / 1000000);
-	return bench_spin_gap(run, until);
+	return bench_guest_gap(run, &m->guest, ++m->n, generator_next(&m->process), halted);
 }
 
 static int mix_samples(struct bench_run *run, struct mix *m, struct bench_series *latency)
@@ -116,28 +104,6 @@ static int run_mix(struct bench_run *run)
 	return -1;
 }
 
-static int plan_processes(struct bench_plan *p, const struct bench_workload *w)
-{
-	int ret = 0;
-
-	for (unsigned int i = 0; i < p->cfg->n_processes && ret == 0; i++) {
-		struct bench_cell c = {.workload = w, .process = &p->cfg->processes[i]};
-
-		ret = bench_plan_add(p, &c);
-	}
-	return ret;
-}
-
-static const char *process_label(const struct bench_cell *c)
-{
-	return c->process->label;
-}
-
-static void condition(char *buf, size_t size, const struct bench_cell *c)
-{
-	snprintf(buf, size, "%s", process_label(c));
-}
-
 /* Gives the time polled in halts that slept all the same. */
 static bool event_vain(const struct bench_results *r, struct bench_cell *c, double *value)
 {
@@ -150,11 +116,6 @@ static const struct bench_column columns[] = {
 	 .note = "vain: time polled in halts that then slept, for each event, us"},
 	BENCH_CPU_COLUMN,
 	{.head = NULL},
-};
-
-static const struct bench_member condition_members[] = {
-	{"process", .text = process_label},
-	{.name = NULL},
 };
 
 static const struct bench_member members[] = {
@@ -181,10 +142,10 @@ const struct bench_workload bench_workload_mix = {
 		 "time polled in halts that then slept all the same.",
 	.options = BENCH_OPT_GUEST | BENCH_OPT_SAMPLES | BENCH_OPT_PROCESS | BENCH_OPT_PIN,
 	.modes = modes,
-	.plan = plan_processes,
-	.condition = condition,
+	.plan = bench_plan_processes,
+	.condition = bench_condition_process,
 	.run = run_mix,
 	.columns = columns,
-	.condition_members = condition_members,
+	.condition_members = bench_process_members,
 	.members = members,
 };
