@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The static command: reproducible, and at home in an empty root: test_static.py GUESTS [unittest options]
+"""The static command: reproducible, and at home in an empty root: test_static.py GUESTS HANDLER [unittest options]
 
+HANDLER is docs/examples/uffd-handler.c, built.
 It builds the tarball twice, in two copies of the sources. As root the program is then started in its own jail; with
 /dev/kvm a guest is, too, and goes on from a snapshot in other jails.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
 GUESTS = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ""
+HANDLER = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ""
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 UID, GID = 12345, 23456
 # Writes the alphabet over and over, as that of tests/cli/test_snapshot.py.
@@ -195,6 +197,23 @@ class Static(unittest.TestCase):
                 root = self.root(vm)
                 self.take(first / "snap", root)
                 self.goes_on(vm, root, keys, before)
+
+    @unittest.skipUnless(os.geteuid() == 0 and KVM and os.path.exists("/dev/userfaultfd"), "needs root, /dev/kvm and /dev/userfaultfd")
+    def test_served_memory(self):
+        """By a process outside, at a socket in the jail's root."""
+        first, before = self.put_down_first("puts")
+        root = self.root("served")
+        self.take(first / "snap", root)
+        info = run(self.catnap, "snapshot", "info", str(first / "snap"), "--json").stdout
+        handler = subprocess.Popen([HANDLER, str(root / "handler"), *(str(first / "snap" / m["name"]) for m in json.loads(info)["memories"])])
+        self.addCleanup(handler.wait)
+        self.addCleanup(handler.kill)
+        deadline = time.monotonic() + 60
+        while not (root / "handler").exists():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        os.chown(root / "handler", UID, GID)
+        self.goes_on("served", root, "uffd,handler=/handler", before)
 
     @unittest.skipUnless(os.geteuid() == 0 and KVM, "needs root and /dev/kvm")
     def test_working_set(self):
