@@ -132,12 +132,12 @@ int vcpu_prepare_entry(struct vcpu *v)
 		return 1;
 	}
 	if (deadline != UINT64_MAX) {
-		/* With interrupts off the timer's could not be taken: come back when they are
-		 * on. */
-		if (!v->run->if_flag)
-			window = true;
-		else
+		/* With interrupts off the timer's could not be taken: come back when they are on,
+		 * if the kernel's timer would not bring the thread back by then anyway. */
+		if (v->run->if_flag)
 			vcpu_arm_timer(v, deadline);
+		else if (!vcpu_timer_is_set(v, deadline))
+			window = true;
 	}
 	v->run->request_interrupt_window = window;
 	v->run->cr8 = lapic_cr8(l);

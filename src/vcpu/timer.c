@@ -3,8 +3,9 @@
  * A kernel timer for the APIC timer. It is needed only while the guest runs with interrupts enabled
  * and a deadline ahead. While the guest is halted, the poll loop and the sleep keep the time. With
  * interrupts disabled the guest could not take the interrupt, and the interrupt window brings it
- * back here (inject.c). A halt that goes to sleep cancels the timer: its signal would cost an extra
- * wake-up and come in the way of the real one. A halt that only polls leaves it alone.
+ * back here (inject.c), unless the timer is set already, which is as good and takes no exit. A halt
+ * that goes to sleep cancels the timer: its signal would cost an extra wake-up and come in the way
+ * of the real one. A halt that only polls leaves it alone.
  *
  * A timer takes one of the signals that a user may have pending. One is reserved when the VM is
  * made, which is the time to fail. The thread makes the timer anew, because the timer names the
@@ -73,6 +74,11 @@ static bool armed_by(struct vcpu *v, uint64_t deadline, uint64_t now)
 	    v->timer_at <= now)
 		v->timer_at = UINT64_MAX;
 	return v->timer_at <= deadline;
+}
+
+bool vcpu_timer_is_set(struct vcpu *v, uint64_t deadline)
+{
+	return armed_by(v, deadline, clock_now(v->host->clock));
 }
 
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns)

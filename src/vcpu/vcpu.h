@@ -297,6 +297,8 @@ bool vcpu_can_wake(const struct vcpu *v);
 uint64_t vcpu_run_timer(struct vcpu *v);
 /* Sets the kernel timer to @deadline, unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
+/* Returns whether it is set for @deadline or earlier. */
+bool vcpu_timer_is_set(struct vcpu *v, uint64_t deadline);
 /* Sets it to @ns from now, unless it is set for at most @most_ns from now. */
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
 /* Cancels it. The halter calls this, with the vCPU as its context. */

@@ -388,6 +388,14 @@ def timer_xapic():
 
 
 @case
+def armed():
+    """With the timer set, exits with interrupts off bring no other ones, for when they are on."""
+    for apic in ("x2apic", "xapic"):
+        g = Guest("armed.elf", cmdline=f"apic={apic}")
+        g.expect(g.sum("exits_window") <= 10, "--stats exits_window")
+
+
+@case
 def priority():
     Guest("priority.elf", cmdline="apic=x2apic")
     Guest("priority.elf", cmdline="apic=xapic")
