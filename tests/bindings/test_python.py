@@ -324,6 +324,14 @@ class Machine(unittest.TestCase):
         gone = weakref.ref(vm)
         del vm
         self.assertIsNone(gone())
+        # Nor does what was raised keep one that was never started.
+        begun.clear()
+        vm = halting(on_thread_start=refuse)
+        with contextlib.suppress(RuntimeError):
+            vm.start()
+        gone = weakref.ref(vm)
+        del vm
+        self.assertIsNone(gone())
 
     def test_tables(self):
         with halting() as vm:

@@ -4,6 +4,7 @@
 test_python_halter.py PACKAGE_DIRECTORY LIBRARY [unittest options]"""
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import gc
 import os
@@ -192,6 +193,13 @@ class Halters(unittest.TestCase):
             halter.wake()
             halter.leave()
             self.assertEqual(halter.take(), 1 << 1)
+        halter = catnap.Halter(kick=kick)
+        halter.enter()
+        with contextlib.suppress(RuntimeError):
+            halter.wake()
+        gone = weakref.ref(halter)
+        del halter
+        self.assertIsNone(gone())
 
     def test_signal(self):
         """Ctrl-C ends a halt that would be for ever, and other handlers run in it."""

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import typing
-from typing import Any, Optional, Type, TypeVar
+from typing import Any, List, Optional, Type, TypeVar
 
 from . import _types
 from ._abi import ffi
@@ -45,6 +45,17 @@ def check_number(value: int) -> int:
     if value < 0:
         raise Error(-value, os.strerror(-value))
     return value
+
+
+def raise_first(raised: List[BaseException]) -> None:
+    """Raises the first of them, if there is one, and forgets all."""
+    if raised:
+        first = raised[0]
+        raised.clear()
+        try:
+            raise first
+        finally:
+            del first  # Else it and this frame would keep each other, and the callers' objects.
 
 
 def convert(cls: Type[T], struct: Any) -> T:

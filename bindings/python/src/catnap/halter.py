@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import _types
 from ._abi import ffi
-from ._library import Error, check_number, filled, lib
+from ._library import Error, check_number, filled, lib, raise_first
 from ._types import HaltStats, PolicyStats, WakeCause
 from ._values import HaltPoll
 
@@ -73,6 +73,13 @@ class _Signals:
         os.close(self.writer)
 
 
+class _OfThread(threading.local):
+    """What was raised on each thread."""
+
+    def __init__(self) -> None:
+        self.here: List[BaseException] = []
+
+
 class Halter:
     """A place where one thread, its owner, waits for work: bits that others set, and files that are ready. The thread
     that first calls halt() or reap() is the owner. Closed by close(), by the end of a with block, or when nobody has it.
@@ -106,7 +113,7 @@ class Halter:
         (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
         cfg.flags = _types.HALTER_NO_RING if no_ring else 0
         self._kick: Any = None
-        self._kick_raised = threading.local()
+        self._kick_raised = _OfThread()
         if kick is not None:
             self._kick = self._kick_callback(kick, self._kick_raised)
             cfg.kick = self._kick
@@ -158,10 +165,7 @@ class Halter:
         if not bits or bits & ~_USER_BITS:
             raise ValueError(f'wake: {bits:#x}: expected bits among 0 to 23')
         lib.catnap_halter_wake(_open(self._halter), bits)
-        raised = getattr(self._kick_raised, 'exception', None)
-        if raised is not None:
-            self._kick_raised.exception = None
-            raise raised
+        raise_first(self._kick_raised.here)
 
     def take(self) -> int:
         """Returns the work bits, and clears them: until then each halt ends at once."""
@@ -179,9 +183,9 @@ class Halter:
         lib.catnap_halter_leave(_open(self._halter))
 
     @staticmethod
-    def _kick_callback(kick: Kick, raised: threading.local) -> Any:
+    def _kick_callback(kick: Kick, raised: '_OfThread') -> Any:
         def failed(_: Any, exception: BaseException, __: Any) -> None:
-            raised.exception = exception
+            raised.here.append(exception)
 
         def call(_: Any) -> None:
             kick()
@@ -189,10 +193,7 @@ class Halter:
         return ffi.callback('void(void *)', call, onerror=failed)
 
     def _finish(self, value: int) -> int:
-        if self._raised:
-            first = self._raised[0]
-            self._raised.clear()
-            raise first
+        raise_first(self._raised)
         return check_number(value)
 
     def _hear_signals(self) -> None:

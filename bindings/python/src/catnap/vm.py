@@ -10,7 +10,7 @@ from typing import Any, AsyncIterator, Callable, List, Optional, Sequence, Tuple
 
 from . import _types
 from ._abi import ffi
-from ._library import Error, check, convert, filled, lib, text
+from ._library import Error, check, convert, filled, lib, raise_first, text
 from ._readable import eventfd, readable
 from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip,
                      LogLevel, MemoryPages, NetQueueStats, OnReset, PolicyContext, PolicyStats, PollLimitStats, SandboxMode,
@@ -247,8 +247,7 @@ class VM:  # pylint: disable=too-many-public-methods
         """Starts it: one thread for each vCPU. Once."""
         self._raised.clear()
         ret = lib.catnap_vm_start(self._handle())
-        if self._raised:
-            raise self._raised[0]
+        raise_first(self._raised)
         check(ret, self._vm)
 
     def sandbox_thread(self, allow: SandboxAllow = SandboxAllow(0)) -> None:
