@@ -70,7 +70,7 @@ static void add_sum(uint32_t *sums, uint64_t at, const uint8_t *page)
 	*sum = state_crc(state_crc(*sum, &at, sizeof(at)), page, PAGE);
 }
 
-static int read_part(int fd, void *data, uint64_t len, uint64_t at, struct error *err)
+int memory_file_read(int fd, void *data, uint64_t len, uint64_t at, struct error *err)
 {
 	int ret = whole_read(fd, data, len, at, err);
 
@@ -110,9 +110,13 @@ static int write_pages(struct memory_file *f, int fd,
 	for (uint64_t at = 0; at < f->size && ret == 0; at += PAGE) {
 		const uint8_t *from;
 
-		if (!memory_file_has(f, at / PAGE))
+		if (at % MEMORY_CHUNK == 0)
+			ret = flush(&run, fd, err);
+		if (ret < 0 || !memory_file_has(f, at / PAGE))
 			continue;
 		from = page(ctx, at);
+		if (!from)
+			return -EIO;
 		f->pages++;
 		if (is_zero(from))
 			continue;
@@ -215,9 +219,9 @@ static int read_lists(struct memory_file *f, int fd, const struct trailer *t, st
 		f->bits = calloc(1, bits);
 	if (!f->sums || (bits && !f->bits))
 		return error_fail(err, -ENOMEM, "out of memory");
-	ret = read_part(fd, f->sums, sums, f->size + TRAILER_ROOM, err);
+	ret = memory_file_read(fd, f->sums, sums, f->size + TRAILER_ROOM, err);
 	if (ret == 0 && bits)
-		ret = read_part(fd, f->bits, bits, f->size + TRAILER_ROOM + sums, err);
+		ret = memory_file_read(fd, f->bits, bits, f->size + TRAILER_ROOM + sums, err);
 	if (ret < 0)
 		return ret;
 	if (state_crc(0, f->sums, sums) != t->sums_crc ||
@@ -242,7 +246,7 @@ int memory_file_open(struct memory_file *f, int fd, uint64_t size, struct error 
 		return error_fail(err, -EINVAL,
 				  "is no memory of a snapshot with %llu bytes, or is cut off",
 				  (unsigned long long)size);
-	ret = read_part(fd, &t, sizeof(t), size, err);
+	ret = memory_file_read(fd, &t, sizeof(t), size, err);
 	if (ret == 0)
 		ret = check_trailer(&t, size, err);
 	if (ret < 0)
@@ -276,7 +280,7 @@ int memory_file_each(const struct memory_file *f, int fd,
 		}
 		while (at + len < f->size && len < MAX_RUN && memory_file_has(f, (at + len) / PAGE))
 			len += PAGE;
-		ret = read_part(fd, buffer, len, at, err);
+		ret = memory_file_read(fd, buffer, len, at, err);
 		for (uint64_t i = 0; i < len && ret == 0; i += PAGE)
 			ret = take(ctx, at + i, buffer + i);
 		at += len;

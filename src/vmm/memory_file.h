@@ -34,8 +34,9 @@ struct memory_file {
 void memory_file_free(struct memory_file *f);
 /*
  * Writes @f, of which kind, id, base, size and bits are set, to @fd, which is emptied. Pages that are
- * all zeroes become holes. @page returns where the page at @at of memory is. pages and sums are set.
- * Returns 0, or with a sentence -ENOMEM, and those of ftruncate(2) and pwrite(2).
+ * all zeroes become holes. @page returns where the page at @at of memory is, and stays until it is asked
+ * for one of the next MEMORY_CHUNK bytes; or NULL, after a sentence. pages and sums are set. Returns
+ * 0, or with a sentence -ENOMEM, -EIO (there is no page), and those of ftruncate(2) and pwrite(2).
  */
 int memory_file_write(struct memory_file *f, int fd, const uint8_t *(*page)(void *ctx, uint64_t at),
 		      void *ctx, struct error *err);
@@ -53,6 +54,9 @@ static inline bool memory_file_has(const struct memory_file *f, uint64_t page)
 {
 	return !f->bits || f->bits[page / 64] >> page % 64 & 1;
 }
+/* Reads @len bytes at @at of the memory in @fd. 0, or with a sentence -EINVAL (it is cut off) and those
+ * of pread(2). */
+int memory_file_read(int fd, void *data, uint64_t len, uint64_t at, struct error *err);
 /* Reads page after page of @fd that is in @f, and gives it to @take. 0, what that returns, or those of
  * pread(2). */
 int memory_file_each(const struct memory_file *f, int fd,

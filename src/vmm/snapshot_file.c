@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -202,50 +201,71 @@ int catnap_snapshot_verify_memory(struct catnap_snapshot *s, uint32_t n, int fd)
 
 /* -- merging ---------------------------------------------------------------------------------- */
 
-/* All of memory, with the diffs on top: a mapping that is private. */
-struct whole {
-	uint8_t *at;
-	uint64_t size;
+/*
+ * The memory files, from which the pages of one are put together, piece by piece. None is mapped: one
+ * that somebody makes shorter meanwhile is an error and no signal.
+ */
+struct layers {
+	struct memory_file files[CATNAP_SNAPSHOT_MEMORIES];
+	const int32_t *fds;
+	uint32_t count; /* of files */
+	uint64_t size;	/* of memory */
+	uint8_t *piece; /* MEMORY_CHUNK bytes */
+	struct error *err;
 };
 
-static int lay(void *ctx, uint64_t at, const uint8_t *page)
+/* Reads the pages of one file that are in the piece at @at, over those that are there. */
+static int lay(struct layers *l, uint32_t n, uint64_t at)
 {
-	const struct whole *w = ctx;
+	const uint64_t end = l->size - at < MEMORY_CHUNK ? l->size : at + MEMORY_CHUNK;
 
-	memcpy(w->at + at, page, MEMORY_PAGE);
-	return 0;
-}
+	for (uint64_t from = at, to; from < end; from = to) {
+		const bool has = memory_file_has(&l->files[n], from / MEMORY_PAGE);
+		int ret = 0;
 
-static int put_together(const struct catnap_snapshot *s, const int32_t *fds, struct whole *w,
-			struct error *err)
-{
-	int ret = 0;
-
-	for (uint32_t i = 0; i < s->chain.count && ret == 0; i++) {
-		struct memory_file f = {.sums = NULL};
-
-		ret = chain_open(&s->chain, i, fds[i], w->size, &f, err);
-		if (ret == 0)
-			ret = memory_file_verify(&f, fds[i], err);
-		if (ret == 0 && i == 0) {
-			w->at = mmap(NULL, w->size, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_NORESERVE, fds[i], 0);
-			if (w->at == MAP_FAILED) {
-				ret = -errno;
-				w->at = NULL;
-				error_errno(err, ret, "mapping the memory");
-			}
-		} else if (ret == 0) {
-			ret = memory_file_each(&f, fds[i], lay, w, err);
-		}
-		memory_file_free(&f);
+		to = from + MEMORY_PAGE;
+		while (to < end && memory_file_has(&l->files[n], to / MEMORY_PAGE) == has)
+			to += MEMORY_PAGE;
+		if (has)
+			ret = memory_file_read(l->fds[n], l->piece + (from - at), to - from, from,
+					       l->err);
+		if (ret < 0)
+			return ret;
 	}
-	return ret;
+	return 0;
 }
 
 static const uint8_t *page_of(void *ctx, uint64_t at)
 {
-	return ((const struct whole *)ctx)->at + at;
+	struct layers *l = ctx;
+
+	for (uint32_t i = 0; i < l->count && at % MEMORY_CHUNK == 0; i++)
+		if (lay(l, i, at) < 0)
+			return NULL;
+	return l->piece + at % MEMORY_CHUNK;
+}
+
+static int open_layers(struct layers *l, const struct catnap_snapshot *s, struct error *err)
+{
+	int ret = 0;
+
+	l->piece = malloc(MEMORY_CHUNK);
+	if (!l->piece)
+		return error_fail(err, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < s->chain.count && ret == 0; i++) {
+		l->count = i + 1;
+		ret = chain_open(&s->chain, i, l->fds[i], l->size, &l->files[i], err);
+		if (ret == 0)
+			ret = memory_file_verify(&l->files[i], l->fds[i], err);
+	}
+	return ret;
+}
+
+static void close_layers(struct layers *l)
+{
+	for (uint32_t i = 0; i < l->count; i++)
+		memory_file_free(&l->files[i]);
+	free(l->piece);
 }
 
 /* Copies the sections, but for the one that names the memory files. */
@@ -269,7 +289,7 @@ static int merge(struct catnap_snapshot *s, const int32_t *fds,
 {
 	struct memory_file f = {.kind = MEMORY_FULL, .size = s->config.memory_size};
 	struct memory_link link = {.kind = MEMORY_FULL};
-	struct whole whole = {.size = s->config.memory_size};
+	struct layers layers = {.fds = fds, .size = s->config.memory_size, .err = err};
 	struct memory_chain chain = {.count = 0};
 	struct state_writer w;
 	int ret;
@@ -279,9 +299,9 @@ static int merge(struct catnap_snapshot *s, const int32_t *fds,
 	memcpy(f.id, link.id, sizeof(f.id));
 	snprintf(link.name, sizeof(link.name), "%s", to->memory_name);
 	state_writer_init(&w);
-	ret = put_together(s, fds, &whole, err);
+	ret = open_layers(&layers, s, err);
 	if (ret == 0)
-		ret = memory_file_write(&f, to->memory_fd, page_of, &whole, err);
+		ret = memory_file_write(&f, to->memory_fd, page_of, &layers, err);
 	if (ret == 0)
 		ret = chain_add(&chain, &link);
 	if (ret == 0) {
@@ -292,8 +312,7 @@ static int merge(struct catnap_snapshot *s, const int32_t *fds,
 		ret = snapshot_write_state(&w, to->state_fd, err);
 	if (ret == 0 && to->commit)
 		ret = snapshot_commit(to, err);
-	if (whole.at)
-		munmap(whole.at, whole.size);
+	close_layers(&layers);
 	state_writer_fini(&w);
 	memory_file_free(&f);
 	chain_free(&chain);
