@@ -59,7 +59,7 @@ PAGES = [
      r'catnap_(doorbell_\w+|vm_signal_msi|vm_(add|del)_(interrupt_event|doorbell))'),
     ('catnap_vm_guest_memory', 'catnap.h', "a guest's memory, and what describes its hardware",
      'A guest may change its memory at any moment: copy, then check, then use.',
-     r'catnap_vm_(guest_memory|get_memory_fd|get_acpi_table|get_device_tree)'),
+     r'catnap_vm_(guest_memory|get_memory_fd|memory_fault|get_acpi_table|get_device_tree)'),
     ('catnap_vm_set_halt_poll', 'catnap.h', 'change the halt polling of a virtual machine',
      'Halt polling belongs to one vCPU, and can be changed while it runs. With irqchip kernel it is KVM that polls, below a '
      'limit that may be learned.', r'catnap_vm_((set|get)_halt_poll|get_poll_limit_\w+|learn_poll_limit)'),

@@ -85,7 +85,7 @@ void leftovers_now(const struct leftovers *l)
 		end_child(l);
 }
 
-static void on_signal(int sig)
+void leftovers_die(int sig)
 {
 	const struct leftovers *l = watched;
 
@@ -111,7 +111,7 @@ void leftovers_watch(struct leftovers *l)
 	l->n = 0;
 	l->child = 0;
 	watched = l;
-	set_handlers(SIG_DFL, on_signal);
+	set_handlers(SIG_DFL, leftovers_die);
 }
 
 void leftovers_hold(sigset_t *before)
@@ -202,7 +202,7 @@ void leftovers_end(struct leftovers *l)
 	if (watched != l)
 		return;
 	leftovers_hold(&before);
-	set_handlers(on_signal, SIG_DFL);
+	set_handlers(leftovers_die, SIG_DFL);
 	watched = NULL;
 	forget(l);
 	leftovers_let(&before);

@@ -49,6 +49,8 @@ void leftovers_remove(struct leftovers *l);
 /* Removes them, and waits for the child, as a signal would: the process ends at once, on whatever
  * thread. */
 void leftovers_now(const struct leftovers *l);
+/* Does that in a handler of the signal @sig, and has it end the process. */
+void leftovers_die(int sig);
 /* Ends the watch: the files stay, or are gone, and signals do what they did before. */
 void leftovers_end(struct leftovers *l);
 

@@ -7,6 +7,7 @@
 #ifndef DEVICES_DMA_H
 #define DEVICES_DMA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct dma {
@@ -16,6 +17,9 @@ struct dma {
 	/* [gpa, gpa + len), which at() has found, is another than before. NULL: nobody keeps account
 	 * of that. Any thread. */
 	void (*wrote)(void *ctx, uint64_t gpa, uint64_t len);
+	/* Returns whether some of memory is all zeroes since it could not be had, so that it is not
+	 * to be written to a disk. NULL: it never is. Any thread. */
+	bool (*lost)(void *ctx);
 };
 
 static inline void *dma_at(const struct dma *dma, uint64_t gpa, uint64_t len)
@@ -27,6 +31,11 @@ static inline void dma_wrote(const struct dma *dma, uint64_t gpa, uint64_t len)
 {
 	if (dma->wrote)
 		dma->wrote(dma->ctx, gpa, len);
+}
+
+static inline bool dma_lost(const struct dma *dma)
+{
+	return dma->lost && dma->lost(dma->ctx);
 }
 
 #endif

@@ -90,6 +90,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(tgkill), ALL, 0, {ARG(0, SANDBOX_PID)}},
 	{SCMP_SYS(rt_sigprocmask), ALL, 0, {{0}}},
 	{SCMP_SYS(rt_sigreturn), ALL, 0, {{0}}},
+	{SCMP_SYS(rt_sigaction), ALL, 0, {ARG(0, SIGBUS)}}, /* a handler that cannot mend it gives up */
 	{SCMP_SYS(getpid), ALL, 0, {{0}}},
 	{SCMP_SYS(gettid), ALL, 0, {{0}}},
 

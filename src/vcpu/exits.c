@@ -41,7 +41,7 @@ static bool is_lapic(const struct vcpu *v, uint64_t addr)
 	       (v->lapic.base & (LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC)) == LAPIC_BASE_ENABLE;
 }
 
-static void mmio(struct vcpu *v)
+static enum vcpu_next mmio(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	uint64_t addr = run->mmio.phys_addr;
@@ -61,8 +61,13 @@ static void mmio(struct vcpu *v)
 	} else {
 		taken = bus_read(v->host->mmio, addr, run->mmio.data, run->mmio.len);
 	}
-	if (!taken)
-		unclaimed(v);
+	if (taken)
+		return VCPU_CONTINUE;
+	/* What KVM emulates, and finds no page for, comes here as well. */
+	if (v->host->lost(v->host->ctx, v, addr, run->mmio.is_write))
+		return VCPU_END;
+	unclaimed(v);
+	return VCPU_CONTINUE;
 }
 
 static void hlt(struct vcpu *v)
@@ -83,11 +88,20 @@ static enum vcpu_next ended(struct vcpu *v, uint32_t reason, int32_t code, const
 	return VCPU_END;
 }
 
+/* Returns whether the end comes of memory that is not there; then it is told. KVM gives up where it
+ * finds no code to emulate, and the guest where its page tables cannot be read. */
+static bool is_lost(struct vcpu *v)
+{
+	return v->host->lost(v->host->ctx, v, VCPU_IF_CUT_OFF, false);
+}
+
 static enum vcpu_next internal_error(struct vcpu *v)
 {
 	char what[128];
 	uint32_t suberror = v->run->internal.suberror;
 
+	if (is_lost(v))
+		return VCPU_END;
 	if (suberror == KVM_INTERNAL_ERROR_EMULATION)
 		snprintf(what, sizeof(what),
 			 "KVM internal error 1: KVM could not emulate the instruction below");
@@ -109,8 +123,7 @@ enum vcpu_next vcpu_handle_exit(struct vcpu *v)
 		port_io(v);
 		return VCPU_CONTINUE;
 	case KVM_EXIT_MMIO:
-		mmio(v);
-		return VCPU_CONTINUE;
+		return mmio(v);
 	case KVM_EXIT_X86_RDMSR:
 		stat_add(&v->counters.msr, 1);
 		vcpu_rdmsr(v);
@@ -126,7 +139,8 @@ enum vcpu_next vcpu_handle_exit(struct vcpu *v)
 	case KVM_EXIT_INTR:
 		return VCPU_CONTINUE;
 	case KVM_EXIT_SHUTDOWN:
-		return ended(v, CATNAP_EXIT_TRIPLE_FAULT, 0, "triple fault");
+		return is_lost(v) ? VCPU_END
+				  : ended(v, CATNAP_EXIT_TRIPLE_FAULT, 0, "triple fault");
 	case KVM_EXIT_SYSTEM_EVENT:
 		if (run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN)
 			return ended(v, CATNAP_EXIT_POWEROFF, 0, NULL);

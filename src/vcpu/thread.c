@@ -109,6 +109,7 @@ int thread_create(pthread_t *thread, int cpu, void *(*run)(void *), void *arg, b
 
 	*left = false;
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* a program's handler may mend it: catnap_vm_memory_fault() */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = create(thread, chosen ? &set : NULL, run, arg, left);
 	/* The process was moved to a cpuset with none of them. */

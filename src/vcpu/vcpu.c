@@ -217,6 +217,8 @@ static void take_work(struct vcpu *v, uint32_t work)
 		serve(v, HALTER_WORK_SOURCES);
 	if (work & VCPU_WORK_LOG)
 		v->host->deliver(v->host->ctx);
+	if (work & VCPU_WORK_LOST)
+		v->host->lost(v->host->ctx, v, VCPU_ANYWHERE, false);
 	/* Last: requests that the rest has begun end before it stands still. */
 	if (work & VCPU_WORK_PAUSE) {
 		vcpu_check_ring(v, halter_drain(&v->halter, false));
@@ -285,7 +287,8 @@ static enum vcpu_next enter(struct vcpu *v)
 		vcpu_watch_interrupted(v);
 		return VCPU_CONTINUE;
 	}
-	vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "KVM_RUN");
+	if (ret != -EFAULT || !v->host->lost(v->host->ctx, v, VCPU_ANYWHERE, false))
+		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "KVM_RUN");
 	return VCPU_END;
 }
 

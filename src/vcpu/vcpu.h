@@ -35,6 +35,7 @@ struct vcpu;
 #define VCPU_WORK_PAUSE (UINT32_C(1) << 2) /* look at vcpu_host.paused */
 #define VCPU_WORK_STOP	(UINT32_C(1) << 3)
 #define VCPU_WORK_LOG	(UINT32_C(1) << 4) /* call vcpu_host.deliver */
+#define VCPU_WORK_LOST	(UINT32_C(1) << 5) /* call vcpu_host.lost */
 
 /* The part of a VM that its vCPUs share. The VM fills it before they start. It is constant then,
  * but for the atomics. */
@@ -80,8 +81,16 @@ struct vcpu_host {
 	/* Hands over the messages that were put down with locks held. The thread found
 	 * VCPU_WORK_LOG. */
 	void (*deliver)(void *ctx);
+	/* The page at @gpa cannot be had, for the guest to read or to @write, or one somewhere
+	 * (VCPU_ANYWHERE), or else something has gone wrong that may come of that, if a file is
+	 * shorter than it was (VCPU_IF_CUT_OFF). Returns whether that can be, of a file's; then the
+	 * VM has ended, on the thread of @v. */
+	bool (*lost)(void *ctx, struct vcpu *v, uint64_t gpa, bool write);
 	void *ctx;
 };
+
+#define VCPU_ANYWHERE	UINT64_MAX
+#define VCPU_IF_CUT_OFF (UINT64_MAX - 1)
 
 /* MSR_KVM_POLL_CONTROL: the host may poll. */
 #define VCPU_POLL_CONTROL_ALLOW UINT64_C(1)

@@ -155,6 +155,7 @@ int memory_init(struct memory *m, const struct kvm *kvm, const struct catnap_vm_
 
 	memset(m, 0, sizeof(*m));
 	m->map.fd = -1;
+	atomic_init(&m->lost, MEMORY_ANYWHERE);
 	if (size > total)
 		return error_fail(err, -ENOMEM,
 				  "memory_size: %llu bytes is more than this host has: %llu, swap "
@@ -330,7 +331,13 @@ static void dma_memory_wrote(void *ctx, uint64_t gpa, uint64_t len)
 	memory_wrote(ctx, gpa, len, false);
 }
 
+static bool dma_memory_lost(void *ctx)
+{
+	return relaxed_load(&((struct memory *)ctx)->lost) != MEMORY_ANYWHERE;
+}
+
 struct dma memory_dma(struct memory *m)
 {
-	return (struct dma){.at = dma_memory, .wrote = dma_memory_wrote, .ctx = m};
+	return (struct dma){
+		.at = dma_memory, .wrote = dma_memory_wrote, .lost = dma_memory_lost, .ctx = m};
 }

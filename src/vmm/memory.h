@@ -38,6 +38,8 @@
 #define MEMORY_KVM_START UINT64_C(0xfeffc000)
 #define MEMORY_KVM_SIZE	 UINT64_C(0x4000)
 
+#define MEMORY_ANYWHERE UINT64_MAX /* in the place of an address */
+
 struct memory_region {
 	uint64_t gpa, size;
 	uint8_t *host;
@@ -48,6 +50,8 @@ struct memory_region {
 struct memory_area {
 	uint64_t gpa, size;
 	uint8_t *host;
+	uint64_t file; /* so many bytes are a file's; 0: none */
+	bool readonly; /* the guest cannot write there */
 };
 
 struct memory {
@@ -61,6 +65,8 @@ struct memory {
 	bool pci; /* configuration space is in the hole: for the map that guests are given */
 	bool tracked;
 	bool dump; /* core dumps have it */
+	/* Where a page could not be had that is a file's; MEMORY_ANYWHERE: nowhere. */
+	_Atomic uint64_t lost;
 	/* If it is tracked; a bit for each page. dirty: written by us since memory_collect(). lent:
 	 * somebody may write there at any time. Any thread sets; relaxed. */
 	_Atomic uint64_t *dirty, *lent;

@@ -112,7 +112,7 @@ static int end(struct memory *m, const struct kvm *kvm, const struct memory_area
 int memory_area_add_file(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint64_t size,
 			 int fd, uint64_t file, bool readonly, bool dump, struct error *err)
 {
-	struct memory_area a = {.gpa = gpa, .size = size};
+	struct memory_area a = {.gpa = gpa, .size = size, .file = file, .readonly = readonly};
 	int ret = begin(m, &a, err);
 
 	if (ret < 0)

@@ -383,6 +383,8 @@ static int make(const struct catnap_vm_config *given, struct catnap_snapshot *s,
 		ret = machine_load(*vm, s, how, err);
 	if (ret == 0)
 		ret = chain_copy(&(*vm)->chain, &s->chain);
+	if (ret == 0 && vm_memory_is_lost(*vm, err))
+		ret = -EIO;
 	if (ret == 0)
 		(*vm)->starts_paused = how->paused;
 	else

@@ -216,6 +216,8 @@ static int make(struct catnap_vm *vm, const struct catnap_snapshot_request *rq, 
 	vm->written = NULL;
 	if (ret == 0)
 		ret = save_memory(vm, rq, &chain, err);
+	if (ret == 0 && vm_memory_is_lost(vm, err))
+		ret = -EIO;
 	if (ret == 0) {
 		ret = snapshot_write_state(&w, rq->state_fd, err);
 		if (ret == 0 && rq->commit)

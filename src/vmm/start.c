@@ -40,8 +40,11 @@ static int close_keeper_in(struct catnap_vm *vm)
 /* Begins the start: it is started, for all others, from here on. */
 static int begin(struct catnap_vm *vm)
 {
+	struct error err = {.text = ""};
 	int ret = 0;
 
+	if (vm_memory_is_lost(vm, &err))
+		return vm_fail(vm, -EIO, "start: %s", err.text);
 	pthread_mutex_lock(&vm->lock);
 	if (vm->started) {
 		ret = vm_fail(vm, -EALREADY, "start: the VM was started before");

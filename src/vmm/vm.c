@@ -42,6 +42,11 @@ static void host_deliver(void *ctx)
 	vm_log_hand_over(ctx);
 }
 
+static bool host_lost(void *ctx, struct vcpu *v, uint64_t gpa, bool write)
+{
+	return vm_memory_lost(ctx, v, gpa, write);
+}
+
 static void host_paused(void *ctx, struct vcpu *v)
 {
 	vm_log_hand_over(ctx);
@@ -229,6 +234,7 @@ static void fill_host(struct catnap_vm *vm)
 		.left = host_left,
 		.log = host_log,
 		.deliver = host_deliver,
+		.lost = host_lost,
 		.ctx = vm,
 	};
 	vm->host.cpuid = (struct cpuid_policy){
@@ -541,6 +547,7 @@ int vm_create(const struct catnap_vm_config *given, const struct vm_source *sour
 	vm->end_fd = vm->stopping_fd = vm->paused_fd = vm->gone_fd = -1;
 	vm->trace_fd = vm->kernel.fd = vm->initramfs.fd = -1;
 	vm->memory.map.fd = vm->pagemap_fd = -1;
+	atomic_init(&vm->memory.lost, MEMORY_ANYWHERE);
 	uffd_init(&vm->uffd);
 	kernel_poll_init(&vm->kernel_poll);
 	events_init(vm);

@@ -358,6 +358,13 @@ void vm_write_genid(struct catnap_vm *vm);
 void vm_close_images(struct catnap_vm *vm);
 /* reset.c: does the reset, for run_reset. */
 void vm_run_reset(struct catnap_vm *vm);
+
+/* ---- memory_lost.c ---- */
+
+/* Returns whether memory has lost a page that is a file's; then @err says so. */
+bool vm_memory_is_lost(struct catnap_vm *vm, struct error *err);
+/* See struct vcpu_host, lost. */
+bool vm_memory_lost(struct catnap_vm *vm, struct vcpu *v, uint64_t gpa, bool write);
 /* Takes the guest's request for a reset, on a vCPU's thread. Returns false if the VM ends. */
 bool vm_guest_resets(struct catnap_vm *vm);
 /* Makes paused_fd if it is not there, and returns it. -errno of eventfd(2). */

@@ -13,7 +13,7 @@ NO_SENTENCE = {'catnap_vm_stop', 'catnap_vm_request_stop', 'catnap_vm_destroy',
                'catnap_vm_request_destroy', 'catnap_vm_request_pause', 'catnap_vm_get_fd',
                'catnap_vm_get_stopping_fd', 'catnap_vm_get_paused_fd', 'catnap_vm_get_event_fd',
                'catnap_vm_get_state', 'catnap_vm_get_name', 'catnap_vm_get_vcpu_count',
-               'catnap_vm_get_device_tree', 'catnap_vm_serial_input', 'catnap_vm_console_input'}
+               'catnap_vm_get_device_tree', 'catnap_vm_memory_fault', 'catnap_vm_serial_input', 'catnap_vm_console_input'}
 
 
 def main():

@@ -100,6 +100,7 @@ CALL(snapshot, struct catnap_snapshot_request rq; catnap_snapshot_request_init(&
 CALL(get_memory_handler_fd, return catnap_vm_get_memory_handler_fd(s->vm) == -ENOTSUP ? 0 : -1;)
 CALL(check_memory_handler, return catnap_vm_check_memory_handler(s->vm) == -ENOTSUP ? 0 : -1;)
 CALL(write_working_set, return catnap_vm_write_working_set(s->vm, -1) == -ENOTSUP ? 0 : -1;)
+CALL(memory_fault, return catnap_vm_memory_fault(s->vm, s);)
 CALL(get_memory_fd, return catnap_vm_get_memory_fd(s->vm) == -ENOTSUP ? 0 : -1;)
 CALL(get_acpi_table, const char *name; const void *data; size_t len;
      return catnap_vm_get_acpi_table(s->vm, 0, &name, &data, &len);)
@@ -194,6 +195,7 @@ static const struct call {
 	ROW(get_memory_handler_fd, NOWHERE),
 	ROW(check_memory_handler, NOWHERE),
 	ROW(write_working_set, NOWHERE),
+	ROW(memory_fault, NOWHERE),
 	ROW(get_memory_fd, NOWHERE),
 	ROW(get_acpi_table, NOWHERE),
 	ROW(get_device_tree, NOWHERE),

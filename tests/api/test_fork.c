@@ -182,6 +182,7 @@ CALL(get_memory_handler_fd, catnap_vm_get_memory_handler_fd(vm))
 CALL(check_memory_handler, catnap_vm_check_memory_handler(vm))
 CALL(write_working_set, catnap_vm_write_working_set(vm, -1))
 CALL(get_memory_fd, catnap_vm_get_memory_fd(vm))
+CALL(memory_fault, catnap_vm_memory_fault(vm, &pointer))
 CALL(get_acpi_table, catnap_vm_get_acpi_table(vm, 0, &text, &bytes, &length))
 CALL(get_device_tree, catnap_vm_get_device_tree(vm, &bytes, &length))
 CALL(set_halt_poll, catnap_vm_set_halt_poll(vm, -1, &halt_poll))
@@ -257,6 +258,7 @@ static const struct {
 	ENTRY(check_memory_handler),
 	ENTRY(write_working_set),
 	ENTRY(get_memory_fd),
+	ENTRY(memory_fault),
 	ENTRY(get_acpi_table),
 	ENTRY(get_device_tree),
 	ENTRY(set_halt_poll),

@@ -164,6 +164,7 @@ CALL(snapshot, struct catnap_snapshot_request rq; catnap_snapshot_request_init(&
 CALL(get_memory_handler_fd, return catnap_vm_get_memory_handler_fd(c->vm);)
 CALL(check_memory_handler, return catnap_vm_check_memory_handler(c->vm);)
 CALL(write_working_set, return catnap_vm_write_working_set(c->vm, -1);)
+CALL(memory_fault, return catnap_vm_memory_fault(c->vm, c);)
 CALL(get_memory_fd, return catnap_vm_get_memory_fd(c->vm);)
 CALL(get_acpi_table, const char *name; const void *data; size_t len;
      return catnap_vm_get_acpi_table(c->vm, 0, &name, &data, &len);)
@@ -267,6 +268,7 @@ static const struct row {
 	ALWAYS(get_memory_handler_fd, FULL, -ENOTSUP),
 	ALWAYS(check_memory_handler, FULL, -ENOTSUP),
 	ALWAYS(write_working_set, FULL, -ENOTSUP),
+	ALWAYS(memory_fault, FULL, 0),	       /* the address is none of its */
 	ALWAYS(get_memory_fd, FULL, -ENOTSUP), /* it is private */
 	ALWAYS(get_acpi_table, FULL, 0),
 	ALWAYS(get_device_tree, FULL, 0),

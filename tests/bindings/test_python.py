@@ -66,7 +66,7 @@ def msr_low(index):
 
 
 #: What the binding leaves out: what a form of another name does, and policies without a halter.
-LEFT_OUT = re.compile(r'catnap_(policy|poll_limit)_\w+|catnap_halt_poll_check|catnap_halter_(add|del)_eventfd|catnap_vm_get_config')
+LEFT_OUT = re.compile(r'catnap_(policy|poll_limit)_\w+|catnap_halt_poll_check|catnap_halter_(add|del)_eventfd|catnap_vm_get_config|catnap_vm_memory_fault')
 
 
 def guest(name):

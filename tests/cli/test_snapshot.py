@@ -88,6 +88,12 @@ class Case(base.Case):
     def restore(self, *args, keys=""):
         return self.run_vm("--restore", self.snap + keys, "--snapshots", self.dir, *args)
 
+    def wait_for_control(self):
+        deadline = time.monotonic() + 30
+        while self.ctl("status")[0]:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
     def text(self, path):
         try:
             with open(path, "rb") as f:
@@ -224,6 +230,46 @@ def in_kvm():
         return user if subprocess.run([base.CATNAP, "--version"], stdout=subprocess.DEVNULL, check=False, **user).returncode == 0 else None
     except OSError:
         return None
+
+
+class CutOff(Case):
+    """Memory that is a file's, which somebody makes shorter: one line, and an end that is no signal."""
+
+    def ends(self, p):
+        err = p.communicate(timeout=60)[1].decode()
+        self.assertEqual((p.returncode, err.count("\n")), (1, 1), err)
+        self.assertIn("guest memory", err)
+        self.assertIn("was made shorter, or its file system is full or fails", err)
+
+    def test_restored(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        self.yes("ctl", "s", "pause")
+        self.yes("ctl", "s", "snapshot", "snap")
+        self.yes("ctl", "s", "stop")
+        self.stopped(p)
+        memory = next(os.path.join(self.snap, n) for n in os.listdir(self.snap) if n.startswith("memory"))
+        whole = self.text(memory)
+        for mode in ("on", "off"):
+            with open(memory, "r+b") as f:
+                f.write(whole)
+                f.flush()
+                p, out = self.restore("--sandbox", mode, keys=",paused=on")
+                self.wait_for_control()
+                f.truncate(0)
+            # Whoever is first, the guest or what asks for its state.
+            self.command("ctl", "s", "resume")
+            self.ends(p)
+
+    def test_pmem(self):
+        for mode in ("on", "off"):
+            path = self.file("pmem", bytes(4 << 20))
+            p, _ = self.run_vm("-k", os.path.join(base.GUESTS, "pmem.elf"), "-m", "16M", "--transport", "mmio", "--debug-exit", "0xf4",
+                               "--pmem", path, "-c", "rounds=1000000000", "--guest-halt-poll", "off", "--sandbox", mode, "--log-level", "error")
+            self.wait_for_control()
+            time.sleep(0.2)
+            os.truncate(path, 0)
+            self.ends(p)
 
 
 class OrdinaryUser(Case):

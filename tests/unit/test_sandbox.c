@@ -202,6 +202,7 @@ static const struct call calls[] = {
 	{"kill", SYS_kill, {INT_MAX, 0}, 0, 0},
 	{"tgkill of another", SYS_tgkill, {1, 1, 0}, 0, 0},
 	{"sigaction", SYS_rt_sigaction, {SIGSYS, 0, 0, 8}, 0, 0},
+	{"sigaction of SIGBUS", SYS_rt_sigaction, {SIGBUS, 0, 0, 8}, ALL, 0},
 	{"prctl", SYS_prctl, {PR_GET_DUMPABLE}, 0, 0},
 	{"seccomp", SYS_seccomp, {0}, 0, 0},
 	{"bpf", SYS_bpf, {-1}, 0, 0},
@@ -332,7 +333,7 @@ static const long mains[] = {
 	/* waiting, signals, clocks */
 	SYS_futex, SYS_restart_syscall, SYS_sched_yield, SYS_getrusage, SYS_sched_getscheduler,
 	SYS_clock_gettime, SYS_clock_nanosleep, SYS_timer_delete, SYS_timerfd_settime, SYS_tgkill,
-	SYS_kill, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_getpid, SYS_gettid, SYS_wait4,
+	SYS_kill, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigaction, SYS_getpid, SYS_gettid, SYS_wait4,
 	/* memory */
 	SYS_mmap, SYS_mprotect, SYS_munmap, SYS_mremap, SYS_brk, SYS_madvise,
 	SYS_sched_getaffinity, SYS_getrandom,

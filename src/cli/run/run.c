@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/fault.h"
 #include "cli/now.h"
 #include "cli/opts.h"
 #include "cli/printable.h"
@@ -259,6 +260,7 @@ static int make_and_run(const struct run_cfg *cfg, struct run_io *io,
 	char *linux_cmdline;
 	int status;
 
+	fault_watch(&vm);
 	linux_cmdline = run_guest_halt_poll_cmdline(&guest_poll);
 	fill_config(&vc, cfg, io);
 	vc.linux_cmdline = linux_cmdline;

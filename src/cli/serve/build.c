@@ -338,6 +338,7 @@ static int start(struct serve *s, struct catnap_vm *vm, struct reply *r, const c
 			       CATNAP_SANDBOX_ALLOW_IMAGES | CATNAP_SANDBOX_ALLOW_SNAPSHOTS;
 
 	serve_serial_begin(&s->serial);
+	s->watched = vm;
 	if (catnap_vm_start(vm) == 0 && catnap_vm_sandbox_thread(vm, allow) == 0) {
 		s->api.vm = vm;
 		s->api.snapshots = true;
@@ -346,6 +347,7 @@ static int start(struct serve *s, struct catnap_vm *vm, struct reply *r, const c
 	}
 	reply_fault(r, 400, "%s error: %s", what, catnap_vm_last_error(vm));
 	catnap_vm_destroy(&vm);
+	s->watched = NULL;
 	return -EINVAL;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/cmd.h"
+#include "cli/fault.h"
 #include "cli/leftovers.h"
 #include "cli/now.h"
 #include "cli/opts.h"
@@ -371,6 +372,7 @@ static void end(struct serve *s)
 {
 	api_server_stop(&s->server);
 	catnap_vm_destroy(&s->api.vm);
+	s->watched = NULL;
 	serve_serial_close(&s->serial);
 	http_socket_close(&s->socket, !s->keepers);
 	api_free(&s->api);
@@ -400,6 +402,7 @@ static int serve(const struct serve_cfg *cfg)
 	metrics_file_init(&s.metrics);
 	serve_serial_init(&s.serial);
 	api_init(&s.api, cfg->id, &owner, &s);
+	fault_watch(&s.watched);
 	status = begin_log(&s);
 	if (status == CMD_OK)
 		status = begin_metrics(&s);

@@ -42,6 +42,7 @@ struct serve {
 	struct http_socket socket;
 	bool listens, keepers; /* the keeper removes the socket */
 	struct catnap_keeper *keeper;
+	struct catnap_vm *watched; /* for fault_watch(); NULL: there is none yet */
 	uint64_t balloon_next,
 		balloon_ns;	       /* when statistics are asked for, and how often; 0: not */
 	int boot_fd;		       /* of --boot-timer; -1: none */

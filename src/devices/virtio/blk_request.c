@@ -257,7 +257,9 @@ void blk_request_run(struct blk_request *r, struct catnap_halter *self, uint32_t
 		r->op_len = op.len;
 		r->buffered = op.fd == r->blk->image.unaligned_fd && !(op.flags & RWF_DSYNC) &&
 			      !r->blk->image.in_memory;
-		if (!blk_op_here(&r->blk->image, &op, budget, &res)) {
+		if (op.kind == BLK_OP_WRITE && dma_lost(r->blk->dev.dma)) {
+			res = -EFAULT;
+		} else if (!blk_op_here(&r->blk->image, &op, budget, &res)) {
 			if (queue_op(r, &op, self))
 				return;
 			res = blk_op_do(&op);
