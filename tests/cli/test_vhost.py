@@ -110,6 +110,13 @@ class Usage(Case):
         self.refused(2, memory="16M,shared=off", words=["--memory", "shared", "expected on"])
         self.refused(2, "--fs", "socket=a", words=["--fs", "tag"])
         self.refused(2, "--fs", "tag=a", words=["--fs", "socket"])
+        for option, keys in (("--fs", "tag=a"), ("--vhost", "type=4")):
+            for value in ("fd=x", "fd=2", "fd=-1"):
+                self.refused(2, option, f"{keys},{value}", words=[f"{option}: fd"])
+            self.refused(2, option, f"{keys},fd=999", words=[option, "999", "not open"])
+            self.refused(2, option, f"{keys},fd=9,reconnect=off", words=[f"{option}: reconnect"])
+            self.refused(2, option, f"{keys},fd=9,socket=a", words=[f"{option}: has several back ends"])
+            self.refused(2, option, f"{keys},queues=1", words=[option, "socket", "fd"])
         self.refused(2, "--fs", "tag=" + "x" * 37 + ",socket=a", words=["--fs", "tag", "36"])
         self.refused(2, "--vhost", "type=2,socket=a", words=["--vhost", "type", "--disk vhost-user"])
         self.refused(2, "--vhost", "type=70000,socket=a", words=["--vhost", "type"])
@@ -340,6 +347,25 @@ class Folder(Case):
             os.unlink(os.path.join(self.folder, "made"))
 
     @unittest.skipUnless(KVM and VIRTIOFSD and os.geteuid() == 0, "no /dev/kvm, no virtiofsd, or not root")
+    def test_given(self):
+        """A connection to a virtiofsd that somebody else has started."""
+        where = os.path.join(self.dir, "fs")
+        with subprocess.Popen([VIRTIOFSD, "--socket-path=" + where, "-o", "source=" + self.folder], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
+            try:
+                for _ in range(500):
+                    if os.path.exists(where):
+                        break
+                    time.sleep(0.02)
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(where)
+                    p = self.run_fs(f"fd={s.fileno()}", "--sandbox", "on", pass_fds=[s.fileno()])
+            finally:
+                daemon.kill()
+        self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+        self.assertEqual(self.made(), "from the guest\n")
+
+    @unittest.skipUnless(KVM and VIRTIOFSD and os.geteuid() == 0, "no /dev/kvm, no virtiofsd, or not root")
     def test_readonly(self):
         p = self.run_fs(f"path={self.folder},readonly=on,cache=none", cmdline="readonly=1")
         self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
@@ -374,7 +400,7 @@ class Folder(Case):
             self.assertIn("there is no virtiofsd: expected the package", p.stderr)
 
     def test_usage(self):
-        for keys, word in (("path=a,socket=b", "has both"), ("readonly=on", "neither"), ("path=a,queues=2", "queues"),
+        for keys, word in (("path=a,socket=b", "has several back ends"), ("readonly=on", "has no back end"), ("fd=9,cache=none", "cache"), ("path=a,fd=9", "has several"), ("path=a,queues=2", "queues"),
                            ("path=a,reconnect=off", "reconnect"), ("socket=a,readonly=on", "readonly"),
                            ("socket=a,cache=none", "cache"), ("path=a,cache=some", "auto"), ('path="a,b"', "comma")):
             p = self.run_fs(keys)

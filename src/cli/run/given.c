@@ -68,6 +68,11 @@ int run_given(const struct run_cfg *cfg, unsigned int i, const char **option)
 	for (uint32_t n = 0; n < cfg->n_nets; n++)
 		if (is_it(&i, run_back_fd(cfg->nets[n].back)))
 			return run_back_fd(cfg->nets[n].back);
+	for (uint32_t n = 0; n < cfg->n_vhosts; n++) {
+		*option = cfg->vhosts[n].back.tag ? "fs" : "vhost";
+		if (is_it(&i, cfg->vhosts[n].back.fd))
+			return cfg->vhosts[n].back.fd;
+	}
 	for (size_t n = 0; n < sizeof(single) / sizeof(single[0]); n++) {
 		*option = single[n].option;
 		if (is_it(&i, single[n].fd))

@@ -343,14 +343,16 @@ static const struct opt_def options[] = {
 	 .help = "A folder of the host, which the guest mounts by its tag, with type virtiofs: by "
 		 "a "
 		 "virtiofsd that is started for it (readonly: the guest cannot change it; cache: "
-		 "what the guest may keep of it), or by one that listens at SOCKET (queues: for "
-		 "requests; reconnect: whether one that has gone is waited for).",
+		 "what the guest may keep of it), or by one that listens at SOCKET, or is at the "
+		 "other end of a descriptor (queues: for requests; reconnect: whether one that has "
+		 "gone is waited for).",
 	 .repeat = true,
 	 .keys = run_fs_keys,
 	 .list = true},
 	{.f = {.name = "vhost", .type = OPT_CALL, .set = run_set_vhost},
 	 .help = "A virtio device of any type, by virtio's number, with a vhost-user back end that "
-		 "listens at SOCKET and tells its configuration space, of so many bytes.",
+		 "listens at SOCKET, or is at the other end of a descriptor, and tells its "
+		 "configuration space, of so many bytes.",
 	 .repeat = true,
 	 .keys = run_vhost_keys,
 	 .list = true},

@@ -28,6 +28,8 @@ const struct opt_field run_fs_keys[] = {
 	{.name = "path", .type = OPT_STRING, AT(path), .either = true, .form = "DIR"},
 	{.name = "socket", .type = OPT_STRING, AT(back.socket), .max = PORT_SOCKET_PATH,
 	 .either = true, .form = "SOCKET"},
+	{.name = "fd", .type = OPT_U32, AT(back.fd), .min = STDERR_FILENO + 1, .max = INT32_MAX,
+	 .either = true, .form = "N"},
 	{.name = "readonly", .type = OPT_SWITCH, AT(readonly), .form = "on"},
 	{.name = "cache", .type = OPT_WORD, AT(cache), .words = caches, .form = "auto|always|none"},
 	{.name = "queues", .type = OPT_U32, AT(back.queues), .min = 1,
@@ -41,7 +43,9 @@ const struct opt_field run_vhost_keys[] = {
 	{.name = "type", .type = OPT_U32, AT(back.type), .min = 1, .max = UINT16_MAX - 0x1040,
 	 .required = true, .form = "N"},
 	{.name = "socket", .type = OPT_STRING, AT(back.socket), .max = PORT_SOCKET_PATH,
-	 .required = true, .form = "SOCKET"},
+	 .either = true, .form = "SOCKET"},
+	{.name = "fd", .type = OPT_U32, AT(back.fd), .min = STDERR_FILENO + 1, .max = INT32_MAX,
+	 .either = true, .form = "N"},
 	{.name = "queues", .type = OPT_U32, AT(back.queues), .min = 1,
 	 .max = CATNAP_MAX_VHOST_QUEUES, .form = "N"},
 	{.name = "config", .type = OPT_U32, AT(back.config_size), .max = 256, .form = "BYTES"},
@@ -51,6 +55,24 @@ const struct opt_field run_vhost_keys[] = {
 };
 #undef AT
 /* clang-format on */
+
+/* Checks that the back end is at one place, of those that @places names, and that it is not to be
+ * taken back by a connection, which cannot be made again. */
+static int check_place(struct opts *o, const struct opt_arg *arg, const struct run_vhost *v,
+		       const char *places)
+{
+	const int n = (v->path != NULL) + (v->back.socket != NULL) + (v->back.fd >= 0);
+
+	if (n != 1)
+		return opts_fail(o, "--%s: has %s: expected one of %s", arg->option,
+				 n ? "several back ends" : "no back end", places);
+	if (v->back.fd >= 0 && v->back.no_reconnect)
+		return opts_fail(o,
+				 "--%s: reconnect: has no effect with a descriptor: a back end "
+				 "that has gone is not taken back",
+				 arg->option);
+	return 0;
+}
 
 static int set(struct opts *o, const struct opt_arg *arg, const struct opt_field *keys,
 	       uint32_t type, struct run_cfg *cfg, uint64_t *given)
@@ -72,9 +94,6 @@ static int check_fs(struct opts *o, const struct run_vhost *v, uint64_t given)
 {
 	const bool own = v->path;
 
-	if (!v->path == !v->back.socket)
-		return opts_fail(o, "--fs: %s: expected one of path and socket",
-				 own ? "has both path and socket" : "has neither path nor socket");
 	for (size_t i = 0; run_fs_keys[i].name; i++) {
 		const char *name = run_fs_keys[i].name;
 		bool of_own = strcmp(name, "readonly") == 0 || strcmp(name, "cache") == 0;
@@ -82,7 +101,10 @@ static int check_fs(struct opts *o, const struct run_vhost *v, uint64_t given)
 
 		if ((given >> i & 1) && (own ? of_other : of_own))
 			return opts_fail(o, "--fs: %s: has no effect with %s", name,
-					 own ? "path" : "socket: expected virtiofsd's own options");
+					 own		  ? "path"
+					 : v->back.fd < 0 ? "socket: expected virtiofsd's own "
+							    "options"
+							  : "fd: expected virtiofsd's own options");
 	}
 	/* virtiofsd takes a list. */
 	if (own && (strchr(v->path, ',') || strchr(v->path, '\\')))
@@ -99,6 +121,8 @@ int run_set_fs(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 	if (set(o, arg, run_fs_keys, TYPE_FS, cfg, &given))
 		return -EINVAL;
+	if (check_place(o, arg, &cfg->vhosts[cfg->n_vhosts - 1], "path, socket and fd"))
+		return -EINVAL;
 	return check_fs(o, &cfg->vhosts[cfg->n_vhosts - 1], given);
 }
 
@@ -109,6 +133,8 @@ int run_set_vhost(struct opts *o, const struct opt_arg *arg, void *ptr)
 	uint32_t type;
 
 	if (set(o, arg, run_vhost_keys, 0, cfg, &given))
+		return -EINVAL;
+	if (check_place(o, arg, &cfg->vhosts[cfg->n_vhosts - 1], "socket and fd"))
 		return -EINVAL;
 	type = cfg->vhosts[cfg->n_vhosts - 1].back.type;
 	if (type == TYPE_NET || type == TYPE_DISK || type == TYPE_FS)
