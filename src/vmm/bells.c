@@ -11,7 +11,8 @@
 #include "devices/virtio/mmio.h"
 #include "vmm/vm.h"
 
-_Static_assert(VHOST_QUEUES_MAX <= 64, "a bit each");
+#define BELLS 64u /* a bit each */
+_Static_assert(VHOST_QUEUES_MAX <= BELLS, "all that back ends have");
 
 #define MMIO_NOTIFY 0x50u /* virtio 1.2, 4.2.2: QueueNotify, a queue's number */
 
@@ -35,7 +36,8 @@ void vm_bells_init(struct vm_bells *b, struct catnap_vm *vm, struct virtio_devic
 	*b = (struct vm_bells){.vm = vm, .base = VM_BELLS_OFF};
 	if (dev->external) {
 		b->fds = vhost_kick_fds(vhost_of(dev));
-		b->count = dev->queue_count;
+		/* One more may be the control queue, whose doorbell may be an exit. */
+		b->count = dev->queue_count < BELLS ? dev->queue_count : BELLS;
 	}
 }
 

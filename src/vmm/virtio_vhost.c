@@ -53,7 +53,8 @@ static const struct vhost_kind blk_kind = {
 	.mq = VIRTIO_BLK_F_MQ,
 };
 
-/* Offloads and large buffers. Without a control queue, and so one pair of queues. */
+/* Offloads and large buffers. The control queue, by which several pairs are switched, is the front
+ * end's own. */
 static const struct vhost_kind net_kind = {
 	.id = VIRTIO_ID_NET,
 	.features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |
@@ -61,6 +62,7 @@ static const struct vhost_kind net_kind = {
 		    BIT(VIRTIO_NET_F_MRG_RXBUF),
 	.own = BIT(VIRTIO_NET_F_MAC),
 	.in_order = true,
+	.pairs = true,
 	.config_len = sizeof(struct net_space),
 };
 
@@ -119,13 +121,19 @@ static int plan_net(struct plan *p, const struct catnap_vhost *given, struct err
 {
 	static const uint8_t none[6];
 	struct net_space *space = &p->space.net;
+	const unsigned int pairs = given->queues ? given->queues : 1;
 
 	p->kind = net_kind;
-	p->cfg.queues = 2;
+	p->cfg.queues = 2 * pairs;
 	p->cfg.config = space;
 	memcpy(space->mac, given->mac, sizeof(space->mac));
-	if (given->queues > 1)
-		return wrong_queues(given, p->what, 1, err);
+	if (pairs > CATNAP_MAX_NET_QUEUES)
+		return wrong_queues(given, p->what, CATNAP_MAX_NET_QUEUES, err);
+	if (pairs > 1) {
+		p->kind.mq = VIRTIO_NET_F_MQ;
+		p->kind.features |= BIT(VIRTIO_NET_F_MQ);
+		p->kind.own |= BIT(VIRTIO_NET_F_CTRL_VQ);
+	}
 	if (given->mac[0] & 1)
 		return error_fail(err, -EINVAL, "net: mac: is a multicast address");
 	if (given->mtu && given->mtu < CATNAP_MIN_MTU)
@@ -136,7 +144,7 @@ static int plan_net(struct plan *p, const struct catnap_vhost *given, struct err
 			return -EIO;
 		space->mac[0] = (uint8_t)((space->mac[0] & 0xfc) | 2);
 	}
-	space->pairs = 1;
+	space->pairs = (uint16_t)pairs;
 	space->mtu = given->mtu;
 	if (given->mtu)
 		p->kind.own |= BIT(VIRTIO_NET_F_MTU);
@@ -276,7 +284,7 @@ static int attach(struct catnap_vm *vm, struct vhost *v)
 	struct catnap_halter *homes[VHOST_QUEUES_MAX];
 	const struct virtio_device *dev = vhost_device(v);
 
-	for (unsigned int i = 0; i < dev->queue_count; i++) {
+	for (unsigned int i = 0; i < dev->queue_count && i < VHOST_QUEUES_MAX; i++) {
 		unsigned int vcpu = i;
 
 		if (dev->id == VIRTIO_ID_NET) /* a pair is one vCPU's */

@@ -33,7 +33,7 @@ OPTIONS = [
     "tx-bw-burst=1M,tx-bw-refill=1s,tx-bw-one-time=1M,tx-ops=5,tx-ops-burst=5,tx-ops-one-time=2",
     "--net", "tap=none1,bw-refill=1s,bw-burst=1M,ops-refill=1s,ops=5,rx-bw=1M,rx-bw-refill=1s,rx-ops=5,tx-bw=1M,tx-ops=5,tx-ops-refill=1s",
     "--disk", "vhost-user={dir}/back,queues=2,reconnect=off", "--net", "tap=auto,bridge=br0", "--net", "passt,forward=tcp:8080:80+udp:53",
-    "--net", "stream={dir}/stream", "--net", "vhost-user={dir}/back-net,mac=02:00:00:00:00:02,mtu=1400,reconnect=on",
+    "--net", "stream={dir}/stream", "--net", "vhost-user={dir}/back-net,queues=2,mac=02:00:00:00:00:02,mtu=1400,reconnect=on",
     "--fs", "tag=files,socket={dir}/fs,queues=2,reconnect=on", "--fs", "tag=more,path={dir},readonly=on,cache=none", "--vhost", "type=4,socket={dir}/other,queues=1,config=8,reconnect=off",
     "--vsock", "cid=3,socket={dir}/vsock", "--balloon", "size=1M,deflate-on-oom=off",
     "--dump-memory", "on", "--rng", "mode=on,bw=1M,bw-burst=2M,bw-one-time=3M,ops=9,ops-refill=1s,ops-one-time=4", "--on-reset", "restart", "--io", "thread", "--irqchip", "user", "--hw", "acpi", "--transport", "mmio",

@@ -106,7 +106,7 @@ class Usage(Case):
             self.refused(2, option, "vhost-user=fd=9,reconnect=off", words=[f"{name}: reconnect"])
         self.refused(2, "-d", "a,reconnect=off", words=["reconnect", "without vhost-user"])
         self.refused(2, "-n", "vhost-user=a,tap=b", words=["--net", "tap", "vhost-user"])
-        self.refused(2, "-n", "vhost-user=a,queues=2", words=["--net", "queues", "vhost-user"])
+        self.refused(2, "-n", "vhost-user=a,queues=33", words=["--net", "queues", "1 to 32"])
         self.refused(2, memory="16M,shared=off", words=["--memory", "shared", "expected on"])
         self.refused(2, "--fs", "socket=a", words=["--fs", "tag"])
         self.refused(2, "--fs", "tag=a", words=["--fs", "socket"])

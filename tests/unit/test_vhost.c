@@ -32,7 +32,19 @@ static const struct vhost_kind kind = {.id = 2,
 				       .queues_at = 34,
 				       .mq = F_MQ};
 
+#define F_CTRL_VQ 17
+#define F_NET_MQ  22
+
+static const struct vhost_kind net_kind = {.id = 1,
+					   .features = FEATURE(F_NET_MQ),
+					   .own = FEATURE(F_CTRL_VQ),
+					   .config_len = 12,
+					   .in_order = true,
+					   .pairs = true,
+					   .mq = F_NET_MQ};
+
 struct bench {
+	const struct vhost_kind *kind; /* NULL: a disk */
 	struct vdev *v;
 	uint64_t patience;
 	struct vhost *vhost;
@@ -97,7 +109,7 @@ static int tear_down(void **state)
 static int make(struct bench *b, int socket, const char *path, unsigned int queues,
 		struct error *err)
 {
-	struct vhost_config cfg = {.kind = &kind,
+	struct vhost_config cfg = {.kind = b->kind ? b->kind : &kind,
 				   .name = "disk vhost",
 				   .queues = queues,
 				   .path = path,
@@ -193,6 +205,104 @@ static void requests_are_served_in_each_queue(void **state)
 	assert_int_equal(b->logs, 0);
 	back_end(&back);
 	unmake(b);
+}
+
+/* Gives the control queue a command. Returns the device's answer. */
+static uint8_t command(struct vdev *v, unsigned int queue, const void *bytes, uint32_t len)
+{
+	const uint64_t at[] = {vdev_alloc(v, 16), vdev_alloc(v, 16)};
+	const uint32_t lens[] = {len, 1};
+	uint8_t *ack = guest_ptr(&v->g, at[1]);
+	unsigned int left = 1;
+
+	memcpy(guest_ptr(&v->g, at[0]), bytes, len);
+	*ack = 0xee;
+	vdev_offer(v, queue, at, lens, 2, 1);
+	virtio_kick(v->dev, queue);
+	vdev_until(v, done(v, queue, &left));
+	return *ack;
+}
+
+/* Returns which rings are in use, a bit each. */
+static unsigned int rings(const struct back *back)
+{
+	unsigned int bits = 0;
+
+	for (unsigned int i = 0; i < BACK_QUEUES; i++)
+		bits |= (unsigned int)(back->q[i].started && back->q[i].enabled) << i;
+	return bits;
+}
+
+static void pairs_are_used_as_the_driver_says(void **state)
+{
+	static const uint8_t two[] = {4, 0, 2, 0}, one[] = {4, 0, 1, 0}, none[] = {4, 0, 0, 0},
+			     three[] = {4, 0, 3, 0}, other[] = {0, 0, 1, 0};
+	struct bench *b = *state;
+	struct vdev *v = b->v;
+	unsigned int left = 3;
+	struct back back;
+
+	b->kind = &net_kind;
+	back_init(&back);
+	back.features |= FEATURE(F_NET_MQ);
+	must_make(b, back_begin(&back), NULL, 4);
+	assert_int_equal(v->dev->queue_count, 5);
+	vdev_start(v, FEATURE(F_NET_MQ) | FEATURE(F_CTRL_VQ), 5, QUEUE);
+	/* The control queue and its feature are nothing to the back end. */
+	assert_int_equal(back.acked, FEATURE(32) | FEATURE(30) | FEATURE(F_NET_MQ));
+	assert_int_equal(rings(&back), 0x3);
+	assert_int_equal(command(v, 4, two, sizeof(two)), 0);
+	assert_int_equal(rings(&back), 0xf);
+	offer(v, 3, left);
+	vdev_until(v, done(v, 3, &left));
+	assert_int_equal(command(v, 4, three, sizeof(three)), 1);
+	assert_int_equal(command(v, 4, none, sizeof(none)), 1);
+	assert_int_equal(command(v, 4, other, sizeof(other)), 1);
+	assert_int_equal(command(v, 4, two, 3), 1);
+	assert_int_equal(rings(&back), 0xf);
+	assert_int_equal(command(v, 4, one, sizeof(one)), 0);
+	assert_int_equal(rings(&back), 0x3);
+	/* After a reset there is one again. */
+	command(v, 4, two, sizeof(two));
+	virtio_set_status(v->dev, 0);
+	vdev_start(v, FEATURE(F_NET_MQ) | FEATURE(F_CTRL_VQ), 5, QUEUE);
+	assert_int_equal(rings(&back), 0x3);
+	/* A driver without it has one, whatever it sets up. */
+	virtio_set_status(v->dev, 0);
+	vdev_start(v, 0, 3, QUEUE);
+	assert_int_equal(rings(&back), 0x3);
+	assert_false(back.q[2].started);
+	assert_int_equal(b->logs, 0);
+	back_end(&back);
+	unmake(b);
+	b->kind = NULL;
+}
+
+/* The next back end has as many pairs as the last one had. */
+static void pairs_stay_with_another_back_end(void **state)
+{
+	static const uint8_t two[] = {4, 0, 2, 0};
+	struct bench *b = *state;
+	struct vdev *v = b->v;
+	struct back back, next;
+	int socket;
+
+	b->kind = &net_kind;
+	back_init(&back);
+	back.features |= FEATURE(F_NET_MQ);
+	back_listen(&back, b->path);
+	assert_int_equal(vhost_connect(b->path, &socket), 0);
+	must_make(b, socket, b->path, 4);
+	vdev_start(v, FEATURE(F_NET_MQ) | FEATURE(F_CTRL_VQ), 5, QUEUE);
+	assert_int_equal(command(v, 4, two, sizeof(two)), 0);
+	back_end(&back);
+	back_init(&next);
+	next.features |= FEATURE(F_NET_MQ);
+	back_listen(&next, b->path);
+	vdev_until(v, rings(&next) == 0xf);
+	back_end(&next);
+	unmake(b);
+	b->kind = NULL;
 }
 
 static void configuration_is_the_back_ends(void **state)
@@ -566,6 +676,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(requests_are_served_in_each_queue, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(pairs_are_used_as_the_driver_says, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(pairs_stay_with_another_back_end, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(configuration_is_the_back_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(another_back_end_goes_on, set_up, tear_down),

@@ -197,7 +197,8 @@ static int make_direction(struct opts *o, const struct opt_arg *arg, const char 
 int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
-	static const char *const of_back[] = {"vhost-user", "reconnect", "mac", "mtu", NULL};
+	static const char *const of_back[] = {"vhost-user", "queues", "reconnect",
+					      "mac",	    "mtu",    NULL};
 	struct net_option n = {.net = {.passt = false}};
 	unsigned int others;
 	struct catnap_rate_limit both;

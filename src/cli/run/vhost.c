@@ -210,6 +210,7 @@ int run_add_back_net(struct catnap_vm *vm, const struct run_net *net)
 	place_back(&v, net->back);
 	v.no_reconnect = net->leave;
 	v.mtu = (uint16_t)net->mtu;
+	v.queues = net->queues;
 	memcpy(v.mac, net->mac, sizeof(v.mac));
 	return catnap_vm_add_vhost(vm, &v);
 }

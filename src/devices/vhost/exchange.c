@@ -249,7 +249,7 @@ static uint16_t largest_queue(const struct vhost *v)
 	uint16_t most = 0;
 
 	for (unsigned int i = 0; i < v->queues; i++)
-		if (v->dev.queues[i].vq.enabled && v->dev.queues[i].vq.size > most)
+		if (vhost_is_set_up(v, i) && v->dev.queues[i].vq.size > most)
 			most = v->dev.queues[i].vq.size;
 	return most;
 }
@@ -354,6 +354,23 @@ static int give_ring(const struct talk *t, unsigned int index, bool again)
 	return ret;
 }
 
+/* Enables the rings that are in use, and disables the others. */
+static int enable_rings(const struct talk *t)
+{
+	const struct vhost *v = t->v;
+	int ret = 0;
+
+	if (!(v->features >> VHOST_F_PROTOCOL_FEATURES & 1))
+		return 0;
+	for (unsigned int i = 0; i < v->queues && ret == 0; i++) {
+		const bool used = !v->kind.pairs || i / 2 < v->pairs;
+
+		if (vhost_is_set_up(v, i))
+			ret = tell_state(t, VHOST_SET_VRING_ENABLE, i, used);
+	}
+	return ret;
+}
+
 int vhost_start_rings(struct vhost *v, bool again)
 {
 	const struct talk t = begin(v);
@@ -364,14 +381,16 @@ int vhost_start_rings(struct vhost *v, bool again)
 	if (ret == 0)
 		ret = give_inflight(&t);
 	for (unsigned int i = 0; i < v->queues && ret == 0; i++)
-		if (v->dev.queues[i].vq.enabled)
+		if (vhost_is_set_up(v, i))
 			ret = give_ring(&t, i, again);
-	if (!(v->features >> VHOST_F_PROTOCOL_FEATURES & 1))
-		return ret;
-	for (unsigned int i = 0; i < v->queues && ret == 0; i++)
-		if (v->dev.queues[i].vq.enabled)
-			ret = tell_state(&t, VHOST_SET_VRING_ENABLE, i, 1);
-	return ret;
+	return ret < 0 ? ret : enable_rings(&t);
+}
+
+int vhost_enable_rings(struct vhost *v)
+{
+	const struct talk t = begin(v);
+
+	return enable_rings(&t);
 }
 
 int vhost_stop_rings(struct vhost *v)
@@ -382,7 +401,7 @@ int vhost_stop_rings(struct vhost *v)
 	for (unsigned int i = 0; i < v->queues && ret == 0; i++) {
 		struct vhost_message m = message(VHOST_GET_VRING_BASE, VHOST_STATE_SIZE);
 
-		if (!v->dev.queues[i].vq.enabled)
+		if (!vhost_is_set_up(v, i))
 			continue;
 		m.state.index = i;
 		ret = vhost_send(v->socket, &m, NULL, 0, t.deadline);

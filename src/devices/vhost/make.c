@@ -42,6 +42,11 @@ static int open_all(struct vhost *v)
 		if (v->calls[i].fd < 0 || v->kick_fds[i] < 0)
 			return -errno;
 	}
+	if (vhost_has_control(v)) {
+		v->kick_fds[v->queues] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (v->kick_fds[v->queues] < 0)
+			return -errno;
+	}
 	ret = watch(v, v->timer_fd, &v->timer_fd, EPOLLIN);
 	if (ret == 0)
 		ret = watch(v, v->channel, &v->channel, EPOLLIN);
@@ -61,6 +66,7 @@ static void close_all(struct vhost *v)
 		vhost_close_fd(&v->calls[i].fd);
 		vhost_close_fd(&v->kick_fds[i]);
 	}
+	vhost_close_fd(&v->kick_fds[VHOST_QUEUES_MAX]);
 }
 
 static int fail_negotiation(int ret, struct error *err)
@@ -92,8 +98,9 @@ static int check_offer(const struct vhost *v, const struct vhost_offer *offer, s
 		return error_fail(err, -ENOTSUP,
 				  "the back end does not tell the configuration (CONFIG)");
 	if (vhost_queues_of(v, offer) < v->queues)
-		return error_fail(err, -EINVAL, "queues: %u: the back end has %u", v->queues,
-				  vhost_queues_of(v, offer));
+		return error_fail(err, -EINVAL, "queues: %u: the back end has %u",
+				  v->queues / (v->kind.pairs ? 2 : 1),
+				  vhost_queues_of(v, offer) / (v->kind.pairs ? 2 : 1));
 	return 0;
 }
 
@@ -135,7 +142,7 @@ static int make(struct vhost *v, const struct vhost_config *cfg, struct error *e
 	v->dev.external = true;
 	v->dev.config = v->config;
 	v->dev.config_len = v->kind.config_len;
-	v->dev.queue_count = v->queues;
+	v->dev.queue_count = v->queues + vhost_has_control(v);
 	v->dev.dma = cfg->dma;
 	v->dev.log = cfg->log;
 	v->dev.log_ctx = cfg->log_ctx;
@@ -144,7 +151,7 @@ static int make(struct vhost *v, const struct vhost_config *cfg, struct error *e
 		return ret;
 	v->made = true;
 	v->dev.offered = (v->features & (v->kind.features | RING_FEATURES)) | v->kind.own;
-	if (v->queues == 1 && v->kind.mq)
+	if (v->queues == (v->kind.pairs ? 2 : 1) && v->kind.mq)
 		v->dev.offered &= ~BIT(v->kind.mq);
 	return 0;
 }
@@ -184,6 +191,7 @@ int vhost_create(const struct vhost_config *cfg, struct vhost **out, struct erro
 		v->calls[i] = (struct vhost_call){.vhost = v, .index = i, .fd = -1};
 		v->kick_fds[i] = -1;
 	}
+	v->kick_fds[VHOST_QUEUES_MAX] = -1;
 	vhost_begin_life(v);
 	v->socket = cfg->socket;
 	ret = make(v, cfg, err);

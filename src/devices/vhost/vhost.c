@@ -21,11 +21,6 @@
 #define EVENTS_MAX    4
 #define RETRY_LAST_NS UINT64_C(1000000000)
 
-static bool enabled(const struct vhost *v, unsigned int i)
-{
-	return v->dev.queues[i].vq.enabled;
-}
-
 /* -- losing a back end ------------------------------------------------------------------------ */
 
 static void retry_after(struct vhost *v, uint64_t ns)
@@ -141,6 +136,7 @@ static void start(struct virtio_device *dev)
 
 	pthread_mutex_lock(&v->lock);
 	v->wanted = true;
+	v->pairs = v->kind.pairs;
 	vhost_close_fd(&v->inflight.fd);
 	if (v->socket >= 0) {
 		ret = vhost_start_rings(v, false);
@@ -233,6 +229,83 @@ static void called(struct ring_handler *handler, uint32_t events)
 	dev->transport_ops->interrupt_queue(dev->transport, c->index);
 }
 
+/* -- the control queue ------------------------------------------------------------------------ */
+
+#define CTRL_MQ		  4 /* class */
+#define CTRL_MQ_PAIRS_SET 0 /* command */
+#define CTRL_OK		  0
+#define CTRL_ERR	  1
+#define CTRL_IOV	  8
+
+struct command {
+	uint8_t class, command;
+	uint16_t pairs;
+} __attribute__((packed));
+
+/* Does what a chain of the control queue asks. Both locks are held, and the queue's. */
+static uint8_t obey(struct vhost *v, const struct vq_chain *chain)
+{
+	struct command c;
+	int ret = 0;
+
+	if (!virtio_has(&v->dev, v->kind.mq) ||
+	    iov_read(chain->iov, chain->out, 0, &c, sizeof(c)) < sizeof(c) || c.class != CTRL_MQ ||
+	    c.command != CTRL_MQ_PAIRS_SET || c.pairs < 1 || c.pairs > v->queues / 2)
+		return CTRL_ERR;
+	v->pairs = c.pairs;
+	/* One that comes later learns of it with the rings. */
+	if (v->socket >= 0 && v->started)
+		ret = vhost_enable_rings(v);
+	if (ret < 0)
+		lose(v, ret);
+	return CTRL_OK;
+}
+
+/* Takes what is in the control queue, at most as much as goes in. Both locks are held. Returns 0, or
+ * -EPROTO: the queue is broken. */
+static int take_commands(struct vhost *v, unsigned int index)
+{
+	struct virtqueue *vq = &v->dev.queues[index].vq;
+	struct iovec iov[CTRL_IOV];
+	int ret = 0;
+
+	pthread_mutex_lock(&vq->lock);
+	for (unsigned int n = 0; n < VQ_SIZE_MAX && vq->enabled && !vq->broken; n++) {
+		struct vq_chain c = {.iov = iov, .max = CTRL_IOV};
+		uint8_t ack;
+
+		ret = vq_pop(vq, &c);
+		/* The event index moves on, so that the next command brings a kick. */
+		if (ret == 0 && vq_kicks(vq, true))
+			continue;
+		if (ret <= 0)
+			break;
+		ack = obey(v, &c);
+		vq_push(vq, c.head, (uint32_t)iov_write(c.iov + c.out, c.in, 0, &ack, sizeof(ack)));
+	}
+	virtio_publish(&v->dev, index);
+	if (ret < 0)
+		virtio_broken(&v->dev, vq->fault);
+	pthread_mutex_unlock(&vq->lock);
+	return ret < 0 ? ret : 0;
+}
+
+/* Takes a doorbell of the control queue, at the home. */
+static void commanded(struct ring_handler *handler, uint32_t events)
+{
+	struct vhost *v = container_of(handler, struct vhost, control);
+	uint64_t n;
+
+	if (read(v->kick_fds[v->queues], &n, sizeof(n)) != sizeof(n))
+		return;
+	pthread_mutex_lock(&v->dev.lock);
+	pthread_mutex_lock(&v->lock);
+	if (atomic_load(&v->dev.running) && v->wanted && take_commands(v, v->queues) == 0)
+		tell_guest(v);
+	pthread_mutex_unlock(&v->lock);
+	pthread_mutex_unlock(&v->dev.lock);
+}
+
 /* -- a back end comes ------------------------------------------------------------------------- */
 
 /* Returns why the device, which is what it was, cannot be this back end's; NULL: it can. Both locks
@@ -258,7 +331,7 @@ static bool same_config(const struct vhost *v, const struct vhost_offer *offer)
 static void resume(struct vhost *v)
 {
 	for (unsigned int i = 0; i < v->queues; i++) {
-		if (!enabled(v, i))
+		if (!vhost_is_set_up(v, i))
 			continue;
 		kick(&v->dev, i);
 		v->dev.transport_ops->interrupt_queue(v->dev.transport, i);
@@ -475,6 +548,8 @@ int vhost_attach(struct vhost *v, struct catnap_halter *const *homes)
 {
 	int ret = halter_add_source(v->dev.home, v->epoll_fd, POLLIN, &v->handler);
 
+	if (ret == 0 && vhost_has_control(v))
+		ret = halter_add_source(v->dev.home, v->kick_fds[v->queues], POLLIN, &v->control);
 	for (unsigned int i = 0; i < v->queues && ret == 0; i++)
 		ret = halter_add_source(homes[i], v->calls[i].fd, POLLIN, &v->calls[i].handler);
 	return ret;
@@ -484,6 +559,7 @@ void vhost_begin_life(struct vhost *v)
 {
 	v->dev.ops = &ops;
 	v->handler.ready = ready;
+	v->control.ready = commanded;
 	v->task.run = serve_again;
 	for (unsigned int i = 0; i < VHOST_QUEUES_MAX; i++)
 		v->calls[i].handler.ready = called;

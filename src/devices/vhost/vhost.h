@@ -51,17 +51,23 @@ struct vhost_kind {
 	uint32_t mq;
 	/* Requests are used in the order in which they were made available. */
 	bool in_order;
+	/*
+	 * Its queues come in pairs: the back end counts those. Of more than one pair the driver says by
+	 * a control queue how many it uses (virtio 1.2, 5.1.6.5.5). That queue is behind them all, and
+	 * the front end's own. The feature of that is mq.
+	 */
+	bool pairs;
 };
 
 struct vhost_config {
 	const struct vhost_kind *kind;
-	const char *name;   /* "disk vhost.sock", for messages; copied */
-	const void *config; /* config_len bytes, unless it is remote; copied */
-	unsigned int queues;
-	bool fewer;	  /* or as many as the back end has */
-	const char *path; /* where to connect again; NULL: nowhere. Copied */
-	int socket;	  /* connected, taken by vhost_create() on success */
-	int memory_fd;	  /* stays the caller's */
+	const char *name;    /* "disk vhost.sock", for messages; copied */
+	const void *config;  /* config_len bytes, unless it is remote; copied */
+	unsigned int queues; /* of the back end */
+	bool fewer;	     /* or as many as the back end has */
+	const char *path;    /* where to connect again; NULL: nowhere. Copied */
+	int socket;	     /* connected, taken by vhost_create() on success */
+	int memory_fd;	     /* stays the caller's */
 	struct vhost_region regions[VHOST_REGIONS_MAX];
 	unsigned int region_count;
 	const struct dma *dma;
@@ -92,7 +98,7 @@ int vhost_attach(struct vhost *vhost, struct catnap_halter *const *homes);
 /* Has another process asked over @fd, which it takes, to connect (handover.h). Returns 0 or -errno.
  * Before the threads start. */
 int vhost_ask_over(struct vhost *vhost, int fd);
-/* Returns the eventfds of the doorbells, one for each queue; constant. */
+/* Returns the eventfds of the doorbells, one for each of the device's queues; constant. */
 const int *vhost_kick_fds(const struct vhost *vhost);
 
 /* Finds the back end's end, as the handler of its socket would. Any thread. For tests. */

@@ -38,9 +38,10 @@ struct vhost {
 	struct vhost_region regions[VHOST_REGIONS_MAX];
 	unsigned int region_count;
 	struct vhost_call calls[VHOST_QUEUES_MAX];
-	int kick_fds[VHOST_QUEUES_MAX];
-	struct ring_handler handler; /* of epoll_fd, which has all but the calls */
-	struct halter_task task;     /* goes on with it */
+	int kick_fds[VHOST_QUEUES_MAX + 1]; /* the last one used may be the control queue's */
+	struct ring_handler control;	    /* of that */
+	struct ring_handler handler;	    /* of epoll_fd, which has all but the calls */
+	struct halter_task task;	    /* goes on with it */
 	int epoll_fd, timer_fd;
 	int channel, channel_peer; /* for the back end's own requests */
 	int ask_fd;		   /* who connects for us; -1: nobody */
@@ -51,6 +52,7 @@ struct vhost {
 	/* Under the lock. */
 	int socket;		     /* -1: there is no back end */
 	uint64_t features, protocol; /* the back end's; those that are used */
+	unsigned int pairs;	     /* that the driver uses, the first ones; 0: no kind of pairs */
 	bool wanted;		     /* the guest has a driver for it */
 	bool started;		     /* a back end has had the rings since the guest began */
 	uint32_t serial;
@@ -79,7 +81,26 @@ static inline struct vhost *vhost_from(struct virtio_device *dev)
 /* Returns how many queues the back end has for this kind of device. */
 static inline unsigned int vhost_queues_of(const struct vhost *v, const struct vhost_offer *offer)
 {
-	return v->kind.mq && !(offer->features >> v->kind.mq & 1) ? 1 : offer->queues;
+	const unsigned int one = v->kind.pairs ? 2 : 1;
+
+	if (v->kind.mq && (!(offer->features >> v->kind.mq & 1) ||
+			   (v->kind.pairs && !(offer->protocol >> VHOST_PROTOCOL_MQ & 1))))
+		return one;
+	return offer->queues < VHOST_QUEUES_MAX / one ? offer->queues * one : VHOST_QUEUES_MAX;
+}
+
+/* Returns whether there is a control queue: behind those of the back end. */
+static inline bool vhost_has_control(const struct vhost *v)
+{
+	return v->kind.pairs && v->queues > 2;
+}
+
+/* Returns whether queue @i, of the back end's, is one that the driver has set up. Without MQ those
+ * behind the first pair are nobody's. */
+static inline bool vhost_is_set_up(const struct vhost *v, unsigned int i)
+{
+	return v->dev.queues[i].vq.enabled &&
+	       (i < 2 || !vhost_has_control(v) || virtio_has(&v->dev, v->kind.mq));
 }
 
 /* Closes *@fd, if it is one; it is none then. */
@@ -101,6 +122,8 @@ void vhost_begin_life(struct vhost *v);
 int vhost_negotiate(struct vhost *v, struct vhost_offer *offer);
 /* Gives it the memory and the enabled queues. @again: another one has had them. */
 int vhost_start_rings(struct vhost *v, bool again);
+/* Has it use the first v->pairs of them, and leave the others be. */
+int vhost_enable_rings(struct vhost *v);
 /* Stops the rings: the back end uses them no more, when this has returned 0. */
 int vhost_stop_rings(struct vhost *v);
 int vhost_fetch_config(struct vhost *v, uint8_t config[VHOST_CONFIG_MAX]);
