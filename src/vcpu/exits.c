@@ -80,6 +80,8 @@ static void hlt(struct vcpu *v)
 	    (v->run->s.regs.events.nmi.pending || v->run->s.regs.events.nmi.injected))
 		return;
 	v->halted = true;
+	if (v->armed_off)
+		v->goes_on = false;
 }
 
 static enum vcpu_next ended(struct vcpu *v, uint32_t reason, int32_t code, const char *what)
@@ -134,6 +136,8 @@ enum vcpu_next vcpu_handle_exit(struct vcpu *v)
 		return VCPU_CONTINUE;
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		stat_add(&v->counters.window, 1);
+		if (v->armed_off)
+			v->goes_on = true;
 		return VCPU_CONTINUE;
 	case KVM_EXIT_SET_TPR: /* cr8 was read after the exit */
 	case KVM_EXIT_INTR:

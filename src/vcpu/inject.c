@@ -131,12 +131,11 @@ int vcpu_prepare_entry(struct vcpu *v)
 		vcpu_end(v, CATNAP_EXIT_HOST_ERROR, ret, "injecting an interrupt");
 		return 1;
 	}
+	v->armed_off = false;
 	if (deadline != UINT64_MAX) {
-		/* With interrupts off the timer's could not be taken: come back when they are on,
-		 * if the kernel's timer would not bring the thread back by then anyway. */
 		if (v->run->if_flag)
 			vcpu_arm_timer(v, deadline);
-		else if (!vcpu_timer_is_set(v, deadline))
+		else if (vcpu_arm_timer_off(v, deadline))
 			window = true;
 	}
 	v->run->request_interrupt_window = window;

@@ -2,8 +2,7 @@
 /*
  * A kernel timer for the APIC timer. It is needed only while the guest runs with interrupts enabled
  * and a deadline ahead. While the guest is halted, the poll loop and the sleep keep the time. With
- * interrupts disabled the guest could not take the interrupt, and the interrupt window brings it
- * back here (inject.c), unless the timer is set already, which is as good and takes no exit. A halt
+ * interrupts disabled the guest could not take the interrupt; see vcpu_arm_timer_off(). A halt
  * that goes to sleep cancels the timer: its signal would cost an extra wake-up and come in the way
  * of the real one. A halt that only polls leaves it alone.
  *
@@ -76,11 +75,6 @@ static bool armed_by(struct vcpu *v, uint64_t deadline, uint64_t now)
 	return v->timer_at <= deadline;
 }
 
-bool vcpu_timer_is_set(struct vcpu *v, uint64_t deadline)
-{
-	return armed_by(v, deadline, clock_now(v->host->clock));
-}
-
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns)
 {
 	const struct clock *clock = v->host->clock;
@@ -108,6 +102,22 @@ void vcpu_arm_timer(struct vcpu *v, uint64_t deadline)
 	}
 	v->timer_at = deadline;
 	stat_add(&v->counters.timer_armed, 1);
+}
+
+/*
+ * The guest cannot take the timer's interrupt before it has them on. To come back then, by the
+ * interrupt window, is an exit; to set the timer now is a system call, and another one that cancels
+ * it if the guest halts. So it depends on what the guest does next, and that is taken to be what it
+ * did last time: Linux sets its tick and goes on, others set their timer and halt.
+ */
+bool vcpu_arm_timer_off(struct vcpu *v, uint64_t deadline)
+{
+	if (armed_by(v, deadline, clock_now(v->host->clock)))
+		return false;
+	v->armed_off = true;
+	if (v->goes_on)
+		vcpu_arm_timer(v, deadline);
+	return !v->goes_on;
 }
 
 void vcpu_before_sleep(void *vcpu)

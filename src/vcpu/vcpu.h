@@ -184,6 +184,9 @@ struct vcpu {
 	bool timer_made;
 	uint64_t timer_at;	  /* ticks for which it is set; UINT64_MAX: not */
 	_Atomic bool timer_fired; /* by its signal's handler: it is not set any more */
+	/* With interrupts off; see vcpu_arm_timer_off(). armed_off: the deadline of this entry was
+	 * new. goes_on: after the last such entry the guest did not halt first. */
+	bool armed_off, goes_on;
 	/* To find out whether the guest was kept from running; see stopped.c. Ticks. */
 	uint64_t entered;
 	uint64_t ring_bound_ns; /* how long the guest may be run while the ring is active */
@@ -306,8 +309,9 @@ bool vcpu_can_wake(const struct vcpu *v);
 uint64_t vcpu_run_timer(struct vcpu *v);
 /* Sets the kernel timer to @deadline, unless the one that is set serves. */
 void vcpu_arm_timer(struct vcpu *v, uint64_t deadline);
-/* Returns whether it is set for @deadline or earlier. */
-bool vcpu_timer_is_set(struct vcpu *v, uint64_t deadline);
+/* Does so, or not, for a guest that has interrupts off. Returns whether the thread has to come back
+ * when they are on, to do it then. */
+bool vcpu_arm_timer_off(struct vcpu *v, uint64_t deadline);
 /* Sets it to @ns from now, unless it is set for at most @most_ns from now. */
 void vcpu_bound_timer(struct vcpu *v, uint64_t ns, uint64_t most_ns);
 /* Cancels it. The halter calls this, with the vCPU as its context. */
