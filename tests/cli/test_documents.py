@@ -156,7 +156,7 @@ class Documents(unittest.TestCase):
         self.running = []
         self.addCleanup(self.end_all)
         for entry in ROOT.iterdir():
-            if not entry.name.startswith((".", "build")):
+            if not entry.name.startswith(".") and not (entry / "meson-private").exists():  # no build
                 (self.folder / entry.name).symlink_to(entry)
         (self.folder / "build").symlink_to(BUILD)
         (self.folder / "bin").mkdir()
@@ -302,7 +302,7 @@ class Documents(unittest.TestCase):
         tree = self.folder / "copy"
         tree.mkdir()
         for entry in ROOT.iterdir():
-            if not entry.name.startswith((".", "build")):
+            if not entry.name.startswith(".") and not (entry / "meson-private").exists():  # no build
                 (shutil.copytree if entry.is_dir() else shutil.copy)(entry, tree / entry.name)
         status, _, err = self.finish(self.start("cd copy && " + command))
         self.assertEqual(status, 0, err)
