@@ -635,7 +635,8 @@ CATNAP_API void catnap_vhost_init_sized(struct catnap_vhost *vhost, size_t size)
  * most.
  *
  * While the guest runs, its doorbells reach the back end without leaving the kernel, and the back
- * end's calls are seen by the vCPU whose queue it is. A back end that has gone, breaks the protocol
+ * end's calls are seen by the vCPU whose queue it is; with irqchip kernel, on PCI, KVM makes interrupts
+ * of them, unless a back end that keeps no list is to be taken back. A back end that has gone, breaks the protocol
  * or does not answer within 5 s is given up, with a message; the guest's requests wait, and the
  * library connects to the socket again until there is one. That one is given the requests that were
  * in flight, if its predecessor kept a list (INFLIGHT_SHMFD), or had used the requests in order.

@@ -25,9 +25,6 @@
 #include "vmm/telling.h"
 #include "vmm/vm.h"
 
-#define PIC_PINS	16
-#define FIRST_EVENT_GSI IOAPIC_PINS
-
 /* Says what went wrong. @fd: the caller's, or -1. */
 static int fail(struct catnap_vm *vm, int ret, const char *what, int fd, int most)
 {
@@ -78,53 +75,6 @@ static void place(struct vm_event *e, int fd, uint64_t address, uint32_t data)
 	pthread_mutex_unlock(&e->lock);
 }
 
-/* Sets KVM's routing table: as it is without us, and the events. The lock is held. */
-static int set_routes(struct catnap_vm *vm)
-{
-	const unsigned int most = PIC_PINS + IOAPIC_PINS + VM_EVENTS;
-	struct kvm_irq_routing *table =
-		calloc(1, sizeof(*table) + most * sizeof(table->entries[0]));
-	int ret;
-
-	if (!table)
-		return -ENOMEM;
-	for (unsigned int pin = 0; pin < PIC_PINS; pin++)
-		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
-			.gsi = pin,
-			.type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = {.irqchip = pin < 8 ? KVM_IRQCHIP_PIC_MASTER
-							 : KVM_IRQCHIP_PIC_SLAVE,
-				      .pin = pin % 8}};
-	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++)
-		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
-			.gsi = pin,
-			.type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = pin}};
-	for (unsigned int i = 0; i < VM_EVENTS; i++) {
-		const struct vm_event *e = &vm->events[i];
-
-		if (e->fd >= 0)
-			table->entries[table->nr++] = (struct kvm_irq_routing_entry){
-				.gsi = FIRST_EVENT_GSI + i,
-				.type = KVM_IRQ_ROUTING_MSI,
-				.u.msi = {.address_lo = (uint32_t)e->address,
-					  .address_hi = (uint32_t)(e->address >> 32),
-					  .data = e->data}};
-	}
-	ret = ioctl(vm->kvm.vm_fd, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
-	free(table);
-	return ret;
-}
-
-static int set_irqfd(struct catnap_vm *vm, unsigned int index, uint32_t flags)
-{
-	struct kvm_irqfd irqfd = {.fd = (uint32_t)vm->events[index].fd,
-				  .gsi = FIRST_EVENT_GSI + index,
-				  .flags = flags};
-
-	return ioctl(vm->kvm.vm_fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
-}
-
 static struct catnap_halter *home_of(struct catnap_vm *vm, uint64_t address)
 {
 	struct lapic_msg msg;
@@ -147,9 +97,11 @@ static int put_event(struct catnap_vm *vm, unsigned int index, int fd, uint64_t 
 	if (vm->host.irqchip_user) {
 		ret = halter_add_source(e->home, fd, POLLIN, &e->handler);
 	} else {
-		ret = set_routes(vm);
+		ret = routes_put(vm, index, &(struct msix_message){address, data});
 		if (ret == 0)
-			ret = set_irqfd(vm, index, 0);
+			ret = routes_follow(vm, index, fd, true);
+		if (ret < 0)
+			routes_drop(vm, index);
 	}
 	if (ret < 0)
 		place(e, -1, 0, 0);
@@ -214,7 +166,9 @@ int catnap_vm_del_interrupt_event(struct catnap_vm *vm, int fd)
 		if (vm->host.irqchip_user)
 			ret = halter_del_source(e->home, fd, &e->handler);
 		else
-			ret = set_irqfd(vm, i, KVM_IRQFD_FLAG_DEASSIGN);
+			ret = routes_follow(vm, i, fd, false);
+		if (!vm->host.irqchip_user)
+			routes_drop(vm, i);
 		place(e, -1, 0, 0);
 		break;
 	}

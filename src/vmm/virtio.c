@@ -197,6 +197,7 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		free_virtio(v);
 	} else {
 		vm->sandbox_features |= features;
+		v->calls = vm_calls_begin(vm, dev);
 	}
 	return ret;
 }
@@ -204,6 +205,7 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 void vm_fini_virtio(struct catnap_vm *vm)
 {
 	for (unsigned int i = 0; i < vm->virtio_count; i++) {
+		vm_calls_end(vm->virtio[i]->calls);
 		vm->virtio[i]->destroy(vm->virtio[i]->dev);
 		free_virtio(vm->virtio[i]);
 	}

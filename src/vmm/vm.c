@@ -279,7 +279,12 @@ static int make_locks(struct catnap_vm *vm)
 
 	if (ret < 0)
 		return ret;
-	ret = clock_cond_init(&vm->changed);
+	ret = -pthread_mutex_init(&vm->routes_lock, NULL);
+	if (ret == 0) {
+		ret = clock_cond_init(&vm->changed);
+		if (ret < 0)
+			pthread_mutex_destroy(&vm->routes_lock);
+	}
 	if (ret < 0) {
 		pthread_mutex_destroy(&vm->lock);
 		return ret;
@@ -495,6 +500,9 @@ static void take_apart(struct catnap_vm *vm)
 		pthread_cond_destroy(&vm->changed);
 		pthread_mutex_destroy(&vm->lock);
 	}
+	if (vm->locks_made)
+		pthread_mutex_destroy(&vm->routes_lock);
+	free(vm->routes);
 	if (vm->keeper_own)
 		catnap_keeper_stop(&vm->keeper);
 	vm_own_fini(vm);

@@ -75,11 +75,13 @@ struct vm_virtio {
 	struct virtio_mmio mmio;
 	struct virtio_mmio_place place;
 	struct vm_bells bells;
+	struct vm_calls *calls; /* calls.c; NULL: there are none */
 };
 
 #define VM_KVM_CHIPS 3 /* two PICs and the I/O APIC */
 #define VM_EVENTS    32
 #define VM_DOORBELLS 32
+#define VM_ROUTES    (VM_EVENTS + 1024) /* of events, and of calls of back ends */
 
 /* events.c. Written under the VM's lock and the event's, so read under either. */
 struct vm_event {
@@ -159,6 +161,9 @@ struct catnap_vm {
 	bool trace_begun;   /* it has its header: a start's, the first */
 	struct vm_event events[VM_EVENTS];
 	struct vm_doorbell doorbells[VM_DOORBELLS];
+	struct vm_routes *routes; /* routes.c; owned; NULL: none was needed */
+	pthread_mutex_t routes_lock;
+	uint32_t call_slots; /* calls.c: those taken, a bit for each device */
 	/* SANDBOX_BIT()s: each device that is added before the start names what it needs. */
 	uint32_t sandbox_features;
 	struct catnap_keeper *keeper; /* NULL: nobody needs one */
@@ -242,6 +247,23 @@ void vm_bells_init(struct vm_bells *b, struct catnap_vm *vm, struct virtio_devic
 /* Moves the bells: its registers are at @base now. Writes that KVM does not take there come to the
  * device itself. */
 void vm_bells_move(struct vm_bells *b, uint64_t base);
+
+/*
+ * routes.c, with irqchip kernel: route @route, below VM_ROUTES, is to stand for the message @m. Returns
+ * 0 or -errno: there is none. routes_drop() lets it go. Any thread; locks of devices may be held.
+ */
+int routes_put(struct catnap_vm *vm, unsigned int route, const struct msix_message *m);
+void routes_drop(struct catnap_vm *vm, unsigned int route);
+/* Has the interrupt of a route follow the eventfd @fd, or not any more. Returns 0 or -errno. */
+int routes_follow(struct catnap_vm *vm, unsigned int route, int fd, bool on);
+
+/*
+ * calls.c: has KVM take the calls of the back end of @dev, which is on the bus, where it can. Before
+ * the vCPUs run. Returns NULL if it does not: calls come to the device then. For vm_calls_end(), before
+ * the device is destroyed.
+ */
+struct vm_calls *vm_calls_begin(struct catnap_vm *vm, struct virtio_device *dev);
+void vm_calls_end(struct vm_calls *c);
 
 /* events.c: begins eventfds as interrupts, and as doorbells. */
 void events_init(struct catnap_vm *vm);

@@ -299,6 +299,35 @@ class Disk(Case):
             _, err = vm.communicate(timeout=30)
         self.assertIn("the guest's driver has to reset it: its back end has gone", err)
 
+    def messages(self, *args, wrap=()):
+        """A guest with MSI-X, whose vectors are masked and moved."""
+        self.back(entropy=1)
+        return subprocess.run([*wrap, CATNAP, "run", os.path.join(IMAGES, "foreign.elf"), "--rng", "off", "-m", "16M",
+                               "--debug-exit", "0xf4", "--timeout", "60s", *args], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=90)
+
+    def test_messages(self):
+        for irqchip, io, reconnect in (("user", "vcpu", "off"), ("kernel", "vcpu", "off"), ("kernel", "thread", "off"),
+                                       ("kernel", "vcpu", "on")):
+            p = self.messages("--irqchip", irqchip, "--io", io, "--sandbox", "on", "-c", f"how=msix irqchip={irqchip}",
+                              "--vhost", f"type=4,socket={self.socket},reconnect={reconnect}")
+            self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+
+    @unittest.skipUnless(shutil.which("strace"), "no strace")
+    def test_calls_stay_in_the_kernel(self):
+        """With irqchip kernel, where nothing is to be learned from them; and not while they are pending."""
+        for irqchip, reconnect, taken in (("kernel", "off", True), ("kernel", "on", False), ("user", "off", False)):
+            log = os.path.join(self.dir, "calls")
+            p = self.messages("--irqchip", irqchip, "--sandbox", "off", "-c", f"how=msix irqchip={irqchip}", "--vhost",
+                              f"type=4,socket={self.socket},reconnect={reconnect}",
+                              wrap=("strace", "-f", "-o", log, "-e", "trace=ioctl", "-e", "signal=none"))
+            self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
+            with open(log, encoding="utf-8", errors="replace") as f:
+                calls = [line for line in f if "KVM_IRQFD" in line]
+            self.assertEqual(bool(calls), taken)
+            for line in calls:
+                self.assertRegex(line, r"= 0$|resumed|unfinished")
+
     def test_pci(self):
         """A device of any type on PCI, which nobody there uses; the guest finds it, and goes on."""
         self.back()

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A vhost-user disk in Python, for the tests of the front end: one that serves, or does one thing wrong at one step.
 
-    vhost_back.py SOCKET IMAGE [fault=NAME] [at=N]
+    vhost_back.py SOCKET IMAGE [fault=NAME] [at=N] [entropy=1]
+
+With entropy=1 it is a source of entropy: it fills each buffer.
 """
 
 import array
@@ -25,8 +27,8 @@ FAULTS = ("close", "silent", "late", "other", "no-reply", "version", "short", "l
 
 
 class Back:
-    def __init__(self, connection, image, fault, at):
-        self.connection, self.image, self.fault, self.at = connection, image, fault, at
+    def __init__(self, connection, image, fault, at, entropy):
+        self.connection, self.image, self.fault, self.at, self.entropy = connection, image, fault, at, entropy
         self.messages = 0
         self.queues = {}
         self.regions = []
@@ -133,6 +135,13 @@ class Back:
                 return
             head = following
 
+    def fill(self, q, head):
+        written = 0
+        for address, length, _ in self.chain(q, head):
+            self.write(address, os.urandom(length))
+            written += length
+        self.give_back(q, head, written)
+
     def request(self, q, head):
         buffers = list(self.chain(q, head))
         kind, _, sector = struct.unpack("<IIQ", self.read(buffers[0][0], 16))
@@ -153,6 +162,9 @@ class Back:
         self.write(buffers[-1][0], bytes([status]))
         if self.fault == "used": # an index that is ahead, and entries of nothing
             written, head = 0xffffffff, 0xffff
+        self.give_back(q, head, written)
+
+    def give_back(self, q, head, written):
         self.write(q["used"] + 4 + 8 * (q["done"] % q["size"]), struct.pack("<II", head, written), False)
         q["done"] = (q["done"] + 1) & 0xffff
         self.write(q["used"] + 2, struct.pack("<H", q["done"]), False)
@@ -163,7 +175,10 @@ class Back:
         while struct.unpack("<H", self.read(q["avail"] + 2, 2, False))[0] != q["next"]:
             (head,) = struct.unpack("<H", self.read(q["avail"] + 4 + 2 * (q["next"] % q["size"]), 2, False))
             q["next"] = (q["next"] + 1) & 0xffff
-            self.request(q, head)
+            if self.entropy:
+                self.fill(q, head)
+            else:
+                self.request(q, head)
         os.write(q[CALL], struct.pack("<Q", 1))
         while self.fault == "flood":
             os.write(q[CALL], struct.pack("<Q", 1))
@@ -197,7 +212,7 @@ def main():
         os.rename(path + ".new", path)
         while True:
             connection, _ = listener.accept()
-            Back(connection, f, options.get("fault", ""), int(options.get("at", 0))).run()
+            Back(connection, f, options.get("fault", ""), int(options.get("at", 0)), "entropy" in options).run()
             connection.close()
 
 

@@ -4,6 +4,8 @@
  *
  *	how=mmio    virtio-mmio, its input of the I/O APIC set to level
  *	how=pci     PCI without MSI-X: the function's pin, shared with a second device
+ *	how=msix    PCI with MSI-X: a vector that is masked, by itself or with all, is pending; one that
+ *		    is another message from then on
  *	how=window  PCI with memory decoding off: all registers by the window in configuration
  * space, by the ports and by bytes where that is allowed, and no interrupts at all
  *
@@ -26,6 +28,11 @@
 #define CFG_LINE    0x3c
 #define CFG_PIN	    0x3d
 #define CAP_VENDOR  0x09
+#define CAP_MSIX    0x11
+
+#define MSIX_ENABLE 0x8000u
+#define MSIX_MASK   0x4000u
+#define MESSAGES    0xfee00000u
 
 /* Of the common configuration. */
 #define ACCEPT_SEL   0x08
@@ -34,6 +41,7 @@
 #define QUEUE_SEL    0x16
 #define QUEUE_SIZE   0x18
 #define QUEUE_ENABLE 0x1c
+#define QUEUE_VECTOR 0x1a
 #define NOTIFY_OFF   0x1e
 #define QUEUE_DESC   0x20
 
@@ -48,6 +56,9 @@ static bool pci, by_window;
 
 static uint32_t slot, multiplier;
 static uint32_t offset[KINDS], bar[KINDS], cap[KINDS];
+static uint32_t msix; /* the capability of MSI-X */
+static uint32_t command = 2;
+static uint64_t known[6]; /* where the BARs are; 0: not known */
 
 static uint16_t cfg_at(uint32_t reg)
 {
@@ -85,6 +96,8 @@ static bool find(uint16_t id)
 	for (uint32_t at = cfg(CFG_CAPS, 1); at; at = cfg(at + 1, 1)) {
 		uint32_t kind = cfg(at + 3, 1);
 
+		if (cfg(at, 1) == CAP_MSIX)
+			msix = at;
 		if (cfg(at, 1) != CAP_VENDOR || kind >= KINDS)
 			continue;
 		cap[kind] = at;
@@ -103,6 +116,8 @@ static uint64_t base_of(uint32_t n)
 {
 	uint32_t reg = CFG_BAR0 + 4 * n, low = cfg(reg, 4), high, size;
 
+	if (known[n])
+		return known[n];
 	check((low & 1) == 0);
 	set_cfg(CFG_COMMAND, 0, 2);
 	set_cfg(reg, 0xffffffff, 4);
@@ -132,7 +147,7 @@ static uint32_t reg_read(uint32_t kind, uint32_t reg, uint32_t len)
 		return cfg(cap[WINDOW] + 16, len);
 	}
 	at = base_of(bar[kind]) + offset[kind] + reg;
-	set_cfg(CFG_COMMAND, 2, 2);
+	set_cfg(CFG_COMMAND, command, 2);
 	return len == 1	  ? *(volatile uint8_t *)at
 	       : len == 2 ? *(volatile uint16_t *)at
 			  : *(volatile uint32_t *)at;
@@ -148,7 +163,7 @@ static void reg_write(uint32_t kind, uint32_t reg, uint32_t value, uint32_t len)
 		return;
 	}
 	at = base_of(bar[kind]) + offset[kind] + reg;
-	set_cfg(CFG_COMMAND, 2, 2);
+	set_cfg(CFG_COMMAND, command, 2);
 	if (len == 1)
 		*(volatile uint8_t *)at = (uint8_t)value;
 	else if (len == 2)
@@ -263,6 +278,119 @@ static void by_interrupt(uint32_t input, uint32_t polarity)
 	check(strangers == 0 || arg_is("irqchip", "kernel"));
 }
 
+/* -- messages --------------------------------------------------------------------------------- */
+
+static volatile uint32_t others;
+
+static void on_message(struct frame *f)
+{
+	interrupts++;
+	if (take() && done < REQUESTS)
+		ask();
+	eoi();
+}
+
+static void on_other(struct frame *f)
+{
+	others++;
+	eoi();
+}
+
+static volatile uint32_t *entry(uint32_t n)
+{
+	uint32_t table = cfg(msix + 4, 4);
+
+	return (volatile uint32_t *)(base_of(table & 7) + (table & ~7u) + 16 * n);
+}
+
+static bool is_pending(uint32_t n)
+{
+	uint32_t bits = cfg(msix + 8, 4);
+
+	return *(volatile uint32_t *)(base_of(bits & 7) + (bits & ~7u)) >> n & 1;
+}
+
+/* Has a request done while no message may be sent: it is there, and pending. */
+static void ask_quietly(void)
+{
+	const uint32_t before = interrupts + others;
+
+	ask();
+	while (!take())
+		;
+	while (!is_pending(1))
+		;
+	sti();
+	for (int i = 0; i < 100; i++)
+		check(interrupts + others == before);
+	cli();
+}
+
+static void wait_for(volatile uint32_t *count, uint32_t value)
+{
+	sti();
+	while (*count < value)
+		;
+	cli();
+	check(*count == value && !is_pending(1));
+}
+
+static void by_message(void)
+{
+	uint32_t before;
+
+	check(msix);
+	for (uint32_t i = 0; i < 3; i += 2)
+		known[i] = base_of(i);
+	command = 6;
+	set_cfg(CFG_COMMAND, command, 2);
+	handlers[VECTOR] = on_message;
+	handlers[VECTOR + 1] = on_other;
+	entry(1)[0] = MESSAGES | apic_id() << 12;
+	entry(1)[1] = 0;
+	entry(1)[2] = VECTOR;
+	entry(1)[3] = 0;
+	set_cfg(msix + 2, MSIX_ENABLE, 2);
+	reg_write(COMMON, QUEUE_SEL, 0, 2);
+	reg_write(COMMON, QUEUE_VECTOR, 1, 2);
+	check(reg_read(COMMON, QUEUE_VECTOR, 2) == 1);
+	ask();
+	wait_for_all();
+	check(interrupts >= REQUESTS);
+	for (uint32_t i = 0; i < 50; i++) {
+		before = interrupts;
+		entry(1)[3] = 1;
+		ask_quietly();
+		entry(1)[3] = 0;
+		wait_for(&interrupts, before + 1);
+		set_cfg(msix + 2, MSIX_ENABLE | MSIX_MASK, 2);
+		ask_quietly();
+		set_cfg(msix + 2, MSIX_ENABLE, 2);
+		wait_for(&interrupts, before + 2);
+		entry(1)[3] = 1;
+		entry(1)[2] = VECTOR + 1;
+		entry(1)[3] = 0;
+		before = others;
+		ask();
+		wait_for(&others, before + 1);
+		check(take());
+		entry(1)[3] = 1;
+		entry(1)[2] = VECTOR;
+		entry(1)[3] = 0;
+	}
+	/* Off: nothing comes, by whatever way. */
+	before = interrupts + others;
+	set_cfg(msix + 2, 0, 2);
+	set_cfg(CFG_COMMAND, command | 0x400, 2);
+	ask();
+	while (!take())
+		;
+	sti();
+	for (int i = 0; i < 100; i++)
+		check(interrupts + others == before);
+	cli();
+}
+
 void test(void)
 {
 	apic_enable();
@@ -277,6 +405,10 @@ void test(void)
 	pci = true;
 	by_window = arg_is("how", "window");
 	begin_pci();
+	if (arg_is("how", "msix")) {
+		by_message();
+		return;
+	}
 	if (!by_window) {
 		check(cfg(CFG_PIN, 1) == 1);
 		by_interrupt(cfg(CFG_LINE, 1), IOAPIC_LOW);

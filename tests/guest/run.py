@@ -276,9 +276,9 @@ def mem():
 
 @case
 def foreign():
-    """Drivers that do things otherwise than Linux: levels, pins, no interrupts, the window in configuration space."""
+    """Drivers that do things otherwise than Linux: levels, pins, messages that are masked, no interrupts, the window in configuration space."""
     for io in ("vcpu", "thread"):
-        for how in ("mmio", "pci", "window"):
+        for how in ("mmio", "pci", "msix", "window"):
             Guest("foreign.elf", "--transport", "mmio" if how == "mmio" else "pci", "--io", io,
                   cmdline=f"how={how} irqchip={ENV['irqchip']}")
 

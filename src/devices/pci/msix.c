@@ -38,6 +38,29 @@ static bool may_send(const struct msix *m, unsigned int vector)
 	       relaxed_load(&m->function->master);
 }
 
+bool msix_message(const struct msix *m, unsigned int vector, struct msix_message *message)
+{
+	const struct msix_entry *e = &m->table[vector];
+
+	if (!m->enabled || vector >= m->vectors || !may_send(m, vector))
+		return false;
+	*message = (struct msix_message){(uint64_t)e->address_high << 32 | e->address_low, e->data};
+	return true;
+}
+
+static void tell(struct msix *m)
+{
+	if (m->changed)
+		m->changed(m->changed_ctx);
+}
+
+void msix_look(struct msix *m)
+{
+	pthread_mutex_lock(&m->lock);
+	tell(m);
+	pthread_mutex_unlock(&m->lock);
+}
+
 static void send(struct msix *m, unsigned int vector)
 {
 	const struct msix_entry *e = &m->table[vector];
@@ -95,6 +118,7 @@ static void config_written(void *ctx)
 	if (!m->enabled)
 		memset(m->pending, 0, pending_size(m));
 	send_pending(m);
+	tell(m);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -157,6 +181,7 @@ static void bar_write(void *dev, uint64_t offset, const void *data, unsigned int
 	for (unsigned int i = 0; i < len / 4; i++)
 		write_word(m, offset + 4 * i, words[i]);
 	send_pending(m);
+	tell(m);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -235,6 +260,7 @@ void msix_reset(struct msix *m)
 	memset(m->pending, 0, pending_size(m));
 	for (unsigned int i = 0; i < m->vectors; i++)
 		m->table[i] = (struct msix_entry){.control = ENTRY_MASKED};
+	tell(m);
 	pthread_mutex_unlock(&m->lock);
 }
 

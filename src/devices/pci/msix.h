@@ -25,6 +25,11 @@ struct msix_entry {
 };
 _Static_assert(sizeof(struct msix_entry) == 16, "PCI 3.0, 6.8.2");
 
+struct msix_message {
+	uint64_t address;
+	uint32_t data;
+};
+
 struct msix {
 	/* Constant once made. */
 	struct pci_function *function;
@@ -33,6 +38,10 @@ struct msix {
 	uint64_t pending_offset; /* of the pending bits in the BAR */
 	void (*send)(void *ctx, uint64_t address, uint32_t data);
 	void *ctx;
+	/* Called with the lock held when a vector's message, or whether it may be sent, may be another
+	 * than before; it may call msix_message() alone. NULL: nobody wants to know. */
+	void (*changed)(void *ctx);
+	void *changed_ctx;
 
 	pthread_mutex_t lock;
 	bool made;
@@ -58,6 +67,11 @@ bool msix_enabled(const struct msix *m);
 /* Raises @vector; one that is not there is ignored. Returns false if MSI-X is not enabled. Any
  * thread. */
 bool msix_raise(struct msix *m, unsigned int vector);
+
+/* Returns whether a vector's message would be sent at once, and which one it is. Under the lock. */
+bool msix_message(const struct msix *m, unsigned int vector, struct msix_message *message);
+/* Calls changed(): something else of it has changed. Any thread. */
+void msix_look(struct msix *m);
 
 /* Its state in a snapshot, beside Message Control, which is the function's. */
 struct msix_state {

@@ -124,6 +124,8 @@ static int first_negotiation(struct vhost *v, bool fewer, struct error *err)
 	v->protocol = offer.protocol;
 	if (v->kind.remote)
 		memcpy(v->config, offer.config, v->kind.config_len);
+	v->bypass = !v->reconnect || v->kind.in_order ||
+		    (offer.protocol & BIT(VHOST_PROTOCOL_INFLIGHT_SHMFD));
 	return 0;
 }
 
@@ -231,4 +233,19 @@ struct vhost *vhost_of(struct virtio_device *dev)
 const int *vhost_kick_fds(const struct vhost *v)
 {
 	return v->kick_fds;
+}
+
+unsigned int vhost_queue_count(const struct vhost *v)
+{
+	return v->queues;
+}
+
+int vhost_call_fd(const struct vhost *v, unsigned int queue)
+{
+	return v->calls[queue].fd;
+}
+
+bool vhost_may_bypass(const struct vhost *v)
+{
+	return v->bypass;
 }

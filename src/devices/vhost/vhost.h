@@ -101,6 +101,13 @@ int vhost_ask_over(struct vhost *vhost, int fd);
 /* Returns the eventfds of the doorbells, one for each of the device's queues; constant. */
 const int *vhost_kick_fds(const struct vhost *vhost);
 
+/* Returns how many queues the back end has, and the eventfd by which it calls for one of them;
+ * constant. */
+unsigned int vhost_queue_count(const struct vhost *vhost);
+int vhost_call_fd(const struct vhost *vhost, unsigned int queue);
+/* Returns whether calls need not be seen here: what is in flight is not known from them. Constant. */
+bool vhost_may_bypass(const struct vhost *vhost);
+
 /* Finds the back end's end, as the handler of its socket would. Any thread. For tests. */
 void vhost_look(struct vhost *vhost);
 

@@ -31,7 +31,7 @@ struct vhost {
 	struct vhost_kind kind;
 	char name[VHOST_NAME_MAX + 1];
 	char path[VHOST_PATH_MAX + 1];
-	bool reconnect, made;
+	bool reconnect, made, bypass; /* bypass: see vhost_may_bypass() */
 	unsigned int queues;
 	uint64_t patience_ns;
 	int memory_fd;

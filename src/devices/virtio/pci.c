@@ -95,6 +95,32 @@ static void interrupt_config(void *transport)
 
 static const struct virtio_transport_ops transport_ops = {interrupt_queue, interrupt_config};
 
+/* Tells where each queue's interrupts go now. The lock of MSI-X is held. */
+static void tell_queues(void *ctx)
+{
+	struct virtio_pci *t = ctx;
+
+	for (unsigned int i = 0; i < t->dev->queue_count; i++) {
+		const uint16_t vector = relaxed_load(&t->queue_vectors[i]);
+		struct msix_message m;
+
+		t->queue_message(t->queue_ctx, i,
+				 vector != NO_VECTOR && msix_message(&t->msix, vector, &m) ? &m
+											   : NULL);
+	}
+}
+
+void virtio_pci_watch_queues(struct virtio_pci *t,
+			     void (*message)(void *ctx, unsigned int queue,
+					     const struct msix_message *m),
+			     void *ctx)
+{
+	t->queue_message = message;
+	t->queue_ctx = ctx;
+	t->msix.changed_ctx = t;
+	t->msix.changed = tell_queues;
+}
+
 /* -- common configuration --------------------------------------------------------------------- */
 
 static uint16_t selected_queue(const struct virtio_pci *t)
@@ -166,6 +192,8 @@ static void forget(struct virtio_pci *t)
 	atomic_store(&t->config_vector, NO_VECTOR);
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		atomic_store(&t->queue_vectors[i], NO_VECTOR);
+	if (t->queue_message)
+		msix_look(&t->msix);
 	take_status(t);
 }
 
@@ -205,6 +233,8 @@ static void write_half(struct virtio_pci *t, unsigned int offset, uint16_t value
 	case VIRTIO_PCI_COMMON_Q_MSIX:
 		if (virtio_queue(t->dev, index))
 			atomic_store(&t->queue_vectors[index], legal_vector(t, value));
+		if (t->queue_message)
+			msix_look(&t->msix);
 		break;
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 		if (value == 1) /* there is no way back but a reset */

@@ -44,6 +44,10 @@ struct virtio_pci {
 	_Atomic uint16_t queue_select;
 	_Atomic uint16_t config_vector, queue_vectors[VIRTIO_QUEUES_MAX];
 	_Atomic uint8_t isr;
+
+	/* See virtio_pci_watch_queues(); NULL: nobody does. Constant while the vCPUs run. */
+	void (*queue_message)(void *ctx, unsigned int queue, const struct msix_message *m);
+	void *queue_ctx;
 };
 
 /*
@@ -53,6 +57,14 @@ struct virtio_pci {
  */
 int virtio_pci_init(struct virtio_pci *t, struct virtio_device *dev,
 		    void (*send)(void *ctx, uint64_t address, uint32_t data), void *ctx);
+/*
+ * Has @message told of each queue's interrupt whenever that may be another one: the message that it is,
+ * if that may be sent at once, or NULL. With the lock of MSI-X held. Before the vCPUs run.
+ */
+void virtio_pci_watch_queues(struct virtio_pci *t,
+			     void (*message)(void *ctx, unsigned int queue,
+					     const struct msix_message *m),
+			     void *ctx);
 /* Resets the device, MSI-X and configuration space to their state at power-on. Any thread with a
  * halter. */
 void virtio_pci_reset(struct virtio_pci *t);
