@@ -68,8 +68,16 @@ for kernel in 6.12 6.1; do
 			ask "$name, $cycle: who sleeps wakes" \
 				'a=$(wc -l </tmp/t); sleep 4; [ $(wc -l </tmp/t) -gt $a ] && echo wa''kes' 'wakes'
 		done
-		ask "$name: it has reseeded, each time" \
-			'echo f$(dmesg | grep -c "virtual machine fork")f' 'f3f'
+		# Debian's 6.1 is built without the driver.
+		# shellcheck disable=SC2016
+		ask "$name: what drivers it has" 'echo d$(ls -d /sys/bus/*/drivers/vmgenid 2>/dev/null | wc -l)d' 'd[0-9]*d'
+		if grep -q '^d0d' "$out"; then
+			skip "$name: it has reseeded, each time" "its kernel has no driver for the generation"
+		else
+			# shellcheck disable=SC2016
+			ask "$name: it has reseeded, each time" \
+				'echo f$(dmesg | grep -c "virtual machine fork")f' 'f3f'
+		fi
 		echo exit >&3
 		guest_end
 		tr -d '\r' <$out >>$all
