@@ -641,14 +641,41 @@ class Running(Case):
         self.start()
         self.assertEqual(self.ok("GET", "/")["state"], "Running")
 
+    def begin_log(self):
+        self.file("log")
+        self.ok("PUT", "/logger", {"log_path": "log"})
+
+    def logged(self):
+        with open(os.path.join(self.dir, "log"), encoding="utf-8") as f:
+            return f.read()
+
     def test_guest_ends(self):
         """The process ends with the guest, and with 0 whatever that did."""
         for how in ("cf9", "keyboard", "triple"):
             with self.subTest(how=how):
                 self.begin("end.elf", f"how={how}")
+                self.begin_log()
                 self.start()
                 self.connection.close()
                 self.end(0)
+                out = self.logged()
+                # The report of the triple fault has several lines, each one of the log.
+                self.assertNotIn("\\x0a", out)
+                self.assertEqual(len(re.findall(r"\] (?:vCPU 0: triple fault|rip [0-9a-f]{16} .*|code: .*)\n", out)), 3 * (how == "triple"), out)
+
+    def test_pmem_that_becomes_shorter(self):
+        """The VM ends, with a line; the process ends with it, by no signal."""
+        self.begin("pmem.elf", "rounds=1000000000")
+        path = self.file("pmem", bytes(2 << 20))
+        self.begin_log()
+        self.ok("PUT", "/pmem/p", {"id": "p", "path_on_host": path})
+        self.start()
+        time.sleep(0.2)
+        os.truncate(os.path.join(self.dir, "pmem"), 0)
+        self.connection.close()
+        self.end(1)
+        out = self.logged()
+        self.assertEqual(len(re.findall(r"guest memory .* made shorter, or its file system is full or fails", out)), 1, out)
 
     def test_serial(self):
         self.begin("end.elf", "how=halt")

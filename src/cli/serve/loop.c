@@ -2,6 +2,7 @@
 /* `catnap serve`: the main thread's loop, and the VM's end. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -116,13 +117,26 @@ static int wait_for_end(struct serve *s)
 	}
 }
 
+/* Logs a report, each line by itself. */
+static void log_report(struct serve *s, int level, const char *report)
+{
+	char line[sizeof(((struct catnap_exit *)0)->report)];
+
+	while (*report) {
+		size_t len = strcspn(report, "\n");
+
+		snprintf(line, sizeof(line), "%.*s", (int)len, report);
+		logger_line(&s->logger, level, line);
+		report += len + (report[len] == '\n');
+	}
+}
+
 /* Says why it ended. Returns the status: 0 for whatever the guest did, as Firecracker. */
 static int end_status(struct serve *s, const struct catnap_exit *e)
 {
 	bool bad = e->reason == CATNAP_EXIT_KVM_ERROR || e->reason == CATNAP_EXIT_HOST_ERROR;
 
-	if (e->report[0])
-		logger_line(&s->logger, bad ? FC_ERROR : FC_WARN, e->report);
+	log_report(s, bad ? FC_ERROR : FC_WARN, e->report);
 	if (bad)
 		logger_line(&s->logger, FC_ERROR, "Firecracker exiting with error. exit_code=1");
 	else
