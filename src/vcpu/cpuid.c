@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CPUID policy (Intel SDM volume 2 "CPUID", AMD APM volume 3 appendix E, Linux
- * Documentation/virt/kvm/x86/cpuid.rst). Each vCPU is a core of its own in one package. There is no
- * PMU: see docs/design.md, "The guest's processor".
+ * Documentation/virt/kvm/x86/cpuid.rst). Each vCPU is a core of its own in one package, or
+ * in several where it has to be near some and far from others. There is no PMU: see docs/design.md, "The guest's processor".
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
@@ -38,16 +38,24 @@ static void set_bit_to(uint32_t *reg, unsigned int bit, bool on)
 	*reg = on ? *reg | BIT(bit) : *reg & ~BIT(bit);
 }
 
+/* Returns how many vCPUs are in a package. */
+static uint32_t in_package(const struct cpuid_policy *p)
+{
+	return p->package_vcpus ? p->package_vcpus : p->vcpus;
+}
+
 static void leaf_1(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uint32_t apic_id)
 {
-	e->ebx = (e->ebx & 0x0000ffffu) | (p->vcpus > 255 ? 255 : p->vcpus) << 16 | apic_id << 24;
+	const uint32_t n = in_package(p);
+
+	e->ebx = (e->ebx & 0x0000ffffu) | (n > 255 ? 255 : n) << 16 | apic_id << 24;
 	set_bit_to(&e->ecx, 3, false); /* MONITOR/MWAIT: another idle driver would win */
 	set_bit_to(&e->ecx, 5, false); /* VMX */
 	set_bit_to(&e->ecx, 21, true); /* x2APIC: ours needs nothing of the processor */
 	set_bit_to(&e->ecx, 24, p->tsc_deadline);
-	set_bit_to(&e->ecx, 31, true);	       /* a hypervisor is there */
-	set_bit_to(&e->edx, 9, true);	       /* APIC */
-	set_bit_to(&e->edx, 28, p->vcpus > 1); /* more than one logical processor per package */
+	set_bit_to(&e->ecx, 31, true);	/* a hypervisor is there */
+	set_bit_to(&e->edx, 9, true);	/* APIC */
+	set_bit_to(&e->edx, 28, n > 1); /* more than one logical processor per package */
 }
 
 /* Fills in the extended topology (0xb, 0x1f): one thread per core, the cores of one package. */
@@ -61,8 +69,8 @@ static void leaf_topology(struct kvm_cpuid_entry2 *e, const struct cpuid_policy 
 		e->ebx = 1;
 		e->ecx |= 1 << 8; /* level: thread */
 	} else if (e->index == 1) {
-		e->eax = bits_for(p->vcpus);
-		e->ebx = p->vcpus;
+		e->eax = bits_for(in_package(p));
+		e->ebx = in_package(p);
 		e->ecx |= 2 << 8; /* level: core */
 	}
 }
@@ -137,7 +145,7 @@ static void remove_pmu(struct kvm_cpuid_entry2 *e)
 static void set_sharing(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p)
 {
 	const uint32_t level = (e->eax >> 5) & 7;
-	const uint32_t all = p->cache_vcpus ? p->cache_vcpus : 1u << bits_for(p->vcpus);
+	const uint32_t all = 1u << bits_for(in_package(p));
 
 	e->eax = (e->eax & ~(0xfffu << 14)) | (level >= 3 ? all - 1 : 0) << 14;
 }
@@ -151,7 +159,8 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 	case 4: /* caches: shared by how many, cores per package */
 		if (e->eax & 0x1f) {
 			set_sharing(e, p);
-			e->eax = (e->eax & 0x03ffffffu) | ((1u << bits_for(p->vcpus)) - 1) << 26;
+			e->eax = (e->eax & 0x03ffffffu) | ((1u << bits_for(in_package(p))) - 1)
+								  << 26;
 		}
 		break;
 	case 5:		 /* MWAIT */
@@ -199,13 +208,13 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 		set_bit_to(&e->ecx, 2, false); /* SVM */
 		break;
 	case 0x80000006:
-		/* Of AMD's older ones the last cache is taken for all of a processor's, or for that
-		 * of eight: where nodes are smaller there is none. */
-		if (p->cache_vcpus)
+		/* Of some of AMD's the last cache is taken for that of eight, whatever is said:
+		 * where packages may be smaller there is none. */
+		if (p->package_vcpus)
 			e->edx = 0;
 		break;
 	case 0x80000008:
-		e->ecx = bits_for(p->vcpus) << 12 | (p->vcpus - 1);
+		e->ecx = bits_for(in_package(p)) << 12 | (in_package(p) - 1);
 		break;
 	case 0x8000001d: /* the same, of AMD's */
 		if (e->eax & 0x1f)
@@ -213,8 +222,8 @@ static void adjust(struct kvm_cpuid_entry2 *e, const struct cpuid_policy *p, uin
 		break;
 	case 0x8000001e:
 		e->eax = apic_id;
-		e->ebx = apic_id; /* core id, one thread per core */
-		e->ecx = 0;
+		e->ebx = apic_id;		  /* core id, one thread per core */
+		e->ecx = apic_id / in_package(p); /* node id: a package is one */
 		break;
 	}
 }

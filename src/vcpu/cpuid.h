@@ -13,13 +13,13 @@
 
 struct cpuid_policy {
 	uint32_t vcpus;
-	uint32_t cache_vcpus; /* how many have the last cache together, a power of two; 0: all */
-	bool irqchip_user;    /* then nothing that needs KVM's own local APIC */
-	bool tsc_deadline;    /* the APIC timer has its TSC-deadline mode */
-	bool poll_control;    /* MSR_KVM_POLL_CONTROL is kept by us or by KVM */
-	uint32_t tsc_khz;     /* of the guest's TSC; 0: it is no clock, or not known */
-	uint32_t apic_khz;    /* the APIC timer's rate with divisor 1 */
-	bool realtime;	      /* KVM_HINTS_REALTIME: vCPUs have processors of their own */
+	uint32_t package_vcpus; /* how many are in a package, a power of two; 0: all */
+	bool irqchip_user;	/* then nothing that needs KVM's own local APIC */
+	bool tsc_deadline;	/* the APIC timer has its TSC-deadline mode */
+	bool poll_control;	/* MSR_KVM_POLL_CONTROL is kept by us or by KVM */
+	uint32_t tsc_khz;	/* of the guest's TSC; 0: it is no clock, or not known */
+	uint32_t apic_khz;	/* the APIC timer's rate with divisor 1 */
+	bool realtime;		/* KVM_HINTS_REALTIME: vCPUs have processors of their own */
 };
 
 /* Returns a copy of @supported for the vCPU with APIC id @apic_id, which the caller frees; NULL: no

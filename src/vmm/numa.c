@@ -155,7 +155,7 @@ static bool fits(const struct numa *n, uint32_t vcpus, uint32_t size)
 	return true;
 }
 
-uint32_t numa_cache_vcpus(const struct numa *n, uint32_t vcpus)
+uint32_t numa_package_vcpus(const struct numa *n, uint32_t vcpus)
 {
 	uint32_t size = 1;
 

@@ -35,8 +35,8 @@ struct numa_part numa_part_at(const struct numa *n, uint64_t at, uint64_t end);
 uint32_t numa_node_of(const struct numa *n, uint32_t vcpu);
 /* Returns how far it is from one node to the memory of another: 10 at home. */
 uint8_t numa_distance(const struct numa *n, uint32_t from, uint32_t to);
-/* Returns how many vCPUs, a power of two, can have the last cache together: such that none has it
- * with one of another node. 0: all. */
-uint32_t numa_cache_vcpus(const struct numa *n, uint32_t vcpus);
+/* Returns how many vCPUs, a power of two, can be a package and have its last cache together, such that
+ * no package has vCPUs of two nodes. 0: all. */
+uint32_t numa_package_vcpus(const struct numa *n, uint32_t vcpus);
 
 #endif

@@ -239,7 +239,7 @@ static void fill_host(struct catnap_vm *vm)
 	};
 	vm->host.cpuid = (struct cpuid_policy){
 		.vcpus = vm->cfg.vcpus,
-		.cache_vcpus = numa_cache_vcpus(&nodes, vm->cfg.vcpus),
+		.package_vcpus = numa_package_vcpus(&nodes, vm->cfg.vcpus),
 		.irqchip_user = vm->host.irqchip_user,
 		/* KVM's own APIC has it; ours where probe() sees the MSR's writes. */
 		.tsc_deadline = !vm->host.irqchip_user,

@@ -289,20 +289,30 @@ static void test_topology(void **state)
 	}
 }
 
-/* The last cache is of so many vCPUs, and no more. */
-static void test_caches(void **state)
+/* So many vCPUs are a package, with its last cache, by what each processor's driver looks at. */
+static void test_packages(void **state)
 {
-	const struct cpuid_policy p = {.vcpus = 4, .cache_vcpus = 2};
-	struct kvm_cpuid2 *c = make(&p, 1, 0);
+	const struct cpuid_policy p = {.vcpus = 4, .package_vcpus = 2};
 
-	assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
-	assert_int_equal(leaf(c, 4, 3)->eax >> 14 & 0xfff, 1);
-	assert_int_equal(leaf(c, 4, 3)->eax >> 26, 3);
-	assert_int_equal(leaf(c, 0x8000001d, 3)->eax >> 14, 1);
-	free(c);
-	c = make(&p, 1, UINT32_MAX);
-	assert_int_equal(leaf(c, 0x80000006, 0)->edx, 0);
-	free(c);
+	for (uint32_t id = 0; id < 4; id++) {
+		struct kvm_cpuid2 *c = make(&p, id, 0);
+
+		assert_int_equal(leaf(c, 1, 0)->ebx >> 16 & 0xff, 2);
+		assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
+		assert_int_equal(leaf(c, 4, 3)->eax >> 14 & 0xfff, 1);
+		assert_int_equal(leaf(c, 4, 3)->eax >> 26, 1);
+		assert_int_equal(leaf(c, 0xb, 1)->eax, 1);
+		assert_int_equal(leaf(c, 0xb, 1)->ebx, 2);
+		assert_int_equal(leaf(c, 0xb, 1)->edx, id);
+		assert_int_equal(leaf(c, 0x80000008, 0)->ecx & 0xff, 1);
+		assert_int_equal(leaf(c, 0x80000008, 0)->ecx >> 12 & 15, 1);
+		assert_int_equal(leaf(c, 0x8000001d, 3)->eax >> 14, 1);
+		assert_int_equal(leaf(c, 0x8000001e, 0)->ecx, id / 2);
+		free(c);
+		c = make(&p, id, UINT32_MAX);
+		assert_int_equal(leaf(c, 0x80000006, 0)->edx, 0);
+		free(c);
+	}
 }
 
 static int modify(struct kvm_cpuid2 *c, const struct cpuid_policy *p, uint32_t leaf_, uint32_t sub,
@@ -394,7 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_features),     cmocka_unit_test(test_kvm_features),
 		cmocka_unit_test(test_tsc_deadline), cmocka_unit_test(test_topology),
-		cmocka_unit_test(test_caches),	     cmocka_unit_test(test_one_level),
+		cmocka_unit_test(test_packages),     cmocka_unit_test(test_one_level),
 		cmocka_unit_test(test_frequencies),  cmocka_unit_test(test_no_frequencies),
 		cmocka_unit_test(test_no_pmu),	     cmocka_unit_test(test_modifiers),
 		cmocka_unit_test(test_carries),

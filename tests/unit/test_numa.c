@@ -224,7 +224,7 @@ static void test_parts(void **state)
 	assert_int_equal(p.host_nodes, 0);
 }
 
-static void test_caches(void **state)
+static void test_packages(void **state)
 {
 	static const struct {
 		uint64_t first, second;
@@ -237,7 +237,7 @@ static void test_caches(void **state)
 						    {.vcpus = cases[i].second}};
 		const struct numa n = {nodes, 2};
 
-		assert_int_equal(numa_cache_vcpus(&n, cases[i].vcpus), cases[i].together);
+		assert_int_equal(numa_package_vcpus(&n, cases[i].vcpus), cases[i].together);
 	}
 }
 
@@ -316,7 +316,7 @@ int main(void)
 		cmocka_unit_test(test_srat),	    cmocka_unit_test(test_slit),
 		cmocka_unit_test(test_none),	    cmocka_unit_test(test_most),
 		cmocka_unit_test(test_device_tree), cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_caches),	    cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_packages),    cmocka_unit_test(test_wrong),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
