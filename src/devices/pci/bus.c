@@ -18,6 +18,8 @@
 #define CONFIG_ADDRESS 0 /* from PCI_PORTS_BASE */
 #define CONFIG_DATA    4
 
+#define PAGE 4096u
+
 #define ECAM_FUNCTION_SHIFT 12
 #define ECAM_REGISTER_MASK  0xfffu
 
@@ -27,7 +29,7 @@ static struct pci_function *function_at(struct pci_bus *bus, unsigned int where)
 {
 	unsigned int slot = PCI_SLOT(where);
 
-	return PCI_FUNC(where) == 0 && slot < bus->count ? bus->slots[slot] : NULL;
+	return PCI_FUNC(where) == 0 ? atomic_load(&bus->slots[slot]) : NULL;
 }
 
 static void config_read(struct pci_bus *bus, unsigned int where, unsigned int reg, void *data,
@@ -124,11 +126,11 @@ static bool find_bar(void *dev, uint64_t addr, struct bus_range *found)
 {
 	struct pci_bus *bus = dev;
 
-	for (unsigned int i = 0; i < bus->bar_count; i++) {
-		const struct pci_bar *b = bus->bars[i];
-		uint64_t base = relaxed_load(&b->base);
+	for (uint32_t i = 0; i < atomic_load(&bus->bar_count); i++) {
+		const struct pci_bar *b = atomic_load(&bus->bars[i]);
+		uint64_t base = b ? relaxed_load(&b->base) : PCI_BAR_OFF;
 
-		if (addr < base || addr - base >= b->size)
+		if (!b || addr < base || addr - base >= b->size)
 			continue;
 		*found = (struct bus_range){
 			.base = base, .size = b->size, .ops = b->ops, .dev = b->dev};
@@ -184,7 +186,6 @@ int pci_bus_init(struct pci_bus *bus, struct bus *pio, struct bus *mmio)
 	int ret;
 
 	memset(bus, 0, sizeof(*bus));
-	bus->next = PCI_WINDOW_BASE;
 	bus->inputs_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	ret = pci_function_init(&bus->bridge, &bridge);
 	if (ret < 0)
@@ -211,35 +212,120 @@ void pci_bus_fini(struct pci_bus *bus)
 	pci_function_fini(&bus->bridge);
 }
 
-int pci_bus_plug(struct pci_bus *bus, struct pci_function *f)
+/* Returns the end of a BAR's room: a page of its own at least, as the next may be another driver's. */
+static uint64_t room_end(const struct pci_bar *b, uint64_t place)
 {
-	uint64_t next = bus->next, places[PCI_BARS];
+	return place + (b->size < PAGE ? PAGE : b->size);
+}
 
-	if (bus->count == PCI_SLOTS)
-		return -ENOSPC;
-	for (unsigned int i = 0; i < PCI_BARS; i++) {
-		uint64_t size = f->bars[i].size;
+/* Returns where firmware puts @b, of @f: the first place that is nobody's. 0: there is none. */
+static uint64_t find_place(struct pci_bus *bus, const struct pci_function *f,
+			   const struct pci_bar *b)
+{
+	uint64_t size = room_end(b, 0), place = (PCI_WINDOW_BASE + size - 1) & ~(size - 1);
+	const uint64_t end = PCI_WINDOW_BASE + PCI_WINDOW_SIZE;
+	bool moved;
 
-		/* A page of its own at least: the next may be another driver's. */
-		if (size < 4096)
-			size = size ? 4096 : 0;
-		places[i] = size ? (next + size - 1) & ~(size - 1) : next;
-		if (places[i] + size < places[i] ||
-		    places[i] + size > PCI_WINDOW_BASE + PCI_WINDOW_SIZE)
-			return -ENOSPC;
-		next = places[i] + size;
-	}
-	bus->next = next;
+	if (size > PCI_WINDOW_SIZE)
+		return 0;
+	do {
+		moved = false;
+		for (unsigned int slot = 0; slot <= PCI_SLOTS; slot++) {
+			const struct pci_function *other =
+				slot < PCI_SLOTS ? atomic_load(&bus->slots[slot]) : f;
+
+			for (unsigned int i = 0; other && i < PCI_BARS; i++) {
+				const struct pci_bar *o = &other->bars[i];
+
+				if (!o->home || place >= room_end(o, o->home) ||
+				    o->home >= place + size)
+					continue;
+				place = (room_end(o, o->home) + size - 1) & ~(size - 1);
+				moved = true;
+			}
+		}
+	} while (moved && place < end);
+	return place <= end - size ? place : 0;
+}
+
+/* Finds places for all BARs of @f. Returns 0 or -ENOSPC. */
+static int find_places(struct pci_bus *bus, struct pci_function *f)
+{
+	for (unsigned int i = 0; i < PCI_BARS; i++)
+		f->bars[i].home = 0;
 	for (unsigned int i = 0; i < PCI_BARS; i++) {
 		if (!f->bars[i].size)
 			continue;
-		pci_function_place_bar(f, i, places[i]);
-		bus->bars[bus->bar_count++] = &f->bars[i];
+		f->bars[i].home = find_place(bus, f, &f->bars[i]);
+		if (!f->bars[i].home)
+			return -ENOSPC;
 	}
-	connect_intx(bus, f, bus->count);
+	return 0;
+}
+
+static void add_bar(struct pci_bus *bus, const struct pci_bar *b)
+{
+	uint32_t i = 0;
+
+	/* There are as many as all slots can have. */
+	while (atomic_load(&bus->bars[i]))
+		i++;
+	atomic_store(&bus->bars[i], b);
+	if (i >= atomic_load(&bus->bar_count))
+		atomic_store(&bus->bar_count, i + 1);
+}
+
+static int plug(struct pci_bus *bus, struct pci_function *f, bool late)
+{
+	unsigned int slot = 0;
+	int ret;
+
+	while (slot < PCI_SLOTS && atomic_load(&bus->taken) >> slot & 1)
+		slot++;
+	if (slot == PCI_SLOTS)
+		return -ENOSPC;
+	ret = find_places(bus, f);
+	if (ret < 0)
+		return ret;
+	connect_intx(bus, f, slot);
 	pci_function_remember(f);
-	bus->slots[bus->count] = f;
-	return (int)bus->count++;
+	if (!late)
+		pci_function_reset(f);
+	for (unsigned int i = 0; i < PCI_BARS; i++)
+		if (f->bars[i].size)
+			add_bar(bus, &f->bars[i]);
+	atomic_fetch_or(&bus->taken, 1u << slot);
+	atomic_store(&bus->slots[slot], f);
+	return (int)slot;
+}
+
+int pci_bus_plug(struct pci_bus *bus, struct pci_function *f)
+{
+	return plug(bus, f, false);
+}
+
+int pci_bus_plug_late(struct pci_bus *bus, struct pci_function *f)
+{
+	return plug(bus, f, true);
+}
+
+void pci_bus_hide(struct pci_bus *bus, unsigned int slot)
+{
+	const struct pci_function *f = atomic_exchange(&bus->slots[slot], NULL);
+
+	for (uint32_t i = 0; f && i < atomic_load(&bus->bar_count); i++) {
+		const struct pci_bar *b = atomic_load(&bus->bars[i]);
+
+		if (b >= f->bars && b < f->bars + PCI_BARS)
+			atomic_store(&bus->bars[i], NULL);
+	}
+}
+
+void pci_bus_unplug(struct pci_bus *bus, unsigned int slot, struct pci_function *f)
+{
+	pci_bus_hide(bus, slot);
+	pci_function_unplug(f);
+	atomic_fetch_and(&bus->taken, ~(1u << slot));
 }
 
 void pci_bus_save(struct pci_bus *bus, struct state_writer *w)

@@ -8,8 +8,9 @@
  * Interrupt pins (2.2.6) are wired as usual: each slot's INTA# to one of eight inputs of the
  * interrupt controller, slots that are eight apart to the same.
  *
- * Threads: filled before the vCPUs start. Then any vCPU: the address register and the places of
- * BARs are atomic words, functions lock themselves, and nothing is locked on the way to a BAR.
+ * Threads: any vCPU: slots, the address register and the places of BARs are atomic words, functions
+ * lock themselves, and nothing is locked on the way to a BAR. Devices are plugged by one thread at a
+ * time, also while vCPUs run, and unplugged while none of them does.
  */
 #ifndef DEVICES_PCI_BUS_H
 #define DEVICES_PCI_BUS_H
@@ -33,11 +34,11 @@
 #define PCI_INTX_INPUTS 8
 
 struct pci_bus {
-	struct pci_function *slots[PCI_SLOTS];
-	unsigned int count;
-	const struct pci_bar *bars[PCI_SLOTS * PCI_BARS]; /* those that there are */
-	unsigned int bar_count;
-	uint64_t next; /* free from here on in the window */
+	struct pci_function *_Atomic slots[PCI_SLOTS]; /* NULL: nobody is seen there */
+	_Atomic uint32_t taken; /* slots, a bit each: plugged, and not unplugged */
+	/* Those that there are, up to bar_count; NULL: free. */
+	const struct pci_bar *_Atomic bars[PCI_SLOTS * PCI_BARS];
+	_Atomic uint32_t bar_count;
 	struct pci_function bridge;
 	void (*set_input)(void *ctx, unsigned int input, bool level);
 	void *input_ctx;
@@ -73,9 +74,17 @@ static inline unsigned int pci_intx_input(unsigned int slot)
 	return PCI_INTX_FIRST + slot % PCI_INTX_INPUTS;
 }
 /*
- * Gives @f the next slot, and places for its BARs, as firmware would: a guest that does not assign
- * addresses finds them assigned and decoded. @f stays the caller's. Returns the slot, or -ENOSPC.
+ * Gives @f the first free slot, and places for its BARs, as firmware would: a guest that does not
+ * assign addresses finds them assigned and decoded. @f stays the caller's. Returns the slot, or
+ * -ENOSPC.
  */
 int pci_bus_plug(struct pci_bus *bus, struct pci_function *f);
+/* Does the same while vCPUs run. The guest finds no address assigned; after a reset it does. */
+int pci_bus_plug_late(struct pci_bus *bus, struct pci_function *f);
+/* Hides what is in @slot: accesses that begin later find nobody there. Those that are under way go
+ * on. Any vCPU. */
+void pci_bus_hide(struct pci_bus *bus, unsigned int slot);
+/* Takes @f, which is in @slot, off the bus, its pin down. No vCPU runs. */
+void pci_bus_unplug(struct pci_bus *bus, unsigned int slot, struct pci_function *f);
 
 #endif

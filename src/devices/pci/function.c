@@ -151,20 +151,44 @@ void pci_function_update_intx(struct pci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
-void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t address)
+/* Does firmware's part: places BAR @index at its home, where it is decoded. */
+static void place_bar(struct pci_function *f, unsigned int index)
 {
 	unsigned int reg = bar_register(index);
+	const struct pci_bar *b = &f->bars[index];
+	uint8_t *c = f->power_on;
 
-	for (unsigned int i = 0; i < (f->bars[index].wide ? 8u : 4u); i++)
-		f->config[reg + i] = (uint8_t)((f->config[reg + i] & ~f->writable[reg + i]) |
-					       (uint8_t)(address >> 8 * i & f->writable[reg + i]));
-	f->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
-	follow_header(f);
+	for (unsigned int i = 0; i < (b->wide ? 8u : 4u); i++)
+		c[reg + i] = (uint8_t)((c[reg + i] & ~f->writable[reg + i]) |
+				       (uint8_t)(b->home >> 8 * i & f->writable[reg + i]));
+	c[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
 }
 
 void pci_function_remember(struct pci_function *f)
 {
 	memcpy(f->power_on, f->config, sizeof(f->power_on));
+	for (unsigned int i = 0; i < PCI_BARS; i++)
+		if (f->bars[i].home)
+			place_bar(f, i);
+}
+
+void pci_function_unplug(struct pci_function *f)
+{
+	pthread_mutex_lock(&f->lock);
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		struct pci_bar *b = &f->bars[i];
+
+		if (!b->size || relaxed_load(&b->base) == PCI_BAR_OFF)
+			continue;
+		relaxed_store(&b->base, PCI_BAR_OFF);
+		if (b->moved)
+			b->moved(b->moved_ctx, PCI_BAR_OFF);
+	}
+	if (f->intx_up)
+		f->intx.drive(f->intx.bus, f->intx.slot, false);
+	f->intx_up = false;
+	f->intx.drive = NULL;
+	pthread_mutex_unlock(&f->lock);
 }
 
 void pci_function_reset(struct pci_function *f)

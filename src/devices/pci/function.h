@@ -34,6 +34,7 @@ struct pci_bar {
 	const struct bus_ops *ops;
 	void *dev;
 	_Atomic uint64_t base; /* where it answers; PCI_BAR_OFF: nowhere */
+	uint64_t home;	       /* where firmware puts it, the bus's choice; 0: it has none so far */
 	/* It answers at @base from now on. The function's lock is held, once vCPUs run. NULL: nobody
 	 * wants to know. */
 	void (*moved)(void *ctx, uint64_t base);
@@ -113,7 +114,8 @@ int pci_function_add_capability(struct pci_function *f, const void *bytes, const
 int pci_function_watch(struct pci_function *f, const struct pci_watch *watch);
 /* Asks intx.wanted() again, whose answer may have changed. Any thread, the lock not held. */
 void pci_function_update_intx(struct pci_function *f);
-/* Remembers the present state, which a reset brings back. Before the vCPUs run. */
+/* Remembers the present state as the one that a reset brings back, but with the BARs at their
+ * homes, and decoded there. Before anybody finds the function on its bus. */
 void pci_function_remember(struct pci_function *f);
 /* Resets the function to its state at power-on, with the BARs where firmware has placed them. Any
  * thread. */
@@ -132,8 +134,8 @@ void pci_function_read_state(const struct pci_function *f, struct pci_function_s
 /* Takes it over, before the threads start. The pin is as it was: pci_function_update_intx() drives
  * it. */
 void pci_function_load(struct pci_function *f, const struct pci_function_state *s);
-/* Does firmware's part: places BAR @index at @address, where it is decoded from now on. */
-void pci_function_place_bar(struct pci_function *f, unsigned int index, uint64_t address);
+/* Takes it off its bus: no BAR answers any more, and the pin is down. No vCPU runs. */
+void pci_function_unplug(struct pci_function *f);
 
 /*
  * Reads or writes configuration space, with @reg up to 4095 and any @len up to 8. There is nothing
