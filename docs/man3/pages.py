@@ -22,11 +22,11 @@ PAGES = [
      'A limit is two token buckets, of bytes and of operations. It can be changed while the guest runs.',
      r'catnap_vm_set_(disk|net|rng)_limit'),
     ('catnap_disk', 'catnap.h', 'disks of a virtual machine',
-     'A disk is a raw image, a file or a block device. Disks are added before the start; their images can be changed '
-     'later.', r'catnap_(disk_\w+|vm_\w+_disk)'),
+     'A disk is a raw image, a file or a block device. Disks are added before the start, or, with hotplug, come and go '
+     'later; their images can be changed at any time.', r'catnap_(disk_\w+|vm_\w+_disk)'),
     ('catnap_net', 'catnap.h', 'network interfaces of a virtual machine',
-     'An interface of the guest is a TAP interface of the host. It is added before the start.',
-     r'catnap_(net_\w+|vm_add_net|vm_set_link)'),
+     'An interface of the guest is a TAP interface of the host. It is added before the start, or, with '
+     'hotplug, comes and goes later.', r'catnap_(net_\w+|vm_(add|remove)_net|vm_set_link)'),
     ('catnap_vhost', 'catnap.h', 'devices whose back end is another process',
      'A disk, a network interface, a folder or any other device may be served by another process, by the vhost-user protocol. '
      'It is added before the start.', r'catnap_(vhost_\w+|vm_add_vhost)'),

@@ -63,6 +63,9 @@
  *	add_vhost, set_vsock,
  *	set_console, set_balloon,
  *	set_hotplug                 0           -EINVAL     -EINVAL     -EINVAL     -EINVAL
+ *	add_disk, add_net, hotplug  0           0           0           -EINVAL     -EINVAL
+ *	remove_disk, _net, hotplug  -EINVAL     0, -ENXIO   0, -ENXIO   -EINVAL     -EINVAL
+ *	... without hotplug         -ENOTSUP    -ENOTSUP    -ENOTSUP    -ENOTSUP    -ENOTSUP
  *	start                       0           -EALREADY   -EALREADY   -EALREADY   -EALREADY
  *	... stopped before                                                          -ECANCELED
  *	sandbox_thread              -EINVAL     0           0           0           0
@@ -406,7 +409,11 @@ struct catnap_vm_config {
 	 * none. Memory that is plugged later, and persistent memory, are in none of them. */
 	const struct catnap_node *nodes;
 	uint32_t node_count;
-	uint32_t reserved2; /**< 0 */
+	/** Not 0: disks and network interfaces may be added while the VM runs, and removed
+	 * (catnap_vm_remove_disk()). The guest is told by ACPI of its PCI slots, so it needs transport
+	 * PCI and hw ACPI; the threads' filters let through what such devices need, whether there are
+	 * any or not. Not with no_rings. */
+	uint32_t hotplug;
 };
 
 /** Sets the defaults: 1 vCPU, 256 MiB, irqchip user, no image, halt polling as
@@ -513,25 +520,42 @@ CATNAP_API void catnap_disk_init_sized(struct catnap_disk *disk, size_t size);
 #define catnap_disk_init(disk) catnap_disk_init_sized((disk), sizeof(struct catnap_disk))
 
 /**
- * Adds a virtio block device, between create and start; the order is that in which guests count
- * them. All that @disk points to is copied. The image is locked until the VM is destroyed: no other
- * disk, of this VM or another, can be on it, unless all of them only read. A child of fork(2) does
+ * Adds a virtio block device, between create and start, or with hotplug at any time until the end;
+ * the order is that in which guests count them. It gets the lowest number that no disk has, and the
+ * lowest that no device has. A guest that runs is told, and finds it in a PCI slot that is free; one
+ * that does not listen finds it after its next reset. In a pause it is told when it goes on. All
+ * that @disk points to is copied. The image is locked until the disk is removed or the VM destroyed: no other disk, of this VM or another, can be on it, unless all of them only read. A child of fork(2) does
  * not keep it locked. A guest that may write to a raw image may write another format's first bytes
  * on it: give such images with CATNAP_DISK_RAW, or the next start is refused. Formats are never
  * looked into. After an error catnap_vm_last_error() has the sentence, and the VM is as before.
  * Errors:
  *   -EINVAL  size, queues, id, format, block_size, limit; a path that is none; both path and fd; a
  *            descriptor that is not open as it has to be; an image that is empty, in a format of
- *            its own, or not a multiple of its block size; started already
+ *            its own, or not a multiple of its block size; started already, without hotplug
  *   -EBADF   fd is not open
  *   -EISDIR
- *   -EBUSY   locked
+ *   -EBUSY   locked; a snapshot is being made
  *   -ENOSPC  16 devices
  *   -ENOMEM
  *   others   those of open(2), and those of fcntl(2)'s F_OFD_SETLK, such as -ENOLCK: then there is
  *            no_lock
  */
 CATNAP_API int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk);
+/**
+ * Asks the guest of a VM with hotplug to let go of a disk, as if somebody had pressed the button at
+ * its slot. @disk is its number among the disks. Returns when the guest is asked. What it uses it
+ * may keep for as long as it likes: the disk stays, and can be asked for again. When the guest has
+ * let go of it, the disk is gone, with all that it had of the host's, and CATNAP_EVENT_DEVICE_REMOVED
+ * tells; then its numbers are free for the next one. A guest that is reset lets go of it by that.
+ * Nothing takes a disk away from a guest that keeps it. Any thread, any callback. After an error
+ * nothing is asked.
+ * Errors:
+ *   -ENOENT   no such disk
+ *   -ENOTSUP  the VM was made without hotplug
+ *   -ENXIO    the guest does not listen: it has no driver for that, or has not come so far
+ *   -EINVAL   the VM does not run
+ */
+CATNAP_API int catnap_vm_remove_disk(struct catnap_vm *vm, uint32_t disk);
 /**
  * Looks again at how long the image of a disk is, a file or a block device, and tells the guest if
  * that has changed: its driver gets a configuration interrupt, and Linux has the new capacity at
@@ -693,11 +717,13 @@ CATNAP_API void catnap_net_init_sized(struct catnap_net *net, size_t size);
 #define catnap_net_init(net) catnap_net_init_sized((net), sizeof(struct catnap_net))
 
 /**
- * Adds a virtio network device, between create and start. All that @net points to is copied.
+ * Adds a virtio network device, between create and start, or with hotplug at any time until the end,
+ * as catnap_vm_add_disk() does. All that @net points to is copied.
  * Packets for queue pair i are received by vCPU i (modulo the number of vCPUs), or by the I/O
  * thread. Errors:
  *   -EINVAL        size, queues, mac, mtu, a limit; not a TAP; one that was not made for several
- *                  queues; more than one of tap, tap_fds, stream and stream_fd; started already
+ *                  queues; more than one of tap, tap_fds, stream and stream_fd; started already,
+ *                  without hotplug
  *   -EBADF         one of tap_fds, or stream_fd, is not open
  *   -ENODEV        no such interface
  *   -EBUSY         another program has it, and still after a quarter of a second: what a process
@@ -708,6 +734,9 @@ CATNAP_API void catnap_net_init_sized(struct catnap_net *net, size_t size);
  *   others         those of open(2) for /dev/net/tun, and those of connect(2) for stream
  */
 CATNAP_API int catnap_vm_add_net(struct catnap_vm *vm, const struct catnap_net *net);
+/** Asks the guest to let go of a network interface, @net among them, as catnap_vm_remove_disk() does
+ * of a disk, with the same errors. */
+CATNAP_API int catnap_vm_remove_net(struct catnap_vm *vm, uint32_t net);
 
 /**
  * Changes the limits of a network interface, of what the guest receives (@rx) and of what it sends
@@ -1214,6 +1243,10 @@ enum catnap_event_type {
 	CATNAP_EVENT_LOST = 10,
 	/** The guest begins anew, after a reset in place. */
 	CATNAP_EVENT_RESTARTED = 11,
+	/** The guest has let go of device, which it was asked to (catnap_vm_remove_disk()), and the
+	 * device is gone. value is the number that it had among the disks, or interfaces; code is
+	 * virtio's number of its type, 1 an interface, 2 a disk; text has its name. */
+	CATNAP_EVENT_DEVICE_REMOVED = 12,
 };
 
 /** Something that happened to a VM. */
@@ -1225,7 +1258,7 @@ struct catnap_event {
 	uint32_t device;  /**< its number, see catnap_vm_get_device_stats(); UINT32_MAX: none */
 	uint32_t vcpu;	  /**< UINT32_MAX: none, or not known */
 	uint32_t value;	  /**< as the type says */
-	int32_t code;	  /**< of CATNAP_EVENT_ENDED; 0 */
+	int32_t code;	  /**< of CATNAP_EVENT_ENDED and _DEVICE_REMOVED; 0 */
 	/** For people, one line, or "". Parts of it may be what a guest or a file's name has chosen. */
 	char text[256];
 };
@@ -1540,6 +1573,7 @@ struct catnap_device_stats {
  * time between create and destroy.
  * Errors:
  *   -ENOENT  there are not so many
+ *   -ENODEV  it was removed, and there are others behind it
  *   -EINVAL  size
  */
 CATNAP_API int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,

@@ -467,6 +467,15 @@ class vm
 		call(catnap_vm_change_disk(vm_, number, &image, &bytes));
 		return bytes;
 	}
+	/** Asks the guest of a VM with hotplug to let go of it. */
+	void remove_disk(uint32_t number)
+	{
+		call(catnap_vm_remove_disk(vm_, number));
+	}
+	void remove_net(uint32_t number)
+	{
+		call(catnap_vm_remove_net(vm_, number));
+	}
 	uint64_t update_disk(uint32_t number)
 	{
 		uint64_t bytes = 0;

@@ -105,8 +105,9 @@ static int take_queue(int fd, unsigned int queues, struct ifreq *ifr, struct err
 		return error_fail(err, -EINVAL,
 				  "descriptor %d: expected IFF_TAP, IFF_NO_PI, IFF_VNET_HDR%s", fd,
 				  queues > 1 ? " and IFF_MULTI_QUEUE" : "");
-	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
-	    ioctl(fd, TUNSETOFFLOAD, 0) < 0)
+	/* A thread in the sandbox changes no flags: it is given one that does not block. */
+	if ((!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) ||
+	    ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 || ioctl(fd, TUNSETOFFLOAD, 0) < 0)
 		return error_fail(err, -errno, "descriptor %d: %s", fd, strerror(errno));
 	return 0;
 }

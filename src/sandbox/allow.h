@@ -175,7 +175,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(fallocate), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(sync_file_range), V | IO, SANDBOX_FILES, {{0}}},
 	{SCMP_SYS(timerfd_settime), V | IO, SANDBOX_TIMER, {{0}}},
-	IOCTL(V | IO, SANDBOX_TAP, TUNSETOFFLOAD),
+	IOCTL(ALL, SANDBOX_TAP, TUNSETOFFLOAD),
 	IOCTL(V | IO, SANDBOX_TAP, TUNSETQUEUE),
 	/* Sockets that are open: none is made, none is connected, nothing is sent to an address. */
 	{SCMP_SYS(accept4), ALL, SANDBOX_SOCKETS, {{0}}},
@@ -241,6 +241,17 @@ static const struct allow allow[] = {
 	 {ARG(0, (uint32_t)AT_FDCWD), BITS(2, O_NOCTTY | O_CREAT | O_TMPFILE_BIT | O_PATH, O_NOCTTY)}},
 	{SCMP_SYS(newfstatat), M, SANDBOX_OPEN, {ARG(3, 0)}, EACCES},
 	{SCMP_SYS(stat), M, SANDBOX_OPEN, {{0}}, EACCES}, /* other C libraries */
+
+	/* A disk or an interface that comes while the guest runs: its limit has a timer; a TAP that is
+	 * there is looked for, opened, and set up. */
+	{SCMP_SYS(timerfd_create), M, SANDBOX_HOTPLUG, {{0}}},
+	{SCMP_SYS(openat), M, SANDBOX_HOTPLUG,
+	 {ARG(0, (uint32_t)AT_FDCWD), ARG(2, O_RDWR | O_NONBLOCK | O_CLOEXEC)}},
+	{SCMP_SYS(socket), M, SANDBOX_HOTPLUG, {ARG(0, AF_UNIX), ARG(1, SOCK_DGRAM | SOCK_CLOEXEC)}},
+	IOCTL(M, SANDBOX_HOTPLUG, SIOCGIFINDEX),
+	IOCTL(M, SANDBOX_HOTPLUG, TUNSETIFF),
+	IOCTL(M, SANDBOX_HOTPLUG, TUNGETIFF),
+	IOCTL(M, SANDBOX_HOTPLUG, TUNSETVNETHDRSZ),
 
 	/* A snapshot: what KVM has of vCPUs and of the VM is read, not changed; files are made, written,
 	 * given their names, and old ones removed, by names in a folder that is open. Where Landlock

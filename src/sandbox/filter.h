@@ -34,6 +34,7 @@ enum sandbox_feature {
 	SANDBOX_VHOST = 13,   /* doorbells in KVM, which follow their PCI device */
 	SANDBOX_SNAPSHOT = 14, /* snapshots by the main thread, in files that it makes */
 	SANDBOX_UFFD = 15,     /* memory that another process serves is let go */
+	SANDBOX_HOTPLUG = 16,  /* devices that the main thread makes while the guest runs */
 	SANDBOX_FEATURES
 };
 

@@ -138,7 +138,7 @@ static uint64_t address(const struct acpi *acpi, const void *table)
 
 static struct acpi_header *add_dsdt(struct acpi *acpi, const struct acpi_config *cfg)
 {
-	uint8_t aml[4096];
+	uint8_t aml[8192];
 	int len = dsdt_build(cfg, aml, sizeof(aml));
 	struct acpi_header *h;
 

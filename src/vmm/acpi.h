@@ -26,7 +26,8 @@
 /* The machine that the tables describe. */
 struct acpi_config {
 	uint32_t vcpus;
-	bool pci; /* a root bus: devices/pci/bus.h */
+	bool pci;     /* a root bus: devices/pci/bus.h */
+	bool hotplug; /* whose devices come and go: devices/pci/hotplug.h */
 	const struct virtio_mmio_place *virtio;
 	unsigned int virtio_count;
 	const struct memory *memory; /* its nodes and where they are; NULL: no nodes */

@@ -21,9 +21,11 @@
 #define OP_DUAL_NAME   0x2e
 #define OP_MULTI_NAME  0x2f
 #define OP_EXT	       0x5b
+#define OP_LOCAL0      0x60
 #define OP_ARG0	       0x68
 #define OP_STORE       0x70
 #define OP_NOTIFY      0x86
+#define OP_AND	       0x7b
 #define OP_OR	       0x7d
 #define OP_DWORD_FIELD 0x8a
 #define OP_EQUAL       0x93
@@ -35,6 +37,7 @@
 #define EXT_DEVICE     0x82
 #define REGION_IO      0x01
 #define FIELD_BYTES    0x01 /* ByteAcc, NoLock, Preserve */
+#define FIELD_DWORDS   0x03 /* DWordAcc, the same */
 #define METHOD_SERIAL  0x08
 #define SEGMENT	       4
 
@@ -201,6 +204,16 @@ void aml_if_path(struct aml *a, const char *path)
 	aml_path(a, path);
 }
 
+void aml_if_local_has(struct aml *a, uint64_t mask)
+{
+	put8(a, OP_IF);
+	open_term(a);
+	put8(a, OP_AND);
+	put8(a, OP_LOCAL0);
+	aml_integer(a, mask);
+	put8(a, OP_ZERO); /* the result is kept nowhere */
+}
+
 void aml_else(struct aml *a)
 {
 	put8(a, OP_ELSE);
@@ -286,6 +299,13 @@ void aml_store_integer(struct aml *a, uint64_t value, const char *path)
 	aml_path(a, path);
 }
 
+void aml_load_local(struct aml *a, const char *path)
+{
+	put8(a, OP_STORE);
+	aml_path(a, path);
+	put8(a, OP_LOCAL0);
+}
+
 void aml_or(struct aml *a, const char *path, uint64_t value)
 {
 	put8(a, OP_OR);
@@ -302,7 +322,9 @@ void aml_dword_field(struct aml *a, unsigned int arg, uint8_t offset, const char
 	aml_path(a, name);
 }
 
-void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len)
+/* Writes an I/O region, and begins its fields, which are reached by @access. */
+static void open_io_fields(struct aml *a, const char *region, uint16_t port, uint8_t len,
+			   uint8_t access)
 {
 	put8(a, OP_EXT);
 	put8(a, EXT_REGION);
@@ -314,9 +336,25 @@ void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t 
 	put8(a, EXT_FIELD);
 	open_term(a);
 	aml_path(a, region);
-	put8(a, FIELD_BYTES);
+	put8(a, access);
+}
+
+void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len)
+{
+	open_io_fields(a, region, port, len, FIELD_BYTES);
 	aml_path(a, field);
 	put8(a, 8); /* bits, as a PkgLength of one byte */
+	aml_close(a);
+}
+
+void aml_io_dwords(struct aml *a, const char *region, uint16_t port, const char *const *fields,
+		   unsigned int n)
+{
+	open_io_fields(a, region, port, (uint8_t)(n * sizeof(uint32_t)), FIELD_DWORDS);
+	for (unsigned int i = 0; i < n; i++) {
+		aml_path(a, fields[i]);
+		put8(a, 32);
+	}
 	aml_close(a);
 }
 

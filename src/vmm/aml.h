@@ -51,6 +51,8 @@ void aml_if_arg_is(struct aml *a, unsigned int arg, uint64_t value);
 void aml_if_arg_is_buffer(struct aml *a, unsigned int arg, const void *bytes, size_t len);
 /* Begins If (@path) { */
 void aml_if_path(struct aml *a, const char *path);
+/* Begins If (Local0 & @mask) { */
+void aml_if_local_has(struct aml *a, uint64_t mask);
 /* Begins Else {; after the If was closed */
 void aml_else(struct aml *a);
 
@@ -69,12 +71,17 @@ void aml_return(struct aml *a);
 void aml_store_arg(struct aml *a, unsigned int arg, const char *path);
 /* Adds Store (@value, @path) */
 void aml_store_integer(struct aml *a, uint64_t value, const char *path);
+/* Adds Store (@path, Local0) */
+void aml_load_local(struct aml *a, const char *path);
 /* Adds Or (@path, @value, @path) */
 void aml_or(struct aml *a, const char *path, uint64_t value);
 /* Adds CreateDWordField (argument @arg, @offset, @name) */
 void aml_dword_field(struct aml *a, unsigned int arg, uint8_t offset, const char *name);
 /* Writes an I/O region of @len bytes, and one field of 8 bits at its start. */
 void aml_io_byte(struct aml *a, const char *region, const char *field, uint16_t port, uint8_t len);
+/* Writes an I/O region, and @n fields of 32 bits from its start on. */
+void aml_io_dwords(struct aml *a, const char *region, uint16_t port, const char *const *fields,
+		   unsigned int n);
 void aml_resource_template(struct aml *a, const struct aml_resources *r);
 
 void aml_res_io(struct aml_resources *r, uint16_t port, uint8_t len);

@@ -73,6 +73,10 @@ int config_check_members(const struct catnap_vm_config *c, bool needs_image, str
 		what = "hw: not one that is known";
 	else if (c->transport > CATNAP_TRANSPORT_MMIO)
 		what = "transport: not one that is known";
+	else if (c->hotplug && c->transport != CATNAP_TRANSPORT_PCI)
+		what = "hotplug: devices come and go on the PCI bus: expected transport pci";
+	else if (c->hotplug && c->hw != CATNAP_HW_ACPI)
+		what = "hotplug: ACPI tells the guest of it: expected hw acpi";
 	else if (c->io > CATNAP_IO_THREAD)
 		what = "io: not one that is known";
 	else if (c->sandbox > CATNAP_SANDBOX_ON)

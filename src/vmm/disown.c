@@ -6,7 +6,6 @@
 
 void vm_disown(struct catnap_vm *vm)
 {
-	struct virtio_device *vsock = vm_find_virtio(vm, VIRTIO_ID_VSOCK);
 
 	/* A callback may have forked, on a thread of the VM's. */
 	telling_forget(vm);
@@ -21,7 +20,10 @@ void vm_disown(struct catnap_vm *vm)
 		vm->io->has_thread = false;
 		halt_trace_drop(&vm->io->halter.trace);
 	}
-	if (vsock)
-		vsock_disown(vsock_of(vsock));
+	/* No lock is to be had: its holder is not here. */
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		if (vm->virtio[i] && vm->virtio[i]->dev->id == VIRTIO_ID_VSOCK &&
+		    !vm->virtio[i]->dev->external)
+			vsock_disown(vsock_of(vm->virtio[i]->dev));
 	memory_disown(&vm->memory);
 }

@@ -4,9 +4,11 @@
  * Linux would load ACPI's idle driver, and the guest's own halt polling would lose to it.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "devices/genid.h"
 #include "devices/pci/bus.h"
+#include "devices/pci/hotplug.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
@@ -15,6 +17,8 @@
 
 #define NOTIFY_BUTTON	 0x80 /* 4.8.3.2: S0 power button pressed */
 #define NOTIFY_CHANGE	 0x80 /* of a generation: the guest goes on from a snapshot */
+#define NOTIFY_CHECK	 1    /* 5.6.6: look whether a device is there now */
+#define NOTIFY_EJECT	 3    /* let go of it, and say so by _EJ0 */
 #define OSC_UNKNOWN_UUID 0x04 /* 6.2.11 _OSC, first word */
 #define OSC_MASKED	 0x10
 #define STATUS_ALL	 0xf /* 6.3.7 _STA: present, enabled, shown, working */
@@ -96,12 +100,14 @@ static void power_button(struct aml *a)
 }
 
 /* Describes the event device (5.6.9): what interrupts tell, and of whom. */
-static void event_device(struct aml *a)
+static void event_device(struct aml *a, bool hotplug)
 {
 	struct aml_resources r = {.len = 0};
 
 	aml_res_interrupt(&r, POWER_BUTTON_GSI, true, false);
 	aml_res_interrupt(&r, GENID_GSI, true, false);
+	if (hotplug)
+		aml_res_interrupt(&r, PCI_HOTPLUG_GSI, false, false);
 	aml_device(a, "GED0");
 	aml_name(a, "_HID");
 	aml_string(a, "ACPI0013");
@@ -116,6 +122,11 @@ static void event_device(struct aml *a)
 	aml_notify(a, "VGEN", NOTIFY_CHANGE);
 	aml_notify(a, "VCLK", NOTIFY_CHANGE);
 	aml_close(a);
+	if (hotplug) {
+		aml_if_arg_is(a, 0, PCI_HOTPLUG_GSI);
+		aml_path(a, "\\_SB.PCI0.PCNT"); /* a call */
+		aml_close(a);
+	}
 	aml_close(a);
 	aml_close(a);
 }
@@ -189,11 +200,70 @@ static void interrupt_pins(struct aml *a)
 	aml_close(a);
 }
 
+/* Describes the registers of PCI hotplug. */
+static void hotplug_registers(struct aml *a)
+{
+	static const char *const fields[] = {"PCIU", "PCID", "PCEJ"};
+	struct aml_resources r = {.len = 0};
+
+	aml_res_io(&r, PCI_HOTPLUG_PORT, PCI_HOTPLUG_PORTS);
+	aml_device(a, "PHPR");
+	aml_name(a, "_HID");
+	aml_eisa_id(a, "PNP0A06"); /* of what has no id of its own */
+	aml_name(a, "_UID");
+	aml_string(a, "PCI hotplug");
+	resources(a, &r);
+	aml_io_dwords(a, "PHPO", PCI_HOTPLUG_PORT, fields, 3);
+	aml_close(a);
+}
+
+static const char *slot_name(unsigned int slot, char name[5])
+{
+	snprintf(name, 5, "SL%02X", slot);
+	return name;
+}
+
+/* Notifies of all slots that the register at @path has. */
+static void notify_slots(struct aml *a, const char *path, uint8_t value)
+{
+	char name[5];
+
+	aml_load_local(a, path);
+	for (unsigned int slot = 1; slot < PCI_SLOTS; slot++) {
+		aml_if_local_has(a, UINT64_C(1) << slot);
+		aml_notify(a, slot_name(slot, name), value);
+		aml_close(a);
+	}
+}
+
+/* Describes the slots whose devices come and go (6.1.1 _ADR, 6.1.11 _SUN, 6.3.3 _EJ0), all but the
+ * bridge's, and the method that tells of them. */
+static void hotplug_slots(struct aml *a)
+{
+	char name[5];
+
+	for (unsigned int slot = 1; slot < PCI_SLOTS; slot++) {
+		aml_device(a, slot_name(slot, name));
+		aml_name(a, "_ADR");
+		aml_integer(a, (uint64_t)slot << 16);
+		aml_name(a, "_SUN");
+		aml_integer(a, slot);
+		aml_method(a, "_EJ0", 1, true);
+		aml_store_integer(a, UINT64_C(1) << slot, "\\_SB.PHPR.PCEJ");
+		aml_close(a);
+		aml_close(a);
+	}
+	aml_method(a, "PCNT", 0, true);
+	notify_slots(a, "\\_SB.PHPR.PCIU", NOTIFY_CHECK);
+	notify_slots(a, "\\_SB.PHPR.PCID", NOTIFY_EJECT);
+	aml_close(a);
+}
+
 /*
  * Describes the root bus, and a device that reserves its configuration space, without which Linux
  * would not believe in MCFG.
  */
-static void pci_root(struct aml *a)
+static void pci_root(struct aml *a, bool hotplug)
 {
 	struct aml_resources r = {.len = 0}, ecam = {.len = 0};
 
@@ -214,6 +284,8 @@ static void pci_root(struct aml *a)
 	resources(a, &r);
 	interrupt_pins(a);
 	osc(a);
+	if (hotplug)
+		hotplug_slots(a);
 	aml_close(a);
 
 	aml_res_memory(&ecam, (uint32_t)PCI_ECAM_BASE, (uint32_t)PCI_ECAM_SIZE);
@@ -253,10 +325,12 @@ int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 	power_button(&a);
 	generation_id(&a);
 	vmclock(&a);
-	event_device(&a);
+	if (cfg->pci && cfg->hotplug)
+		hotplug_registers(&a);
+	event_device(&a, cfg->pci && cfg->hotplug);
 	pvpanic_device(&a);
 	if (cfg->pci)
-		pci_root(&a);
+		pci_root(&a, cfg->hotplug);
 	for (unsigned int i = 0; i < cfg->virtio_count; i++)
 		virtio(&a, i, &cfg->virtio[i]);
 	aml_close(&a);

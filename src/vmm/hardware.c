@@ -101,6 +101,7 @@ int hardware_describe(struct catnap_vm *vm, struct error *err)
 	unsigned int windows = vm->cfg.transport == CATNAP_TRANSPORT_MMIO ? vm->virtio_count : 0;
 	const struct acpi_config config = {.vcpus = vm->cfg.vcpus,
 					   .pci = vm->pci_made,
+					   .hotplug = vm->cfg.hotplug,
 					   .virtio = places,
 					   .virtio_count = windows,
 					   .memory = &vm->memory};

@@ -35,39 +35,50 @@ static void bar_moved(void *ctx, uint64_t base)
 	vm_bells_move(ctx, base == PCI_BAR_OFF ? VM_BELLS_OFF : base);
 }
 
-int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct vm_bells *bells,
-	       struct error *err)
+int pci_attach(struct catnap_vm *vm, struct vm_virtio *v, bool late, struct error *err)
 {
 	struct virtio_pci *t = calloc(1, sizeof(*t));
+	struct vm_bells *bells = &v->bells;
 	int ret;
 
 	if (!t)
 		return -ENOMEM;
-	ret = virtio_pci_init(t, dev, irq_deliver, vm);
+	ret = virtio_pci_init(t, v->dev, irq_deliver, vm);
 	if (ret == 0) {
 		t->function.bars[VIRTIO_PCI_BAR].moved = bells->fds ? bar_moved : NULL;
 		t->function.bars[VIRTIO_PCI_BAR].moved_ctx = bells;
-		ret = pci_bus_plug(&vm->pci, &t->function);
+		ret = late ? pci_bus_plug_late(&vm->pci, &t->function)
+			   : pci_bus_plug(&vm->pci, &t->function);
 		if (ret < 0)
 			virtio_pci_fini(t);
 	}
 	if (ret < 0) {
 		free(t);
-		return error_fail(err, ret, "%s: %s", dev->name,
+		return error_fail(err, ret, "%s: %s", v->dev->name,
 				  ret == -ENOSPC ? "the PCI bus is full"
 						 : "no PCI device can be made of it");
 	}
-	vm->pci_devices[vm->pci_device_count++] = t;
+	v->pci = t;
+	v->slot = (unsigned int)ret;
 	return 0;
+}
+
+void pci_detach(struct catnap_vm *vm, struct vm_virtio *v)
+{
+	virtio_pci_reset(v->pci);
+	pci_bus_unplug(&vm->pci, v->slot, &v->pci->function);
+}
+
+void pci_release(struct vm_virtio *v)
+{
+	if (v->pci)
+		virtio_pci_fini(v->pci);
+	free(v->pci);
+	v->pci = NULL;
 }
 
 void pci_fini(struct catnap_vm *vm)
 {
-	for (unsigned int i = 0; i < vm->pci_device_count; i++) {
-		virtio_pci_fini(vm->pci_devices[i]);
-		free(vm->pci_devices[i]);
-	}
-	vm->pci_device_count = 0;
 	if (vm->pci_made)
 		pci_bus_fini(&vm->pci);
 }

@@ -20,11 +20,14 @@
 
 static void reset_devices(struct catnap_vm *vm)
 {
-	for (unsigned int i = 0; i < vm->virtio_count; i++)
-		if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO)
-			virtio_mmio_reset(&vm->virtio[i]->mmio);
-	for (unsigned int i = 0; i < vm->pci_device_count; i++)
-		virtio_pci_reset(vm->pci_devices[i]);
+	for (unsigned int i = 0; i < VM_VIRTIO_MAX; i++) {
+		struct vm_virtio *v = vm_standing(vm, i);
+
+		if (v && v->pci)
+			virtio_pci_reset(v->pci);
+		else if (v)
+			virtio_mmio_reset(&v->mmio);
+	}
 	if (vm->pci_made)
 		pci_bus_reset(&vm->pci);
 	serial_reset(&vm->com1);
@@ -60,17 +63,23 @@ static void failed(struct catnap_vm *vm, int ret, const struct error *err)
 void vm_run_reset(struct catnap_vm *vm)
 {
 	struct catnap_event e = history_event(CATNAP_EVENT_RESTARTED);
+	const bool resets = vm->reset.wanted;
 	struct error err = {.text = ""};
-	int ret;
+	int ret = 0;
 
 	vm->reset.runs = true;
+	vm->leaving = false;
 	pthread_mutex_unlock(&vm->lock);
-	ret = reset_machine(vm, &err);
+	hotplug_let_go(vm, resets);
+	if (resets)
+		ret = reset_machine(vm, &err);
 	if (ret < 0)
 		failed(vm, ret, &err);
 	pthread_mutex_lock(&vm->lock);
-	vm->reset.runs = vm->reset.wanted = false;
-	if (ret == 0) {
+	vm->reset.runs = false;
+	if (resets)
+		vm->reset.wanted = false;
+	if (ret == 0 && resets) {
 		vm->reset.done++;
 		history_add(&vm->history, &e);
 	}

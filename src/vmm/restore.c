@@ -13,6 +13,7 @@
 
 #include "sized.h"
 #include "vmm/snapshot.h"
+#include "vmm/snapshot_devices.h"
 #include "vmm/vm.h"
 #include "vmm/working_set.h"
 
@@ -315,6 +316,7 @@ static void fill_config(struct catnap_vm_config *cfg, const struct catnap_snapsh
 	cfg->rng = c->rng;
 	cfg->realtime = c->realtime;
 	cfg->guest_hlt = c->guest_hlt;
+	cfg->hotplug = state_has(&s->reader, HOTPLUG_SECTION, 0);
 	cfg->debug_exit_port = c->debug_exit_port;
 	cfg->cmdline = c->cmdline;
 	cfg->linux_cmdline = c->linux_cmdline;
@@ -323,7 +325,7 @@ static void fill_config(struct catnap_vm_config *cfg, const struct catnap_snapsh
 	/* CPUID and MSRs are as they were changed. */
 	cfg->cpuid_modifier_count = cfg->msr_modifier_count = 0;
 	if (cfg->no_rings)
-		cfg->no_rings = !needs_rings(s);
+		cfg->no_rings = !needs_rings(s) && !cfg->hotplug;
 	if (cfg->irqchip == CATNAP_IRQCHIP_KERNEL &&
 	    cfg->poll_after_guest == CATNAP_AFTER_GUEST_BREAK_EVEN)
 		cfg->poll_after_guest = CATNAP_AFTER_GUEST_NEVER;

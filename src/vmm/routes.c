@@ -19,7 +19,8 @@ struct vm_routes {
 	struct msix_message messages[VM_ROUTES];
 };
 
-/* Gives KVM the table. The lock is held. */
+/* Gives KVM the table. The line of PCI hotplug is up until a driver listens: a PIC, which begins
+ * unmasked, is not to hear it. The lock is held. */
 static int give(struct catnap_vm *vm)
 {
 	const struct vm_routes *r = vm->routes;
@@ -31,12 +32,13 @@ static int give(struct catnap_vm *vm)
 	if (!table)
 		return -ENOMEM;
 	for (unsigned int pin = 0; pin < PIC_PINS; pin++)
-		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
-			.gsi = pin,
-			.type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = {.irqchip = pin < 8 ? KVM_IRQCHIP_PIC_MASTER
-							 : KVM_IRQCHIP_PIC_SLAVE,
-				      .pin = pin % 8}};
+		if (pin != PCI_HOTPLUG_GSI || !vm->cfg.hotplug)
+			table->entries[table->nr++] = (struct kvm_irq_routing_entry){
+				.gsi = pin,
+				.type = KVM_IRQ_ROUTING_IRQCHIP,
+				.u.irqchip = {.irqchip = pin < 8 ? KVM_IRQCHIP_PIC_MASTER
+								 : KVM_IRQCHIP_PIC_SLAVE,
+					      .pin = pin % 8}};
 	for (unsigned int pin = 0; pin < IOAPIC_PINS; pin++)
 		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
 			.gsi = pin,
@@ -52,6 +54,19 @@ static int give(struct catnap_vm *vm)
 					  .data = r->messages[i].data}};
 	ret = ioctl(vm->kvm.vm_fd, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
 	free(table);
+	return ret;
+}
+
+int routes_begin(struct catnap_vm *vm)
+{
+	int ret = -ENOMEM;
+
+	pthread_mutex_lock(&vm->routes_lock);
+	if (!vm->routes)
+		vm->routes = calloc(1, sizeof(*vm->routes));
+	if (vm->routes)
+		ret = give(vm);
+	pthread_mutex_unlock(&vm->routes_lock);
 	return ret;
 }
 

@@ -157,11 +157,14 @@ static const char *external(const struct catnap_vm *vm)
 	return NULL;
 }
 
-static int check(const struct catnap_vm *vm, const struct catnap_snapshot_request *rq,
-		 struct error *err)
+static int check(struct catnap_vm *vm, const struct catnap_snapshot_request *rq, struct error *err)
 {
-	const char *device = external(vm);
+	int ret = hotplug_check_saved(vm, err);
+	const char *device;
 
+	if (ret < 0)
+		return ret;
+	device = external(vm);
 	if (device)
 		return error_fail(
 			err, -ENOTSUP,

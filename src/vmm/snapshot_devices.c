@@ -90,6 +90,11 @@ static int save_board(struct catnap_vm *vm, struct state_writer *w, struct error
 		return ret;
 	state_begin(w, PCI_SECTION, 0, PCI_VERSION);
 	pci_bus_save(&vm->pci, w);
+	ret = end(w, err);
+	if (ret < 0 || !vm->cfg.hotplug)
+		return ret;
+	state_begin(w, HOTPLUG_SECTION, 0, PCI_HOTPLUG_STATE_VERSION);
+	pci_hotplug_save(&vm->hotplug, w);
 	return end(w, err);
 }
 
@@ -104,7 +109,7 @@ static int save_virtio(struct catnap_vm *vm, uint32_t i, struct state_writer *w,
 		virtio_mmio_save(&vm->virtio[i]->mmio, w);
 	} else {
 		state_begin(w, VPCI_SECTION, i, VPCI_VERSION);
-		virtio_pci_save(vm->pci_devices[i], w);
+		virtio_pci_save(vm->virtio[i]->pci, w);
 	}
 	return end(w, err);
 }
@@ -167,7 +172,12 @@ static int load_board(struct catnap_vm *vm, struct state_reader *r, struct error
 	if (ret < 0 || !vm->pci_made)
 		return ret;
 	ret = state_find(r, PCI_SECTION, 0, PCI_VERSION, &in, err);
-	return ret < 0 ? ret : pci_bus_load(&vm->pci, &in, err);
+	if (ret == 0)
+		ret = pci_bus_load(&vm->pci, &in, err);
+	if (ret < 0 || !vm->cfg.hotplug)
+		return ret;
+	ret = state_find(r, HOTPLUG_SECTION, 0, PCI_HOTPLUG_STATE_VERSION, &in, err);
+	return ret < 0 ? ret : pci_hotplug_load(&vm->hotplug, &in, err);
 }
 
 static int load_transport(struct catnap_vm *vm, uint32_t i, struct state_reader *r,
@@ -181,7 +191,7 @@ static int load_transport(struct catnap_vm *vm, uint32_t i, struct state_reader 
 		return ret < 0 ? ret : virtio_mmio_load(&vm->virtio[i]->mmio, &in, err);
 	}
 	ret = state_find(r, VPCI_SECTION, i, VPCI_VERSION, &in, err);
-	return ret < 0 ? ret : virtio_pci_load(vm->pci_devices[i], &in, err);
+	return ret < 0 ? ret : virtio_pci_load(vm->virtio[i]->pci, &in, err);
 }
 
 static int load_virtio(struct catnap_vm *vm, uint32_t i, struct state_reader *r, struct error *err)
@@ -225,11 +235,13 @@ static void tell_generation(struct catnap_vm *vm)
 static void drive_lines(struct catnap_vm *vm)
 {
 	serial_drive(&vm->com1);
+	if (vm->cfg.hotplug)
+		pci_hotplug_drive(&vm->hotplug);
 	for (uint32_t i = 0; i < vm->virtio_count; i++) {
 		if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO)
 			virtio_mmio_drive(&vm->virtio[i]->mmio);
 		else
-			pci_function_update_intx(&vm->pci_devices[i]->function);
+			pci_function_update_intx(&vm->virtio[i]->pci->function);
 	}
 }
 

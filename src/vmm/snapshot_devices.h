@@ -8,6 +8,9 @@
 
 struct catnap_vm;
 
+/* There if the VM has cfg.hotplug. */
+#define HOTPLUG_SECTION STATE_ID('h', 'p', 'l', 'g')
+
 /*
  * Writes the sections of all devices; with irqchip user, of the interrupt controllers, too. All
  * threads stand, and vm->instant is now. 0, or -errno with a sentence: -ENOMEM, -ENOTSUP (a device

@@ -103,21 +103,34 @@ static void copy_device_stats(const struct catnap_device_stats *s, struct catnap
 		memcpy((char *)to + head + i * (size_t)entry, &s->net_queue[i], common);
 }
 
+static int no_device(struct catnap_vm *vm, const char *what, uint32_t device)
+{
+	uint32_t count;
+
+	pthread_mutex_lock(&vm->lock);
+	count = vm->virtio_count;
+	pthread_mutex_unlock(&vm->lock);
+	if (device < count)
+		return vm_fail(vm, -ENODEV, "%s: device %u was removed", what, device);
+	return vm_fail(vm, -ENOENT, "%s: there is no device %u: there are %u", what, device, count);
+}
+
 int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,
 			       struct catnap_device_stats *stats)
 {
 	static const char what[] = "get_device_stats";
 	struct catnap_device_stats s = {.size = sizeof(s)};
 	struct virtio_device *dev;
+	struct vm_virtio *v;
 
 	if (vm_in_child(vm, "get_device_stats"))
 		return -EPERM;
 	if (!stats || stats->size < offsetof(struct catnap_device_stats, requests))
 		return vm_wrong_size(vm, what);
-	if (device >= vm->virtio_count)
-		return vm_fail(vm, -ENOENT, "%s: there is no device %u: there are %u", what, device,
-			       vm->virtio_count);
-	dev = vm->virtio[device]->dev;
+	v = vm_get_device(vm, device);
+	if (!v)
+		return no_device(vm, what, device);
+	dev = v->dev;
 	s.type = dev->id;
 	snprintf(s.name, sizeof(s.name), "%s", dev->name);
 	s.requests = relaxed_load(&dev->counters.requests);
@@ -137,6 +150,7 @@ int catnap_vm_get_device_stats(struct catnap_vm *vm, uint32_t device,
 	}
 	if (dev->id == VIRTIO_ID_NET && !dev->external)
 		net_queues(dev, &s);
+	vm_put(v);
 	copy_device_stats(&s, stats);
 	return 0;
 }

@@ -144,8 +144,8 @@ void vm_left(struct catnap_vm *vm)
 
 bool vm_stands(const struct catnap_vm *vm)
 {
-	return vm->ended ||
-	       (vm->started && vm->paused && !vm->reset.wanted && vm->standing == vm_threads(vm));
+	return vm->ended || (vm->started && vm->paused && !vm->reset.wanted && !vm->leaving &&
+			     vm->standing == vm_threads(vm));
 }
 
 void vm_call_together(struct catnap_vm *vm)
@@ -210,8 +210,9 @@ void vm_stand(struct catnap_vm *vm)
 	vm_tell_stands(vm);
 	pthread_cond_broadcast(&vm->changed);
 	/* A reset works on all vCPUs: until it is done nobody goes on, not even to the end. */
-	while (((vm->paused || vm->reset.wanted) && !vm->ended) || vm->held || vm->reset.runs) {
-		if (vm->reset.wanted && !vm->reset.runs && !vm->held &&
+	while (((vm->paused || vm->reset.wanted || vm->leaving) && !vm->ended) || vm->held ||
+	       vm->reset.runs) {
+		if ((vm->reset.wanted || vm->leaving) && !vm->reset.runs && !vm->held &&
 		    vm->standing == vm_threads(vm) && vm_current_vcpu(vm) != UINT32_MAX)
 			vm->run_reset(vm);
 		else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Virtio devices as parts of the VM: the transport, for virtio-mmio a window and a pin, and who
- * runs them. Devices are added between create and start.
+ * runs them. Devices are added between create and start; hotplug.c has what comes and goes later.
  */
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -91,7 +91,7 @@ int vm_make_virtio(struct catnap_vm *vm, struct error *err)
 /* Attaches a device by a window and a pin. */
 static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct error *err)
 {
-	unsigned int n = vm->virtio_count - 1;
+	unsigned int n = v->number;
 	int ret;
 
 	v->place.base = VM_VIRTIO_MMIO_BASE + n * VIRTIO_MMIO_SIZE;
@@ -108,13 +108,6 @@ static int attach_mmio(struct catnap_vm *vm, struct vm_virtio *v, struct error *
 	return ret;
 }
 
-static void detach_limits(struct virtio_device *dev)
-{
-	for (unsigned int i = 0; i < VIRTIO_THROTTLES; i++)
-		if (dev->throttles[i])
-			throttle_detach(dev->throttles[i]);
-}
-
 static int attach_limits(struct virtio_device *dev)
 {
 	int ret = 0;
@@ -123,14 +116,8 @@ static int attach_limits(struct virtio_device *dev)
 		if (dev->throttles[i])
 			ret = throttle_attach(dev->throttles[i], dev->home);
 	if (ret < 0)
-		detach_limits(dev);
+		vm_detach_limits(dev);
 	return ret;
-}
-
-static void free_virtio(struct vm_virtio *v)
-{
-	free(v->made.place);
-	free(v);
 }
 
 /* Returns one that has a copy of @made; NULL: there is no memory. */
@@ -148,17 +135,64 @@ static struct vm_virtio *new_virtio(const struct vm_made *made)
 	return NULL;
 }
 
+/* Returns the lowest number that no device of this type has. Those with a back end elsewhere have
+ * none. */
+static uint32_t free_nth(struct catnap_vm *vm, const struct virtio_device *dev)
+{
+	uint32_t nth = 0;
+
+	if (dev->external)
+		return UINT32_MAX;
+	for (unsigned int i = 0; i < vm->virtio_count; i++) {
+		const struct vm_virtio *v = vm->virtio[i];
+
+		if (!v || v->dev->id != dev->id || v->nth != nth)
+			continue;
+		nth++;
+		i = UINT32_MAX; /* from the first again */
+	}
+	return nth;
+}
+
+/* Gives @v the first free place, and on the PCI bus its slot. Under the lock: *@late says whether
+ * the VM was started. */
+static int take_place(struct catnap_vm *vm, struct vm_virtio *v, bool *late, struct error *err)
+{
+	unsigned int n = 0;
+	int ret = 0;
+
+	while (n < vm->virtio_count && vm->virtio[n])
+		n++;
+	*late = vm->started;
+	if (vm->ended && vm->started)
+		return error_fail(err, -EINVAL, "%s: the VM has ended", v->dev->name);
+	if (vm->held)
+		return error_fail(err, -EBUSY, "%s: a snapshot is being made", v->dev->name);
+	if (n == VM_VIRTIO_MAX)
+		return error_fail(err, -ENOSPC, "%s: there are %d devices, which is the most",
+				  v->dev->name, VM_VIRTIO_MAX);
+	v->number = n;
+	v->nth = free_nth(vm, v->dev);
+	v->users = 1;
+	if (vm->cfg.transport == CATNAP_TRANSPORT_PCI)
+		ret = pci_attach(vm, v, *late, err);
+	if (ret < 0)
+		return ret;
+	vm->virtio[n] = v;
+	if (n == vm->virtio_count)
+		vm->virtio_count++;
+	return 0;
+}
+
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
 		  struct error *err)
 {
 	uint32_t features = sandbox_features(dev);
 	struct vm_virtio *v;
+	bool late;
 	int ret;
 
-	if (vm->virtio_count == VM_VIRTIO_MAX)
-		return error_fail(err, -ENOSPC, "%s: there are %d devices, which is the most",
-				  dev->name, VM_VIRTIO_MAX);
 	if (features & SANDBOX_BIT(SANDBOX_RING)) {
 		ret = vm_use_rings(vm, dev->name, err);
 		if (ret < 0)
@@ -171,7 +205,6 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	v->vm = vm;
 	v->dev = dev;
 	v->destroy = destroy;
-	v->number = vm->virtio_count;
 	vm_bells_init(&v->bells, vm, dev);
 	dev->io = vm->io ? &vm->io->halter : NULL;
 	dev->home = vm_home(vm, 0);
@@ -181,20 +214,24 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 	dev->tell_ctx = v;
 	ret = attach_limits(dev);
 	if (ret < 0) {
-		free_virtio(v);
+		vm_free_virtio(v);
 		return ret;
 	}
-	vm->virtio[vm->virtio_count++] = v;
+	pthread_mutex_lock(&vm->lock);
+	ret = take_place(vm, v, &late, err);
+	pthread_mutex_unlock(&vm->lock);
 	/* On the PCI bus it is found, and needs no description. */
-	if (vm->cfg.transport == CATNAP_TRANSPORT_MMIO)
+	if (ret == 0 && vm->cfg.transport == CATNAP_TRANSPORT_MMIO) {
 		ret = attach_mmio(vm, v, err);
-	else
-		ret = pci_attach(vm, dev, &v->bells, err);
+		if (ret < 0)
+			vm->virtio_count--;
+	}
 	if (ret < 0) {
 		vm_bells_move(&v->bells, VM_BELLS_OFF);
-		vm->virtio_count--;
-		detach_limits(dev);
-		free_virtio(v);
+		vm_detach_limits(dev);
+		vm_free_virtio(v);
+	} else if (late) {
+		pci_hotplug_came(&vm->hotplug, v->slot);
 	} else {
 		vm->sandbox_features |= features;
 		v->calls = vm_calls_begin(vm, dev);
@@ -204,11 +241,9 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 
 void vm_fini_virtio(struct catnap_vm *vm)
 {
-	for (unsigned int i = 0; i < vm->virtio_count; i++) {
-		vm_calls_end(vm->virtio[i]->calls);
-		vm->virtio[i]->destroy(vm->virtio[i]->dev);
-		free_virtio(vm->virtio[i]);
-	}
+	for (unsigned int i = 0; i < vm->virtio_count; i++)
+		if (vm->virtio[i])
+			vm_destroy_virtio(vm->virtio[i]);
 	vm->virtio_count = 0;
 }
 
@@ -223,18 +258,22 @@ int vm_need_keeper(struct catnap_vm *vm)
 	return ret;
 }
 
-int vm_may_add(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
-	       size_t least, struct error *err)
+/* Checks and copies for vm_may_add() and, with @plug, vm_may_plug(). */
+static int may_add(struct catnap_vm *vm, const char *what, bool plug, void *to, size_t own,
+		   const void *given, size_t least, struct error *err)
 {
 	const char *wrong = vm_inside(vm);
 
 	if (wrong)
 		return error_fail(err, -EDEADLK, "%s: %s", what, wrong);
 	pthread_mutex_lock(&vm->lock);
-	if (vm->started)
+	if (vm->started && !plug)
 		wrong = "the VM was started before";
+	else if (vm->started && !vm->cfg.hotplug)
+		wrong = "the VM was started before: expected one that was made with hotplug";
 	else if (vm->ended)
-		wrong = "the VM was stopped before it was started";
+		wrong = vm->started ? "the VM has ended"
+				    : "the VM was stopped before it was started";
 	pthread_mutex_unlock(&vm->lock);
 	if (wrong)
 		return error_fail(err, -EINVAL, "%s: %s", what, wrong);
@@ -246,20 +285,27 @@ int vm_may_add(struct catnap_vm *vm, const char *what, void *to, size_t own, con
 	return 0;
 }
 
-int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct error *err)
+int vm_may_add(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
+	       size_t least, struct error *err)
 {
-	if (ret == 0)
-		return 0;
-	return err->text[0] ? vm_fail(vm, ret, "%s", err->text)
-			    : vm_fail(vm, ret, "%s: %s", what, strerror(-ret));
+	return may_add(vm, what, false, to, own, given, least, err);
 }
 
+int vm_may_plug(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
+		size_t least, struct error *err)
+{
+	return may_add(vm, what, true, to, own, given, least, err);
+}
+
+/* Returns the @n-th device of this type. It stays as it is only if it is none that can be removed,
+ * or the VM's threads do not run. */
 static struct vm_virtio *nth(struct catnap_vm *vm, uint16_t id, uint32_t n)
 {
-	for (unsigned int i = 0; i < vm->virtio_count; i++)
-		if (vm->virtio[i]->dev->id == id && !vm->virtio[i]->dev->external && n-- == 0)
-			return vm->virtio[i];
-	return NULL;
+	struct vm_virtio *v = vm_get(vm, id, n);
+
+	if (v)
+		vm_put(v);
+	return v;
 }
 
 struct vm_made *vm_nth_made(struct catnap_vm *vm, uint16_t id, uint32_t n)

@@ -74,6 +74,22 @@ static struct vm_made made_of(const struct catnap_disk *disk)
 	return made;
 }
 
+/* Adds what to do about an image that may not be opened: the sandbox may be why. */
+static int refused(struct catnap_vm *vm, int ret, const struct catnap_disk *disk, struct error *err)
+{
+	bool started;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	if (ret != -EACCES || !started || !vm->cfg.sandbox || !disk->path)
+		return ret;
+	return error_fail(err, ret,
+			  "disk: %s: %s: expected a descriptor (fd), if the sandbox keeps the "
+			  "caller from opening files",
+			  disk->path, strerror(-ret));
+}
+
 static int add(struct catnap_vm *vm, const struct catnap_disk *given, struct error *err)
 {
 	struct catnap_disk disk = {.fd = -1};
@@ -81,8 +97,8 @@ static int add(struct catnap_vm *vm, const struct catnap_disk *given, struct err
 	struct blk_config cfg;
 	struct virtio_device *dev;
 	struct vm_made made;
-	int ret = vm_may_add(vm, "disk", &disk, sizeof(disk), given,
-			     offsetof(struct catnap_disk, limit), err);
+	int ret = vm_may_plug(vm, "disk", &disk, sizeof(disk), given,
+			      offsetof(struct catnap_disk, limit), err);
 
 	if (ret == 0)
 		ret = take(&disk, descriptor, &cfg, err);
@@ -95,7 +111,7 @@ static int add(struct catnap_vm *vm, const struct catnap_disk *given, struct err
 			(uint16_t)(vm->cfg.vcpus < BLK_QUEUES_MAX ? vm->cfg.vcpus : BLK_QUEUES_MAX);
 	ret = blk_create(&cfg, &vm->dma, &dev, err);
 	if (ret < 0)
-		return ret;
+		return refused(vm, ret, &disk, err);
 	made = made_of(&disk);
 	ret = vm_add_virtio(vm, dev, blk_destroy, &made, err);
 	if (ret < 0) {
@@ -116,27 +132,30 @@ int catnap_vm_add_disk(struct catnap_vm *vm, const struct catnap_disk *disk)
 	return vm_added(vm, "disk", add(vm, disk, &err), &err);
 }
 
-/* Returns disk @n; NULL, with a sentence: there are not so many. */
-static struct virtio_device *find(struct catnap_vm *vm, uint32_t n, struct error *err)
+/* Returns disk @n, for vm_put(); NULL, with a sentence: there is none. */
+static struct vm_virtio *get(struct catnap_vm *vm, uint32_t n, struct error *err)
 {
-	struct virtio_device *dev = vm_nth_virtio(vm, VIRTIO_ID_BLOCK, n);
+	struct vm_virtio *v = vm_get(vm, VIRTIO_ID_BLOCK, n);
 
-	if (!dev)
+	if (!v)
 		error_set(err, "disk: there is none of number %u", n);
-	return dev;
+	return v;
 }
 
 int catnap_vm_update_disk(struct catnap_vm *vm, uint32_t disk, uint64_t *bytes)
 {
 	struct error err = {.text = ""};
-	struct virtio_device *dev;
+	struct vm_virtio *v;
+	int ret = -ENOENT;
 	uint64_t now = 0;
-	int ret;
 
 	if (vm_in_child(vm, "update_disk"))
 		return -EPERM;
-	dev = find(vm, disk, &err);
-	ret = dev ? blk_update(dev, &now, &err) : -ENOENT;
+	v = get(vm, disk, &err);
+	if (v) {
+		ret = blk_update(v->dev, &now, &err);
+		vm_put(v);
+	}
 	if (ret == 0 && bytes)
 		*bytes = now;
 	return vm_added(vm, "disk", ret, &err);
@@ -145,19 +164,21 @@ int catnap_vm_update_disk(struct catnap_vm *vm, uint32_t disk, uint64_t *bytes)
 static int set_limit(struct catnap_vm *vm, uint32_t disk, const struct catnap_rate_limit *limit,
 		     struct error *err)
 {
-	struct virtio_device *dev = find(vm, disk, err);
+	struct vm_virtio *v = get(vm, disk, err);
 	struct rate_limits limits;
-	int ret;
+	int ret = 0;
 
-	if (!dev)
+	if (!v)
 		return -ENOENT;
 	if (!limit)
-		return error_fail(err, -EINVAL, "disk: limit: expected a structure, not NULL");
-	ret = vm_rate_limits(&limits, "disk", limit, err);
+		ret = error_fail(err, -EINVAL, "disk: limit: expected a structure, not NULL");
 	if (ret == 0)
-		ret = blk_set_limits(dev, &limits);
+		ret = vm_rate_limits(&limits, "disk", limit, err);
 	if (ret == 0)
-		vm_nth_made(vm, VIRTIO_ID_BLOCK, disk)->disk.limit = *limit;
+		ret = blk_set_limits(v->dev, &limits);
+	if (ret == 0)
+		v->made.disk.limit = *limit;
+	vm_put(v);
 	return ret;
 }
 
@@ -177,55 +198,53 @@ static uint64_t how_long(struct catnap_vm *vm)
 	return catnap_vm_get_state(vm) == CATNAP_VM_RUNNING ? CATNAP_STOP_LIMIT_NS : 0;
 }
 
+/* Puts the image of @disk in the place of @v's, and notes where it is. */
+static int exchange(struct catnap_vm *vm, struct vm_virtio *v, const struct catnap_disk *disk,
+		    uint64_t *bytes, struct error *err)
+{
+	char descriptor[DESCRIPTOR_SIZE], *place;
+	struct blk_config cfg;
+	int ret = take(disk, descriptor, &cfg, err);
+
+	if (ret < 0)
+		return ret;
+	place = disk->path ? strdup(disk->path) : NULL;
+	if (disk->path && !place)
+		return -ENOMEM;
+	ret = blk_change(v->dev, &cfg, how_long(vm), bytes, err);
+	if (ret < 0) {
+		free(place);
+		return ret;
+	}
+	pthread_mutex_lock(&vm->lock);
+	free(v->made.place);
+	v->made.place = place;
+	v->made.disk.direct = disk->direct;
+	v->made.disk.no_lock = disk->no_lock;
+	v->made.disk.format = disk->format;
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
 static int change(struct catnap_vm *vm, uint32_t n, const struct catnap_disk *given,
 		  uint64_t *bytes, struct error *err)
 {
 	struct catnap_disk disk = {.fd = -1};
-	char descriptor[DESCRIPTOR_SIZE];
-	struct virtio_device *dev;
-	struct blk_config cfg;
-	bool started;
-	char *place;
+	struct vm_virtio *v;
 	int ret;
 
 	if (!given)
 		return error_fail(err, -EINVAL, "disk: expected a structure, not NULL");
 	if (sized_in(&disk, sizeof(disk), given, offsetof(struct catnap_disk, limit)) < 0)
 		return error_fail(err, -EINVAL, "disk: the structure's size is not this library's");
-	dev = find(vm, n, err);
-	if (!dev)
+	v = get(vm, n, err);
+	if (!v)
 		return -ENOENT;
-	ret = take(&disk, descriptor, &cfg, err);
-	if (ret < 0)
-		return ret;
-	pthread_mutex_lock(&vm->lock);
-	started = vm->started;
-	pthread_mutex_unlock(&vm->lock);
-	place = disk.path ? strdup(disk.path) : NULL;
-	if (disk.path && !place)
-		return -ENOMEM;
-	ret = blk_change(dev, &cfg, how_long(vm), bytes, err);
-	if (ret == 0) {
-		struct vm_made *made = vm_nth_made(vm, VIRTIO_ID_BLOCK, n);
-
-		pthread_mutex_lock(&vm->lock);
-		free(made->place);
-		made->place = place;
-		made->disk.direct = disk.direct;
-		made->disk.no_lock = disk.no_lock;
-		made->disk.format = disk.format;
-		pthread_mutex_unlock(&vm->lock);
-	} else {
-		free(place);
-	}
-	if (ret == -EACCES && started && vm->cfg.sandbox && disk.path)
-		return error_fail(err, ret,
-				  "disk: %s: %s: expected a descriptor (fd), if the sandbox keeps "
-				  "the caller from opening files",
-				  disk.path, strerror(-ret));
+	ret = exchange(vm, v, &disk, bytes, err);
+	vm_put(v);
 	if (ret == 0 && disk.fd >= 0)
 		close(disk.fd); /* taken: the device has its duplicate */
-	return ret;
+	return refused(vm, ret, &disk, err);
 }
 
 int catnap_vm_change_disk(struct catnap_vm *vm, uint32_t disk, const struct catnap_disk *image,

@@ -120,15 +120,14 @@ static int make(struct catnap_vm *vm, struct net_config *cfg, const struct catna
 	made.net.tap_fds = NULL;
 	made.net.stream_fd = -1;
 	memcpy(made.net.mac, cfg->mac, sizeof(cfg->mac));
-	ret = vm_add_virtio(vm, net_device(net), destroy, &made, err);
-	if (ret < 0) {
-		net_destroy(&net);
-		return ret;
-	}
+	/* Before a guest may find it. */
 	for (unsigned int i = 0; i < cfg->pairs; i++)
 		homes[i] = vm_home(vm, i % vm->vcpu_count);
 	net_attach(net, homes);
-	return 0;
+	ret = vm_add_virtio(vm, net_device(net), destroy, &made, err);
+	if (ret < 0)
+		net_destroy(&net);
+	return ret;
 }
 
 static int add_tap(struct catnap_vm *vm, struct catnap_net *net, struct net_config *cfg,
@@ -183,7 +182,9 @@ static int open_stream(const struct catnap_net *net, int *fd, struct error *err)
 	if (*fd < 0)
 		return error_errno(err, -errno, "net: stream_fd: %d", net->stream_fd);
 	flags = fcntl(*fd, F_GETFL);
-	fcntl(*fd, F_SETFL, flags | O_NONBLOCK);
+	/* As of a TAP's descriptor. */
+	if (!(flags & O_NONBLOCK))
+		fcntl(*fd, F_SETFL, flags | O_NONBLOCK);
 	return 0;
 }
 
@@ -218,8 +219,8 @@ static int add(struct catnap_vm *vm, const struct catnap_net *given, struct erro
 {
 	struct catnap_net net = {.stream_fd = -1};
 	struct net_config cfg;
-	int ret = vm_may_add(vm, "net", &net, sizeof(net), given,
-			     offsetof(struct catnap_net, rx_limit), err);
+	int ret = vm_may_plug(vm, "net", &net, sizeof(net), given,
+			      offsetof(struct catnap_net, rx_limit), err);
 
 	memset(&cfg, 0, sizeof(cfg));
 	if (ret == 0)
@@ -246,37 +247,39 @@ int catnap_vm_add_net(struct catnap_vm *vm, const struct catnap_net *net)
 
 int catnap_vm_set_link(struct catnap_vm *vm, uint32_t device, int up)
 {
+	struct vm_virtio *v;
+	bool is_net;
+
 	if (vm_in_child(vm, "set_link"))
 		return -EPERM;
-	if (device >= vm->virtio_count || vm->virtio[device]->dev->id != VIRTIO_ID_NET ||
-	    vm->virtio[device]->dev->external)
-		return vm_fail(vm, -EINVAL, "set_link: device %u is no network device", device);
-	net_set_link(net_of(vm->virtio[device]->dev), up != 0);
-	return 0;
+	v = vm_get_device(vm, device);
+	is_net = v && v->dev->id == VIRTIO_ID_NET && !v->dev->external;
+	if (is_net)
+		net_set_link(net_of(v->dev), up != 0);
+	if (v)
+		vm_put(v);
+	if (is_net)
+		return 0;
+	return vm_fail(vm, -EINVAL, "set_link: device %u is no network device", device);
 }
 
-static int set_limits(struct catnap_vm *vm, uint32_t n, const struct catnap_rate_limit *rx,
+static int set_limits(struct vm_virtio *v, const struct catnap_rate_limit *rx,
 		      const struct catnap_rate_limit *tx, struct error *err)
 {
-	struct virtio_device *dev = vm_nth_virtio(vm, VIRTIO_ID_NET, n);
 	struct rate_limits limits[2];
-	struct vm_made *made;
 	int ret = 0;
 
-	if (!dev)
-		return error_fail(err, -ENOENT, "net: there is none of number %u", n);
 	if (rx)
 		ret = vm_rate_limits(&limits[0], "net: rx", rx, err);
 	if (ret == 0 && tx)
 		ret = vm_rate_limits(&limits[1], "net: tx", tx, err);
 	if (ret < 0)
 		return ret;
-	ret = net_set_limits(net_of(dev), rx ? &limits[0] : NULL, tx ? &limits[1] : NULL);
-	made = vm_nth_made(vm, VIRTIO_ID_NET, n);
+	ret = net_set_limits(net_of(v->dev), rx ? &limits[0] : NULL, tx ? &limits[1] : NULL);
 	if (ret == 0 && rx)
-		made->net.rx_limit = *rx;
+		v->made.net.rx_limit = *rx;
 	if (ret == 0 && tx)
-		made->net.tx_limit = *tx;
+		v->made.net.tx_limit = *tx;
 	return ret;
 }
 
@@ -284,8 +287,15 @@ int catnap_vm_set_net_limit(struct catnap_vm *vm, uint32_t net, const struct cat
 			    const struct catnap_rate_limit *tx)
 {
 	struct error err = {.text = ""};
+	struct vm_virtio *v;
+	int ret;
 
 	if (vm_in_child(vm, "set_net_limit"))
 		return -EPERM;
-	return vm_added(vm, "net", set_limits(vm, net, rx, tx, &err), &err);
+	v = vm_get(vm, VIRTIO_ID_NET, net);
+	if (!v)
+		return vm_fail(vm, -ENOENT, "net: there is none of number %u", net);
+	ret = set_limits(v, rx, tx, &err);
+	vm_put(v);
+	return vm_added(vm, "net", ret, &err);
 }

@@ -121,6 +121,8 @@ static int make_devices(struct catnap_vm *vm, struct error *err)
 	if (ret == 0)
 		ret = pci_add(vm, err);
 	if (ret == 0)
+		ret = hotplug_add(vm, err);
+	if (ret == 0)
 		ret = irq_add_ioapic(vm);
 	return ret;
 }
@@ -420,6 +422,8 @@ static int make(struct catnap_vm *vm, struct error *err)
 		ret = io_init(vm);
 	if (ret == 0)
 		ret = vm_make_rings(vm);
+	if (ret == 0)
+		ret = hotplug_prepare(vm, err);
 	if (ret == 0)
 		ret = vm_make_virtio(vm, err);
 	if (ret == 0)

@@ -14,6 +14,7 @@
 #include "devices/ioapic.h"
 #include "devices/log_limit.h"
 #include "devices/pci/bus.h"
+#include "devices/pci/hotplug.h"
 #include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
@@ -72,10 +73,21 @@ struct vm_virtio {
 	struct virtio_device *dev;
 	void (*destroy)(struct virtio_device *dev);
 	uint32_t number; /* its place among the VM's devices */
+	uint32_t nth;	 /* its number among those of its type, as calls count them */
 	struct virtio_mmio mmio;
 	struct virtio_mmio_place place;
 	struct vm_bells bells;
 	struct vm_calls *calls; /* calls.c; NULL: there are none */
+	struct virtio_pci *pci; /* NULL: it is on virtio-mmio */
+	unsigned int slot;	/* then: of the bus */
+
+	/* hotplug.c. Under the VM's lock. */
+	uint32_t users; /* the VM, while it is in its place, and calls under way */
+	bool asked;	/* the guest is to let go of it */
+	bool leaving;	/* the guest has: when all threads stand, it is taken off the bus */
+	bool off;	/* it was; calls find it no more */
+	struct halter_task farewell; /* nobody uses it: it goes from thread to thread, ... */
+	uint32_t farewells;	     /* ... and has been at so many */
 };
 
 #define VM_KVM_CHIPS 3 /* two PICs and the I/O APIC */
@@ -152,6 +164,8 @@ struct catnap_vm {
 	struct dma dma;
 	struct io_thread *io; /* NULL: vCPUs run the devices */
 	struct vm_virtio *virtio[VM_VIRTIO_MAX];
+	/* Up to the last that is there. With cfg.hotplug there may be none in a place before that,
+	 * and from the start on both are under the lock. */
 	unsigned int virtio_count;
 	int end_fd;	    /* eventfd: readable once the VM has ended */
 	int stopping_fd;    /* eventfd: readable once it is to end; -1: nobody has asked for it */
@@ -189,9 +203,8 @@ struct catnap_vm {
 	struct log_limit panic_limit;
 	struct vm_log log;
 	struct history history;
-	struct pci_bus pci; /* if pci_made */
-	struct virtio_pci *pci_devices[PCI_SLOTS];
-	unsigned int pci_device_count;
+	struct pci_bus pci;	    /* if pci_made */
+	struct pci_hotplug hotplug; /* with cfg.hotplug */
 	bool com1_made, ioapic_made, pci_made, locks_made;
 
 	/* Under the lock. */
@@ -208,17 +221,18 @@ struct catnap_vm {
 	/* reset.c */
 	struct {
 		bool wanted; /* all threads are to stand */
-		bool runs;   /* one that does sees to it, without the lock */
+		bool runs;   /* one that does sees to it, or to leaving, without the lock */
 		uint64_t done;
 	} reset;
+	bool leaving;	  /* hotplug.c: devices are to be taken off, and all threads to stand */
 	int paused_fd;	  /* eventfd: readable while it stands still; -1: nobody has asked for it */
 	bool doomed;	  /* the thread that leaves last takes it apart */
 	bool told_paused; /* the history has that it stands still */
 	/* vm.c: frees everything, and tells gone_fd. On the last thread that has anything to do
 	 * with it, which may be one of the VM's own. Constant. */
 	void (*take_apart)(struct catnap_vm *vm);
-	/* reset.c: resets the VM, under the lock, which it leaves meanwhile. All threads stand; on a
-	 * vCPU's. Constant. */
+	/* reset.c: takes devices off that leave, and resets the VM, as is wanted, under the lock,
+	 * which it leaves meanwhile. All threads stand; on a vCPU's. Constant. */
 	void (*run_reset)(struct catnap_vm *vm);
 	int gone_fd; /* the caller's eventfd: told then; -1: none */
 	struct catnap_exit exit;
@@ -236,11 +250,45 @@ void hardware_fini(struct catnap_vm *vm);
 int pci_add(struct catnap_vm *vm, struct error *err);
 void pci_fini(struct catnap_vm *vm);
 /*
- * Puts @dev, made by virtio_init(), on the bus, before the vCPUs run, and has @bells follow it. It
- * stays the caller's, and lives longer than the VM's threads. Returns 0, or -errno with a sentence.
+ * Puts @v's device, made by virtio_init(), on the bus, and has its bells follow it. @late: vCPUs run,
+ * or may. One at a time. Returns 0, or -errno with a sentence.
  */
-int pci_attach(struct catnap_vm *vm, struct virtio_device *dev, struct vm_bells *bells,
-	       struct error *err);
+int pci_attach(struct catnap_vm *vm, struct vm_virtio *v, bool late, struct error *err);
+/* Takes it off the bus again, reset. No vCPU runs. */
+void pci_detach(struct catnap_vm *vm, struct vm_virtio *v);
+/* Frees its PCI function, if it has one, which nobody uses any more. */
+void pci_release(struct vm_virtio *v);
+
+/* hotplug.c */
+/* Adds the registers of PCI hotplug, with cfg.hotplug. Returns 0, or -errno with a sentence. */
+int hotplug_add(struct catnap_vm *vm, struct error *err);
+/* Prepares for devices that may come, once there are rings. Returns 0, or -errno with a sentence. */
+int hotplug_prepare(struct catnap_vm *vm, struct error *err);
+/* Takes off the devices that leave, and for a reset all that the guest was asked to let go of. All
+ * threads stand; no lock held. */
+void hotplug_let_go(struct catnap_vm *vm, bool reset);
+/* Checks that a restored VM would have its devices where this one has them, and that none is about to
+ * go. The VM is held. Returns 0, or with a sentence -EBUSY and -ENOTSUP. */
+int hotplug_check_saved(struct catnap_vm *vm, struct error *err);
+
+/* device.c */
+/* Returns the @n-th device with this number of virtio's, as vm_nth_virtio() does, for a call that
+ * uses it and then gives it back by vm_put(): it stays until then. NULL: there is none. */
+struct vm_virtio *vm_get(struct catnap_vm *vm, uint16_t id, uint32_t n);
+/* Does the same by its place among the VM's devices. */
+struct vm_virtio *vm_get_device(struct catnap_vm *vm, uint32_t number);
+void vm_put(struct vm_virtio *v);
+/* Returns the device in place @i, which stays while all threads stand; NULL: none. */
+struct vm_virtio *vm_standing(struct catnap_vm *vm, unsigned int i);
+/* Takes back what waits for the device's limits. */
+void vm_detach_limits(struct virtio_device *dev);
+/* Frees @v with its device. */
+void vm_destroy_virtio(struct vm_virtio *v);
+/* Frees @v, whose device is the caller's. */
+void vm_free_virtio(struct vm_virtio *v);
+/* Ends a call that is about a device: makes @err the thread's last error if @ret is one. Returns
+ * @ret. */
+int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct error *err);
 
 /* bells.c: makes the doorbells of @dev, nowhere so far. */
 void vm_bells_init(struct vm_bells *b, struct catnap_vm *vm, struct virtio_device *dev);
@@ -253,6 +301,8 @@ void vm_bells_move(struct vm_bells *b, uint64_t base);
  * 0 or -errno: there is none. routes_drop() lets it go. Any thread; locks of devices may be held.
  */
 int routes_put(struct catnap_vm *vm, unsigned int route, const struct msix_message *m);
+/* Gives KVM its table, where the one that it begins with does not serve. 0 or -errno. */
+int routes_begin(struct catnap_vm *vm);
 void routes_drop(struct catnap_vm *vm, unsigned int route);
 /* Has the interrupt of a route follow the eventfd @fd, or not any more. Returns 0 or -errno. */
 int routes_follow(struct catnap_vm *vm, unsigned int route, int fd, bool on);
@@ -296,9 +346,9 @@ void vm_unplug(struct catnap_vm *vm);
 /* Makes the devices that the configuration asks for. */
 int vm_make_virtio(struct catnap_vm *vm, struct error *err);
 /*
- * Gives @dev, which was made with vm->dma, its transport, before the start. On success it is the
- * VM's, which calls destroy() at its end, when no thread runs any more; on failure it is the
- * caller's.
+ * Gives @dev, which was made with vm->dma, its transport, and from the start on tells the guest. On
+ * success it is the VM's, which calls destroy() when no thread runs it any more; on failure it is
+ * the caller's.
  * @made is what it was made with, which a snapshot needs: it is copied, with its place. NULL: none.
  */
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
@@ -312,6 +362,9 @@ void vm_fini_virtio(struct catnap_vm *vm);
  */
 int vm_may_add(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
 	       size_t least, struct error *err);
+/* Does the same for a device that may also come after the start, if the VM was made for that. */
+int vm_may_plug(struct catnap_vm *vm, const char *what, void *to, size_t own, const void *given,
+		size_t least, struct error *err);
 /* Makes all that a limit of the entropy device needs, before the start; after it checks that it is
  * there. Returns 0, or -EINVAL and -ENOTSUP with a sentence. */
 int vm_prepare_rng_limit(struct catnap_vm *vm, struct error *err);
@@ -329,8 +382,6 @@ int vm_need_keeper(struct catnap_vm *vm);
 struct virtio_device *vm_nth_virtio(struct catnap_vm *vm, uint16_t id, uint32_t n);
 /* Returns the first device with this number of virtio's; NULL: there is none. */
 struct virtio_device *vm_find_virtio(struct catnap_vm *vm, uint16_t id);
-/* Ends such a call: makes @err the thread's last error if @ret is one. Returns @ret. */
-int vm_added(struct catnap_vm *vm, const char *what, int ret, const struct error *err);
 
 /* threads.c */
 /* Returns the halter that waits for input: that of this vCPU, or of the I/O thread if there is

@@ -161,7 +161,7 @@ int main(void)
 	FIELD(catnap_vm_config, memory_host_nodes);
 	FIELD(catnap_vm_config, nodes);
 	FIELD(catnap_vm_config, node_count);
-	FIELD(catnap_vm_config, reserved2);
+	FIELD(catnap_vm_config, hotplug);
 	STRUCT(catnap_node);
 	FIELD(catnap_node, vcpus);
 	FIELD(catnap_node, memory_size);
@@ -504,6 +504,7 @@ int main(void)
 	VALUE(CATNAP_EVENT_ENDED);
 	VALUE(CATNAP_EVENT_LOST);
 	VALUE(CATNAP_EVENT_RESTARTED);
+	VALUE(CATNAP_EVENT_DEVICE_REMOVED);
 	VALUE(CATNAP_ON_RESET_END);
 	VALUE(CATNAP_ON_RESET_RESTART);
 	return 0;

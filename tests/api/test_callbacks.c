@@ -82,6 +82,8 @@ static const struct catnap_rate_limit some_limit = {
 
 CALL(change_disk, struct catnap_disk d; catnap_disk_init(&d); d.path = "/dev/null";
      return catnap_vm_change_disk(s->vm, 0, &d, NULL);)
+CALL(remove_disk, return catnap_vm_remove_disk(s->vm, 0) == -ENOTSUP ? 0 : -1;)
+CALL(remove_net, return catnap_vm_remove_net(s->vm, 0) == -ENOTSUP ? 0 : -1;)
 CALL(set_disk_limit, return catnap_vm_set_disk_limit(s->vm, 0, &some_limit);)
 CALL(set_net_limit, return catnap_vm_set_net_limit(s->vm, 0, &some_limit, &some_limit);)
 CALL(set_pmem_limit, return catnap_vm_set_pmem_limit(s->vm, 0, &some_limit);)
@@ -180,6 +182,8 @@ static const struct call {
 	ROW(flush_halt_trace, NOWHERE),
 	ROW(update_disk, NOWHERE),
 	ROW(change_disk, EVERYWHERE),
+	ROW(remove_disk, NOWHERE),
+	ROW(remove_net, NOWHERE),
 	ROW(set_disk_limit, NOWHERE),
 	ROW(set_net_limit, NOWHERE),
 	ROW(set_pmem_limit, NOWHERE),

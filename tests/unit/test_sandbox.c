@@ -177,6 +177,15 @@ static const struct call calls[] = {
 	{"a copy of a descriptor", SYS_fcntl, {BAD, F_DUPFD_CLOEXEC, 0}, M, SANDBOX_FILES},
 	{"a copy that is inherited", SYS_fcntl, {BAD, F_DUPFD, 0}, 0, 0},
 	{"flags of a descriptor", SYS_fcntl, {BAD, F_SETFL, 0}, 0, 0},
+	{"a timer", SYS_timerfd_create, {CLOCK_MONOTONIC, -1}, M, SANDBOX_HOTPLUG},
+	{"opening a TAP",
+	 SYS_openat,
+	 {AT_FDCWD, AT(text), O_RDWR | O_NONBLOCK | O_CLOEXEC},
+	 M,
+	 SANDBOX_HOTPLUG},
+	{"making a TAP last", SYS_ioctl, {BAD, TUNSETPERSIST}, 0, 0},
+	{"an interface's number", SYS_ioctl, {BAD, SIOCGIFINDEX}, M, SANDBOX_HOTPLUG},
+	{"an interface's flags", SYS_ioctl, {BAD, SIOCSIFFLAGS}, 0, 0},
 	{"a disk's block", SYS_ioctl, {BAD, BLKSSZGET}, M, SANDBOX_FILES},
 	{"a disk's contents", SYS_ioctl, {BAD, BLKDISCARD}, 0, 0},
 	{"of a file system", SYS_fstatfs, {BAD, AT(word)}, M, SANDBOX_FILES},
@@ -243,8 +252,8 @@ static const struct call calls[] = {
 	{"KVM_GET_IRQCHIP", SYS_ioctl, {BAD, (long)KVM_GET_IRQCHIP, 0}, M, SANDBOX_KERNEL_IRQCHIP},
 	{"KVM_CREATE_VM", SYS_ioctl, {BAD, KVM_CREATE_VM, 0}, 0, 0},
 	{"memory slot", SYS_ioctl, {BAD, KVM_SET_USER_MEMORY_REGION, 0}, 0, 0},
-	{"TUNSETOFFLOAD", SYS_ioctl, {BAD, TUNSETOFFLOAD, 0}, V | IO, SANDBOX_TAP},
-	{"TUNSETIFF", SYS_ioctl, {BAD, TUNSETIFF, 0}, 0, 0},
+	{"TUNSETOFFLOAD", SYS_ioctl, {BAD, TUNSETOFFLOAD, 0}, ALL, SANDBOX_TAP},
+	{"TUNSETIFF", SYS_ioctl, {BAD, TUNSETIFF, 0}, M, SANDBOX_HOTPLUG},
 	/* As glibc up to 2.41 and from 2.42 on calls them. */
 	{"TCGETS", SYS_ioctl, {BAD, TCGETS, 0}, M | K, 0},
 	{"TCSETS", SYS_ioctl, {BAD, TCSETS, 0}, M | K, 0},
@@ -327,6 +336,8 @@ static const long mains[] = {
 	/* opening and looking, where images and snapshots may be named */
 	SYS_openat, SYS_newfstatat, SYS_stat, SYS_lstat, SYS_unlink, SYS_unlinkat, SYS_mkdirat,
 	SYS_renameat, SYS_flock, SYS_getdents64,
+	/* a TAP that is looked for, and a limit, of devices that come */
+	SYS_socket, SYS_timerfd_create,
 	/* clients */
 	SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown,
 	SYS_getsockopt, SYS_setsockopt, SYS_epoll_wait, SYS_epoll_ctl,

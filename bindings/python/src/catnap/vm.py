@@ -93,7 +93,7 @@ class VM:  # pylint: disable=too-many-public-methods
                  kvm_fd: Optional[int] = None, halt_trace_fd: Optional[int] = None,
                  pressure_fd: Optional[int] = None, throttle_fd: Optional[int] = None, track_dirty: bool = False,
                  memory_shared: bool = False, memory_pages: MemoryPages = MemoryPages.HOST, memory_prefault: bool = False,
-                 memory_lock: bool = False, memory_nodes: Sequence[int] = (), dump_memory: bool = False,
+                 memory_lock: bool = False, memory_nodes: Sequence[int] = (), dump_memory: bool = False, hotplug: bool = False,
                  cpuid: Sequence[CpuidModifier] = (), msrs: Sequence[MsrModifier] = (),
                  kvm_required: Sequence[int] = (), kvm_dropped: Sequence[int] = (), kick_signal: Optional[int] = None,
                  cgroup: Optional[Path] = None, keeper: Optional[Keeper] = None,
@@ -116,7 +116,7 @@ class VM:  # pylint: disable=too-many-public-methods
                 setattr(cfg, member, used[-1])
         cfg.vcpus, cfg.memory_size = vcpus, memory
         cfg.irqchip, cfg.hw, cfg.transport = irqchip, hw, transport
-        cfg.rng, cfg.realtime, cfg.guest_hlt = rng, realtime, guest_hlt
+        cfg.rng, cfg.realtime, cfg.guest_hlt, cfg.hotplug = rng, realtime, guest_hlt, hotplug
         if debug_exit_port is not None:
             cfg.debug_exit_port = debug_exit_port
         vm = ffi.new('struct catnap_vm **')
@@ -324,7 +324,7 @@ class VM:  # pylint: disable=too-many-public-methods
     def add_disk(self, path: Optional[Path] = None, *, fd: Optional[int] = None, readonly: bool = False, direct: bool = False,
                  disk_id: Optional[str] = None, queues: int = 0, block_size: int = 0, lock: bool = True,
                  disk_format: DiskFormat = DiskFormat.GUARDED, limit: Optional[Limit] = None) -> None:
-        """A disk on a raw image, before the start. With @fd it is the VM's then."""
+        """A disk on a raw image, before the start or, with hotplug, later. With @fd it is the VM's then."""
         disk, used = self._disk(path, fd, readonly, direct, lock, disk_format)
         if disk_id is not None:
             used.append(ffi.new('char[]', disk_id.encode()))
@@ -348,6 +348,10 @@ class VM:  # pylint: disable=too-many-public-methods
         size = ffi.new('uint64_t *')
         self._call(lib.catnap_vm_update_disk, disk, size)
         return int(size[0])
+
+    def remove_disk(self, disk: int) -> None:
+        """Asks the guest of a VM with hotplug to let go of a disk; an event tells when it has."""
+        self._call(lib.catnap_vm_remove_disk, disk)
 
     def set_disk_limit(self, disk: int, limit: Limit) -> None:
         self._call(lib.catnap_vm_set_disk_limit, disk, self._limit(limit))
@@ -381,7 +385,7 @@ class VM:  # pylint: disable=too-many-public-methods
     def add_net(self, tap: Optional[str] = None, *, fds: Optional[Sequence[int]] = None, stream: Optional[Path] = None,
                 stream_fd: Optional[int] = None, queues: int = 0, mac: Optional[bytes] = None, mtu: int = 0,
                 rx_limit: Optional[Limit] = None, tx_limit: Optional[Limit] = None) -> None:
-        """A network interface, before the start: on a TAP interface of the host, on descriptors of one's queues, or
+        """A network interface, before the start or, with hotplug, later: on a TAP interface of the host, on descriptors of one's queues, or
         at a stream socket, as passt(1) has it. Descriptors are the VM's then."""
         net = ffi.new('struct catnap_net *')
         used: List[Any] = []
@@ -391,6 +395,10 @@ class VM:  # pylint: disable=too-many-public-methods
             if limit is not None:
                 limit._fill(to)  # pylint: disable=protected-access
         self._call(lib.catnap_vm_add_net, net)
+
+    def remove_net(self, net: int) -> None:
+        """Asks the guest of a VM with hotplug to let go of an interface; an event tells when it has."""
+        self._call(lib.catnap_vm_remove_net, net)
 
     def set_net_limit(self, net: int, rx: Optional[Limit] = None, tx: Optional[Limit] = None) -> None:
         """None: that one stays."""
