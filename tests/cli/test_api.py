@@ -289,7 +289,8 @@ class Specification(Case):
 
     def test_methods(self):
         self.serve()
-        for path in SPEC["paths"]:
+        # Devices go as well, which the specification does not have so far.
+        for path in set(SPEC["paths"]) - {"/drives/{drive_id}", "/network-interfaces/{iface_id}"}:
             self.no("Invalid request method and/or path: DELETE", "DELETE", path)
         self.no("Invalid request method and/or path: GET nothing.", "GET", "/nothing")
         self.no("GET request cannot have a body.", "GET", "/", {})

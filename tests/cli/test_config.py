@@ -37,7 +37,7 @@ OPTIONS = [
     "--fs", "tag=files,socket={dir}/fs,queues=2,reconnect=on", "--fs", "tag=more,path={dir},readonly=on,cache=none", "--vhost", "type=4,socket={dir}/other,queues=1,config=8,reconnect=off",
     "--vsock", "cid=3,socket={dir}/vsock", "--balloon", "size=1M,deflate-on-oom=off",
     "--dump-memory", "on", "--rng", "mode=on,bw=1M,bw-burst=2M,bw-one-time=3M,ops=9,ops-refill=1s,ops-one-time=4", "--on-reset", "restart", "--io", "thread", "--irqchip", "user", "--hw", "acpi", "--transport", "mmio",
-    "--name", "web-1", "--snapshots", "{dir}", "--track-dirty", "on",
+    "--name", "web-1", "--snapshots", "{dir}", "--track-dirty", "on", "--hotplug", "{dir}",
     "--guest-halt-poll", "force,ns=100us,grow=3,grow-start=10us,shrink=4,allow-shrink=off,host=learned",
     "--halt-poll", "policy=adaptive,max=300us,bias=latency,cpu-max=50%,group=off",
     "--halt-poll", "policy=kernel,max=1ms,grow=3,grow-start=5us,shrink=1,vcpu=1",

@@ -41,3 +41,14 @@ int fc_try_open(const char *path, bool readonly)
 	close(fd);
 	return 0;
 }
+
+bool fc_hotplug_on(const struct api *api, struct reply *r)
+{
+	struct catnap_vm_config cfg;
+
+	catnap_vm_config_init(&cfg);
+	if (catnap_vm_get_config(api->vm, &cfg) == 0 && cfg.hotplug)
+		return true;
+	reply_fault(r, 400, "The requested operation is not supported after starting the microVM.");
+	return false;
+}

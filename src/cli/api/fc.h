@@ -22,6 +22,9 @@ bool fc_copy(struct reply *r, char **into, const char *text);
  * value. */
 int fc_try_open(const char *path, bool readonly);
 
+/* Returns whether the VM takes devices while it runs, and lets go of some; if not, it is answered. */
+bool fc_hotplug_on(const struct api *api, struct reply *r);
+
 /* model_json.c: return a resource as answers show it. NULL: no memory, or JSON's null. */
 struct json_object *fc_machine_json(const struct fc_model *m);
 struct json_object *fc_balloon_json(const struct fc_model *m);

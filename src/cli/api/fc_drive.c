@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/api/fc.h"
+#include "cli/api/fc_device.h"
 
 struct drive_body {
 	uint64_t given;
@@ -103,6 +104,39 @@ static struct fc_drive *place(struct fc_model *m, struct reply *r, const char *i
 	return &m->drives[m->n_drives];
 }
 
+/* Adds a drive to a VM that runs. Returns 0, or -EINVAL with @r answered. */
+static int plug(struct api *api, struct reply *r, struct fc_drive *d)
+{
+	struct catnap_disk disk;
+
+	fc_drive_library(d, &disk);
+	d->disk = fc_next_disk(&api->model);
+	d->device = fc_next_device(api->vm);
+	if (catnap_vm_add_disk(api->vm, &disk) == 0)
+		return 0;
+	return reply_fault(r, 400, "Drive config error: %s", catnap_vm_last_error(api->vm));
+}
+
+/* Returns whether the VM can be given such a drive now; if not, it is answered. */
+static bool may_come(struct api *api, struct reply *r, const struct drive_body *b)
+{
+	const char *wrong = NULL;
+
+	if (!api->vm)
+		return true;
+	if (!fc_hotplug_on(api, r))
+		return false;
+	if (fc_drive_find(&api->model, b->id))
+		wrong = "drive_id: there is one already: expected another, or PATCH";
+	else if (b->root)
+		wrong = "is_root_device: one that comes after the start is none: expected false";
+	else if (b->socket)
+		wrong = "socket: a back end is there from the start: expected path_on_host";
+	if (wrong)
+		reply_fault(r, 400, "Drive config error: %s.", wrong);
+	return !wrong;
+}
+
 /* Puts the root device first, so that it is the guest's /dev/vda. */
 static void root_first(struct fc_model *m)
 {
@@ -126,7 +160,7 @@ static void put_drive(struct api *api, struct reply *r, const struct api_request
 			     .engine = (enum fc_engine)b->engine};
 	struct fc_drive *at;
 
-	if (!fc_same_id(r, rq, b->id) || !check(api, r, b))
+	if (!fc_same_id(r, rq, b->id) || !may_come(api, r, b) || !check(api, r, b))
 		return;
 	at = place(m, r, b->id);
 	if (!at)
@@ -134,6 +168,10 @@ static void put_drive(struct api *api, struct reply *r, const struct api_request
 	fc_limiter_take(&d.limiter, &b->limiter, body_given(b->given, LIMITER));
 	if (!fc_copy(r, &d.id, b->id) || !fc_copy(r, &d.path, b->path) ||
 	    !fc_copy(r, &d.socket, b->socket) || !fc_copy(r, &d.partuuid, b->partuuid)) {
+		fc_drive_free(&d);
+		return;
+	}
+	if (api->vm && plug(api, r, &d) < 0) {
 		fc_drive_free(&d);
 		return;
 	}
@@ -146,6 +184,7 @@ static void put_drive(struct api *api, struct reply *r, const struct api_request
 
 /* ---- while it runs ---- */
 
+#define REMOVE "Drive config error: Error during drive removal: "
 #define UPDATE "Drive config error: Error during drive update (patch): "
 
 static int change_limit(struct api *api, struct reply *r, struct fc_drive *d,
@@ -215,8 +254,25 @@ static void patch_drive(struct api *api, struct reply *r, const struct api_reque
 	reply_empty(r);
 }
 
+static void delete_drive(struct api *api, struct reply *r, const struct api_request *rq, void *body)
+{
+	struct fc_drive *d = fc_drive_find(&api->model, rq->id);
+
+	if (!fc_hotplug_on(api, r))
+		return;
+	if (!d)
+		reply_fault(r, 400, REMOVE "Device with ID %s was not found.", rq->id);
+	else if (d->socket)
+		reply_fault(r, 400, REMOVE "It is a back end's, which stays.");
+	else if (catnap_vm_remove_disk(api->vm, d->disk) < 0)
+		reply_fault(r, 400, REMOVE "%s", catnap_vm_last_error(api->vm));
+	else
+		reply_empty(r);
+}
+
 const struct route fc_drive_routes[] = {
-	{"PUT", "/drives/{}", ROUTE_BEFORE, put_drive, put_members, sizeof(struct drive_body)},
+	{"DELETE", "/drives/{}", ROUTE_AFTER, delete_drive},
+	{"PUT", "/drives/{}", ROUTE_ALWAYS, put_drive, put_members, sizeof(struct drive_body)},
 	{"PATCH", "/drives/{}", ROUTE_AFTER, patch_drive, patch_members, sizeof(struct drive_body)},
 	{NULL},
 };

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "cli/api/fc.h"
+#include "cli/api/fc_device.h"
 
 struct net_body {
 	uint64_t given;
@@ -112,6 +113,34 @@ static struct fc_net *place(struct fc_model *m, struct reply *r, const char *id)
 	return &m->nets[m->n_nets];
 }
 
+/* Adds an interface to a VM that runs. Returns 0, or -EINVAL with @r answered. */
+static int plug(struct api *api, struct reply *r, struct fc_net *n)
+{
+	struct catnap_net net;
+
+	fc_net_library(n, &net);
+	n->net = fc_next_net(&api->model);
+	n->device = fc_next_device(api->vm);
+	if (catnap_vm_add_net(api->vm, &net) == 0)
+		return 0;
+	return reply_fault(r, 400, "Network config error: %s", catnap_vm_last_error(api->vm));
+}
+
+/* Returns whether the VM can be given such an interface now; if not, it is answered. */
+static bool may_come(struct api *api, struct reply *r, const struct net_body *b)
+{
+	if (!api->vm)
+		return true;
+	if (!fc_hotplug_on(api, r))
+		return false;
+	if (!fc_net_find(&api->model, b->id))
+		return true;
+	reply_fault(r, 400,
+		    "Network config error: iface_id: there is one already: expected another, "
+		    "or PATCH.");
+	return false;
+}
+
 static void put_net(struct api *api, struct reply *r, const struct api_request *rq, void *body)
 {
 	const struct net_body *b = body;
@@ -119,7 +148,7 @@ static void put_net(struct api *api, struct reply *r, const struct api_request *
 	struct fc_net n = {.mtu = (uint32_t)b->mtu};
 	struct fc_net *at;
 
-	if (!fc_same_id(r, rq, b->id) || !check(api, r, b))
+	if (!fc_same_id(r, rq, b->id) || !may_come(api, r, b) || !check(api, r, b))
 		return;
 	at = place(m, r, b->id);
 	if (!at)
@@ -131,6 +160,10 @@ static void put_net(struct api *api, struct reply *r, const struct api_request *
 		fc_net_free(&n);
 		return;
 	}
+	if (api->vm && plug(api, r, &n) < 0) {
+		fc_net_free(&n);
+		return;
+	}
 	m->n_nets += at == &m->nets[m->n_nets];
 	fc_net_free(at);
 	*at = n;
@@ -139,6 +172,7 @@ static void put_net(struct api *api, struct reply *r, const struct api_request *
 
 /* ---- while it runs ---- */
 
+#define REMOVE "Network config error: Error during net device removal: "
 #define UPDATE "Network config error: Error during net device update: "
 
 static void patch_net(struct api *api, struct reply *r, const struct api_request *rq, void *body)
@@ -170,8 +204,23 @@ static void patch_net(struct api *api, struct reply *r, const struct api_request
 	reply_empty(r);
 }
 
+static void delete_net(struct api *api, struct reply *r, const struct api_request *rq, void *body)
+{
+	struct fc_net *n = fc_net_find(&api->model, rq->id);
+
+	if (!fc_hotplug_on(api, r))
+		return;
+	if (!n)
+		reply_fault(r, 400, REMOVE "Device with ID %s was not found.", rq->id);
+	else if (catnap_vm_remove_net(api->vm, n->net) < 0)
+		reply_fault(r, 400, REMOVE "%s", catnap_vm_last_error(api->vm));
+	else
+		reply_empty(r);
+}
+
 const struct route fc_net_routes[] = {
-	{"PUT", "/network-interfaces/{}", ROUTE_BEFORE, put_net, put_members,
+	{"DELETE", "/network-interfaces/{}", ROUTE_AFTER, delete_net},
+	{"PUT", "/network-interfaces/{}", ROUTE_ALWAYS, put_net, put_members,
 	 sizeof(struct net_body)},
 	{"PATCH", "/network-interfaces/{}", ROUTE_AFTER, patch_net, patch_members,
 	 sizeof(struct net_body)},

@@ -50,8 +50,8 @@ struct fc_drive {
 	enum fc_cache cache;
 	enum fc_engine engine;
 	struct fc_limiter limiter;
-	uint32_t disk;	/* its number in the VM, once that is there */
-	uint32_t place; /* the same, where those with a back end of their own count */
+	uint32_t disk, device; /* its numbers in the VM, once that is there */
+	uint32_t place;	       /* as disk, where those with a back end of their own count */
 };
 
 struct fc_net {

@@ -663,14 +663,15 @@ static void look(struct look *l, struct catnap_vm *vm)
 	}
 	l->io.size = sizeof(l->io);
 	l->has_io = catnap_vm_get_io_stats(vm, &l->io) == 0;
-	while (l->n_devices < MAX_DEVICES) {
+	for (uint32_t i = 0; l->n_devices < MAX_DEVICES; i++) {
 		struct device *d = &l->device[l->n_devices];
 
 		d->s.size = sizeof(d->s);
 		d->s.net_queue_size = sizeof(d->s.net_queue[0]);
-		if (catnap_vm_get_device_stats(vm, l->n_devices, &d->s) < 0)
+		if (!own_next_device(vm, &i, &d->s))
 			break;
-		look_at_device(d, l->n_devices++);
+		look_at_device(d, i);
+		l->n_devices++;
 	}
 	l->balloon.size = sizeof(l->balloon);
 	l->has_balloon = catnap_vm_get_balloon_stats(vm, &l->balloon) == 0;

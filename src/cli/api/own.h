@@ -26,6 +26,9 @@ const char *own_exit_reason(uint32_t reason);
  * @type. */
 struct json_object *own_devices(struct catnap_vm *vm);
 struct json_object *own_device(const struct catnap_device_stats *s);
+/* Reads the statistics of the first device from number *@i on, and makes *@i its number: some may have
+ * been removed. Returns false if there is none. */
+bool own_next_device(struct catnap_vm *vm, uint32_t *i, struct catnap_device_stats *s);
 const char *own_device_kind(uint32_t type);
 
 /* own_halt.c: returns the halt polling of vCPU @vcpu as it was asked for. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The virtio devices as JSON: GET /catnap/devices, and a part of the statistics. */
+#include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 
@@ -77,6 +78,15 @@ struct json_object *own_device(const struct catnap_device_stats *s)
 	return o;
 }
 
+bool own_next_device(struct catnap_vm *vm, uint32_t *i, struct catnap_device_stats *s)
+{
+	int ret;
+
+	while ((ret = catnap_vm_get_device_stats(vm, *i, s)) == -ENODEV)
+		++*i;
+	return ret == 0;
+}
+
 /* Returns whether a driver of the guest's uses it just now. */
 static bool has_driver(const struct catnap_device_stats *s)
 {
@@ -90,7 +100,7 @@ struct json_object *own_devices(struct catnap_vm *vm)
 	struct catnap_device_stats s = {.size = sizeof(s),
 					.net_queue_size = sizeof(s.net_queue[0])};
 
-	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++) {
+	for (uint32_t i = 0; own_next_device(vm, &i, &s); i++) {
 		struct json_object *o = own_device(&s);
 
 		add_u64(o, "number", i);

@@ -18,6 +18,7 @@ static const char *name_of(uint32_t type)
 		[CATNAP_EVENT_GUEST_OUT_OF_MEMORY] = "guest_out_of_memory",
 		[CATNAP_EVENT_ENDED] = "ended",
 		[CATNAP_EVENT_LOST] = "lost",
+		[CATNAP_EVENT_DEVICE_REMOVED] = "device_removed",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "other";

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/api/fc_device.h"
 #include "cli/api/http.h"
 #include "cli/api/resources.h"
 #include "cli/json_out.h"
@@ -80,6 +81,8 @@ static void note(struct own *own, const struct catnap_event *e)
 		own->started_ns = e->time_ns;
 	if (e->type == CATNAP_EVENT_LINK && e->device < OWN_DEVICES)
 		own->unplugged[e->device] = !e->value;
+	if (e->type == CATNAP_EVENT_DEVICE_REMOVED && e->device < OWN_DEVICES)
+		own->unplugged[e->device] = false;
 	if (e->type == CATNAP_EVENT_ENDED)
 		own->ended = true;
 }
@@ -94,6 +97,7 @@ void own_events(struct api *api)
 		char *line = json_line(own_event(&e), &len);
 
 		note(own, &e);
+		fc_removed(&api->model, &e);
 		e.size = sizeof(e);
 		if (!line)
 			continue;

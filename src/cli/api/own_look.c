@@ -72,44 +72,41 @@ static void get_threads(struct api *api, struct reply *r, const struct api_reque
 	reply_json(r, 200, own_threads(api->vm));
 }
 
-/* Returns the id by which the API knows the disk or interface of device number @number, the @nth of
- * its kind; NULL: none. */
-static const char *id_of(const struct fc_model *m, const char *kind, uint32_t nth)
+/* Returns the id by which the API knows device number @number, a disk or an interface; NULL:
+ * none. */
+static const char *id_of(const struct fc_model *m, const char *kind, uint32_t number)
 {
-	if (strcmp(kind, "disk") == 0) {
-		for (uint32_t i = 0; i < m->n_drives; i++)
-			if (m->drives[i].place == nth)
-				return m->drives[i].id;
-	} else if (strcmp(kind, "net") == 0) {
-		for (uint32_t i = 0; i < m->n_nets; i++)
-			if (m->nets[i].place == nth)
-				return m->nets[i].id;
-	}
+	for (uint32_t i = 0; strcmp(kind, "disk") == 0 && i < m->n_drives; i++)
+		if (m->drives[i].device == number)
+			return m->drives[i].id;
+	for (uint32_t i = 0; strcmp(kind, "net") == 0 && i < m->n_nets; i++)
+		if (m->nets[i].device == number)
+			return m->nets[i].id;
 	return NULL;
 }
 
 static void add_ids(struct api *api, struct json_object *root)
 {
-	struct json_object *list = NULL, *kind = NULL;
-	uint32_t disks = 0, nets = 0;
+	struct json_object *list = NULL, *kind = NULL, *number = NULL;
 
 	if (!json_object_object_get_ex(root, "devices", &list))
 		return;
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);
 		const char *what, *id;
+		uint32_t device;
 
 		json_object_object_get_ex(o, "kind", &kind);
+		json_object_object_get_ex(o, "number", &number);
 		what = json_object_get_string(kind);
-		id = id_of(&api->model, what,
-			   strcmp(what, "disk") == 0  ? disks++
-			   : strcmp(what, "net") == 0 ? nets++
-						      : 0);
+		device = (uint32_t)json_object_get_int(number);
+		id = id_of(&api->model, what, device);
 		if (id)
 			add_text(o, "id", id);
 		if (strcmp(what, "net") == 0)
 			add_text(o, "link",
-				 i < OWN_DEVICES && api->own.unplugged[i] ? "down" : "up");
+				 device < OWN_DEVICES && api->own.unplugged[device] ? "down"
+										    : "up");
 	}
 }
 

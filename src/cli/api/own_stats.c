@@ -103,7 +103,7 @@ static struct json_object *devices(struct catnap_vm *vm)
 	struct catnap_device_stats s = {.size = sizeof(s),
 					.net_queue_size = sizeof(s.net_queue[0])};
 
-	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++)
+	for (uint32_t i = 0; own_next_device(vm, &i, &s); i++)
 		json_object_array_add(list, own_device(&s));
 	return list;
 }

@@ -52,6 +52,10 @@ int ctl_get(struct ctl *ctl, const char *path, struct client_answer *a);
 int ctl_print_json(const struct client_answer *a);
 /* Makes a GET of @path, and prints the answer: as it came with --json, else by @print. */
 int ctl_show(struct ctl *ctl, const char *path, int (*print)(struct json_object *o));
+/* Asks the VM to let go of what is at @path, and waits until @id is not in @list of its configuration
+ * any more, as @key; for some seconds. */
+int ctl_remove(struct ctl *ctl, const char *path, const char *list, const char *key,
+	       const char *id);
 /* Writes "/drives/" and the id, escaped for a path, into @buf. */
 const char *ctl_path(char *buf, size_t size, const char *folder, const char *id);
 

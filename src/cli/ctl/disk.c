@@ -9,12 +9,12 @@
 #include "cli/ctl/figures.h"
 
 struct keys {
-	const char *id, *image;
-	bool refresh;
+	const char *id, *image, *add;
+	bool refresh, readonly, remove;
 	struct bucket_keys limit;
 };
 
-enum { ID, IMAGE, REFRESH, LIMIT };
+enum { ID, IMAGE, REFRESH, ADD, READONLY, REMOVE, LIMIT };
 
 static const struct opt_field fields[] = {
 	[ID] = {.name = "id",
@@ -25,6 +25,11 @@ static const struct opt_field fields[] = {
 	[REFRESH] = {.name = "refresh",
 		     .type = OPT_SWITCH,
 		     .offset = offsetof(struct keys, refresh)},
+	[ADD] = {.name = "add", .type = OPT_STRING, .offset = offsetof(struct keys, add)},
+	[READONLY] = {.name = "readonly",
+		      .type = OPT_SWITCH,
+		      .offset = offsetof(struct keys, readonly)},
+	[REMOVE] = {.name = "remove", .type = OPT_SWITCH, .offset = offsetof(struct keys, remove)},
 	[LIMIT] = BUCKET_FIELDS("", offsetof(struct keys, limit)),
 	{.name = NULL},
 };
@@ -96,32 +101,70 @@ static int change(struct ctl *ctl, const struct keys *k, uint64_t given)
 	return ctl_send(ctl, "PATCH", ctl_path(path, sizeof(path), "/drives/", k->id), body);
 }
 
+static int add(struct ctl *ctl, const struct keys *k, uint64_t given)
+{
+	struct json_object *body = json_object_new_object();
+	struct json_object *limit = bucket_json(&k->limit, given >> LIMIT);
+	char path[512];
+
+	ctl_add_text(body, "drive_id", k->id);
+	ctl_add_text(body, "path_on_host", k->add);
+	json_object_object_add(body, "is_root_device", json_object_new_boolean(false));
+	json_object_object_add(body, "is_read_only", json_object_new_boolean(k->readonly));
+	if (limit)
+		json_object_object_add(body, "rate_limiter", limit);
+	return ctl_send(ctl, "PUT", ctl_path(path, sizeof(path), "/drives/", k->id), body);
+}
+
+/* Returns the exit status of settings that do not go together; CMD_OK: they do. */
+static int check(struct ctl *ctl, const struct keys *k, uint64_t given)
+{
+	const uint64_t others = given & ~(UINT64_C(1) << ID);
+
+	if (k->remove && others != UINT64_C(1) << REMOVE)
+		opts_fail(ctl->opts, "disk: remove: not with other settings: expected id= alone");
+	else if (k->add && (k->image || k->refresh))
+		opts_fail(ctl->opts, "disk: add: not with image and refresh: expected one of them");
+	else if (!k->add && given >> READONLY & 1)
+		opts_fail(ctl->opts, "disk: readonly: has no effect without add");
+	else
+		return CMD_OK;
+	return ctl_usage(ctl);
+}
+
 static int run(struct ctl *ctl)
 {
 	struct keys keys = {.id = NULL};
+	char path[512];
 	uint64_t given;
 
 	if (!ctl->settings.text)
 		return ctl_show(ctl, "/vm/config", print);
 	if (opt_keys_given(ctl->opts, &ctl->settings, fields, &keys, &given) < 0)
 		return ctl_usage(ctl);
-	if (!keys.image && !keys.refresh && !(given >> LIMIT)) {
-		opts_fail(
-			ctl->opts,
-			"disk: nothing is to change: expected image=, refresh=on, or " BUCKET_FORM);
+	if (check(ctl, &keys, given) != CMD_OK)
+		return CMD_USAGE;
+	if (keys.remove)
+		return ctl_remove(ctl, ctl_path(path, sizeof(path), "/drives/", keys.id), "drives",
+				  "drive_id", keys.id);
+	if (!keys.image && !keys.refresh && !keys.add && !(given >> LIMIT)) {
+		opts_fail(ctl->opts, "disk: nothing is to change: expected add=, remove=on, "
+				     "image=, refresh=on, or " BUCKET_FORM);
 		return ctl_usage(ctl);
 	}
 	if (bucket_check(ctl->opts, "disk", "", (unsigned int)(given >> LIMIT)) < 0)
 		return ctl_usage(ctl);
-	return change(ctl, &keys, given);
+	return keys.add ? add(ctl, &keys, given) : change(ctl, &keys, given);
 }
 
 const struct ctl_command ctl_disk = {
 	.name = "disk",
-	.form = "id=ID,image=PATH,refresh=on,bw=SIZE,ops=N,...",
+	.form = "id=ID,add=PATH,remove=on,image=PATH,refresh=on,bw=SIZE,ops=N,...",
 	.keys = fields,
-	.summary = "Lists the disks, or changes one while it is used.",
+	.summary = "Lists the disks, adds, removes, or changes one while it is used.",
 	.more = "Without settings: a line for each disk.\n"
+		"  add=PATH         another disk, on this file; readonly=on: not to be written\n"
+		"  remove=on        asks the guest to let go of it, and waits for some seconds\n"
 		"  image=PATH       it becomes this file, when what is under way has ended\n"
 		"  refresh=on       looks how large its file is now\n"
 		"  bw=SIZE, ops=N   bytes and requests a second; 0 takes the limit away\n"

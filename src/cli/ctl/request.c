@@ -2,9 +2,11 @@
 /* The steps that all commands of `catnap ctl` take alike: see ctl.h. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 #include "cli/ctl/ctl.h"
+#include "cli/ctl/figures.h"
 #include "cli/printable.h"
 
 int ctl_usage(struct ctl *ctl)
@@ -61,4 +63,46 @@ const char *ctl_path(char *buf, size_t size, const char *folder, const char *id)
 void ctl_add_text(struct json_object *o, const char *name, const char *text)
 {
 	json_object_object_add(o, name, json_object_new_string(text));
+}
+
+#define REMOVE_TRIES	50
+#define REMOVE_TRY_USEC 100000
+
+/* Looks whether @id is there. Returns an exit status. */
+static int look(struct ctl *ctl, const char *list, const char *key, const char *id, bool *there)
+{
+	struct client_answer a = {.status = 0};
+	int status = ctl_get(ctl, "/vm/config", &a);
+	struct json_object *all = status == CMD_OK ? client_member(a.json, list) : NULL;
+
+	*there = false;
+	for (size_t i = 0; i < client_length(all); i++) {
+		const char *its = client_text(json_object_array_get_idx(all, i), key);
+
+		*there = *there || (its && strcmp(its, id) == 0);
+	}
+	client_answer_free(&a);
+	return status;
+}
+
+int ctl_remove(struct ctl *ctl, const char *path, const char *list, const char *key, const char *id)
+{
+	int status = ctl_send(ctl, "DELETE", path, NULL);
+	bool there = true;
+	char shown[96];
+
+	for (int i = 0; status == CMD_OK && i < REMOVE_TRIES; i++) {
+		status = look(ctl, list, key, id, &there);
+		if (!there)
+			break;
+		usleep(REMOVE_TRY_USEC);
+	}
+	if (status != CMD_OK || !there)
+		return status;
+	fprintf(stderr,
+		"catnap ctl: %s: the guest has not let go of it so far: it goes when the guest "
+		"does, "
+		"which can be asked again\n",
+		show_text(shown, sizeof(shown), id));
+	return CMD_ERROR;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <catnap/sandbox.h>
+#include "cli/api/fc_device.h"
 #include "cli/api/limiter.h"
 #include "cli/cmd.h"
 #include "cli/printable.h"
@@ -51,7 +52,7 @@ static bool fill_pmem(struct fc_pmem *p, const struct catnap_pmem *pmem, uint32_
 	return p->id && p->path;
 }
 
-static bool fill_net(struct fc_net *d, const struct run_net *net, uint32_t n, uint32_t device)
+static bool fill_net(struct fc_net *d, const struct run_net *net, uint32_t n)
 {
 	const uint8_t *m = net->mac;
 	bool ok = true;
@@ -60,26 +61,13 @@ static bool fill_net(struct fc_net *d, const struct run_net *net, uint32_t n, ui
 			     .tap = place(net->stream ? net->stream : net->tap,
 					  net->n_fds ? net->fds[0] : -1),
 			     .mtu = net->mtu,
-			     .net = n,
-			     .device = device};
+			     .net = n};
 	fc_limiter_given(&d->rx, &net->rx_limit);
 	fc_limiter_given(&d->tx, &net->tx_limit);
 	if (m[0] | m[1] | m[2] | m[3] | m[4] | m[5])
 		ok = asprintf(&d->mac, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3],
 			      m[4], m[5]) > 0;
 	return ok && d->id && d->tap;
-}
-
-/* Returns the number of the device that is the @nth of virtio's @type. */
-static uint32_t device_of(struct catnap_vm *vm, uint32_t type, uint32_t nth)
-{
-	struct catnap_device_stats s = {.size = sizeof(s)};
-	uint32_t i;
-
-	for (i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++)
-		if (s.type == type && nth-- == 0)
-			break;
-	return i;
 }
 
 static bool copy(char **to, const char *text)
@@ -104,7 +92,6 @@ static enum fc_huge pages(int kind)
 
 static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct run_cfg *cfg)
 {
-	const uint32_t net = 1; /* virtio's number */
 	bool ok = true;
 
 	m->machine.vcpus = cfg->cpus;
@@ -126,9 +113,10 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 		struct fc_net *n = &m->nets[m->n_nets];
 
 		if (!cfg->nets[i].back)
-			ok = fill_net(n, &cfg->nets[i], m->n_nets++, device_of(vm, net, i));
+			ok = fill_net(n, &cfg->nets[i], m->n_nets++);
 		n->place = i;
 	}
+	fc_find_devices(m, vm);
 	for (uint32_t i = 0; i < cfg->n_pmems && ok; i++)
 		ok = fill_pmem(&m->pmems[m->n_pmems++], &cfg->pmems[i], i);
 	m->hotplug = (struct fc_hotplug){.on = cfg->hotplug.max,

@@ -319,6 +319,18 @@ int run_set_rng(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+int run_set_hotplug(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	struct run_cfg *cfg = ptr;
+	const bool on = strcmp(arg->text, "on") == 0, off = strcmp(arg->text, "off") == 0;
+
+	if (!*arg->text)
+		return opt_fail(o, arg, "is empty: expected on, off or a folder");
+	cfg->pci_hotplug = !off;
+	cfg->hotplug_dir = on || off ? NULL : arg->text;
+	return 0;
+}
+
 /* Takes where a serial port or a console leads. @none: the word for nowhere. */
 static int set_port(struct opts *o, const struct opt_arg *arg, const char *none,
 		    enum run_port_kind *kind, const char **path, int *fd)

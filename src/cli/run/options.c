@@ -247,6 +247,12 @@ static const struct opt_def options[] = {
 	 .help = "The folder at or below which the control socket makes snapshots. In the sandbox "
 		 "there is no other.",
 	 .def = "none"},
+	{.f = {.name = "hotplug", .type = OPT_CALL, .set = run_set_hotplug},
+	 .form = "on|off|DIR",
+	 .help = "Whether disks and network interfaces come and go while the guest runs, by the "
+		 "control socket. DIR: the folder at or below which images are that come; in the "
+		 "sandbox no other is opened. Needs a PCI bus and ACPI.",
+	 .def = "off"},
 	{.f = {.name = "track-dirty", .type = OPT_SWITCH, .offset = AT(track_dirty)},
 	 .form = "on|off",
 	 .help = "Whether an account is kept of the memory that is written, for snapshots of what "

@@ -59,6 +59,7 @@ static const char *const snapshots[] = {
 	"hw",	      "transport",
 	"debug-exit", "guest-halt-poll",
 	"dump-acpi",  "dump-dtb",
+	"hotplug",
 };
 
 int run_check_restore(struct opts *o, const struct run_cfg *cfg)

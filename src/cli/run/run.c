@@ -110,7 +110,8 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->io = (uint32_t)cfg->io;
 	vc->rng = cfg->rng.on;
 	vc->no_rings = !cfg->n_disks && !cfg->n_pmems && !cfg->n_nets && !cfg->n_vhosts &&
-		       !cfg->vsock.cid && !cfg->rng.limited;
+		       !cfg->vsock.cid && !cfg->rng.limited && !cfg->pci_hotplug;
+	vc->hotplug = cfg->pci_hotplug;
 	vc->dump_memory = cfg->dump_memory;
 	vc->track_dirty = cfg->track_dirty;
 	vc->on_reset = (uint32_t)cfg->on_reset;
@@ -298,7 +299,8 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 			    .keeper = keeper,
 			    .rescue = rescue,
 			    .snapshot = snapshot,
-			    .snapshots = cfg->snapshots || cfg->sandbox != CATNAP_SANDBOX_ON};
+			    .snapshots = cfg->snapshots || cfg->sandbox != CATNAP_SANDBOX_ON,
+			    .images = cfg->hotplug_dir};
 	int status;
 
 	io.deadline = run_deadline(cfg);

@@ -97,6 +97,9 @@ struct run_cfg {
 	} restore;
 	const char
 		*snapshots; /* the folder in which snapshots may be made; NULL: none in a sandbox */
+	bool pci_hotplug;   /* devices come and go while the guest runs */
+	const char *hotplug_dir; /* where images of disks may be that come then; NULL: anywhere, but
+				  * in a sandbox nowhere */
 	bool track_dirty;
 	bool dump_memory; /* in core dumps */
 	int on_reset;
@@ -187,6 +190,7 @@ struct run_io {
 	struct helpers helpers;
 	struct run_api *api;		 /* NULL: there is no control socket */
 	bool snapshots;			 /* the control socket's clients may have some made */
+	bool images;			 /* and images opened */
 	struct snapshot_files *snapshot; /* that is restored */
 	struct price_file price;
 	int service;	   /* the manager to tell, see cli/service.h; -1: none */
@@ -305,6 +309,7 @@ int run_set_balloon(struct opts *o, const struct opt_arg *arg, void *cfg);
  * message. */
 int run_set_pmem(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_add_pmems(struct catnap_vm *vm, const struct run_cfg *cfg);
+int run_set_hotplug(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_rng(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_serial(struct opts *o, const struct opt_arg *arg, void *cfg);
 int run_set_api_socket(struct opts *o, const struct opt_arg *arg, void *cfg);

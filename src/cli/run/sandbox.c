@@ -92,7 +92,8 @@ uint32_t run_sandbox_allow(const struct run_io *io)
 
 	if (io->api)
 		return CATNAP_SANDBOX_ALLOW_SOCKETS | CATNAP_SANDBOX_ALLOW_CONTROL |
-		       (io->snapshots ? CATNAP_SANDBOX_ALLOW_SNAPSHOTS : 0);
+		       (io->snapshots ? CATNAP_SANDBOX_ALLOW_SNAPSHOTS : 0) |
+		       (io->images ? CATNAP_SANDBOX_ALLOW_IMAGES : 0);
 	all_ports(io, ports);
 	for (int i = 0; i < PORTS; i++)
 		if (ports[i]->kind == PORT_SOCKET)
@@ -105,7 +106,7 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 {
 	const struct run_port *ports[PORTS];
 	struct catnap_sandbox_config sc;
-	const char *names[PORTS];
+	const char *names[PORTS], *dirs[2];
 	int ret;
 
 	all_ports(io, ports);
@@ -121,10 +122,11 @@ int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *
 	for (size_t i = 0; i < PORTS; i++)
 		if (ports[i]->kind == PORT_PTY)
 			names[sc.n_read_files++] = ports[i]->name;
-	if (cfg->snapshots) {
-		sc.write_dirs = &cfg->snapshots;
-		sc.n_write_dirs = 1;
-	}
+	sc.write_dirs = dirs;
+	if (cfg->snapshots)
+		dirs[sc.n_write_dirs++] = cfg->snapshots;
+	if (cfg->hotplug_dir)
+		dirs[sc.n_write_dirs++] = cfg->hotplug_dir;
 	ret = catnap_sandbox_enter(&sc);
 	if (ret == 0) {
 		if (sc.mode == CATNAP_SANDBOX_ON)

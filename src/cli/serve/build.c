@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/api/fc_device.h"
 #include "cli/api/limiter.h"
 #include "cli/now.h"
 #include "cli/printable.h"
@@ -100,13 +101,7 @@ static int add_drives(struct serve *s, struct catnap_vm *vm, struct reply *r)
 			return failed(r, vm, d->id);
 		if (d->socket)
 			continue;
-		catnap_disk_init(&disk);
-		disk.path = d->path;
-		disk.readonly = d->read_only;
-		disk.id = strlen(d->id) <= CATNAP_MAX_DISK_ID ? d->id : NULL;
-		/* A file of any beginning is taken, as Firecracker takes it: it is raw. */
-		disk.format = CATNAP_DISK_RAW;
-		fc_limiter_library(&d->limiter, &disk.limit);
+		fc_drive_library(d, &disk);
 		d->disk = disks++;
 		if (catnap_vm_add_disk(vm, &disk) < 0)
 			return failed(r, vm, d->id);
@@ -148,21 +143,10 @@ static int add_nets(struct serve *s, struct catnap_vm *vm, struct reply *r)
 {
 	for (uint32_t i = 0; i < s->api.model.n_nets; i++) {
 		struct fc_net *n = &s->api.model.nets[i];
-		unsigned int b[6] = {0};
 		struct catnap_net net;
 
-		catnap_net_init(&net);
-		net.tap = n->tap;
-		net.mtu = (uint16_t)n->mtu;
-		if (n->mac)
-			sscanf(n->mac, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4],
-			       &b[5]);
-		for (int j = 0; j < 6; j++)
-			net.mac[j] = (uint8_t)b[j];
-		fc_limiter_library(&n->rx, &net.rx_limit);
-		fc_limiter_library(&n->tx, &net.tx_limit);
+		fc_net_library(n, &net);
 		n->net = n->place = i;
-		n->device = s->api.model.n_drives + i;
 		if (catnap_vm_add_net(vm, &net) < 0)
 			return failed(r, vm, n->id);
 	}
@@ -280,6 +264,7 @@ static void fill(struct serve *s, struct catnap_vm_config *vc, const char *args)
 	vc->initramfs_path = m->boot.initrd;
 	vc->cmdline = args;
 	vc->transport = s->cfg->pci ? CATNAP_TRANSPORT_PCI : CATNAP_TRANSPORT_MMIO;
+	vc->hotplug = s->cfg->pci;
 	vc->rng = m->entropy.on;
 	vc->serial_output = serve_serial_output;
 	vc->serial_ctx = &s->serial;
@@ -339,6 +324,7 @@ static int start(struct serve *s, struct catnap_vm *vm, struct reply *r, const c
 
 	serve_serial_begin(&s->serial);
 	s->watched = vm;
+	fc_find_devices(&s->api.model, vm);
 	if (catnap_vm_start(vm) == 0 && catnap_vm_sandbox_thread(vm, allow) == 0) {
 		s->api.vm = vm;
 		s->api.snapshots = true;
@@ -393,11 +379,15 @@ static void name_device(struct fc_model *m, const struct catnap_snapshot_device 
 					   .read_only = d->readonly,
 					   .cache = FC_CACHE_WRITEBACK,
 					   .engine = FC_ENGINE_ASYNC,
-					   .disk = d->number};
+					   .disk = d->number,
+					   .place = d->number};
 		m->n_drives++;
 	} else if (d->type == VIRTIO_NET && m->n_nets < FC_MAX_NETS) {
 		snprintf(id, sizeof(id), "net%u", d->number);
-		*net = (struct fc_net){.id = strdup(id), .tap = strdup(d->place), .net = d->number};
+		*net = (struct fc_net){.id = strdup(id),
+				       .tap = strdup(d->place),
+				       .net = d->number,
+				       .place = d->number};
 		m->n_nets++;
 	}
 }

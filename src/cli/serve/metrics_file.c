@@ -178,8 +178,9 @@ static void add_devices(struct json_object *o, const struct metrics_file *m, str
 		struct catnap_device_stats s = {.size = sizeof(s),
 						.net_queue_size = sizeof(s.net_queue[0])};
 
+		/* One that was removed may leave others behind it. */
 		if (catnap_vm_get_device_stats(vm, i, &s) < 0)
-			break;
+			continue;
 		take(&s, &next[i]);
 		if (s.type == TYPE_BLOCK)
 			add_difference(&block, &next[i], &m->devices[i]);

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Disks that come and go by the command: catnap run --hotplug, catnap ctl disk, the API; with a guest that drives them
+(tests/guest/hotplug.c).
+
+    test_hotplug.py CATNAP GUESTS [unittest options]
+"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
+
+LATE = "not supported after starting"
+
+
+class Unix(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("vm", timeout=60)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(self.path)
+
+
+class Hotplug(base.Case):
+    def start(self, *args, cmdline="", says="listens", guest="hotplug.elf"):
+        # pylint: disable=consider-using-with
+        p = subprocess.Popen(base.vmm(base.guest(guest), "--debug-exit", "0xf4", "-m", "16M", "-c", cmdline, "--timeout", "300s",
+                                      "--api-socket", "s", *args),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=base.ENV, cwd=self.dir)
+        self.addCleanup(self.kill, p)
+        while says:
+            line = p.stdout.readline().decode()
+            self.assertNotEqual(line, "", says)
+            if says in line:
+                break
+        return p
+
+    def kill(self, p):
+        p.terminate()
+        p.communicate()
+        # Its socket goes with it, and in a sandbox a moment later.
+        until = time.monotonic() + 60
+        while os.path.exists(os.path.join(self.dir, "s")) and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def image(self, name):
+        path = os.path.join(self.dir, "images", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.truncate(1 << 16)
+        return os.path.join("images", name)
+
+    def ctl(self, *args):
+        done = subprocess.run([base.CATNAP, "ctl", "s", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=120, check=False, env=base.ENV, cwd=self.dir)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def yes(self, *args):
+        code, out, err = self.ctl(*args)
+        self.assertEqual((code, err), (0, ""), args)
+        return out
+
+    def no(self, args, *words):
+        code, out, err = self.ctl(*args)
+        self.assertEqual((code, out, err.count("\n")), (1, "", 1), err)
+        for word in words:
+            self.assertIn(word, err)
+
+    def ask(self, method, path, body=None):
+        c = Unix(os.path.join(self.dir, "s"))
+        c.request(method, path, None if body is None else json.dumps(body))
+        answer = c.getresponse()
+        text = answer.read()
+        c.close()
+        return answer.status, json.loads(text) if text else None
+
+    def drives(self):
+        return [d["drive_id"] for d in self.ask("GET", "/vm/config")[1]["drives"]]
+
+    def comes_and_goes(self, *args):
+        one, two = self.image("one"), self.image("two")
+        self.start(*args)
+        for _ in range(3):
+            self.yes("disk", f"id=data,add={one}")
+            self.yes("disk", f"id=more,add={two},bw=1M")
+            self.assertEqual(self.drives(), ["data", "more"])
+            shown = [(d["id"], d["number"]) for d in self.ask("GET", "/catnap/devices")[1]["devices"] if "id" in d]
+            self.assertEqual(sorted(shown)[0][0], "data")
+            self.assertEqual(len(shown), 2)
+            self.no(["disk", f"id=data,add={two}"], "there is one already")
+            self.no(["disk", f"id=other,add={one}"], "in use")
+            self.yes("disk", "id=data,remove=on")
+            self.assertEqual(self.drives(), ["more"])
+            self.yes("disk", "id=more,remove=on")
+            self.assertEqual(self.drives(), [])
+            self.no(["disk", "id=more,remove=on"], "not found")
+        self.assertIn("more", self.yes("disk", f"id=more,add={one}") + self.yes("disk"))
+
+    def test_disks_come_and_go(self):
+        self.comes_and_goes("--hotplug", "images", "--cpus", "2", "--rng", "off")
+
+    def test_they_do_without_a_sandbox(self):
+        self.comes_and_goes("--hotplug", "on", "--sandbox", "off", "--irqchip", "kernel")
+
+    def test_a_disk_from_the_start_goes(self):
+        self.start("--hotplug", "on", "--disk", self.image("one"), "--disk", self.image("two") + ",id=second")
+        first, second = self.drives()
+        self.yes("disk", f"id={first},remove=on")
+        self.assertEqual(self.drives(), [second])
+
+    def test_a_guest_keeps_it(self):
+        one = self.image("one")
+        self.start("--hotplug", "images", cmdline="keep=1")
+        self.yes("disk", f"id=data,add={one}")
+        self.no(["disk", "id=data,remove=on"], "data", "has not let go")
+        self.assertEqual(self.drives(), ["data"])
+        self.yes("disk", "id=data,remove=on")
+        self.assertEqual(self.drives(), [])
+
+    def test_what_is_refused(self):
+        one = self.image("one")
+        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", ""), 2, "--hotplug", "on, off or a folder")
+        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", "on", "--transport", "mmio"), 1, "hotplug", "transport pci")
+        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", "on", "--hw", "fdt"), 1, "hotplug", "hw acpi")
+        p = self.start("--sandbox", "off", guest="end.elf", cmdline="how=halt", says="")
+        while not os.path.exists(os.path.join(self.dir, "s")):
+            self.assertIsNone(p.poll())
+        self.no(["disk", f"id=data,add={one}"], LATE)
+        self.no(["disk", "id=data,remove=on"], LATE)
+        self.no(["net", "id=eth1,add=tap77"], LATE)
+
+    def test_what_settings_are_refused(self):
+        for args, word in ((["disk", "a,add=x,image=y"], "not with image"), (["disk", "a,readonly=on"], "without add"),
+                           (["disk", "a,remove=on,bw=1M"], "not with other settings"), (["net", "a,mac=x"], "without add"),
+                           (["net", "a,add=x,link=up"], "not with link"), (["net", "a,remove=on,link=up"], "not with other")):
+            code, _, err = self.ctl(*args)
+            self.assertEqual(code, 2, err)
+            self.assertIn(word, err)
+
+
+if __name__ == "__main__":
+    base.CATNAP, base.GUESTS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
