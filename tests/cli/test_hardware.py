@@ -50,7 +50,8 @@ class Hardware(unittest.TestCase):
     def test_iasl(self):
         for cpus, transport, disks in (("1", "pci", 1), ("64", "pci", 0), ("1", "mmio", 0), ("64", "mmio", 15), ("4", "pci", 0)):
             nodes = cpus == "4"
-            self.dump("--cpus", cpus, "--transport", transport, *self.disks(disks), *(self.NODES if nodes else ()))
+            self.dump("--cpus", cpus, "--transport", transport, *self.disks(disks), *(self.NODES if nodes else ()),
+                      *(("--hotplug", "on") if transport == "pci" and disks else ()))
             folder = os.path.join(self.dir, "acpi")
             names = {n[:4] for n in os.listdir(folder) if n.endswith(".dat")}
             self.assertEqual(names, {"rsdp", "xsdt", "facp", "apic", "dsdt"} |
