@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # title: disks and an interface come and go in a stock Debian kernel: found, mounted, let go of, by ACPI alone
 # needs: curl stock-6.12
+# drives: ext4=16M
 # processors: 2
 # limit: 900
 # memory: 2048
@@ -38,16 +39,17 @@ says() # TEXT COMMAND PATTERN: the answer is a line of its own, so the echo is n
 }
 
 there='for i in $(seq 100); do [ -e $f ] && break; sleep 0.1; done'
+work='seq 100000 >/m/file && sync && umount /m'
+ping='ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up; ping -c 3 10.9.0.1 >/dev/null'
 away='for i in $(seq 100); do [ -e $f ] || break; sleep 0.1; done'
 
 disk() # TEXT ROUND
 {
-	truncate -s 16M "/tmp/image-$2"
-	mke2fs -q -F -t ext4 "/tmp/image-$2" 2>/dev/null || mkfs.ext2 -F "/tmp/image-$2" >/dev/null
+	cp /tmp/base "/tmp/image-$2"
 	is "$1: comes" "$(ask PUT /drives/data "{\"drive_id\": \"data\", \"path_on_host\": \"/tmp/image-$2\",
 		\"is_root_device\": false, \"is_read_only\": false}")" 204
-	says "$1: is mounted, written, and put down" "f=/dev/vda; $there; mkdir -p /m; mount -t ext4 \$f /m &&
-		seq 100000 >/m/file && sync && umount /m; echo work-$2-\$?" "work-$2-0" || return 1
+	says "$1: is mounted, written, and put down" \
+		"f=/dev/vda; $there; mkdir -p /m; mount -t ext4 \$f /m && $work; echo work-$2-\$?" "work-$2-0" || return 1
 	is "$1: the guest is asked" "$(ask DELETE /drives/data)" 204
 	verdict "$1: has gone" gone data
 	says "$1: the guest sees it no more" "f=/dev/vda; $away; [ ! -e \$f ]; echo away-$2-\$?" "away-$2-0"
@@ -60,12 +62,12 @@ disk() # TEXT ROUND
 net() # TEXT
 {
 	is "$1: comes" "$(ask PUT /network-interfaces/eth '{"iface_id": "eth", "host_dev_name": "tap0"}')" 204
-	says "$1: reaches the host" "f=/sys/class/net/eth0; $there; ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up;
-		ping -c 3 10.9.0.1 >/dev/null; echo ping-\$?" "ping-0"
+	says "$1: reaches the host" "f=/sys/class/net/eth0; $there; $ping; echo ping-\$?" "ping-0"
 	is "$1: the guest is asked" "$(ask DELETE /network-interfaces/eth)" 204
 	verdict "$1: has gone" gone eth
 }
 
+dd if="$(drive 0)" of=/tmp/base bs=1M 2>/dev/null
 tunctl -t tap0 >/dev/null
 ip addr add 10.9.0.1/24 dev tap0
 ip link set tap0 up
