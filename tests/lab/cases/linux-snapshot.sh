@@ -12,6 +12,3 @@ peer_begin
 over 6.12 4 --irqchip user --transport pci
 over 6.12 2 --irqchip kernel --transport mmio
 over 6.1 1 --irqchip user --transport mmio
-over 6.1 4 --irqchip kernel --transport pci
-over 6.12 1 --irqchip kernel --transport pci
-over 6.12 4 --irqchip user --transport mmio
