@@ -263,7 +263,7 @@ static void hotplug_slots(struct aml *a)
  * Describes the root bus, and a device that reserves its configuration space, without which Linux
  * would not believe in MCFG.
  */
-static void pci_root(struct aml *a, bool hotplug)
+static void pci_root(struct aml *a, const struct acpi_config *cfg)
 {
 	struct aml_resources r = {.len = 0}, ecam = {.len = 0};
 
@@ -281,10 +281,15 @@ static void pci_root(struct aml *a, bool hotplug)
 	aml_integer(a, 0);
 	aml_name(a, "_BBN");
 	aml_integer(a, 0);
+	/* Near the first node: Linux complains of a bus that is near none. */
+	if (cfg->memory && cfg->memory->numa.count) {
+		aml_name(a, "_PXM");
+		aml_integer(a, 0);
+	}
 	resources(a, &r);
 	interrupt_pins(a);
 	osc(a);
-	if (hotplug)
+	if (cfg->hotplug)
 		hotplug_slots(a);
 	aml_close(a);
 
@@ -330,7 +335,7 @@ int dsdt_build(const struct acpi_config *cfg, void *buffer, size_t size)
 	event_device(&a, cfg->pci && cfg->hotplug);
 	pvpanic_device(&a);
 	if (cfg->pci)
-		pci_root(&a, cfg->hotplug);
+		pci_root(&a, cfg);
 	for (unsigned int i = 0; i < cfg->virtio_count; i++)
 		virtio(&a, i, &cfg->virtio[i]);
 	aml_close(&a);

@@ -97,6 +97,8 @@ static void test_srat(void **state)
 	}
 	assert_int_equal(vcpus, 4);
 	assert_int_equal(memories, PARTS);
+	/* Name (_PXM, Zero) of the PCI bus. */
+	assert_non_null(memmem(a.bytes, a.len, "\x08_PXM\x00", 6));
 	acpi_free(&a);
 }
 
