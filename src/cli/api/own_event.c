@@ -5,23 +5,36 @@
 #include "cli/api/own.h"
 #include "cli/json_out.h"
 
+/* The compiler tells when one is missing. */
 static const char *name_of(uint32_t type)
 {
-	static const char *const names[] = {
-		[CATNAP_EVENT_STARTED] = "started",
-		[CATNAP_EVENT_PAUSED] = "paused",
-		[CATNAP_EVENT_RESUMED] = "resumed",
-		[CATNAP_EVENT_LINK] = "link",
-		[CATNAP_EVENT_RESET] = "reset",
-		[CATNAP_EVENT_PANIC] = "panic",
-		[CATNAP_EVENT_DEVICE_NEEDS_RESET] = "device_needs_reset",
-		[CATNAP_EVENT_GUEST_OUT_OF_MEMORY] = "guest_out_of_memory",
-		[CATNAP_EVENT_ENDED] = "ended",
-		[CATNAP_EVENT_LOST] = "lost",
-		[CATNAP_EVENT_DEVICE_REMOVED] = "device_removed",
-	};
-
-	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "other";
+	switch ((enum catnap_event_type)type) {
+	case CATNAP_EVENT_STARTED:
+		return "started";
+	case CATNAP_EVENT_PAUSED:
+		return "paused";
+	case CATNAP_EVENT_RESUMED:
+		return "resumed";
+	case CATNAP_EVENT_LINK:
+		return "link";
+	case CATNAP_EVENT_RESET:
+		return "reset";
+	case CATNAP_EVENT_PANIC:
+		return "panic";
+	case CATNAP_EVENT_DEVICE_NEEDS_RESET:
+		return "device_needs_reset";
+	case CATNAP_EVENT_GUEST_OUT_OF_MEMORY:
+		return "guest_out_of_memory";
+	case CATNAP_EVENT_ENDED:
+		return "ended";
+	case CATNAP_EVENT_LOST:
+		return "lost";
+	case CATNAP_EVENT_RESTARTED:
+		return "restarted";
+	case CATNAP_EVENT_DEVICE_REMOVED:
+		return "device_removed";
+	}
+	return "other";
 }
 
 /* Returns a text in JSON. A guest or a file's name may have chosen parts of it, and JSON is UTF-8:
