@@ -166,14 +166,15 @@ static int set_limit(struct catnap_vm *vm, uint32_t disk, const struct catnap_ra
 {
 	struct vm_virtio *v = get(vm, disk, err);
 	struct rate_limits limits;
-	int ret = 0;
+	int ret;
 
 	if (!v)
 		return -ENOENT;
-	if (!limit)
-		ret = error_fail(err, -EINVAL, "disk: limit: expected a structure, not NULL");
-	if (ret == 0)
-		ret = vm_rate_limits(&limits, "disk", limit, err);
+	if (!limit) {
+		vm_put(v);
+		return error_fail(err, -EINVAL, "disk: limit: expected a structure, not NULL");
+	}
+	ret = vm_rate_limits(&limits, "disk", limit, err);
 	if (ret == 0)
 		ret = blk_set_limits(v->dev, &limits);
 	if (ret == 0)

@@ -40,7 +40,7 @@ static int run(struct ctl *ctl)
 		.path = "/catnap/balloon", .member = "actual_bytes", .unit = 1};
 	struct ctl_size wanted;
 	struct json_object *body;
-	uint64_t actual;
+	uint64_t actual = 0;
 	int status;
 
 	if (!ctl->settings.text)

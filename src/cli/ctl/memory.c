@@ -50,7 +50,7 @@ static int change(struct ctl *ctl, const struct ctl_size *wanted)
 		.path = "/hotplug/memory", .member = "plugged_size_mib", .unit = MIB};
 	struct ctl_size part = *wanted; /* that it plugs */
 	struct json_object *body;
-	uint64_t first, plugged;
+	uint64_t first, plugged = 0;
 	int status = get_first(ctl, &first);
 
 	if (status != CMD_OK)
