@@ -112,7 +112,7 @@ static struct files put_down(void)
 	struct catnap_vm_config cfg;
 	struct guest g;
 
-	guest_config(&g, &cfg, "spin");
+	guest_config(&g, &cfg, "compute");
 	assert_int_equal(guest_create(&g, &cfg), 0);
 	assert_int_equal(catnap_vm_start(g.vm), 0);
 	assert_int_equal(catnap_vm_pause(g.vm), 0);
