@@ -287,7 +287,7 @@ static void disks_come_and_go_with_kvms_irqchip(void **state)
 
 static void disks_come_and_go_in_a_sandbox(void **state)
 {
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	skip(); /* it makes system calls of its own */
 #endif
 	rounds(*state, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU, CATNAP_SANDBOX_ON);
