@@ -179,21 +179,12 @@ static void a_callback_may_ask_for_a_pause(void **state)
 
 /* -- ends ------------------------------------------------------------------------------------- */
 
-static int descriptors(void)
-{
-	int n = 0;
-
-	for (int fd = 0; fd < 256; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 static void a_destroy_that_is_asked_for_comes(void **state)
 {
 	for (enum vm_state s = MADE; s < STATES; s++)
 		for (uint32_t io = CATNAP_IO_VCPU; io <= CATNAP_IO_THREAD; io++) {
 			struct vm v = {.once = NULL};
-			int before = descriptors();
+			unsigned int before = descriptors();
 
 			make(&v, 3, io, CATNAP_SANDBOX_OFF);
 			if (s != MADE)

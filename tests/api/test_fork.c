@@ -62,18 +62,6 @@ static void in_child(void (*run)(void *), void *arg)
 	assert_int_equal(status, 0);
 }
 
-static unsigned int descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
-
 static bool readable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};

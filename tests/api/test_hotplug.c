@@ -197,18 +197,6 @@ static void ends_well(struct fix *f)
 	assert_int_equal(e.code, 0x21);
 }
 
-static unsigned int descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 /* How many threads there are, but for those that the kernel runs for an io_uring as it likes. */
 static unsigned int threads_now(void)
 {

@@ -6,7 +6,6 @@
 """
 
 import fcntl
-import http.client
 import json
 import os
 import re
@@ -19,6 +18,9 @@ import sys
 import tempfile
 import time
 import unittest
+
+sys.dont_write_bytecode = True
+from unix_http import Connection  # noqa: E402 pylint: disable=wrong-import-position
 
 CATNAP = os.path.abspath(sys.argv.pop(1))
 GUESTS = os.path.abspath(sys.argv.pop(1))
@@ -36,17 +38,6 @@ try:
 except ImportError:
     print("no module yaml: Debian's python3-yaml")
     sys.exit(77)
-
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=PATIENCE)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect(self.path)
 
 
 class Case(unittest.TestCase):

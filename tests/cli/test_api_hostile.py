@@ -8,7 +8,6 @@ SERVER is a program that serves a socket whose path is its last argument (http_s
 VM; catnap serve; catnap run, with one), and ends by SIGTERM; its arguments are separated by commas.
 """
 
-import http.client
 import os
 import selectors
 import signal
@@ -21,6 +20,9 @@ import threading
 import time
 import unittest
 
+sys.dont_write_bytecode = True
+from unix_http import Connection  # noqa: E402 pylint: disable=wrong-import-position
+
 SILENT, SLOW, LONG = 200, 20, 10
 LONG_BYTES = 100_000_000
 # Nothing here takes long; on a host that does a lot else, it may.
@@ -29,19 +31,6 @@ PATIENCE_S = 60
 # backlog of streams, big answers that are not read.
 MEMORY_KIB = 64 << 10
 PUT_LONG = b"PUT /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % LONG_BYTES
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP on a Unix socket."""
-
-    def __init__(self, path):
-        super().__init__("localhost", timeout=PATIENCE_S)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 def get(path, what="/"):

@@ -6,10 +6,8 @@
     test_hotplug.py CATNAP GUESTS [unittest options]
 """
 
-import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,19 +16,9 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
+from unix_http import Connection  # noqa: E402 pylint: disable=wrong-import-position
 
 LATE = "not supported after starting"
-
-
-class Unix(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("vm", timeout=60)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(self.path)
 
 
 class Hotplug(base.Case):
@@ -79,7 +67,7 @@ class Hotplug(base.Case):
             self.assertIn(word, err)
 
     def ask(self, method, path, body=None):
-        c = Unix(os.path.join(self.dir, "s"))
+        c = Connection(os.path.join(self.dir, "s"))
         c.request(method, path, None if body is None else json.dumps(body))
         answer = c.getresponse()
         text = answer.read()

@@ -8,7 +8,6 @@ and docs/metrics.md.
 
 import base64
 import fcntl
-import http.client
 import json
 import os
 import re
@@ -27,6 +26,7 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
+from unix_http import Connection  # noqa: E402 pylint: disable=wrong-import-position
 
 try:
     import yaml
@@ -36,17 +36,6 @@ except ImportError:
 DOCS = ""
 PROMTOOL = shutil.which("promtool")
 OPENMETRICS = "application/openmetrics-text"
-
-
-class Unix(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("vm", timeout=60)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(self.path)
 
 
 # -- the description ------------------------------------------------------------------------------
@@ -212,7 +201,7 @@ class Vm(base.Case):
         p.stderr.close()
 
     def connection(self):
-        c = Unix(os.path.join(self.dir, "socket"))
+        c = Connection(os.path.join(self.dir, "socket"))
         self.addCleanup(c.close)
         return c
 

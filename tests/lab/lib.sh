@@ -192,6 +192,18 @@ wait_for()
 	done
 }
 
+# shell_says TEXT COMMAND PATTERN: the answer is a line of its own, so the echo is none
+shell_says()
+{
+	echo "$2" >&3
+	if wait_for 30 "^$3"; then
+		ok "$1"
+	else
+		not_ok "$1: no answer"
+		show
+	fi
+}
+
 guest_end()
 {
 	wait $pid

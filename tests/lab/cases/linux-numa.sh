@@ -5,16 +5,6 @@
 # limit: 600
 # memory: 2048
 needs_option --initramfs
-ask() # TEXT COMMAND PATTERN: the answer is a line of its own, so the echo is none
-{
-	echo "$2" >&3
-	if wait_for 30 "^$3"; then
-		ok "$1"
-	else
-		not_ok "$1: no answer"
-		show
-	fi
-}
 
 for kernel in 6.1 6.12; do
 	name="$kernel"
@@ -31,15 +21,15 @@ for kernel in 6.1 6.12; do
 		continue
 	fi
 	ok "$name: a shell"
-	ask "$name: two nodes" 'echo n$(cat /sys/devices/system/node/online)n' 'n0-1n'
-	ask "$name: the CPUs of the first" 'echo a$(cat /sys/devices/system/node/node0/cpulist)a' 'a0,2a'
-	ask "$name: the CPUs of the second" 'echo b$(cat /sys/devices/system/node/node1/cpulist)b' 'b1,3b'
-	ask "$name: distances from the first" 'echo c$(cat /sys/devices/system/node/node0/distance)c' 'c10 17c'
-	ask "$name: distances from the second" 'echo d$(cat /sys/devices/system/node/node1/distance)d' 'd23 10d'
+	shell_says "$name: two nodes" 'echo n$(cat /sys/devices/system/node/online)n' 'n0-1n'
+	shell_says "$name: the CPUs of the first" 'echo a$(cat /sys/devices/system/node/node0/cpulist)a' 'a0,2a'
+	shell_says "$name: the CPUs of the second" 'echo b$(cat /sys/devices/system/node/node1/cpulist)b' 'b1,3b'
+	shell_says "$name: distances from the first" 'echo c$(cat /sys/devices/system/node/node0/distance)c' 'c10 17c'
+	shell_says "$name: distances from the second" 'echo d$(cat /sys/devices/system/node/node1/distance)d' 'd23 10d'
 	# What the kernel has taken for itself at its start is not counted.
-	ask "$name: memory of the second" \
+	shell_says "$name: memory of the second" \
 		'echo e$(awk "/MemTotal/ { print (\$4 > 300000 && \$4 <= 393216) }" /sys/devices/system/node/node1/meminfo)e' 'e1e'
-	ask "$name: memory of the first" \
+	shell_says "$name: memory of the first" \
 		'echo f$(awk "/MemTotal/ { print (\$4 > 100000 && \$4 <= 262144) }" /sys/devices/system/node/node0/meminfo)f' 'f1f'
 	echo exit >&3
 	guest_end

@@ -5,16 +5,6 @@
 # limit: 400
 # memory: 2048
 needs_option --initramfs
-ask() # TEXT COMMAND PATTERN: the answer is a line of its own, so the echo is none
-{
-	echo "$2" >&3
-	if wait_for 30 "^$3"; then
-		ok "$1"
-	else
-		not_ok "$1: no answer"
-		show
-	fi
-}
 
 for kernel in 6.1 6.12; do
 	for irqchip in user kernel; do
@@ -31,10 +21,10 @@ for kernel in 6.1 6.12; do
 			continue
 		fi
 		ok "$name: a shell"
-		ask "$name: arithmetic" 'echo a$((6*7))z' 'a42z'
-		ask "$name: both CPUs" 'echo n$(nproc)n' 'n2n'
-		ask "$name: the release" 'uname -r' "$kernel\\."
-		ask "$name: an IPI, a page fault, a fork" 'taskset 2 sh -c "echo b\$((7*8))"' 'b56'
+		shell_says "$name: arithmetic" 'echo a$((6*7))z' 'a42z'
+		shell_says "$name: both CPUs" 'echo n$(nproc)n' 'n2n'
+		shell_says "$name: the release" 'uname -r' "$kernel\\."
+		shell_says "$name: an IPI, a page fault, a fork" 'taskset 2 sh -c "echo b\$((7*8))"' 'b56'
 		echo exit >&3
 		guest_end
 		tr -d '\r' <$out >$out.text
