@@ -481,10 +481,11 @@ def after_guest():
     def run(*args, poll="off", policy="fixed,max=1s"):
         g = Guest("msr.elf", "--halt-poll", policy, *args, cmdline=f"poll={poll} halts=20")
         v = g.stats["vcpus"][0]
-        g.expect(v["halt_exits"] >= 20 and v["policy"] == "fixed", "halts")
+        # A HLT that the timer overtakes, because others had the processor, is no halt: three of the 20 may be such.
+        g.expect(v["exits_hlt"] >= 20 and v["halt_exits"] >= 17 and v["policy"] == "fixed", "halts")
         g.expect(v["poll_allowed"] is (poll == "on"), "poll_allowed")
-        # Each of the 20 but for those in which others had the processor, which is said.
-        return g, v["halt_attempted_poll"], v["after_guest_attempted"], v, 1 if gave_way(v) else 20
+        # Each halt but for those in which others had the processor, which is said.
+        return g, v["halt_attempted_poll"], v["after_guest_attempted"], v, 1 if gave_way(v) else 17
 
     on = ("--guest-halt-poll", "force,host=break-even")
     g, polled, after, _, _ = run("--guest-halt-poll", "force,host=off")
