@@ -2,14 +2,30 @@
 """The values that callers give: halt polling, limits, and places of devices."""
 import dataclasses
 import enum
+import errno
 import os
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from ._abi import ffi
-from ._library import lib
-from ._types import Bias, CpuidRegister, DiskFormat, PolicyKind, Spin
+from ._library import Error, lib
+from ._types import MAX_NODES, Bias, CpuidRegister, DiskFormat, PolicyKind, Spin
 
 Path = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
+
+
+def bits(what: str, chosen: Sequence[int]) -> int:
+    """A mask of 64 bits, by their numbers."""
+    mask = 0
+    for n in chosen:
+        if not 0 <= n < 64:
+            raise ValueError(f'{what}: {n}: expected 0 to 63')
+        mask |= 1 << n
+    return mask
+
+
+def numbers(mask: int) -> Tuple[int, ...]:
+    """The numbers of its bits."""
+    return tuple(n for n in range(64) if mask >> n & 1)
 
 
 class VhostType(enum.IntEnum):
@@ -34,6 +50,10 @@ class CpuidModifier:
         modifier.leaf, modifier.subleaf, modifier.reg = self.leaf, self.subleaf, self.register
         modifier.mask, modifier.value = self.mask, self.value
 
+    @classmethod
+    def _of(cls, m: Any) -> 'CpuidModifier':
+        return cls(m.leaf, CpuidRegister(m.reg), m.mask, m.value, m.subleaf)
+
 
 @dataclasses.dataclass(frozen=True)
 class MsrModifier:
@@ -45,6 +65,38 @@ class MsrModifier:
 
     def _fill(self, modifier: Any) -> None:
         modifier.index, modifier.mask, modifier.value = self.index, self.mask, self.value
+
+    @classmethod
+    def _of(cls, m: Any) -> 'MsrModifier':
+        return cls(m.index, m.mask, m.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A NUMA node of the guest: struct catnap_node. It has vCPUs, memory or both; memory goes to the nodes in their order,
+    from address 0 on."""
+
+    vcpus: Sequence[int] = ()
+    memory: int = 0
+    #: The NUMA nodes of the host that its memory may come from. (): those of memory_nodes.
+    host_nodes: Sequence[int] = ()
+    #: How far its vCPUs are from the memory of each node, as in ACPI's SLIT. (): 10 from its own, 20 from others.
+    distances: Sequence[int] = ()
+
+    def _fill(self, node: Any) -> None:
+        node.vcpus, node.memory_size = bits('nodes: vcpus', self.vcpus), self.memory
+        node.host_nodes = bits('nodes: host_nodes', self.host_nodes)
+        if len(self.distances) > MAX_NODES:
+            raise ValueError(f'nodes: {len(self.distances)} distances: expected {MAX_NODES} at most')
+        for n, distance in enumerate(self.distances):
+            if not 0 <= distance <= 255:
+                raise ValueError(f'nodes: distance {distance}: expected 0 to 255')
+            node.distances[n] = distance
+
+    @classmethod
+    def _of(cls, node: Any, count: int) -> 'Node':
+        distances = tuple(node.distances[n] for n in range(count))
+        return cls(numbers(node.vcpus), int(node.memory_size), numbers(node.host_nodes), distances if any(distances) else ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +125,17 @@ class HaltPoll:
             value = getattr(self, field.name)
             if value is not None:
                 setattr(params, field.name, int(value))
+
+    def check(self) -> None:
+        """Error (EINVAL): it cannot be used."""
+        self._checked()
+
+    def _checked(self) -> Any:
+        params = ffi.new('struct catnap_halt_poll *')
+        self._fill(params)
+        if lib.catnap_halt_poll_check(params) < 0:
+            raise Error(errno.EINVAL, 'halt polling: policy, bias or spin is unknown, or cpu_max is above 10000')
+        return params
 
     @classmethod
     def _of(cls, params: Any) -> 'HaltPoll':

@@ -110,7 +110,7 @@ class Halter:
         self._callback = ffi.callback('void(void *, int, uint32_t)', call, onerror=failed)
         cfg = ffi.new('struct catnap_halter_config *')
         lib.catnap_halter_config_init_sized(cfg, ffi.sizeof('struct catnap_halter_config'))
-        (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
+        cfg.halt_poll = (halt_poll or HaltPoll())._checked()[0]  # pylint: disable=protected-access
         cfg.flags = _types.HALTER_NO_RING if no_ring else 0
         self._kick: Any = None
         self._kick_raised = _OfThread()
@@ -240,9 +240,7 @@ class Halter:
     # -- halt polling and statistics ----------------------------------------------------------
 
     def set_halt_poll(self, params: HaltPoll) -> None:
-        struct = ffi.new('struct catnap_halt_poll *')
-        params._fill(struct)  # pylint: disable=protected-access
-        check_number(lib.catnap_halter_set_halt_poll(_open(self._halter), struct))
+        check_number(lib.catnap_halter_set_halt_poll(_open(self._halter), params._checked()))  # pylint: disable=protected-access
 
     def set_poll_allowed(self, allowed: bool) -> None:
         """Switches polling off, or on again."""

@@ -10,12 +10,13 @@ from typing import Any, AsyncIterator, Callable, List, Optional, Sequence, Tuple
 
 from . import _types
 from ._abi import ffi
+from ._config import Config
 from ._library import Error, check, convert, filled, lib, raise_first, text
 from ._readable import eventfd, readable
 from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip,
                      LogLevel, MemoryPages, NetQueueStats, OnReset, PolicyContext, PolicyStats, PollLimitStats, SandboxMode,
                      SnapshotKind, Transport, VcpuStats, VmState)
-from ._values import CpuidModifier, DiskPlace, HaltPoll, Limit, MsrModifier, NetPlace, Path, VhostType
+from ._values import CpuidModifier, DiskPlace, HaltPoll, Limit, MsrModifier, NetPlace, Node, Path, VhostType, bits
 from ._written import Written
 from .sandbox import Keeper, SandboxAllow
 
@@ -93,8 +94,8 @@ class VM:  # pylint: disable=too-many-public-methods
                  kvm_fd: Optional[int] = None, halt_trace_fd: Optional[int] = None,
                  pressure_fd: Optional[int] = None, throttle_fd: Optional[int] = None, track_dirty: bool = False,
                  memory_shared: bool = False, memory_pages: MemoryPages = MemoryPages.HOST, memory_prefault: bool = False,
-                 memory_lock: bool = False, memory_nodes: Sequence[int] = (), dump_memory: bool = False, hotplug: bool = False,
-                 cpuid: Sequence[CpuidModifier] = (), msrs: Sequence[MsrModifier] = (),
+                 memory_lock: bool = False, memory_nodes: Sequence[int] = (), nodes: Sequence[Node] = (), dump_memory: bool = False,
+                 hotplug: bool = False, cpuid: Sequence[CpuidModifier] = (), msrs: Sequence[MsrModifier] = (),
                  kvm_required: Sequence[int] = (), kvm_dropped: Sequence[int] = (), kick_signal: Optional[int] = None,
                  cgroup: Optional[Path] = None, keeper: Optional[Keeper] = None,
                  on_thread_start: Optional[ThreadStart] = None,
@@ -108,8 +109,9 @@ class VM:  # pylint: disable=too-many-public-methods
             memory_lock=memory_lock, memory_nodes=memory_nodes, dump_memory=dump_memory, kvm_required=kvm_required,
             kvm_dropped=kvm_dropped, kick_signal=kick_signal, cgroup=cgroup, keeper=keeper,
             on_thread_start=on_thread_start, on_serial=on_serial, on_log=on_log)
-        cfg.cpuid_modifiers, cfg.cpuid_modifier_count = self._modifiers('struct catnap_cpuid_modifier', cpuid, used)
-        cfg.msr_modifiers, cfg.msr_modifier_count = self._modifiers('struct catnap_msr_modifier', msrs, used)
+        cfg.cpuid_modifiers, cfg.cpuid_modifier_count = self._array('struct catnap_cpuid_modifier', cpuid, used)
+        cfg.msr_modifiers, cfg.msr_modifier_count = self._array('struct catnap_msr_modifier', msrs, used)
+        cfg.nodes, cfg.node_count = self._array('struct catnap_node', nodes, used)
         for member, value in (('cmdline', cmdline), ('linux_cmdline', linux_cmdline)):
             if value is not None:
                 used.append(ffi.new('char[]', value.encode()))
@@ -156,10 +158,7 @@ class VM:  # pylint: disable=too-many-public-methods
         cfg.poll_after_guest, cfg.on_reset, cfg.sandbox = poll_after_guest, on_reset, sandbox
         cfg.track_dirty, cfg.memory_shared, cfg.memory_pages = track_dirty, memory_shared, memory_pages
         cfg.memory_prefault, cfg.memory_lock, cfg.dump_memory = memory_prefault, memory_lock, dump_memory
-        for node in memory_nodes:
-            if not 0 <= node < 64:
-                raise ValueError(f'memory_nodes: {node}: expected 0 to 63')
-            cfg.memory_host_nodes |= 1 << node
+        cfg.memory_host_nodes = bits('memory_nodes', memory_nodes)
         (halt_poll or HaltPoll())._fill(ffi.addressof(cfg, 'halt_poll'))  # pylint: disable=protected-access
         for member, number in (('kvm_fd', kvm_fd), ('halt_trace_fd', halt_trace_fd), ('pressure_fd', pressure_fd),
                                ('throttle_fd', throttle_fd), ('kick_signal', kick_signal)):
@@ -612,6 +611,13 @@ class VM:  # pylint: disable=too-many-public-methods
     def closed(self) -> bool:
         return bool(self._vm == ffi.NULL)
 
+    def config(self) -> Config:
+        """Returns what it was made with, as far as it keeps that. halt_poll() has the present values."""
+        struct = ffi.new('struct catnap_vm_config *')
+        struct.size = ffi.sizeof('struct catnap_vm_config')
+        self._call(lib.catnap_vm_get_config, struct)
+        return Config._of(struct)  # pylint: disable=protected-access
+
     def vcpu_tid(self, vcpu: int) -> int:
         """The id of a vCPU's thread, for os.sched_setaffinity() and such."""
         return self._call(lib.catnap_vm_get_vcpu_tid, vcpu)
@@ -715,12 +721,12 @@ class VM:  # pylint: disable=too-many-public-methods
         return struct
 
     @staticmethod
-    def _modifiers(struct: str, modifiers: Sequence[Any], used: List[Any]) -> Tuple[Any, int]:
-        array = ffi.new(struct + '[]', len(modifiers))
-        for n, modifier in enumerate(modifiers):
-            modifier._fill(ffi.addressof(array, n))  # pylint: disable=protected-access
+    def _array(struct: str, values: Sequence[Any], used: List[Any]) -> Tuple[Any, int]:
+        array = ffi.new(struct + '[]', len(values))
+        for n, value in enumerate(values):
+            value._fill(ffi.addressof(array, n))  # pylint: disable=protected-access
         used.append(array)
-        return array, len(modifiers)
+        return array, len(values)
 
     def _thread_start(self, start: ThreadStart) -> Any:
         raised = self._raised  # Not the VM, which it would keep from going.
