@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "sized.h"
+#include "vcpus.h"
 #include "vmm/vm.h"
 
 int catnap_vm_get_state(struct catnap_vm *vm)
@@ -48,7 +49,8 @@ int catnap_vm_get_vcpu_tid(struct catnap_vm *vm, uint32_t vcpu)
 	if (vm_in_child(vm, "get_vcpu_tid"))
 		return -EPERM;
 	if (vcpu >= vm->vcpu_count)
-		return vm_fail(vm, -EINVAL, "get_vcpu_tid: there is no vCPU %u", vcpu);
+		return vm_fail(vm, -EINVAL, "get_vcpu_tid: there is no vCPU %u: the VM has %s",
+			       vcpu, vcpus_words(vm->vcpu_count).text);
 	tid = atomic_load_explicit(&vm->vcpus[vcpu]->tid, memory_order_acquire);
 	if (tid)
 		return tid;

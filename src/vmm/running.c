@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sized.h"
+#include "vcpus.h"
 #include "vmm/config.h"
 #include "vmm/vm.h"
 
@@ -18,8 +19,9 @@ int catnap_vm_set_halt_poll(struct catnap_vm *vm, int32_t vcpu,
 	if (catnap_halt_poll_check(params) < 0)
 		return vm_fail(vm, -EINVAL, "set_halt_poll: " HALT_POLL_WRONG);
 	if (vcpu < -1 || vcpu >= (int32_t)vm->vcpu_count)
-		return vm_fail(vm, -EINVAL, "set_halt_poll: there is no vCPU %d: expected -1 to %u",
-			       vcpu, vm->vcpu_count - 1);
+		return vm_fail(vm, -EINVAL,
+			       "set_halt_poll: there is no vCPU %d: the VM has %s; -1: all", vcpu,
+			       vcpus_words(vm->vcpu_count).text);
 	if (!vm->host.irqchip_user) { /* KVM has one setting per VM */
 		ret = kernel_poll_set(vm, params);
 		if (ret < 0)
@@ -42,8 +44,8 @@ int catnap_vm_get_halt_poll(struct catnap_vm *vm, uint32_t vcpu, struct catnap_h
 	if (vm_in_child(vm, "get_halt_poll"))
 		return -EPERM;
 	if (vcpu >= vm->vcpu_count)
-		return vm_fail(vm, -EINVAL, "get_halt_poll: there is no vCPU %u: expected 0 to %u",
-			       vcpu, vm->vcpu_count - 1);
+		return vm_fail(vm, -EINVAL, "get_halt_poll: there is no vCPU %u: the VM has %s",
+			       vcpu, vcpus_words(vm->vcpu_count).text);
 	vcpu_get_halt_poll(vm->vcpus[vcpu], &p);
 	if (sized_out(params, &p, sizeof(p), offsetof(struct catnap_halt_poll, bias)) < 0)
 		return vm_wrong_size(vm, "get_halt_poll");

@@ -10,12 +10,13 @@
 #include "devices/virtio/throttle.h"
 #include "relaxed.h"
 #include "sized.h"
+#include "vcpus.h"
 #include "vmm/vm.h"
 
 static int no_vcpu(struct catnap_vm *vm, const char *what, uint32_t vcpu)
 {
-	return vm_fail(vm, -EINVAL, "%s: there is no vCPU %u: expected 0 to %u", what, vcpu,
-		       vm->vcpu_count - 1);
+	return vm_fail(vm, -EINVAL, "%s: there is no vCPU %u: the VM has %s", what, vcpu,
+		       vcpus_words(vm->vcpu_count).text);
 }
 
 static int no_io_thread(struct catnap_vm *vm, const char *what)

@@ -401,7 +401,7 @@ class Running(Case):
         self.assertEqual([(v["policy"], v["bias"]) for v in now], [("adaptive", "power"), ("kernel", now[1]["bias"])])
         self.assertEqual((now[0]["cpu_max_percent"], now[1]["max_ns"], now[1]["grow"]), (2.5, 50000, 4))
         self.assertEqual([x.split()[:3] for x in self.yes("s", "halt-poll").splitlines()[1:]][1], ["1", "kernel", "50.0us"])
-        self.no(["s", "halt-poll", "vcpu=7,policy=off"], 1, "s: ")
+        self.no(["s", "halt-poll", "vcpu=7,policy=off"], 1, "the VM has 2 vCPUs, 0 to 1")
         self.yes("s", "halt-poll", "off")
         self.assertEqual({v["policy"] for v in json.loads(self.yes("-j", "s", "halt-poll"))["vcpus"]}, {"off"})
 

@@ -344,7 +344,7 @@ class Nodes(Case):
     def test_wrong(self):
         for nodes, says, *more in (
                 (("cpus=0,memory=256M",), "cpus: vCPU 1 is in no node"),
-                (("cpus=0-2,memory=256M",), "cpus: there is no vCPU 2: expected 0 to 1"),
+                (("cpus=0-2,memory=256M",), "cpus: there is no vCPU 2: the VM has 2 vCPUs, 0 to 1"),
                 (("cpus=0-1,memory=128M",), "memory: the nodes have 128M together: expected 256M"),
                 (("cpus=0-1,memory=128M", "memory=256M"), "memory: the nodes have 384M together"),
                 (("cpus=0-1", "cpus=1,memory=256M"), "cpus: vCPU 1 is in two nodes"),
@@ -388,6 +388,9 @@ class RunEffects(Case):
             self.assertNotIn("effect", p.stderr)
         # The policy that counts is the one that it is added to.
         self.refused("run", "--halt-poll", "off", "--halt-poll", "vcpu=1,bias=power", says="policy off")
+        for cpus, has in (("1", "1 vCPU, 0"), ("4", "4 vCPUs, 0 to 3")):
+            self.refused("run", "--cpus", cpus, "--halt-poll", "vcpu=5,policy=off", "kernel",
+                         says=f"--halt-poll: vcpu: there is no vCPU 5: the VM has {has}\n")
         # For all vCPUs there is one.
         for second in ("off", "fixed", "max=1us"):
             self.refused("run", "--halt-poll", "fixed", "--halt-poll", "vcpu=0,policy=off", "--halt-poll", second, "kernel",

@@ -12,6 +12,7 @@
 #include "cli/api/resources.h"
 #include "cli/json_out.h"
 #include "cli/opts.h"
+#include "vcpus.h"
 
 static struct json_object *word_json(const struct opt_word *w, uint32_t value)
 {
@@ -240,7 +241,7 @@ static bool vcpu_of(struct api *api, struct reply *r, const char *id, uint32_t *
 	*vcpu = len && !id[len] && len <= 3 ? (uint32_t)atoi(id) : n;
 	if (*vcpu < n)
 		return true;
-	reply_fault(r, 400, "There is no vCPU \"%s\": expected 0 to %u.", id, n - 1);
+	reply_fault(r, 400, "There is no vCPU \"%s\": the VM has %s.", id, vcpus_words(n).text);
 	return false;
 }
 

@@ -12,6 +12,7 @@
 #include "cli/opts.h"
 #include "cli/printable.h"
 #include "cli/run/run.h"
+#include "vcpus.h"
 
 #define COM1_FIRST	 0x3f8u
 #define COM1_LAST	 0x3ffu
@@ -74,9 +75,8 @@ static int check(struct opts *o, struct run_cfg *cfg)
 			return opts_fail(o, "--halt-poll: vcpu: KVM has one setting per VM: "
 					    "expected --irqchip user");
 		if (cfg->vcpu_halt_poll[i].vcpu >= (int)cfg->cpus)
-			return opts_fail(
-				o, "--halt-poll: vcpu: \"%d\" is out of range: expected 0 to %u",
-				cfg->vcpu_halt_poll[i].vcpu, cfg->cpus - 1);
+			return opts_fail(o, "--halt-poll: vcpu: there is no vCPU %d: the VM has %s",
+					 cfg->vcpu_halt_poll[i].vcpu, vcpus_words(cfg->cpus).text);
 	}
 	if (cfg->console == PORT_STDIO && cfg->serial == PORT_STDIO) {
 		if (opts_given(o, "serial"))

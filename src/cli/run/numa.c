@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/run/run.h"
+#include "vcpus.h"
 
 #define BITS	  64u
 #define HOME	  10u
@@ -119,8 +120,8 @@ static int check_node(struct opts *o, const struct run_cfg *cfg, uint32_t i)
 		return opts_fail(o, "--numa: node %u has nothing: expected cpus, memory or both",
 				 i);
 	if (n->vcpus & ~all)
-		return opts_fail(o, "--numa: cpus: there is no vCPU %d: expected 0 to %u",
-				 __builtin_ctzll(n->vcpus & ~all), cfg->cpus - 1);
+		return opts_fail(o, "--numa: cpus: there is no vCPU %d: the VM has %s",
+				 __builtin_ctzll(n->vcpus & ~all), vcpus_words(cfg->cpus).text);
 	if (n->memory_size % page)
 		return opts_fail(o,
 				 "--numa: memory: of node %u is no multiple of a page: expected "
