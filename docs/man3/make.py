@@ -16,7 +16,10 @@ import sys
 sys.dont_write_bytecode = True
 from pages import PAGES, TYPES  # noqa: E402 pylint: disable=wrong-import-position
 
-HEADERS = ('version.h', 'poll.h', 'sandbox.h', 'catnap.h', 'snapshot.h')
+# In the order in which a VM is made: names stand on the page of who speaks of them first.
+VM_HEADERS = ('config.h', 'limit.h', 'disk.h', 'vhost.h', 'net.h', 'vsock.h', 'console.h', 'hotplug.h', 'pmem.h', 'balloon.h', 'vm.h',
+              'event.h', 'interrupt.h', 'memory.h', 'vm_poll.h', 'stats.h', 'host.h')
+HEADERS = ('version.h', 'poll.h', 'sandbox.h', 'catnap.h') + VM_HEADERS + ('snapshot.h',)
 # An inner comment, a string of none of these, ...
 ITEM = re.compile(r'''
     (?P<comment>/\*.*?\*/)
@@ -117,7 +120,8 @@ def start(line):
 
 def words(text):
     """Marks what is a name."""
-    text = escape(text).replace('`', '')
+    # What the overview says is on the first page.
+    text = escape(text).replace('`', '').replace('in catnap/catnap.h', 'in catnap(3)')
     text = re.sub(r'@([a-z]\w*)', r'\\fI\1\\fR', text)
     text = re.sub(r'(?<![\w\\])(-E[A-Z0-9]+)\b', lambda m: '\\fB\\' + m[1] + '\\fR', text)
     text = re.sub(r'\b(struct |enum )?(catnap_[a-z0-9_]+|CATNAP_[A-Z0-9_]+)', r'\\fB\1\2\\fR', text)
@@ -313,6 +317,10 @@ class Book:
             self.page_of[f.name] = page
         if lost:
             raise SystemExit(f'docs/man3/pages.py: no page has {", ".join(lost)}')
+        headers = {p[0]: p[1] for p in PAGES}
+        apart = [f.name for f in functions if headers[self.page_of[f.name]] != f.header]
+        if apart:
+            raise SystemExit(f'docs/man3/pages.py: {", ".join(apart)}: declared in another header than its page is of')
         order = {p[0]: n for n, p in enumerate(PAGES)}
         rest = [i for i in self.items if i.kind in ('struct', 'opaque', 'enum')]
         # By prototypes first; then by what those that have a place speak of.
@@ -377,8 +385,9 @@ class Book:
                f'.TH {page.upper()} 3 "" "catnap" "Library Functions Manual"', '.nh', '.ad l', '.SH NAME']
         named = [f.name for f in functions if f.name != page]
         out.append(', '.join([page] + named) + ' \\- ' + line)
+        whole = 'catnap.h' if header in VM_HEADERS else header
         out += ['.SH LIBRARY', 'libcatnap', '.RB ( "pkg\\-config \\-\\-cflags \\-\\-libs catnap" )', '.SH SYNOPSIS', '.nf',
-                f'\\fB#include <catnap/{header}>\\fR']
+                f'\\fB#include <catnap/{whole}>\\fR']
         for f in functions:
             if f.group is f:
                 out.append('.PP')
@@ -426,7 +435,7 @@ class Book:
         else:
             out.append('As said with each function.')
         out.append('.SH THREADS')
-        flow(THREADS[header], out)
+        flow(THREADS[whole], out)
         for o in self.on(page, 'opaque'):
             if o.name != 'catnap_vm':
                 flow(o.comment, out)

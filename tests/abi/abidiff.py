@@ -39,7 +39,7 @@ ALLOWED = re.compile(r'''\s*(
 def stubs(include):
     """A definition for each public function, and a use of each type: what is not used is not described."""
     text = ''
-    for name in ('poll.h', 'sandbox.h', 'catnap.h', 'snapshot.h'):
+    for name in sorted(n for n in os.listdir(os.path.join(include, 'catnap')) if n.endswith('.h')):
         with open(os.path.join(include, 'catnap', name), encoding='utf-8') as f:
             text += re.sub(r'/\*.*?\*/', '', f.read(), flags=re.S)
     out = ['#include <catnap/catnap.h>', '#include <catnap/snapshot.h>']
@@ -84,9 +84,9 @@ CHANGES = [
     ('a new function', 'catnap.h', r'(CATNAP_API const char \*catnap_version)', r'CATNAP_API int catnap_new(void);\n\1', True),
     ('a function that has gone', 'catnap.h', r'CATNAP_API const char \*catnap_version\(void\);', '', False),
     ('a function with another argument', 'catnap.h', r'(catnap_version\()void', r'\1int what', False),
-    ('a structure that has grown at its end', 'catnap.h', r'(struct catnap_exit \{.*?)(\n\};)', r'\1 uint64_t grown;\2', True),
-    ('a member that has moved', 'catnap.h', r'(struct catnap_bucket \{)', r'\1 uint64_t earlier;', False),
-    ('a member of another type', 'catnap.h', r'uint32_t vcpus;', 'uint64_t vcpus;', False),
+    ('a structure that has grown at its end', 'vm.h', r'(struct catnap_exit \{.*?)(\n\};)', r'\1 uint64_t grown;\2', True),
+    ('a member that has moved', 'limit.h', r'(struct catnap_bucket \{)', r'\1 uint64_t earlier;', False),
+    ('a member of another type', 'config.h', r'uint32_t vcpus;', 'uint64_t vcpus;', False),
     ('a constant that is another', 'poll.h', r'CATNAP_POLICY_ADAPTIVE = 4', 'CATNAP_POLICY_ADAPTIVE = 9', False),
 ]
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 LIMIT_S = 120
+INCLUDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../include/catnap')
 # Names that programs like to give to their own, beside those of the library's inside.
 COMMON = ('log', 'error', 'warn', 'die', 'fatal', 'debug', 'init', 'run', 'start', 'stop', 'poll_once',
           'thread', 'kick', 'load', 'add', 'make', 'tell', 'bus_add', 'hash', 'rng_create')
@@ -61,8 +62,12 @@ def cited(root):
     """Documents that the headers name are installed."""
     bad = 0
     docs = os.path.dirname(find(root, 'sandbox.md'))
-    for header in ('catnap.h', 'poll.h', 'sandbox.h', 'snapshot.h'):
-        with open(find(root, header), encoding='utf-8') as f:
+    headers = os.path.dirname(find(root, 'catnap.hpp'))
+    if sorted(os.listdir(headers)) != sorted(n for n in os.listdir(INCLUDE) if re.search(r'\.(?:h|hpp)$', n)):
+        print('not the headers of the tree:', sorted(os.listdir(headers)))
+        bad += 1
+    for header in sorted(os.listdir(headers)):
+        with open(os.path.join(headers, header), encoding='utf-8') as f:
             text = f.read()
         for name in set(re.findall(r'[\w/-]+\.(?:md|c)\b', text)):
             if not os.path.exists(os.path.join(docs, name)):
