@@ -6,6 +6,8 @@
 #ifndef CLI_CMD_H
 #define CLI_CMD_H
 
+#include <stdbool.h>
+
 /* Exit statuses of every command; `run` has more. */
 enum {
 	CMD_OK = 0,
@@ -19,6 +21,12 @@ enum {
  * Returns if that is ignored, or the reason is another.
  */
 void cmd_end_by_sigpipe(void);
+
+/* Returns why standard output could not be written, for a message; @err: errno of the call that
+ * failed, 0: not known. main() has such a message for every command that has not asked. */
+const char *cmd_stdout_error(int err);
+/* Returns whether a command has asked. */
+bool cmd_stdout_told(void);
 
 int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);

@@ -21,7 +21,7 @@ void add_window(struct json_object *o, uint64_t ns)
 
 int json_write(struct json_object *root, FILE *out)
 {
-	int ret;
+	int ret, err;
 
 	errno = 0;
 	ret = fprintf(out, "%s\n",
@@ -29,7 +29,9 @@ int json_write(struct json_object *root, FILE *out)
 								   JSON_C_TO_STRING_NOSLASHESCAPE));
 	if (fflush(out) != 0)
 		ret = -1;
+	err = errno;
 	json_object_put(root);
+	errno = err;
 	return ret < 0 ? -1 : 0;
 }
 

@@ -183,11 +183,11 @@ int main(int argc, char **argv)
 	status = run(argc, argv);
 	errno = 0;
 	if (fflush(stdout) || ferror(stdout)) {
+		int err = errno;
+
 		cmd_end_by_sigpipe();
-		/* A command that gave up because of it has said so. */
-		if (status == CMD_OK)
-			fprintf(stderr, "catnap: standard output: %s\n",
-				errno ? strerror(errno) : "cannot be written");
+		if (!cmd_stdout_told())
+			fprintf(stderr, "catnap: standard output: %s\n", cmd_stdout_error(err));
 		return status == CMD_OK ? CMD_ERROR : status;
 	}
 	return status;

@@ -783,6 +783,34 @@ class Full(base.Run):
             self.ends(p, base.PASSED, within=30)
             self.assertRegex(p.stderr.read(), rb"^catnap run: --serial: standard output: No space left.*\n$")
 
+    # What each command prints: little and much, at once and bit by bit.
+    BENCH = ["bench", "timer", "--gap", "100us", "--samples", "5", "--rounds", "1", "--mode", "user:off"]
+    PRINTED = (["--help"], ["help", "run"], ["--version"], ["run", "--print-schema"], ["run", "--print-config", "-k", "kernel"],
+               ["check"], ["check", "--json"], ["bench", "--help"], [*BENCH], [*BENCH, "--json", "-"], [*BENCH, "--html", "-"],
+               ["replay", "trace"], ["replay", "--format", "json", "trace"], ["replay", "--generate", "tick", "--halts", "1000"],
+               ["stat", "socket", "--once"], ["stat", "socket", "--json", "--count", "2", "--interval", "50ms"], ["ctl", "socket", "status"],
+               ["ctl", "socket", "metrics"])
+
+    def test_what_commands_print(self):
+        # Beside a guest that runs, for those that ask one.
+        p = self.start(base.vmm(base.guest("end.elf"), "-m", "16M", "-c", "how=halt", "--serial", "null", "--api-socket", "socket"))
+        self.file("kernel", read(base.guest("end.elf")))
+        self.file("trace", b"halt_ns\n" + b"1000\n" * 1000)
+        while not os.path.exists(os.path.join(self.dir, "socket")):
+            self.assertIsNone(p.poll())
+            time.sleep(0.01)
+        with open("/dev/full", "wb") as full, open(os.path.join(self.dir, "small"), "wb") as small:
+            for out, size, why in ((full, None, "No space left on device"), (small, 5, "File too large")):
+                limit = lambda size=size: size and resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+                for args in self.PRINTED:
+                    done = subprocess.run([base.CATNAP, *args], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
+                                          cwd=self.dir, env=base.ENV, timeout=60, preexec_fn=limit, check=False)
+                    err = done.stderr.decode()
+                    self.assertEqual(done.returncode, 1, (args, err))
+                    self.assertRegex(err, f"^catnap[^\n]*: {why}\n$", args)
+        p.terminate()
+        p.wait(20)
+
 
 @unittest.skipUnless(base.KVM, "no /dev/kvm")
 class Signals(base.Run):

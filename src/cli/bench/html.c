@@ -477,5 +477,6 @@ int bench_report_html(FILE *out, const struct bench_results *r)
 			workload(out, r, *w);
 	fputs("</main>\n</body>\n</html>\n", out);
 	free(checks);
+	errno = 0;
 	return fflush(out) != 0 || ferror(out) ? -1 : 0;
 }

@@ -71,18 +71,32 @@ static int write_one(const struct bench_outputs *o, struct output *out, const ch
 
 	if (!path)
 		return CMD_OK;
-	if (is_stdout(path))
-		ret = report(stdout, r) < 0 ? -errno : 0;
-	else
-		ret = write_document(out, r, report);
+	if (is_stdout(path)) {
+		if (report(stdout, r) == 0)
+			return CMD_OK;
+		fprintf(stderr, "catnap bench: --%s: %s: %s\n", option, path,
+			cmd_stdout_error(errno));
+		return CMD_ERROR;
+	}
+	ret = write_document(out, r, report);
 	return ret < 0 ? output_failed(&o->all, option, path, ret) : CMD_OK;
+}
+
+/* Returns whether all has failed, of which standard error has the reasons. */
+static bool all_failed(const struct bench_results *r)
+{
+	size_t failed = 0;
+
+	while (failed < r->n && r->cells[failed].failed)
+		failed++;
+	return failed == r->n;
 }
 
 int bench_outputs_write(struct bench_outputs *o, const struct bench_results *r)
 {
 	int status = CMD_OK;
 
-	if (o->table)
+	if (o->table && !all_failed(r))
 		bench_report_table(stdout, r);
 	status = write_one(o, &o->json, "json", r->cfg->json, r, bench_report_json);
 	if (write_one(o, &o->html, "html", r->cfg->html, r, bench_report_html) != CMD_OK)

@@ -438,7 +438,7 @@ static int fail(const char *what)
 static int fail_output(int err)
 {
 	cmd_end_by_sigpipe();
-	fprintf(stderr, "catnap replay: standard output: %s\n", strerror(err));
+	fprintf(stderr, "catnap replay: standard output: %s\n", cmd_stdout_error(err));
 	return CMD_ERROR;
 }
 

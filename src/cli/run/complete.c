@@ -116,10 +116,10 @@ static int check(struct opts *o, struct run_cfg *cfg)
 
 static int print(struct json_object *document)
 {
-	errno = document ? 0 : ENOMEM;
 	if (document && json_write(document, stdout) == 0)
 		return CMD_OK;
-	complain("catnap run: standard output: %s\n", strerror(errno));
+	complain("catnap run: standard output: %s\n",
+		 document ? cmd_stdout_error(errno) : strerror(ENOMEM));
 	return CMD_ERROR;
 }
 
