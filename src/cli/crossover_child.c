@@ -5,40 +5,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/child.h"
 #include "cli/crossover_child.h"
 
 #define MOST_BYTES (4 << 20) /* of JSON */
-
-/* Reads all that comes from @fd, ended by a NUL; NULL: no memory, or too much. */
-static char *read_all(int fd)
-{
-	size_t used = 0, room = 65536;
-	char *text = malloc(room), *more;
-
-	while (text) {
-		ssize_t n = read(fd, text + used, room - used - 1);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		used += (size_t)n;
-		if (used + 1 < room)
-			continue;
-		room *= 2;
-		more = room > MOST_BYTES ? NULL : realloc(text, room);
-		if (!more)
-			free(text);
-		text = more;
-	}
-	if (text)
-		text[used] = '\0';
-	return text;
-}
 
 #define MEASURE "/proc/self/exe", "bench", "prices", "--rounds", "1", "--json", "-", "--samples"
 
@@ -56,8 +29,7 @@ static int start(const char *const *args, pid_t *pid, int *out)
 	*pid = fork();
 	if (*pid == 0) {
 		/* It ends with this process, however that ends. */
-		if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent &&
-		    dup2(fd[1], STDOUT_FILENO) >= 0)
+		if (child_ends_with(parent, SIGTERM) && dup2(fd[1], STDOUT_FILENO) >= 0)
 			execv(args[0], (char *const *)args);
 		_exit(1);
 	}
@@ -78,7 +50,7 @@ int crossover_measure(bool quick, struct json_object **results)
 	ret = start(quick ? quick_one : whole, &pid, &out);
 	if (ret < 0)
 		return ret;
-	text = read_all(out);
+	text = child_output(out, MOST_BYTES, NULL, NULL);
 	close(out);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;

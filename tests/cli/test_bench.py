@@ -203,6 +203,53 @@ class Bench(unittest.TestCase):
                 left = [n for n in set(os.listdir(folder)) - before if n.startswith("catnap-bench")]
                 self.assertEqual(left, [], (workload, number))
 
+    @staticmethod
+    def child_of(pid, word):
+        """A process that @pid has started and whose command line has the word; or None."""
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/stat", "rb") as f:
+                    parent = int(f.read().rpartition(b") ")[2].split()[1])
+                with open(f"/proc/{name}/cmdline", "rb") as f:
+                    words = f.read().split(b"\0")
+            except OSError:
+                continue
+            if parent == pid and word in words:
+                return int(name)
+        return None
+
+    @staticmethod
+    def is_gone(pid):
+        """Whether it has ended; nobody may have waited for it yet."""
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as f:
+                return f.read().rpartition(b") ")[2][:1] in b"ZX"
+        except OSError:
+            return True
+
+    def test_killed_with_a_child(self):
+        """What it has started ends with it, when it cannot do anything about that."""
+        cases = [(b"run", ("--mode", "user:off"))]
+        if shutil.which("qemu-system-x86_64"):
+            cases.append((b"qemu-system-x86_64", ("--mode", "user:off", "--peer", "qemu")))
+        for word, args in cases:
+            with subprocess.Popen([CATNAP, "bench", "memory", "--rounds", "1000", *args], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+                try:
+                    child, until = None, time.monotonic() + 60
+                    while not child:
+                        self.assertIsNone(p.poll())
+                        self.assertLess(time.monotonic(), until)
+                        child = self.child_of(p.pid, word)
+                    # It does not end its child itself any more.
+                    p.send_signal(signal.SIGSTOP)
+                finally:
+                    p.kill()
+            until = time.monotonic() + 60
+            while not self.is_gone(child):
+                self.assertLess(time.monotonic(), until, f"{word} is still there")
+                time.sleep(0.01)
+
     def wait_for_disk(self, p, folder):
         """Until it has a file there open, by whatever name, and a VM."""
         until = time.monotonic() + 30

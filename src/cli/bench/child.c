@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,13 +17,13 @@
 
 #include "cli/bench/child.h"
 #include "cli/bench/workload.h"
+#include "cli/child.h"
 #include "probe_image.h"
 
 #define QEMU	     "qemu-system-x86_64"
 #define PATIENCE_MS  60000
-#define PEER_SAMPLES 2000 /* the peer prints each sample through its serial port */
-
-extern char **environ;
+#define MOST_BYTES   (4 << 20) /* that it prints */
+#define PEER_SAMPLES 2000      /* the peer prints each sample through its serial port */
 
 bool bench_peer_exists(void)
 {
@@ -57,36 +57,83 @@ int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]
 	return bench_spawn_with(run, c, argv, "/dev/null");
 }
 
+/* What a child is told, in memory that both have. */
+struct start {
+	char *const *argv;
+	const char *input;
+	const sigset_t *mask;
+	pid_t parent;
+	int out;
+	int error; /* out: why it does not run; 0: it does */
+};
+
+/* Opens a file as one of the standard descriptors, which main() has occupied. */
+static bool open_as(int number, const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd >= 0 && dup2(fd, number) >= 0;
+}
+
+/* Is the child, on a stack of its own, until it is the program. */
+static int child(void *arg)
+{
+	struct start *s = arg;
+
+	/* A group of its own: Ctrl-C is for us, who end it. However this process ends, it ends. */
+	if (setpgid(0, 0) == 0 && child_ends_with(s->parent, SIGKILL) &&
+	    open_as(STDIN_FILENO, s->input, O_RDONLY) && dup2(s->out, STDOUT_FILENO) >= 0 &&
+	    open_as(STDERR_FILENO, "/dev/null", O_WRONLY)) {
+		pthread_sigmask(SIG_SETMASK, s->mask, NULL);
+		execvp(s->argv[0], s->argv);
+	}
+	s->error = errno ? errno : ESRCH;
+	_exit(127);
+}
+
+/*
+ * Makes a child that shares this process's memory and has it wait until that is the program, as
+ * posix_spawn(3) does, which has no word for what child() asks for. fork(2) would have a part in
+ * the time that a start takes. Returns its pid, or -errno.
+ */
+static pid_t start(struct start *s)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	sigset_t all, before;
+	pid_t pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = clone(child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+	if (pid < 0)
+		pid = -errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (pid < 0 || !s->error)
+		return pid;
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return -s->error;
+}
+
 int bench_spawn_with(struct bench_run *run, struct bench_child *c, char *const argv[],
 		     const char *input)
 {
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t attr;
-	sigset_t mask;
-	int pipe_fd[2], ret;
+	sigset_t mask = run->stop->before;
+	struct start s = {.argv = argv, .input = input, .mask = &mask, .parent = getpid()};
+	int pipe_fd[2];
 
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return bench_fail(run, "pipe: %s", strerror(errno));
-	posix_spawn_file_actions_init(&fa);
-	posix_spawn_file_actions_addopen(&fa, 0, input, O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&fa, pipe_fd[1], 1);
-	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
-	/* A group of its own: Ctrl-C is for us, who end it. */
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-	mask = run->stop->before;
 	sigdelset(&mask, SIGPIPE); /* main() has blocked it for itself */
-	posix_spawnattr_setsigmask(&attr, &mask);
+	s.out = pipe_fd[1];
 	c->started_ns = now_ns();
-	ret = posix_spawnp(&c->pid, argv[0], &fa, &attr, argv, environ);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&fa);
+	c->pid = start(&s);
 	close(pipe_fd[1]);
 	c->out = pipe_fd[0];
-	if (ret == 0)
+	if (c->pid > 0)
 		return 0;
 	close(c->out);
-	return bench_fail(run, "%s: %s", argv[0], strerror(ret));
+	return bench_fail(run, "%s: %s", argv[0], strerror(-c->pid));
 }
 
 void bench_reap(struct bench_child *c, bool kill_it)
@@ -192,29 +239,17 @@ int bench_child_start(struct bench_run *run, struct bench_child *c, const char *
 	return ret;
 }
 
-/* Reads all that the child prints, until it closes its output or PATIENCE_MS pass without any. */
-static char *read_all(const struct bench_run *run, const struct bench_child *c)
+/* A child whose output is read. */
+struct reading {
+	const struct bench_run *run;
+	const struct bench_child *c;
+};
+
+static bool wait_for_more(void *ctx)
 {
-	size_t used = 0, room = 65536;
-	char *text = malloc(room), *more;
+	const struct reading *r = ctx;
 
-	while (text && bench_wait_output(run, c)) {
-		ssize_t n = read(c->out, text + used, room - used - 1);
-
-		if (n <= 0)
-			break;
-		used += (size_t)n;
-		if (used + 1 < room)
-			continue;
-		room *= 2;
-		more = realloc(text, room);
-		if (!more)
-			free(text);
-		text = more;
-	}
-	if (text)
-		text[used] = '\0';
-	return text;
+	return bench_wait_output(r->run, r->c);
 }
 
 /* Takes the samples among the lines that the probe printed. */
@@ -258,7 +293,8 @@ int bench_peer(struct bench_run *run, uint32_t vcpus)
 		close(image);
 		return -1;
 	}
-	text = read_all(run, &c);
+	/* Until it closes its output, or PATIENCE_MS pass without any. */
+	text = child_output(c.out, MOST_BYTES, wait_for_more, &(struct reading){run, &c});
 	bench_reap(&c, true);
 	close(image);
 	ret = text ? parse_samples(run, text, &round) : bench_fail(run, "out of memory");

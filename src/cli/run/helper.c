@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/child.h"
 #include "cli/run/helper.h"
 
 #define PATIENCE_MS 2000
@@ -162,8 +162,7 @@ _Noreturn static void run(const struct helper_program *p, int messages, int tell
 	signal(SIGPIPE, SIG_DFL);
 	/* The terminal's signals are the VM's business; and nobody is left behind. */
 	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (getppid() != parent)
+	if (!child_ends_with(parent, SIGKILL))
 		_exit(1);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
 	    dup2(messages, STDERR_FILENO) < 0)
