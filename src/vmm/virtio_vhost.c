@@ -49,6 +49,8 @@ static const struct vhost_kind blk_kind = {
 	.remote = true,
 	.write_at = offsetof(struct virtio_blk_config, wce),
 	.write_len = 1,
+	.caches = BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE),
+	.flush = BIT(VIRTIO_BLK_F_FLUSH),
 	.queues_at = offsetof(struct virtio_blk_config, num_queues),
 	.mq = VIRTIO_BLK_F_MQ,
 };

@@ -21,6 +21,8 @@ static const struct vhost_kind kinds[] = {
 	 .remote = true,
 	 .write_at = 32,
 	 .write_len = 1,
+	 .caches = 1u << 9 | 1u << 11,
+	 .flush = 1u << 9,
 	 .queues_at = 34,
 	 .mq = 12},
 	{.id = 26, .config_len = 40},

@@ -67,8 +67,10 @@ struct back {
 	_Atomic bool quit;
 	_Atomic uint32_t bases[BACK_QUEUES];	   /* as it was told */
 	_Atomic uint32_t config_writes, inflights; /* that it was given */
-	_Atomic bool holds;			   /* it takes requests, and gives none back */
-	_Atomic bool backwards;			   /* it gives back the last first */
+	_Atomic uint32_t written_at;		   /* where the last of them was, and of what */
+	_Atomic uint8_t written;
+	_Atomic bool holds;	/* it takes requests, and gives none back */
+	_Atomic bool backwards; /* it gives back the last first */
 	uint64_t features, protocol, acked;
 	uint8_t config[VHOST_CONFIG_MAX];
 	int inflight_fd, channel;
@@ -263,6 +265,8 @@ static inline void back_obey(struct back *b, struct vhost_message *m, const int 
 		b->acked = m->u64;
 		break;
 	case VHOST_SET_CONFIG:
+		atomic_store(&b->written_at, m->config.offset);
+		atomic_store(&b->written, m->config.bytes[0]);
 		atomic_fetch_add(&b->config_writes, 1);
 		break;
 	case VHOST_SET_BACKEND_REQ_FD:

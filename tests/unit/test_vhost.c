@@ -20,15 +20,19 @@
 #define QUEUE	       16
 #define PATIENCE       UINT64_C(30000000)
 #define F_FLUSH	       9
+#define F_CONFIG_WCE   11
 #define F_MQ	       12
 #define NEEDS_RESET(v) (virtio_status((v)->dev) & VIRTIO_STATUS_NEEDS_RESET)
 
 static const struct vhost_kind kind = {.id = 2,
-				       .features = FEATURE(F_FLUSH) | FEATURE(F_MQ) | FEATURE(11),
+				       .features = FEATURE(F_FLUSH) | FEATURE(F_MQ) |
+						   FEATURE(F_CONFIG_WCE),
 				       .config_len = 60,
 				       .remote = true,
 				       .write_at = 32,
 				       .write_len = 1,
+				       .caches = FEATURE(F_FLUSH) | FEATURE(F_CONFIG_WCE),
+				       .flush = FEATURE(F_FLUSH),
 				       .queues_at = 34,
 				       .mq = F_MQ};
 
@@ -322,15 +326,16 @@ static void configuration_is_the_back_ends(void **state)
 	virtio_config_read(b->v->dev, 34, &queues, 2);
 	assert_int_equal(queues, 2);
 	/* One byte may be written, and nothing else. */
-	value = 1;
-	virtio_config_write(b->v->dev, 32, &value, 1);
 	assert_int_equal(back.config_writes, 1);
+	value = 0;
+	virtio_config_write(b->v->dev, 32, &value, 1);
+	assert_int_equal(back.config_writes, 2);
 	virtio_config_write(b->v->dev, 0, &value, 1);
 	virtio_config_write(b->v->dev, 33, &value, 1);
 	virtio_config_write(b->v->dev, 31, &queues, 2);
-	assert_int_equal(back.config_writes, 1);
+	assert_int_equal(back.config_writes, 2);
 	virtio_config_read(b->v->dev, 32, &value, 1);
-	assert_int_equal(value, 1);
+	assert_int_equal(value, 0);
 	/* It says that something has changed; what it has not said before is no news. */
 	before = b->v->config_irqs;
 	back.config[0] = 99;
@@ -343,6 +348,88 @@ static void configuration_is_the_back_ends(void **state)
 		vdev_turn(b->v);
 	assert_int_equal(b->v->config_irqs, before + 1);
 	back_end(&back);
+	unmake(b);
+}
+
+static uint8_t cache_byte(const struct bench *b)
+{
+	uint8_t value = 7;
+
+	virtio_config_read(b->v->dev, 32, &value, 1);
+	return value;
+}
+
+/* Whether the device caches writes is the driver's to say, 1 at first, and the back end is told. */
+static void whether_it_caches_writes_is_the_drivers(void **state)
+{
+	const struct vhost_message change = {.head = {2, VHOST_VERSION, 0}};
+	struct bench *b = *state;
+	struct back back, other;
+	const uint8_t off = 0;
+
+	back_init(&back);
+	must_make(b, back_begin(&back), NULL, 1);
+	assert_int_equal(back.config[32], 0);
+	/* A driver without flushes needs one that does not. */
+	vdev_start(b->v, 0, 1, QUEUE);
+	assert_int_equal(back.config_writes, 1);
+	assert_int_equal(back.written_at, 32);
+	assert_int_equal(back.written, 0);
+	virtio_set_status(b->v->dev, 0);
+	vdev_start(b->v, FEATURE(F_FLUSH) | FEATURE(F_CONFIG_WCE), 1, QUEUE);
+	assert_int_equal(back.config_writes, 2);
+	assert_int_equal(back.written, 1);
+	assert_int_equal(cache_byte(b), 1);
+	/* What it says later does not count, either. */
+	back.config[0] = 99;
+	assert_int_equal(send(back.channel, &change, 12, 0), 12);
+	vdev_until(b->v, b->v->config_irqs == 1);
+	assert_int_equal(cache_byte(b), 1);
+	virtio_config_write(b->v->dev, 32, &off, 1);
+	assert_int_equal(back.config_writes, 3);
+	assert_int_equal(back.written, 0);
+	back_end(&back);
+	unmake(b);
+	/* One that has no flushes is left alone. */
+	back_init(&other);
+	other.features &= ~FEATURE(F_FLUSH);
+	must_make(b, back_begin(&other), NULL, 1);
+	vdev_start(b->v, 0, 1, QUEUE);
+	assert_int_equal(other.config_writes, 0);
+	assert_int_equal(cache_byte(b), 0);
+	back_end(&other);
+	unmake(b);
+}
+
+/* What a back end that is killed has cached is lost, and the next one does not know: none may. */
+static void one_that_may_be_replaced_does_not_cache(void **state)
+{
+	struct bench *b = *state;
+	struct back first, second;
+	const uint8_t on = 1;
+	int socket;
+
+	back_init(&first);
+	back_init(&second);
+	atomic_store(&first.written, 7);
+	atomic_store(&second.written, 7);
+	back_listen(&first, b->path);
+	assert_int_equal(vhost_connect(b->path, &socket), 0);
+	must_make(b, socket, b->path, 1);
+	vdev_start(b->v, FEATURE(F_FLUSH) | FEATURE(F_CONFIG_WCE), 1, QUEUE);
+	assert_int_equal(first.written, 0);
+	assert_int_equal(cache_byte(b), 1);
+	virtio_config_write(b->v->dev, 32, &on, 1);
+	assert_int_equal(first.config_writes, 2);
+	assert_int_equal(first.written, 0);
+	back_end(&first);
+	back_listen(&second, b->path);
+	vdev_until(b->v, second.q[0].enabled);
+	assert_int_equal(second.written, 0);
+	/* And to the driver nothing is new. */
+	assert_int_equal(cache_byte(b), 1);
+	assert_int_equal(b->v->config_irqs, 0);
+	back_end(&second);
 	unmake(b);
 }
 
@@ -682,6 +769,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pairs_stay_with_another_back_end, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(configuration_is_the_back_ends, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(whether_it_caches_writes_is_the_drivers, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(one_that_may_be_replaced_does_not_cache, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(another_back_end_goes_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_device_begins_without_a_back_end, set_up,
 						tear_down),

@@ -114,7 +114,13 @@ static int ask_u64(const struct talk *t, uint32_t request, uint64_t *value)
 
 /* -- configuration ---------------------------------------------------------------------------- */
 
-static int fetch_config(const struct talk *t, uint8_t config[VHOST_CONFIG_MAX])
+/* Returns whether the byte that says so is the front end's; @features: the back end's. */
+static bool has_cache(const struct vhost *v, uint64_t features)
+{
+	return v->kind.caches && (features & v->kind.caches) == v->kind.caches;
+}
+
+static int fetch_config(const struct talk *t, uint64_t features, uint8_t config[VHOST_CONFIG_MAX])
 {
 	const uint32_t len = t->v->kind.config_len, size = VHOST_CONFIG_HEAD + len;
 	struct vhost_message m = message(VHOST_GET_CONFIG, size);
@@ -134,6 +140,8 @@ static int fetch_config(const struct talk *t, uint8_t config[VHOST_CONFIG_MAX])
 	memcpy(config, m.config.bytes, len);
 	if (t->v->kind.queues_at)
 		memcpy(config + t->v->kind.queues_at, &queues, sizeof(queues));
+	if (has_cache(t->v, features))
+		config[t->v->kind.write_at] = t->v->made ? t->v->config[t->v->kind.write_at] : 1;
 	return 0;
 }
 
@@ -141,20 +149,47 @@ int vhost_fetch_config(struct vhost *v, uint8_t config[VHOST_CONFIG_MAX])
 {
 	const struct talk t = begin(v);
 
-	return fetch_config(&t, config);
+	return fetch_config(&t, v->features, config);
+}
+
+static int put_config(const struct talk *t, uint32_t offset, const void *data, uint32_t len)
+{
+	struct vhost_message m = message(VHOST_SET_CONFIG, VHOST_CONFIG_HEAD + len);
+
+	m.config.offset = offset;
+	m.config.size = len;
+	memcpy(m.config.bytes, data, len);
+	return tell(t, &m);
+}
+
+/*
+ * Tells a back end whether to cache writes: not for a driver that has no flushes. And not if another
+ * one may take its place: what one that is killed has had in its cache is lost, and the flush that
+ * comes after that, to the next, would promise it.
+ */
+static int give_cache(const struct talk *t)
+{
+	const struct vhost *v = t->v;
+	const bool flushes = relaxed_load(&v->dev.features) & v->kind.flush;
+	uint8_t on = v->config[v->kind.write_at];
+	int ret;
+
+	if (!has_cache(v, v->features) || !has(v, VHOST_PROTOCOL_CONFIG))
+		return 0;
+	if (!flushes || v->reconnect)
+		on = 0;
+	ret = put_config(t, v->kind.write_at, &on, 1);
+	/* Where it may cache, the driver makes its flushes whatever it does. */
+	return ret == -EREMOTEIO && on ? 0 : ret;
 }
 
 int vhost_put_config(struct vhost *v, uint32_t offset, const void *data, uint32_t len)
 {
-	struct vhost_message m = message(VHOST_SET_CONFIG, VHOST_CONFIG_HEAD + len);
 	const struct talk t = begin(v);
 
 	if (!has(v, VHOST_PROTOCOL_CONFIG) || len > VHOST_CONFIG_MAX)
 		return 0;
-	m.config.offset = offset;
-	m.config.size = len;
-	memcpy(m.config.bytes, data, len);
-	return tell(&t, &m);
+	return has_cache(v, v->features) ? give_cache(&t) : put_config(&t, offset, data, len);
 }
 
 /* -- the beginning ---------------------------------------------------------------------------- */
@@ -215,7 +250,7 @@ int vhost_negotiate(struct vhost *v, struct vhost_offer *offer)
 	if (ret == 0 && has(v, VHOST_PROTOCOL_BACKEND_REQ))
 		ret = give_channel(&t);
 	if (ret == 0 && v->kind.remote && v->kind.config_len && has(v, VHOST_PROTOCOL_CONFIG))
-		ret = fetch_config(&t, offer->config);
+		ret = fetch_config(&t, offer->features, offer->config);
 	return ret;
 }
 
@@ -380,6 +415,8 @@ int vhost_start_rings(struct vhost *v, bool again)
 		ret = give_memory(&t);
 	if (ret == 0)
 		ret = give_inflight(&t);
+	if (ret == 0)
+		ret = give_cache(&t);
 	for (unsigned int i = 0; i < v->queues && ret == 0; i++)
 		if (vhost_is_set_up(v, i))
 			ret = give_ring(&t, i, again);

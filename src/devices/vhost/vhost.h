@@ -45,6 +45,14 @@ struct vhost_kind {
 	bool remote;
 	/* The driver may write [write_at, write_at + write_len) of it. */
 	uint32_t write_at, write_len;
+	/*
+	 * The features of a device that may cache writes: with all of them the byte at write_at says
+	 * whether it does (virtio 1.2, 5.2.5.1), and is the driver's, 1 at first. Each back end is told;
+	 * one that is waited for again when it has gone, that it must not.
+	 * What it says itself is no help: qemu-storage-daemon caches, and says 0, by which the driver
+	 * would leave out its flushes. flush: the feature of those.
+	 */
+	uint64_t caches, flush;
 	/* Where the number of request queues is in it (16 bits); 0: nowhere. */
 	uint32_t queues_at;
 	/* A feature without which the device has one queue; 0: none. */
