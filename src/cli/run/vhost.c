@@ -285,13 +285,21 @@ static int start_folder(const struct run_vhost *v, struct run_io *io, int *conne
 int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io)
 {
 	struct catnap_vhost back = v->back;
-	int status = v->path ? start_folder(v, io, &back.fd) : CMD_OK;
+	int status = v->path ? start_folder(v, io, &back.fd) : CMD_OK, ret;
 
 	if (status != CMD_OK)
 		return status;
-	if (catnap_vm_add_vhost(vm, &back) == 0)
+	ret = catnap_vm_add_vhost(vm, &back);
+	if (ret == 0)
 		return CMD_OK;
-	complain("catnap run: --%s\n", catnap_vm_last_error(vm));
+	if (ret == -EPIPE && v->path)
+		complain("catnap run: --fs: path: virtiofsd has ended before it served the "
+			 "folder%s\n",
+			 geteuid() == 0 ? ""
+					: ": Debian 12's has to be started by root, newer "
+					  "ones do not");
+	else
+		complain("catnap run: --%s\n", catnap_vm_last_error(vm));
 	if (back.fd >= 0)
 		close(back.fd);
 	return CMD_ERROR;
