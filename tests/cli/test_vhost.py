@@ -254,14 +254,26 @@ class Disk(Case):
         self.assertIn("its back end has gone", err)
         self.assertIn("it has a back end again", err)
         self.assertNotIn("has to reset it", err)
-        self.holds()
 
     def test_comes_back(self):
         self.killed(self.back, 3)
+        self.holds()
 
     @unittest.skipUnless(DAEMON, "no qemu-storage-daemon")
     def test_daemon_comes_back(self):
         self.killed(self.daemon, 3)
+        self.holds()
+
+    @unittest.skipUnless(DAEMON and shutil.which("qemu-img"), "no qemu-storage-daemon, or no qemu-img")
+    def test_daemon_comes_back_with_an_image(self):
+        """Where its clusters are is in the daemon's memory until it is written: none that is in use is lost."""
+        base, self.image = self.image, os.path.join(self.dir, "image.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, "-o", "cluster_size=512", self.image],
+                       check=True)
+        self.killed(lambda: self.daemon("qcow2", self.image), 3)
+        raw = os.path.join(self.dir, "raw")
+        subprocess.run(["qemu-img", "convert", "-U", "-O", "raw", self.image, raw], check=True)
+        self.holds(raw)
 
     def test_serve(self):
         """A drive of Firecracker's API."""
