@@ -242,6 +242,71 @@ class Passt(Case):
         self.fail("the port is still there")
 
 
+    def begin(self, name, *args):
+        """A VM, and the file that its guest's words go to."""
+        out = os.path.join(self.dir, name)
+        with open(out, "wb") as f:
+            p = subprocess.Popen([CATNAP, "run", *args], stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.PIPE)
+        self.addCleanup(p.communicate)
+        self.addCleanup(p.kill)
+        return p, out
+
+    def wait_for(self, p, condition):
+        """False: the VM has ended before."""
+        end = time.monotonic() + 40
+        while not condition():
+            if p.poll() is not None:
+                return False
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+        return True
+
+    @unittest.skipUnless(shutil.which("passt"), "no passt")
+    def test_snapshot(self):
+        """Where an interface leads has to be said again; it goes on over another passt, with its ports, in each clone."""
+        def answers(out):
+            with open(out, "rb") as f:
+                return f.read().count(b"answered")
+
+        api, snap = os.path.join(self.dir, "api"), os.path.join(self.dir, "snap")
+        # What is under way when the guest is put down is lost, so it asks again.
+        first = self.args("passt", "--api-socket", api, "--snapshots", self.dir, ask="1000000 again=5000")
+        p, out = self.begin("first", *first[2:])
+        if not self.wait_for(p, lambda: answers(out) > 2):
+            err = p.stderr.read().decode()
+            if "default route" in err or "external interface" in err:
+                self.skipTest("passt finds no network here")
+            self.fail(err)
+        done = subprocess.run([CATNAP, "ctl", api, "snapshot", snap, "--then", "stop"], capture_output=True, text=True, check=False,
+                              timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        p.wait(30)
+
+        p = subprocess.run([CATNAP, "run", "--restore", snap], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                           timeout=60)
+        self.assertEqual((p.returncode, p.stdout, p.stderr.count("\n")), (2, "", 1), p.stderr)
+        self.assertIn("interface 0 was on a stream", p.stderr)
+
+        clones = [self.begin(f"clone{n}", "--restore", snap, "--net", net, "--timeout", "50s")
+                  for n, net in enumerate(("passt", "passt,forward=tcp:38082:80"))]
+        for p, out in clones:
+            self.assertTrue(self.wait_for(p, lambda out=out: answers(out) > 2), "its VM has ended")
+
+        def reached():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", 38082)) == 0
+
+        self.assertTrue(self.wait_for(clones[1][0], reached))
+        for p, _ in clones:
+            p.terminate()
+            p.wait(30)
+            self.assertNotIn("the other end is gone", p.stderr.read().decode())
+        end = time.monotonic() + 30
+        while reached():
+            self.assertLess(time.monotonic(), end, "the port is still there")
+            time.sleep(0.02)
+
+
 ROOM = ("unshare", "-rn", "sh", "-c", 'ip link add br0 type bridge && exec "$@"', "sh")
 
 

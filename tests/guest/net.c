@@ -3,7 +3,8 @@
  * A network driver on virtio-mmio (5.1) that takes only what is for its own address, and so nothing
  * of a flood for another. It says "up" and "down" as the link changes, and a dot each time that it
  * has computed for a while: how fast they come shows how much of its processor the guest has. With
- * ask=N it asks N times who has an address, and ends when each question was answered.
+ * ask=N it asks N times who has an address, and ends when each question was answered. With again=N it
+ * asks once more where no answer has come after it has looked N times.
  */
 #include "lib/virtio.h"
 
@@ -56,12 +57,21 @@ static bool link_is_up(void)
 /* Before the packet: nothing is left to anybody. */
 #define HEAD 12
 
+static void send(void)
+{
+	queue_offer(&tx, 0);
+	queue_kick(&tx);
+}
+
 /* Asks who has an address, and waits for the answer: packets pass both ways. */
 static void ask_for_address(void)
 {
 	static const uint8_t question[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
 	static uint8_t packet[HEAD + 60];
+	const uint64_t again = arg_number("again", 0);
 	uint8_t *p = packet + HEAD;
+	uint64_t looks = 0;
+	bool answer = false;
 	int head;
 
 	for (int i = 0; i < 6; i++) {
@@ -78,17 +88,18 @@ static void ask_for_address(void)
 	p[31] = 15;
 	p[41] = 3;
 	queue_set(&tx, 0, packet, sizeof(packet), 0, 0);
-	queue_offer(&tx, 0);
-	queue_kick(&tx);
-	for (;;) {
+	send();
+	while (!answer) {
 		while ((head = queue_used(&rx)) < 0)
-			;
+			if (again && ++looks % again == 0 && queue_used(&tx) >= 0)
+				send();
 		p = buffers[head] + HEAD;
-		if (p[12] == 0x08 && p[13] == 0x06 && p[21] == 2 && p[31] == 3)
-			break;
+		answer = p[12] == 0x08 && p[13] == 0x06 && p[21] == 2 && p[31] == 3;
 		queue_offer(&rx, (uint16_t)head);
 		queue_kick(&rx);
 	}
+	while (queue_used(&tx) < 0)
+		;
 	put_str("answered\n");
 }
 
