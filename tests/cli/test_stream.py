@@ -3,6 +3,7 @@
 """Networks over a stream socket, and passt, which is started for one: test_stream.py CATNAP IMAGES"""
 
 import os
+import random
 import select
 import shutil
 import socket
@@ -202,6 +203,18 @@ class Stream(Case):
             self.assertEqual(err.count("the other end is gone: the guest's link is down"), 1, err)
 
 
+def free_port():
+    """One that nobody listens at, and that no connection is given."""
+    while True:
+        with socket.socket() as s:
+            port = random.randrange(20000, 32768)
+            try:
+                s.bind(("", port))
+                return port
+            except OSError:
+                pass
+
+
 @unittest.skipUnless(KVM, "no /dev/kvm")
 class Passt(Case):
     def test_nowhere(self):
@@ -211,7 +224,7 @@ class Passt(Case):
 
     @unittest.skipUnless(shutil.which("passt"), "no passt")
     def test_answers(self):
-        p = self.run_catnap("passt,forward=tcp:38080:80+udp:38053", "--sandbox", "on")
+        p = self.run_catnap(f"passt,forward=tcp:{free_port()}:80+udp:{free_port()}", "--sandbox", "on")
         if "default route" in p.stderr or "external interface" in p.stderr:
             self.skipTest("passt finds no network here")
         self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
@@ -220,12 +233,13 @@ class Passt(Case):
     @unittest.skipUnless(shutil.which("passt"), "no passt")
     def test_ends(self):
         """It ends with the VM, whatever becomes of that; and the port leads to it as long."""
-        with subprocess.Popen(self.args("passt,forward=tcp:38081:80", ask=0), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        port = free_port()
+        with subprocess.Popen(self.args(f"passt,forward=tcp:{port}:80", ask=0), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as vm:
             vm.stdout.read(4)
             for _ in range(250):
                 with socket.socket() as s:
-                    reached = s.connect_ex(("127.0.0.1", 38081))
+                    reached = s.connect_ex(("127.0.0.1", port))
                 if reached == 0:
                     break
                 time.sleep(0.02)
@@ -236,7 +250,7 @@ class Passt(Case):
         self.assertEqual(reached, 0, err)
         for _ in range(200):
             with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", 38081)) != 0:
+                if s.connect_ex(("127.0.0.1", port)) != 0:
                     return
             time.sleep(0.02)
         self.fail("the port is still there")
@@ -268,7 +282,7 @@ class Passt(Case):
             with open(out, "rb") as f:
                 return f.read().count(b"answered")
 
-        api, snap = os.path.join(self.dir, "api"), os.path.join(self.dir, "snap")
+        api, snap, port = os.path.join(self.dir, "api"), os.path.join(self.dir, "snap"), free_port()
         # What is under way when the guest is put down is lost, so it asks again.
         first = self.args("passt", "--api-socket", api, "--snapshots", self.dir, ask="1000000 again=5000")
         p, out = self.begin("first", *first[2:])
@@ -288,13 +302,13 @@ class Passt(Case):
         self.assertIn("interface 0 was on a stream", p.stderr)
 
         clones = [self.begin(f"clone{n}", "--restore", snap, "--net", net, "--timeout", "50s")
-                  for n, net in enumerate(("passt", "passt,forward=tcp:38082:80"))]
+                  for n, net in enumerate(("passt", f"passt,forward=tcp:{port}:80"))]
         for p, out in clones:
             self.assertTrue(self.wait_for(p, lambda out=out: answers(out) > 2), "its VM has ended")
 
         def reached():
             with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", 38082)) == 0
+                return s.connect_ex(("127.0.0.1", port)) == 0
 
         self.assertTrue(self.wait_for(clones[1][0], reached))
         for p, _ in clones:
