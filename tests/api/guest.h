@@ -3,7 +3,6 @@
 #ifndef TESTS_API_GUEST_H
 #define TESTS_API_GUEST_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include <catnap/catnap.h>
 
+#include "../lib/usage.h"
 #include "probe.h"
 #include "probe_image.h"
 #include "uring.h"
@@ -35,19 +35,6 @@ static inline uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* How many descriptors the process has, and a few that are always there. */
-static inline unsigned int descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
 }
 
 static inline void guest_output(void *ctx, const void *data, size_t len)

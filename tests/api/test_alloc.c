@@ -3,7 +3,6 @@
  * Tests each allocation's failure: the call that needed it returns an error and leaves a sentence,
  * or does without; nothing is left behind, and the same call succeeds when it is made again.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,18 +29,6 @@ struct fix {
 	struct guest g;
 	struct catnap_vm_config cfg;
 };
-
-static unsigned int entries(const char *path)
-{
-	DIR *d = opendir(path);
-	unsigned int n = 0;
-
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
 
 static void make_file(const char *path, off_t size)
 {
@@ -227,12 +214,12 @@ static void each_point(uint32_t irqchip, uint32_t io, uint32_t transport, uint32
 	make_file(f.pmem, PMEM_SIZE);
 	f.event_fd = eventfd(0, EFD_CLOEXEC);
 	assert_false(life(&f, 0));
-	fds = entries("/proc/self/fd");
+	fds = descriptors();
 	memory = alloc_live();
 	while (life(&f, point)) {
-		if (alloc_live() != memory || entries("/proc/self/fd") != fds)
+		if (alloc_live() != memory || descriptors() != fds)
 			fail_msg("allocation %u: %u pieces of memory and %u descriptors are left",
-				 point, alloc_live() - memory, entries("/proc/self/fd") - fds);
+				 point, alloc_live() - memory, descriptors() - fds);
 		assert_true(entries(folder) == 4); /* and the socket is gone */
 		assert_true(point++ < MOST_POINTS);
 	}

@@ -4,7 +4,6 @@
  * descriptor, no thread, no memory. The first rounds are not counted: libraries keep what they have
  * once allocated.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -24,21 +23,9 @@ struct usage {
 	long rss_kb;
 };
 
-static unsigned int entries(const char *path)
-{
-	DIR *d = opendir(path);
-	unsigned int n = 0;
-
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
-
 static struct usage measure(void)
 {
-	struct usage u = {.fds = entries("/proc/self/fd"), .threads = entries("/proc/self/task")};
+	struct usage u = {.fds = descriptors(), .threads = entries("/proc/self/task")};
 	char line[512];
 	FILE *f;
 

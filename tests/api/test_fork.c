@@ -3,7 +3,6 @@
  * A child of fork(2) can give its copy of a VM back, and can do nothing else with it; the parent's
  * VMs, fifty at once, go on as if nothing had been.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>

@@ -92,14 +92,7 @@ static bool counts(struct catnap_vm *vm)
 /* Of this process, but for those of a sanitizer's, which are there before. */
 static int threads(void)
 {
-	DIR *dir = opendir("/proc/self/task");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
+	return (int)entries("/proc/self/task");
 }
 
 /* A thread that was joined may be seen for a moment yet. */

@@ -4,13 +4,13 @@
  * again, and one that does each thing wrong at each step: the device ends or waits, in the time that
  * it was given, and no descriptor is left.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "../lib/usage.h"
 #include "back_end.h"
 #include "devices/vhost/vhost.h"
 #include "poll/clock.h"
@@ -171,18 +171,6 @@ static void offer(struct vdev *v, unsigned int queue, unsigned int n)
 	for (unsigned int i = 0; i < n; i++)
 		vdev_offer1(v, queue, vdev_alloc(v, 64), 64, true);
 	virtio_kick(v->dev, queue);
-}
-
-static unsigned int open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static void requests_are_served_in_each_queue(void **state)
@@ -675,19 +663,19 @@ static void each_fault_at_each_step_ends_the_device(void **state)
 	b->patience = PATIENCE;
 
 	assert_in_range(steps, 20, STEPS);
-	before = open_fds();
+	before = descriptors();
 	for (int fault = BACK_FINE; fault < BACK_FAULTS; fault++)
 		for (unsigned int at = 1; at <= steps; at++) {
 			try(b, (enum back_fault)fault, at, false);
-			if (open_fds() != before)
+			if (descriptors() != before)
 				fail_msg("fault %d at %u: %u descriptors, before it was %u", fault,
-					 at, open_fds(), before);
+					 at, descriptors(), before);
 		}
 	/* And where it is waited for again. */
 	for (int fault = BACK_CLOSES; fault <= BACK_SHORT; fault++)
 		for (unsigned int at = 1; at <= steps; at += 3)
 			try(b, (enum back_fault)fault, at, true);
-	assert_int_equal(open_fds(), before);
+	assert_int_equal(descriptors(), before);
 }
 
 /* A back end that never stops asking has its turn, and no more. */
