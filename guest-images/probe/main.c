@@ -270,22 +270,6 @@ static void event_by_ivshmem(void)
 		fail("the ivshmem device has no MSI-X");
 }
 
-static void run_event(void)
-{
-	if (params.ivshmem)
-		event_by_ivshmem();
-	if (params.haltpoll) {
-		idt_set(PROBE_VECTOR_EVENT, user_event);
-		run_loop(polling_event, NULL);
-		return;
-	}
-	idt_set(PROBE_VECTOR_EVENT, apic_x2 ? event_handler_x2apic : event_handler_xapic);
-	if (apic_x2)
-		event_loop_x2apic();
-	else
-		event_loop_xapic();
-}
-
 static void timer_init(void)
 {
 	clocks_init();
@@ -407,6 +391,28 @@ static void ap_idle(void)
 		apic_write(APIC_TIMER_INIT, tick_count);
 	}
 	idle_loop();
+}
+
+static void run_event(void)
+{
+	if (params.ivshmem)
+		event_by_ivshmem();
+	if (params.haltpoll) {
+		idt_set(PROBE_VECTOR_EVENT, user_event);
+		run_loop(polling_event, NULL);
+		return;
+	}
+	if (params.cpus > 1) {
+		if (pv_eoi)
+			fail("a processor halts beside another without pv_eoi");
+		tsc_init();
+		start_aps((uint32_t)params.cpus, ap_idle);
+	}
+	idt_set(PROBE_VECTOR_EVENT, apic_x2 ? event_handler_x2apic : event_handler_xapic);
+	if (apic_x2)
+		event_loop_x2apic();
+	else
+		event_loop_xapic();
 }
 
 static void run_idle(uint64_t tick_hz)

@@ -322,7 +322,7 @@ class Bench(unittest.TestCase):
                 results = json.load(f)
         self.assertEqual([line for line in p.stdout.splitlines() if len(line) > 80], [])
         of_guest = ("cpuid", "msr", "port", "apic", "eoi", "timer", "interrupt", "interrupt_pv", "hlt", "ipi", "timer_wake",
-                    "wake", "wake_send", "kick")
+                    "timer_wake_of_two", "wake", "wake_of_two", "wake_send", "kick")
         of_host = ("kvm_run", "signal", "futex", "eventfd")
         self.assertEqual([(r["price"], r["mode"]) for r in results["runs"]],
                          [(x, m) for x in of_guest for m in modes] + [(x, modes[0]) for x in of_host])

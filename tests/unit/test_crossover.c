@@ -76,31 +76,74 @@ static void test_from_prices(void **state)
 	assert_false(bench_crossover(&r, BENCH_PRICE_LATE, true, BENCH_EXTRA_IRQ, &l));
 }
 
+/* The halts beside IPIs are those of the guest that sends IPIs: each with figures of its own. */
+static void test_same_guest(void **state)
+{
+	static const struct bench_workload prices = {.name = "prices"};
+	static const struct bench_mode modes[2] = {{.name = "user:off"}, {.name = "kernel:0"}};
+	uint64_t v[BENCH_PRICES][2];
+	struct bench_cell cells[2 * BENCH_PRICES];
+	struct bench_results r = {.cells = cells, .n = 2 * BENCH_PRICES};
+	static const struct {
+		int halt, beside;
+	} halts[] = {{BENCH_PRICE_LATE, BENCH_PRICE_LATE_OF_TWO},
+		     {BENCH_PRICE_WAKE, BENCH_PRICE_WAKE_OF_TWO}};
+
+	for (size_t i = 0; i < r.n; i++) {
+		v[i / 2][i % 2] = 1000 + i;
+		cells[i] = (struct bench_cell){.workload = &prices,
+					       .mode = &modes[i % 2],
+					       .what = (int)i / 2,
+					       .latency = {.v = &v[i / 2][i % 2], .n = 1}};
+	}
+	for (size_t h = 0; h < sizeof(halts) / sizeof(halts[0]); h++)
+		for (int e = 0; e < BENCH_EXTRAS; e++) {
+			const uint64_t *halt =
+				v[e == BENCH_EXTRA_IPI ? halts[h].beside : halts[h].halt];
+			const uint64_t *each = v[bench_extra_price((enum bench_extra)e)];
+			struct bench_lines l;
+
+			assert_true(
+				bench_crossover(&r, halts[h].halt, false, (enum bench_extra)e, &l));
+			assert_true(l.user == (double)halt[0] && l.kernel == (double)halt[1]);
+			assert_true(l.user_each == (double)each[0] &&
+				    l.kernel_each == (double)each[1]);
+		}
+}
+
 /* As Linux is: a halt, a timer armed, and with several vCPUs an IPI. */
 static void test_choice(void **state)
 {
 	static const struct bench_workload prices = {.name = "prices"};
 	static const struct bench_mode modes[2] = {{.name = "user:adaptive"},
 						   {.name = "kernel:200us"}};
-	static const int what[] = {BENCH_PRICE_WAKE, BENCH_PRICE_LATE, BENCH_PRICE_ARM,
-				   BENCH_PRICE_IPI};
-	uint64_t v[4][2] = {{20, 30}, {10, 20}, {9, 2}, {8, 3}};
-	struct bench_cell cells[8];
-	struct bench_results r = {.cells = cells, .n = 8};
+	static const int what[] = {BENCH_PRICE_WAKE,	    BENCH_PRICE_LATE,
+				   BENCH_PRICE_ARM,	    BENCH_PRICE_IPI,
+				   BENCH_PRICE_WAKE_OF_TWO, BENCH_PRICE_LATE_OF_TWO};
+	uint64_t v[6][2] = {{20, 30}, {10, 20}, {9, 2}, {8, 3}, {24, 31}, {16, 29}};
+	struct bench_cell cells[12];
+	struct bench_results r = {.cells = cells, .n = 12};
 	bool user;
 
-	for (size_t i = 0; i < 8; i++)
+	for (size_t i = 0; i < r.n; i++)
 		cells[i] = (struct bench_cell){.workload = &prices,
 					       .mode = &modes[i % 2],
 					       .what = what[i / 2],
 					       .latency = {.v = &v[i / 2][i % 2], .n = 1}};
-	/* 15 + 9 against 25 + 2; with an IPI 32 against 30. */
+	/* 15 + 9 against 25 + 2; of two vCPUs, with an IPI, 20 + 9 + 8 against 30 + 2 + 3. */
 	assert_true(bench_irqchip_choice(&r, false, &user) && user);
 	assert_true(bench_irqchip_choice(&r, true, &user) && !user);
 	v[3][0] = 6;
 	assert_false(bench_irqchip_choice(&r, true, &user) && user);
 	v[3][0] = 5;
 	assert_true(bench_irqchip_choice(&r, true, &user) && user);
+	/* A halt of one vCPU has no part in that. */
+	v[0][0] = v[1][0] = 1000;
+	assert_true(bench_irqchip_choice(&r, true, &user) && user);
+	assert_true(bench_irqchip_choice(&r, false, &user) && !user);
+	cells[8].latency.n = 0;
+	assert_false(bench_irqchip_choice(&r, true, &user));
+	assert_true(bench_irqchip_choice(&r, false, &user));
 	cells[6].latency.n = 0;
 	assert_false(bench_irqchip_choice(&r, true, &user));
 }
@@ -110,6 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cross),
 		cmocka_unit_test(test_from_prices),
+		cmocka_unit_test(test_same_guest),
 		cmocka_unit_test(test_choice),
 	};
 

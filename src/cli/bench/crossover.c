@@ -19,8 +19,10 @@ static const struct {
 	[BENCH_PRICE_HALT] = {"hlt", "the same, and a HLT that it ends"},
 	[BENCH_PRICE_IPI] = {"ipi", "an IPI to a vCPU that halts, sent"},
 	[BENCH_PRICE_LATE] = {"timer_wake", "lateness of a timer that ends a halt"},
+	[BENCH_PRICE_LATE_OF_TWO] = {"timer_wake_of_two", "the same, two vCPUs, no PV EOI"},
 	[BENCH_PRICE_WAKE] = {"wake", "a signal that ends a halt, to handler"},
-	[BENCH_PRICE_SEND] = {"wake_send", "the same, its sender's part"},
+	[BENCH_PRICE_WAKE_OF_TWO] = {"wake_of_two", "the same, two vCPUs, no PV EOI"},
+	[BENCH_PRICE_SEND] = {"wake_send", "of one vCPU, its sender's part"},
 	[BENCH_PRICE_KICK] = {"kick", "a signal to a vCPU that runs, sent"},
 	[BENCH_PRICE_KVM_RUN] = {"kvm_run", "KVM_RUN that returns at once (median)"},
 	[BENCH_PRICE_SIGNAL] = {"signal", "a signal to a thread that runs, sent"},
@@ -114,12 +116,21 @@ static bool price(const struct bench_results *r, const char *mode, int what, dou
 	return false;
 }
 
+/* Returns the price of a halt in the guest in which that of @extra is measured. */
+static int halt_beside(int halt, enum bench_extra extra)
+{
+	if (extra != BENCH_EXTRA_IPI)
+		return halt;
+	return halt == BENCH_PRICE_LATE ? BENCH_PRICE_LATE_OF_TWO : BENCH_PRICE_WAKE_OF_TWO;
+}
+
 bool bench_crossover(const struct bench_results *r, int halt, bool polls, enum bench_extra extra,
 		     struct bench_lines *l)
 {
 	const char *user = polls ? "user:adaptive" : "user:off";
 	const char *kernel = polls ? "kernel:200us" : "kernel:0";
 
+	halt = halt_beside(halt, extra);
 	return price(r, user, halt, &l->user) && price(r, kernel, halt, &l->kernel) &&
 	       price(r, user, extras[extra].price, &l->user_each) &&
 	       price(r, kernel, extras[extra].price, &l->kernel_each);
@@ -127,18 +138,19 @@ bool bench_crossover(const struct bench_results *r, int halt, bool polls, enum b
 
 bool bench_irqchip_choice(const struct bench_results *r, bool several, bool *user)
 {
-	struct bench_lines by_thread, by_timer, ipi;
+	const enum bench_extra beside = several ? BENCH_EXTRA_IPI : BENCH_EXTRA_TIMER;
+	struct bench_lines by_thread, by_timer, timer;
 	double in_user, in_kernel;
 
-	if (!bench_crossover(r, BENCH_PRICE_WAKE, true, BENCH_EXTRA_TIMER, &by_thread) ||
-	    !bench_crossover(r, BENCH_PRICE_LATE, true, BENCH_EXTRA_TIMER, &by_timer) ||
-	    !bench_crossover(r, BENCH_PRICE_LATE, true, BENCH_EXTRA_IPI, &ipi))
+	if (!bench_crossover(r, BENCH_PRICE_WAKE, true, beside, &by_thread) ||
+	    !bench_crossover(r, BENCH_PRICE_LATE, true, beside, &by_timer) ||
+	    !bench_crossover(r, BENCH_PRICE_LATE, true, BENCH_EXTRA_TIMER, &timer))
 		return false;
-	in_user = (by_thread.user + by_timer.user) / 2 + by_timer.user_each;
-	in_kernel = (by_thread.kernel + by_timer.kernel) / 2 + by_timer.kernel_each;
+	in_user = (by_thread.user + by_timer.user) / 2 + timer.user_each;
+	in_kernel = (by_thread.kernel + by_timer.kernel) / 2 + timer.kernel_each;
 	if (several) {
-		in_user += ipi.user_each;
-		in_kernel += ipi.kernel_each;
+		in_user += by_timer.user_each;
+		in_kernel += by_timer.kernel_each;
 	}
 	*user = in_user < in_kernel;
 	return true;

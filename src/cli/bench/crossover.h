@@ -25,8 +25,10 @@ enum bench_price {
 	BENCH_PRICE_IRQ_PV,
 	BENCH_PRICE_HALT,
 	BENCH_PRICE_IPI,
-	BENCH_PRICE_LATE, /* a halt that the timer ends */
-	BENCH_PRICE_WAKE, /* one that another thread ends */
+	BENCH_PRICE_LATE,	 /* a halt that the timer ends */
+	BENCH_PRICE_LATE_OF_TWO, /* the same beside a vCPU that halts, and without PV EOI, as IPI */
+	BENCH_PRICE_WAKE,	 /* one that another thread ends */
+	BENCH_PRICE_WAKE_OF_TWO,
 	BENCH_PRICE_SEND,
 	BENCH_PRICE_KICK,
 	BENCH_PRICE_KVM_RUN, /* those of the host, from here on */
@@ -71,7 +73,8 @@ const char *bench_better_text(char *buf, size_t size, const struct bench_lines *
 
 /* Finds the lines of halts that a timer (BENCH_PRICE_LATE) or another thread (BENCH_PRICE_WAKE)
  * ends, in ticks, by what @r has of prices. @polls: of modes that poll; else of those that sleep.
- * False: not measured. */
+ * All of a line's prices are of the same guest: beside IPIs a halt is one of two vCPUs. False: not
+ * measured. */
 bool bench_crossover(const struct bench_results *r, int halt, bool polls, enum bench_extra extra,
 		     struct bench_lines *lines);
 

@@ -61,13 +61,20 @@ static const struct guest_price {
 	int what;
 	enum probe_price op;
 	bool pv_eoi;
+	enum probe_price beside; /* none of them: it is the guest of these */
 } guest_prices[] = {
-	{BENCH_PRICE_CPUID, PROBE_PRICE_CPUID, false}, {BENCH_PRICE_MSR, PROBE_PRICE_MSR, false},
-	{BENCH_PRICE_PORT, PROBE_PRICE_PORT, false},   {BENCH_PRICE_APIC, PROBE_PRICE_APIC, false},
-	{BENCH_PRICE_EOI, PROBE_PRICE_EOI, false},     {BENCH_PRICE_ARM, PROBE_PRICE_ARM, false},
-	{BENCH_PRICE_IRQ, PROBE_PRICE_IRQ, false},     {BENCH_PRICE_IRQ_PV, PROBE_PRICE_IRQ, true},
-	{BENCH_PRICE_HALT, PROBE_PRICE_HALT, true},    {BENCH_PRICE_IPI, PROBE_PRICE_IPI, false},
-	{BENCH_PRICE_LATE, PROBE_PRICE_CYCLE, true},
+	{BENCH_PRICE_CPUID, PROBE_PRICE_CPUID},
+	{BENCH_PRICE_MSR, PROBE_PRICE_MSR},
+	{BENCH_PRICE_PORT, PROBE_PRICE_PORT},
+	{BENCH_PRICE_APIC, PROBE_PRICE_APIC},
+	{BENCH_PRICE_EOI, PROBE_PRICE_EOI},
+	{BENCH_PRICE_ARM, PROBE_PRICE_ARM},
+	{BENCH_PRICE_IRQ, PROBE_PRICE_IRQ},
+	{BENCH_PRICE_IRQ_PV, PROBE_PRICE_IRQ, .pv_eoi = true},
+	{BENCH_PRICE_HALT, PROBE_PRICE_HALT, .pv_eoi = true},
+	{BENCH_PRICE_IPI, PROBE_PRICE_IPI},
+	{BENCH_PRICE_LATE, PROBE_PRICE_CYCLE, .pv_eoi = true},
+	{BENCH_PRICE_LATE_OF_TWO, PROBE_PRICE_CYCLE, .beside = PROBE_PRICE_IPI},
 };
 
 static const struct guest_price *guest_price(int what)
@@ -80,8 +87,10 @@ static const struct guest_price *guest_price(int what)
 
 static int run_guest_price(struct bench_run *run, const struct guest_price *p)
 {
-	const struct bench_probe_price how = {
-		.op = (uint32_t)p->op, .pv_eoi = p->pv_eoi, .gap_ns = WAKE_NS};
+	const struct bench_probe_price how = {.op = (uint32_t)p->op,
+					      .pv_eoi = p->pv_eoi,
+					      .gap_ns = WAKE_NS,
+					      .extra = (uint32_t)p->beside};
 	uint32_t n = samples_of(run);
 	struct bench_guest g;
 	uint64_t *ticks = NULL;
@@ -111,7 +120,7 @@ static int wakes(struct bench_run *run, struct bench_guest *g, uint64_t *took, u
 		t1 = bench_ticks();
 		if (bench_spin_until(run, &g->shared->handled, i, "handle an event") < 0)
 			return -1;
-		if (run->cell->what == BENCH_PRICE_WAKE)
+		if (run->cell->what != BENCH_PRICE_SEND)
 			t1 = bench_ticks();
 		if (i > WARMUP)
 			took[i - WARMUP - 1] = t1 - t0;
@@ -151,6 +160,8 @@ static int computes(struct bench_run *run, struct bench_guest *g)
 static int run_signals(struct bench_run *run)
 {
 	bool kick = run->cell->what == BENCH_PRICE_KICK;
+	bool two = run->cell->what == BENCH_PRICE_WAKE_OF_TWO;
+	char of_two[96];
 	struct bench_pinned pinned = {0};
 	int32_t unused[1], sender;
 	uint32_t n = samples_of(run);
@@ -160,8 +171,11 @@ static int run_signals(struct bench_run *run)
 
 	if (!took)
 		return bench_fail(run, "out of memory");
-	ret = bench_guest_start(run, &g, 1, -1,
-				kick ? "workload=compute pv_eoi=1 exit=244" : EVENT_GUEST);
+	snprintf(of_two, sizeof(of_two), "workload=event cpus=2 tsc_khz=%u exit=244", run->tsc_khz);
+	ret = bench_guest_start(run, &g, two ? 2 : 1, -1,
+				kick  ? "workload=compute pv_eoi=1 exit=244"
+				: two ? of_two
+				      : EVENT_GUEST);
 	if (ret < 0) {
 		free(took);
 		return ret;
