@@ -105,6 +105,7 @@ load_begin()
 	rm -rf $shot $all $image
 	dd if=/dev/zero of=$image bs=1M seek=32 count=0 2>/dev/null
 	peer_listen
+	since=$(date +%s)
 	guest_start 900 -k $linux -i $initramfs --cpus $cpus -m 192M --api-socket /tmp/api --snapshots "${shot%/*}" \
 		--track-dirty on -d path=$image --net tap=tap0,mac=02:00:00:00:00:05 \
 		-c "console=ttyS0 quiet run=report,shell" "$@"
@@ -117,6 +118,8 @@ load_begin()
 		not_ok "$name: no load"
 		return 1
 	fi
+	# A busy machine takes minutes for all of it: how far it is.
+	note "$name: at work after $(($(date +%s) - since)) s"
 }
 
 # Ends what could not begin, or go on.
@@ -267,6 +270,19 @@ clones()
 	fi
 }
 
+# Each machine of those that are given, a line each: KERNEL CPUS ARGUMENT ...; or of /lab/machines, where the lab was
+# called with one. Clones are made of the first.
+over_all()
+{
+	[ ! -e /lab/machines ] || set -- "$(cat /lab/machines)"
+	echo "$1" | tr -d '\t' | grep . >/tmp/machines
+	also=clones
+	while read -r machine <&4; do
+		over $machine
+		also=
+	done 4</tmp/machines
+}
+
 # over KERNEL CPUS ARGUMENT ...
 over()
 {
@@ -285,14 +301,16 @@ over()
 		2) keys=,memory=copy ;;
 		3) keys=,memory=working-set ;;
 		esac
+		since=$(date +%s)
 		put_down $diff && go_on "$keys" && works $n || break
 		went_on=$n
+		[ $((n % 10)) != 1 ] || note "$name: cycle $n: $(($(date +%s) - since)) s"
 	done
 	is "$name: snapshots, kills and restores, of $cycles" $went_on $cycles || {
 		load_give_up
 		return
 	}
-	if clones; then
+	if [ "$also" != clones ] || clones; then
 		load_end
 	fi
 }
