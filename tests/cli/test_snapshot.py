@@ -28,6 +28,11 @@ import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
 # again: mov al, [0x9000]; add al, 'A'; mov dx, 0x3f8; out dx, al; inc byte [0x9000]; cmp byte [0x9000], 26; jb skip;
 # mov byte [0x9000], 0; skip: mov cx, 0x1000; wait: loop wait; jmp again
 ALPHABET = bytes.fromhex("a00090" "0441" "baf803" "ee" "fe060090" "803e00901a" "7205" "c606009000" "b90010" "e2fe" "ebe0")
+# The same at Linux's 64-bit entry, as long as the device tree that boot_params led to is there: mov r8, [rsi+0x250];
+# mov dx, 0x3f8; mov bl, 'A'; again: cmp dword [r8+16], 0xedfe0dd0; jne stop; mov al, bl; out dx, al; inc bl;
+# cmp bl, 'Z' + 1; jb skip; mov bl, 'A'; skip: mov ecx, 0x1000; wait: loop wait; jmp again; stop: hlt; jmp stop
+TREE = bytes.fromhex("4c8b8650020000" "66baf803" "b341" "41817810d00dfeed" "7515" "88d8" "ee" "fec3" "80fb5b" "7202" "b341"
+                     "b900100000" "e2fe" "ebe1" "f4" "ebfd")
 # Sanitizers and coverage are not for the sandbox.
 SANDBOX = "SANDBOX_OFF" not in os.environ
 
@@ -44,6 +49,12 @@ def served():
             return f.read().strip() == "1" or os.geteuid() == 0 or os.access("/dev/userfaultfd", os.R_OK | os.W_OK)
     except FileNotFoundError:
         return False
+
+
+def elf(code, at):
+    """One for Linux's 64-bit entry."""
+    head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, at, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return head + struct.pack("<IIQQQQQQ", 1, 5, 120, at, at, len(code), len(code), 16) + code
 
 
 def follows(text):
@@ -146,6 +157,25 @@ class GoesOn(Case):
         whole += self.text(out)
         self.assertTrue(follows(whole), whole)
         self.assertEqual(self.ctl("stop"), (0, "", ""))
+
+    def test_a_device_tree(self):
+        kernel, image = self.file("tree", elf(TREE, 1 << 20)), self.file("image", bytes(4096))
+        for irqchip, transport in (("user", "mmio"), ("kernel", "pci")):
+            with self.subTest(irqchip=irqchip, transport=transport):
+                p, out = self.run_vm("--kernel-format", "linux", "-k", kernel, "--hw", "fdt", "-m", "8M", "--irqchip", irqchip,
+                                     "--transport", transport, "-d", image, "--snapshots", self.dir, "--track-dirty", "on")
+                whole = b""
+                for more in ((), ("--diff",)):
+                    self.wait_for(p, out)
+                    self.assertEqual(self.ctl("snapshot", self.snap, *more, "--then", "stop"), (0, "", ""))
+                    self.stopped(p)
+                    whole += self.text(out)
+                    p, out = self.restore("--track-dirty", "on")
+                self.wait_for(p, out)
+                self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
+                self.stopped(p)
+                whole += self.text(out)
+                self.assertTrue(follows(whole), whole)
 
     def test_it_goes_on_itself_and_clones_begin_where_it_was(self):
         p, out = self.boot()

@@ -29,7 +29,7 @@ ETHERTYPE = 0x88b5
 BLOCKS, BLOCK = 256, 4096
 AHEAD = 2  # words of progress that are waited for in each cycle
 SECONDS = 60
-WAYS = (("--io", "vcpu"), ("--io", "thread"))
+WAYS = (("--io", "vcpu"), ("--io", "thread", "--hw", "mptable"))
 
 
 class Failed(Exception):
