@@ -150,6 +150,15 @@ def busybox():
     return unpacked('busybox-static') / 'bin/busybox'
 
 
+def memcached():
+    """Debian's, and what it needs: {path in the archive: file}."""
+    program = shutil.which('memcached') or unpacked('memcached') / 'usr/bin/memcached'
+    try:
+        return {'bin/memcached': Path(program), **libraries(program)}
+    except Failed as e:
+        raise Missing(f'memcached has not all that it needs here ("apt-get install memcached"): {e}') from e
+
+
 class StockKernel:
     """A Debian kernel: vmlinuz, config and modules. which: 6.1 or 6.12, the newest cloud kernel of
     that series that Debian 12 has; 6.12-full, the one for all machines; or the path of a package."""

@@ -33,7 +33,7 @@ static long steal_ms(void)
 	return -1;
 }
 
-static void hold(void)
+void hold(void)
 {
 	const char *go = option("go", NULL);
 	int fd = go ? open(go, O_RDONLY | O_NOCTTY | O_CLOEXEC) : -1;

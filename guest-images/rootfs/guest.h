@@ -42,6 +42,8 @@ struct counts {
 };
 void counts_begin(struct counts *c, const char *name, long rounds);
 void counts_end(const struct counts *c);
+/* Holds, if the command line says so. */
+void hold(void);
 
 /* samples.c: how long each operation took. samples_end() tells quantiles, and of how many operations
  * the result was what it had to be: lines NAME_p50_ns and so on, and NAME_checked. */
@@ -65,6 +67,9 @@ int udp_test(void);
 int hack_test(void);
 int sched_test(void);
 int fork_test(void);
+
+/* serve.c */
+int memcached_test(void);
 
 /* beat.c */
 /* Wakes each CPU now and then, if beat= says so. */

@@ -339,12 +339,25 @@ static int run(const char *name)
 		const char *name;
 		int (*run)(void);
 	} all[] = {
-		{"report", report},    {"pipe", ping_pong},   {"timer", timer_test},
-		{"clock", clock_test}, {"sleep", sleep_test}, {"stress", stress},
-		{"offline", offline},  {"online", online},    {"shell", shell},
-		{"button", button},    {"script", script},    {"disk", disk},
-		{"read", read_test},   {"tcp", tcp_test},     {"udp", udp_test},
-		{"hack", hack_test},   {"sched", sched_test}, {"fork", fork_test},
+		{"report", report},
+		{"pipe", ping_pong},
+		{"timer", timer_test},
+		{"clock", clock_test},
+		{"sleep", sleep_test},
+		{"stress", stress},
+		{"offline", offline},
+		{"online", online},
+		{"shell", shell},
+		{"button", button},
+		{"script", script},
+		{"disk", disk},
+		{"read", read_test},
+		{"tcp", tcp_test},
+		{"udp", udp_test},
+		{"hack", hack_test},
+		{"sched", sched_test},
+		{"fork", fork_test},
+		{"memcached", memcached_test},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
