@@ -457,7 +457,10 @@ class Bench(unittest.TestCase):
                            (("event", "--exits"), "--exits: has no effect in event: expected linux"),
                            (("event", "--kernel", "k"), "--kernel: has no effect in event"),
                            (("event", "--initramfs", "k"), "--initramfs: has no effect in event"),
-                           (("event", "--load", "pipe"), "--load: has no effect in event")):
+                           (("event", "--load", "pipe"), "--load: has no effect in event"),
+                           (("linux", "--load", "pipe", "--rate", "9"), "--rate: has no effect in linux: expected event or echo"),
+                           (("linux", "--load", "pipe", "--duration", "9s"), "--duration: has no effect in linux: expected"),
+                           (("linux", "--load", "pipe", "--arrivals", "random"), "--arrivals: has no effect in linux: expected")):
             p = bench(*args)
             self.assertEqual((p.returncode, p.stderr.count("\n")), (2, 1))
             self.assertIn(says, p.stderr)

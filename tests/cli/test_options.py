@@ -253,9 +253,9 @@ class BenchEffects(Case):
 
     # The option, and the workloads that it has an effect in.
     EFFECTS = (("--gap", "20us", ("event", "timer", "echo", "neighbour", "compute")),
-               ("--arrivals", "random", ("event", "timer", "neighbour", "compute")),
-               ("--duration", "1s", ("idle", "neighbour")),
-               ("--rate", "1000", ("event", "echo")),
+               ("--arrivals", "random", ("event", "timer", "neighbour", "compute", "linux")),
+               ("--duration", "1s", ("idle", "neighbour", "linux")),
+               ("--rate", "1000", ("event", "echo", "linux")),
                ("--sibling", "on", ("neighbour",)),
                ("--vcpus", "2", ("idle", "neighbour", "compute")),
                ("--vcpus", "64", ("idle",)),

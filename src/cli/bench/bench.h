@@ -52,7 +52,7 @@ struct bench_mode {
 #define BENCH_MEMORY_STEP  (UINT64_C(1) << 20)
 #define BENCH_VCPUS	   4  /* neighbour: that share a processor, at most */
 #define BENCH_MOST_VCPUS   64 /* idle */
-#define BENCH_LINUX_LOADS  9
+#define BENCH_LINUX_LOADS  10
 
 /* mix: an arrival process. */
 struct bench_process {
@@ -66,7 +66,7 @@ struct bench_cfg {
 	unsigned int n_modes;
 	uint64_t gaps[BENCH_GAPS];
 	unsigned int n_gaps;
-	uint32_t rates[BENCH_RATES]; /* event, echo: events offered in a second */
+	uint32_t rates[BENCH_RATES]; /* events offered in a second */
 	unsigned int n_rates;
 	uint64_t stall_ns; /* 0: none */
 	int arrivals;	   /* enum bench_arrivals */
@@ -124,7 +124,7 @@ struct bench_cell {
 	const struct bench_mode *mode;
 	uint64_t gap_ns; /* event, timer, ipi: gap; idle: tick rate in Hz */
 	bool random;
-	uint32_t rate;			     /* event, echo: offered in a second; 0: gaps */
+	uint32_t rate;			     /* offered in a second; 0: gaps */
 	int what;			     /* chosen by the workload's file: blk: the disk */
 	uint32_t vcpus;			     /* neighbour, compute */
 	uint64_t memory;		     /* restore: the guest's, bytes */

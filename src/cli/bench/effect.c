@@ -90,11 +90,16 @@ static int check_pin(struct opts *o, const struct bench_cfg *cfg)
 
 /* Returns the rows in which an option of this kind has an effect, as the others are. With --rate a
  * round of its workloads has a duration and either kind of arrivals, and neither gaps nor a number
- * of samples. */
+ * of samples. In linux some loads have the ones, whatever was given, and some the others. */
 static uint32_t rows_of(const struct bench_cfg *cfg, uint32_t bit)
 {
-	uint32_t rows = bench_workloads_with(bit), rate = bench_workloads_with(BENCH_OPT_RATE);
+	const uint32_t both = bench_workloads_with(BENCH_OPT_LINUX);
+	uint32_t rows = bench_workloads_with(bit);
+	uint32_t rate = bench_workloads_with(BENCH_OPT_RATE) & ~both;
 
+	if (!bench_linux_asked(cfg) &&
+	    bit & (BENCH_OPT_RATE | BENCH_OPT_DURATION | BENCH_OPT_ARRIVALS))
+		rows &= ~both;
 	if (bit == BENCH_OPT_DURATION)
 		rows &= cfg->n_rates ? UINT32_MAX : ~rate;
 	else if (cfg->n_rates && bit == BENCH_OPT_ARRIVALS)

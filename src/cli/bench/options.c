@@ -373,7 +373,7 @@ static void say_all(struct help *h)
 	    "the devices. May be given several times.",
 	    names(BENCH_OPT_GUEST, others, sizeof(others)),
 	    names(BENCH_OPT_DEVICES, some, sizeof(some)));
-	say(h, DURATION, "%s, and with --rate: how long each round lasts.",
+	say(h, DURATION, "%s, load memcached, and with --rate: how long each round lasts.",
 	    names(BENCH_OPT_DURATION, some, sizeof(some)));
 	say(h, REALTIME,
 	    "%s: the virtual machines are started in a real-time class; the hog is in the ordinary "
@@ -400,8 +400,9 @@ static void say_all(struct help *h)
 	say(h, INITRAMFS, "%s: the initramfs for it, with the init of guest-images/rootfs.",
 	    names(BENCH_OPT_LINUX, some, sizeof(some)));
 	say(h, LOAD,
-	    "%s: one of boot, pipe, timer, read, tcp, udp, hack, sched, fork. May be given several "
-	    "times.",
+	    "%s: one of boot, pipe, timer, read, tcp, udp, hack, sched, fork, memcached. May be "
+	    "given "
+	    "several times.",
 	    names(BENCH_OPT_LINUX, some, sizeof(some)));
 	say(h, EXITS,
 	    "%s: counts exits, injected interrupts, signals and context switches of an operation, "

@@ -168,6 +168,8 @@ uint32_t bench_workloads_with(uint32_t options);
  * behind the last. */
 int bench_linux_load(const char *name);
 const char *bench_linux_load_name(int load);
+/* Returns whether a load is measured that is asked at a rate. */
+bool bench_linux_asked(const struct bench_cfg *cfg);
 
 /* Returns the rows that are measured if no workload is named. */
 uint32_t bench_workloads_by_default(void);

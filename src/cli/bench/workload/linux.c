@@ -12,6 +12,7 @@
 #include <cpuid.h>
 
 #include "cli/bench/linux.h"
+#include "cli/bench/memcached.h"
 #include "cli/bench/net.h"
 #include "cli/bench/workload.h"
 #include "cli/wrap.h"
@@ -25,8 +26,8 @@
 
 static const struct linux_load {
 	const char *name, *title;
-	const char *words; /* on the command line, before the number of operations */
-	bool disk, net;
+	const char *words;	/* on the command line, before the number of operations */
+	bool disk, net, served; /* served: it is asked from here, at a rate */
 } loads[] = {
 	{"boot", "process start to init", "run=sleep sleep=0 #=", false, false},
 	{"pipe", "a byte through a pipe to another CPU and back", "run=pipe rounds=", false, false},
@@ -41,6 +42,7 @@ static const struct linux_load {
 	{"sched", "a thread woken, two for each CPU, as schbench", "run=sched wakes=", false,
 	 false},
 	{"fork", "a process that ends at once", "run=fork forks=", false, false},
+	{"memcached", "requests, one of ten a set", "run=memcached #=", false, true, true},
 };
 
 #define LOADS ((int)(sizeof(loads) / sizeof(loads[0])))
@@ -48,8 +50,11 @@ static const struct linux_load {
 
 _Static_assert(LOADS == BENCH_LINUX_LOADS, "a bit of bench_cfg.loads for each");
 
-/* The cell's own[]. */
+/* The cell's own[], of loads whose times the guest takes. */
 enum { P90, P99, MOST };
+
+/* Requests in a second, where --rate says nothing. */
+static const uint32_t rates[] = {1000, 2000, 5000, 10000, 20000};
 
 int bench_linux_load(const char *name)
 {
@@ -57,6 +62,15 @@ int bench_linux_load(const char *name)
 		if (strcmp(loads[i].name, name) == 0)
 			return i;
 	return -1;
+}
+
+bool bench_linux_asked(const struct bench_cfg *cfg)
+{
+	bool asked = false;
+
+	for (int i = 0; i < LOADS; i++)
+		asked |= loads[i].served && (!cfg->loads || cfg->loads >> i & 1);
+	return asked;
 }
 
 const char *bench_linux_load_name(int load)
@@ -98,7 +112,7 @@ static uint64_t cpu_ns(const struct round *r)
 	return r->echo && !r->guest.there ? ns - bench_echo_cpu_ns(r->echo) : ns;
 }
 
-static void load_begins(struct round *r)
+static void counting_begins(struct round *r)
 {
 	struct outside *o = &r->before;
 
@@ -108,10 +122,9 @@ static void load_begins(struct round *r)
 	}
 	o->cpu_ns = cpu_ns(r);
 	o->wall_ns = now_ns();
-	bench_linux_go(&r->guest);
 }
 
-static void load_ends(struct round *r, uint64_t operations)
+static void counting_ends(struct round *r, uint64_t operations)
 {
 	struct bench_cell *c = r->run->cell;
 	struct outside *o = &r->before;
@@ -126,7 +139,33 @@ static void load_ends(struct round *r, uint64_t operations)
 		bench_exits_add(&c->exits, &o->exits, &exits);
 		bench_exits_close(&o->counters);
 	}
+}
+
+/* Asks the guest's server, and lets it end. */
+static int ask(struct round *r)
+{
+	struct bench_series round = {0};
+	struct bench_memcached m;
+	struct bench_offered o;
+	struct bench_stall stall;
+	int ret;
+
+	bench_offered_init(&o, r->run);
+	ret = bench_memcached_open(&m, r->run, o.n);
+	if (ret == 0)
+		ret = bench_stall_begin(&stall, r->run, r->guest.vm, r->guest.child.pid);
+	if (ret == 0) {
+		counting_begins(r);
+		ret = bench_memcached_ask(&m, &o, &round);
+		counting_ends(r, round.n);
+		ret = bench_stall_end(&stall, r->run, ret);
+	}
+	bench_memcached_close(&m);
 	bench_linux_go(&r->guest);
+	if (ret == 0)
+		return bench_keep(r->run, &round);
+	bench_series_free(&round);
+	return ret;
 }
 
 /* Takes what the guest has said under NAME_. Returns 0, or -1 with run->error. */
@@ -152,10 +191,15 @@ static int take(struct round *r, const char *key, const char *value)
 	if (strncmp(key, r->load->name, len) != 0 || key[len] != '_')
 		return 0;
 	key += len + 1;
-	if (strcmp(key, "begin") == 0)
-		load_begins(r);
-	else if (strcmp(key, "end") == 0)
-		load_ends(r, n);
+	if (strcmp(key, "serves") == 0)
+		return ask(r);
+	if (strcmp(key, "begin") == 0) {
+		counting_begins(r);
+		bench_linux_go(&r->guest);
+	} else if (strcmp(key, "end") == 0) {
+		counting_ends(r, n);
+		bench_linux_go(&r->guest);
+	}
 	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
 		if (strcmp(key, figures[i].name) == 0)
 			*figures[i].to = n;
@@ -179,7 +223,9 @@ static int wait_for_init(struct round *r)
 
 static int follow(struct round *r)
 {
-	const uint64_t deadline = now_ns() + LOAD_NS + r->run->cfg->samples * EACH_NS;
+	const struct bench_cfg *cfg = r->run->cfg;
+	const uint64_t deadline =
+		now_ns() + LOAD_NS + cfg->samples * EACH_NS + 2 * cfg->duration_ns;
 	const char *key, *value;
 
 	while (!r->told.done)
@@ -196,6 +242,8 @@ static int keep(struct round *r)
 	struct bench_cell *c = r->run->cell;
 	const struct told *t = &r->told;
 
+	if (r->load->served)
+		return 0;
 	if (t->checked < (boot ? 1 : r->run->cfg->samples))
 		return bench_fail(r->run, "%llu of %u results were right",
 				  (unsigned long long)t->checked, r->run->cfg->samples);
@@ -309,6 +357,26 @@ static int run_linux(struct bench_run *run)
 
 /* -- the workload ----------------------------------------------------------------------------- */
 
+/* Adds a cell for each rate: those given, or else some. */
+static int plan_rates(struct bench_plan *p, struct bench_cell c)
+{
+	const uint32_t *all = p->cfg->n_rates ? p->cfg->rates : rates;
+	const size_t n = p->cfg->n_rates ? p->cfg->n_rates : sizeof(rates) / sizeof(rates[0]);
+	int ret = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		c.rate = all[i];
+		c.random = false;
+		/* Nobody's requests come evenly: so only if that is asked for. */
+		if (p->cfg->arrivals == BENCH_ARRIVALS_CONSTANT && ret == 0)
+			ret = bench_plan_add(p, &c);
+		c.random = true;
+		if (p->cfg->arrivals != BENCH_ARRIVALS_CONSTANT && ret == 0)
+			ret = bench_plan_add(p, &c);
+	}
+	return ret;
+}
+
 static int plan_linux(struct bench_plan *p, const struct bench_workload *w)
 {
 	int ret = 0;
@@ -317,7 +385,7 @@ static int plan_linux(struct bench_plan *p, const struct bench_workload *w)
 		const struct bench_cell c = {.workload = w, .what = i};
 
 		if (!p->cfg->loads || p->cfg->loads >> i & 1)
-			ret = bench_plan_add(p, &c);
+			ret = loads[i].served ? plan_rates(p, c) : bench_plan_add(p, &c);
 	}
 	return ret;
 }
@@ -328,12 +396,16 @@ static bool fails_alike(const struct bench_cell *a, const struct bench_cell *b)
 {
 	const struct linux_load *x = &loads[a->what], *y = &loads[b->what];
 
-	return (!x->net || y->net) && (!x->disk || y->disk);
+	return (!x->net || y->net) && (!x->disk || y->disk) && (!x->served || y->served);
 }
 
 static void condition(char *buf, size_t size, const struct bench_cell *c)
 {
-	snprintf(buf, size, "%s: %s", loads[c->what].name, loads[c->what].title);
+	int n = snprintf(buf, size, "%s: %s", loads[c->what].name, loads[c->what].title);
+
+	if (c->rate && n > 0 && (size_t)n < size)
+		snprintf(buf + n, size - (size_t)n, ", %u a second offered, %s", c->rate,
+			 c->random ? "at random" : "evenly");
 }
 
 static const char *load_name(const struct bench_cell *c)
@@ -349,16 +421,18 @@ static bool own(const struct bench_cell *c, int which, double *value)
 
 static bool p90(const struct bench_results *r, struct bench_cell *c, double *value)
 {
-	return own(c, P90, value);
+	return c->rate ? bench_value_p90(r, c, value) : own(c, P90, value);
 }
 
 static bool p99(const struct bench_results *r, struct bench_cell *c, double *value)
 {
-	return own(c, P99, value);
+	return c->rate ? bench_value_p99(r, c, value) : own(c, P99, value);
 }
 
 static bool most(const struct bench_results *r, struct bench_cell *c, double *value)
 {
+	if (c->rate)
+		return bench_value_max(r, c, value);
 	*value = (double)bench_series_quantile(&c->own[MOST], 1);
 	return c->own[MOST].n;
 }
@@ -398,10 +472,21 @@ static void exits_head(FILE *out)
 	fputc('\n', out);
 }
 
+/* Writes what stands in the first column. Returns @buf. */
+static const char *short_name(char *buf, size_t size, const struct bench_cell *c)
+{
+	if (c->rate)
+		snprintf(buf, size, "mc/%u", c->rate);
+	else
+		snprintf(buf, size, "%s", loads[c->what].name);
+	return buf;
+}
+
 static void print_exits(FILE *out, const struct bench_results *r)
 {
 	const struct bench_cell *last = NULL;
-	char missing[256];
+	char missing[256], name[16];
+	bool rate = false;
 
 	for (size_t i = 0; i < r->n; i++) {
 		const struct bench_cell *c = &r->cells[i];
@@ -411,7 +496,8 @@ static void print_exits(FILE *out, const struct bench_results *r)
 		if (!last)
 			exits_head(out);
 		last = c;
-		fprintf(out, "%-7s %-20s", loads[c->what].name, c->mode->name);
+		rate |= c->rate != 0;
+		fprintf(out, "%-7s %-20s", short_name(name, sizeof(name), c), c->mode->name);
 		for (int k = 0; k < BENCH_EXIT_KINDS; k++)
 			count(out, c, (enum bench_exit)k);
 		fputc('\n', out);
@@ -422,6 +508,8 @@ static void print_exits(FILE *out, const struct bench_results *r)
 		  "exits: all; user: to user space; hlt: for HLT; signal: to user space for a "
 		  "signal; inject: interrupts that KVM injected; switch: context switches of the "
 		  "VM's threads");
+	if (rate)
+		wrap_line(out, 2, "mc/N: memcached, asked N times a second");
 	if (*bench_exits_missing(missing, sizeof(missing), &last->exits))
 		wrap_line(out, 2, "This host does not tell: %s.", missing);
 }
@@ -485,6 +573,12 @@ static const struct bench_column columns[] = {
 	{.head = NULL},
 };
 
+static const struct bench_column rate_columns[] = {
+	BENCH_RATE_COLUMNS,
+	BENCH_CPU_COLUMN,
+	{.head = NULL},
+};
+
 static const struct bench_member condition_members[] = {
 	{"load", .text = load_name},
 	{.name = NULL},
@@ -503,6 +597,9 @@ static const struct bench_member members[] = {
 	{"signal_exits", .real = signal_exits},
 	{"injections", .real = injections},
 	{"context_switches", .real = switches},
+	{"rate", .whole = bench_value_rate},
+	{"handled_per_s", .real = bench_value_handled},
+	{"p999_ns", .whole = bench_value_p999},
 	{.name = NULL},
 };
 
@@ -516,12 +613,14 @@ const struct bench_workload bench_workload_linux = {
 	.name = "linux",
 	.title = "Linux at work",
 	.help = "Linux at work: boot, pipe, timers, disk, TCP, UDP, messages,\n"
-		"threads, fork; its images: guest-images/rootfs/build; needs root",
+		"threads, fork, memcached; needs root and images, which\n"
+		"guest-images/rootfs/build makes",
 	.about =
 		"Linux with two virtual CPUs at work. The guest takes the times itself, and checks "
-		"each result; the figures are the medians of the rounds.",
+		"each result; the figures are the medians of the rounds. Its memcached is asked "
+		"from here, at a rate: those times are from when a request was due.",
 	.options = BENCH_OPT_SAMPLES | BENCH_OPT_PEER | BENCH_OPT_DEVICES | BENCH_OPT_GUEST |
-		   BENCH_OPT_LINUX,
+		   BENCH_OPT_LINUX | BENCH_OPT_RATE | BENCH_OPT_DURATION | BENCH_OPT_ARRIVALS,
 	.modes = modes,
 	.own_clock = true,
 	.plan = plan_linux,
@@ -529,6 +628,7 @@ const struct bench_workload bench_workload_linux = {
 	.run = run_linux,
 	.fails_alike = fails_alike,
 	.columns = columns,
+	.rate_columns = rate_columns,
 	.condition_members = condition_members,
 	.members = members,
 	.bars = &bars,
