@@ -85,8 +85,15 @@ class Traces(unittest.TestCase):
         self.assertEqual((p.returncode, p.stderr), (0, ""))
         self.assertIn("5 halts were lost", p.stdout)
         self.assertEqual([x for x in p.stdout.splitlines() if len(x) > 80], [])
-        p = catnap("advise", "--from", "-", input="nothing\n", stdin=None)
-        self.assertIn("No virtual CPU has halted in KVM.", p.stdout)
+        for text in ("", "# tracer: nop\n#\n", "CPU:0 [LOST 5 EVENTS]\n"):
+            p = catnap("advise", "--from", "-", input=text, stdin=None)
+            self.assertIn("No virtual CPU has halted in KVM.", p.stdout)
+        # What is no trace of halts is not taken for one without any.
+        for text in ("nothing\n", "\1\xff\n" * 9, "halt_ns\n1000\n", "# tracer: nop\n x-1 [000] d..2. 1.5: sched_switch: y\n"):
+            p = catnap("advise", "--from", "-", input=text, stdin=None)
+            self.assertEqual((p.returncode, p.stdout, p.stderr),
+                             (1, "", "catnap advise: -: no line is of halts: expected the event kvm_vcpu_wakeup, in the text of "
+                                     "tracefs\n"))
 
     def test_refused(self):
         for args, status, says in ((("--from", "/nowhere/x"), 1, "/nowhere/x: No such file or directory"),

@@ -40,6 +40,8 @@ struct advise_trace {
 	bool too_long; /* what is being read is a line that does not fit: it is passed over */
 	bool at_end;   /* of a file */
 	uint64_t lost; /* halts that the kernel had no room for */
+	bool told;     /* a line was of halts */
+	bool other;    /* a line was something else, and no comment */
 };
 
 /* Has the kernel tell the halts of all VMs, in an instance of its own below @tracefs. 0 or -errno, and

@@ -205,6 +205,13 @@ static int read_file(struct advise *a, char error[ADVISE_ERROR])
 	ret = listen_until(a, &t, UINT64_MAX);
 	if (ret < 0)
 		snprintf(error, ADVISE_ERROR, "%.200s: %s", a->cfg->from, strerror(-ret));
+	if (ret == 0 && t.other && !t.told) {
+		snprintf(error, ADVISE_ERROR,
+			 "%.160s: no line is of halts: expected the event kvm_vcpu_wakeup, in the "
+			 "text of tracefs",
+			 a->cfg->from);
+		ret = -EINVAL;
+	}
 	a->found.lasted_ns = longest(&a->vms);
 	a->found.lost = t.lost;
 	advise_trace_close(&t);

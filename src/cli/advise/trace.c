@@ -234,9 +234,13 @@ int advise_trace_next(struct advise_trace *t, struct advise_halt *halt)
 	int ret;
 
 	while ((ret = next_line(t, line)) > 0) {
-		if (advise_trace_parse(line, halt, &lost))
-			return 1;
+		bool told = advise_trace_parse(line, halt, &lost);
+
+		t->told |= told || lost;
+		t->other |= !told && !lost && line[0] && line[0] != '#';
 		t->lost += lost;
+		if (told)
+			return 1;
 	}
 	return ret;
 }
