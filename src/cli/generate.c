@@ -228,5 +228,7 @@ int generate_parse(struct opts *o, const struct opt_arg *arg, struct generate *g
 		return -EINVAL;
 	if (g->kind == GENERATE_PARETO && g->alpha < 0.1)
 		return opt_fail(o, arg, "has an alpha out of range: expected 0.1 to 100");
+	if (g->kind == GENERATE_PARETO && g->min_ns > g->max_ns)
+		return opt_fail(o, arg, "has a min above its max");
 	return 0;
 }

@@ -161,6 +161,9 @@ class Options(Case):
                       "pareto,alpha=0", "pareto,alpha=inf", "bursty,burst=0", "tick,period=2h",
                       "poisson,", "mean=3"):
             self.refused("replay", "--generate", value)
+        for command, option in (("replay", "--generate"), ("bench", "--process")):
+            for value in ("pareto,min=2ms,max=1ms", "pareto,min=11s", "pareto,max=9us"):
+                self.refused(command, option, value, error=f'catnap {command}: {option}: "{value}" has a min above its max')
 
     def test_values_may_be_joined(self):
         self.assertEqual(catnap("replay", "--generate=constant,gap=5ns", "--halts=2")[1],
