@@ -117,6 +117,11 @@ static struct json_object *parse(struct reader *r, const char *text)
 		opts_fail(r->o, "out of memory");
 		return NULL;
 	}
+	if (strncmp(text, "\xef\xbb\xbf", 3) == 0) {
+		opts_fail(r->o, "%s:1: begins with a byte order mark: expected none", r->file);
+		json_tokener_free(tok);
+		return NULL;
+	}
 	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	/* To the NUL: nothing may follow. */
 	root = json_tokener_parse_ex(tok, text, (int)strlen(text) + 1);

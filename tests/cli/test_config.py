@@ -36,7 +36,7 @@ OPTIONS = [
     "--net", "stream={dir}/stream", "--net", "vhost-user={dir}/back-net,queues=2,mac=02:00:00:00:00:02,mtu=1400,reconnect=on",
     "--fs", "tag=files,socket={dir}/fs,queues=2,reconnect=on", "--fs", "tag=more,path={dir},readonly=on,cache=none", "--vhost", "type=4,socket={dir}/other,queues=1,config=8,reconnect=off",
     "--vsock", "cid=3,socket={dir}/vsock", "--balloon", "size=1M,deflate-on-oom=off",
-    "--dump-memory", "on", "--rng", "mode=on,bw=1M,bw-burst=2M,bw-one-time=3M,ops=9,ops-refill=1s,ops-one-time=4", "--on-reset", "restart", "--io", "thread", "--irqchip", "user", "--hw", "acpi", "--transport", "mmio",
+    "--dump-memory", "on", "--rng", "mode=on,bw=1M,bw-burst=2M,bw-one-time=3M,ops=9,ops-refill=1s,ops-one-time=4", "--on-reset", "restart", "--io", "thread", "--irqchip", "user", "--hw", "acpi", "--transport", "pci",
     "--name", "web-1", "--snapshots", "{dir}", "--track-dirty", "on", "--hotplug", "{dir}",
     "--guest-halt-poll", "force,ns=100us,grow=3,grow-start=10us,shrink=4,allow-shrink=off,host=learned",
     "--halt-poll", "policy=adaptive,max=300us,bias=latency,cpu-max=50%,group=off",
@@ -53,6 +53,7 @@ RESTORED = ["--restore", "{dir}/snapshot,memory=uffd,handler={dir}/handler,pause
 BROKEN = [
     ("", 1, "is not JSON"),
     ("{", 1, "is not JSON"),
+    ('\xef\xbb\xbf{"kernel": "x"}', 1, "begins with a byte order mark: expected none"),
     ("null", 1, "is not an object"),
     ("[]", 1, "is not an object"),
     ('"kernel"', 1, "is not an object"),

@@ -120,8 +120,8 @@ class Hotplug(base.Case):
     def test_what_is_refused(self):
         one = self.image("one")
         self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", ""), 2, "--hotplug", "on, off or a folder")
-        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", "on", "--transport", "mmio"), 1, "hotplug", "transport pci")
-        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", "on", "--hw", "fdt"), 1, "hotplug", "hw acpi")
+        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", "on", "--transport", "mmio"), 2, "--hotplug", "--transport pci")
+        self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", "on", "--hw", "fdt"), 2, "--hotplug", "--hw acpi")
         p = self.start("--sandbox", "off", guest="end.elf", cmdline="how=halt", says="")
         while not os.path.exists(os.path.join(self.dir, "s")):
             self.assertIsNone(p.poll())

@@ -278,12 +278,15 @@ class Kernel(Case):
         for args, words in (
                 (["--net", "tap=nosuchtap"], ["nosuchtap", "no such interface"]),
                 (["--net", "tap=lo"], ["lo", "TAP" if os.access("/dev/net/tun", os.W_OK) else "/dev/net/tun"]),
-                (["--net", "tap=" + 16 * "x"], ["15 characters"]),
-                (["--vsock", "cid=3,socket=" + 97 * "x"], ["96 bytes"]),
                 (["--vsock", "cid=3,socket=taken"], ["taken"]),
                 (["--vsock", "cid=3,socket=no/such"], ["No such file"]),
-                (["--console", "file=no/such"], ["--console: no/such"])):
+                (["--console", "file=no/such"], ["--console: no/such"]),
+                (["--snapshots", "no/such"], ["--snapshots: no/such: No such file"]),
+                (["--snapshots", "taken", "--sandbox", "off"], ["--snapshots: taken: Not a directory"]),
+                (["--hotplug", "taken"], ["--hotplug: taken: Not a directory"])):
             self.refused(vmm(guest("end.elf"), *args), 1, args[0], *words)
+        for args, words in ((["--net", "tap=" + 16 * "x"], "tap: "), (["--vsock", "cid=3,socket=" + 97 * "x"], "socket: ")):
+            self.refused(vmm(guest("end.elf"), *args), 2, f"{args[0]}: {words}", "too long: expected at most")
 
     def test_long_name(self):
         # One line, though it does not all fit.

@@ -98,6 +98,11 @@ static int check(struct opts *o, struct run_cfg *cfg)
 			"--debug-exit: \"0x%x\" is taken: 0x%x to 0x%x are the serial port: "
 			"expected another port",
 			cfg->debug_exit, COM1_FIRST, COM1_LAST);
+	if (cfg->pci_hotplug && cfg->transport != CATNAP_TRANSPORT_PCI)
+		return opts_fail(o, "--hotplug: devices come and go on the PCI bus: expected "
+				    "--transport pci");
+	if (cfg->pci_hotplug && cfg->hw != CATNAP_HW_ACPI)
+		return opts_fail(o, "--hotplug: ACPI tells the guest of it: expected --hw acpi");
 	if (cfg->balloon.on && cfg->balloon.size >= cfg->memory)
 		return opts_fail(o, "--balloon: size: is all of the guest's memory: expected less "
 				    "than --memory");

@@ -162,7 +162,7 @@ static int set_forward(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 /* clang-format off */
 const struct opt_field run_net_keys[] = {
-	{.name = "tap", .type = OPT_STRING, NET(tap), .either = true},
+	{.name = "tap", .type = OPT_STRING, NET(tap), .max = IFNAMSIZ - 1, .either = true},
 	{.name = "fd", .type = OPT_CALL, .set = set_tap_fds, .either = true},
 	{.name = "vhost-user", .type = OPT_STRING, NET(back), .max = PORT_SOCKET_PATH,
 	 .either = true},
@@ -239,6 +239,9 @@ int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+/* What catnap_vm_set_vsock() leaves of a socket's path: the guest's ports follow it. */
+#define VSOCK_PATH 96
+
 const struct opt_field run_vsock_keys[] = {
 	{.name = "cid",
 	 .type = OPT_U32,
@@ -249,6 +252,7 @@ const struct opt_field run_vsock_keys[] = {
 	{.name = "socket",
 	 .type = OPT_STRING,
 	 .offset = offsetof(struct run_cfg, vsock.socket),
+	 .max = VSOCK_PATH,
 	 .either = true},
 	{.name = "fd",
 	 .type = OPT_U32,

@@ -309,6 +309,8 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 	io.port.keeper = io.console.keeper = keeper;
 	outputs_init(&io.outputs, "run", io.deadline);
 	status = run_compare_files(cfg, &io.outputs);
+	if (status == CMD_OK)
+		status = run_check_folders(cfg);
 	if (status != CMD_OK) {
 		outputs_free(&io.outputs);
 		return status;

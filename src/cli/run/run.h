@@ -347,6 +347,8 @@ int run_set_user(struct opts *o, const struct opt_arg *arg, struct run_cfg *cfg)
  * CMD_OK, or CMD_ERROR after a line on stderr. */
 int run_sandbox_filters(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
 			uint32_t *filters);
+/* Checks that the folders that options name are there. The same. */
+int run_check_folders(const struct run_cfg *cfg);
 /* Closes the process in, once everything is open and before there are threads. The same. */
 int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
 		      const struct run_io *io);

@@ -2,9 +2,11 @@
 /* --sandbox, --user and --chroot: what they mean on this host, and doing it. See
  * docs/sandbox.md. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 #include "cli/printable.h"
@@ -99,6 +101,28 @@ uint32_t run_sandbox_allow(const struct run_io *io)
 		if (ports[i]->kind == PORT_SOCKET)
 			return CATNAP_SANDBOX_ALLOW_SOCKETS;
 	return 0;
+}
+
+int run_check_folders(const struct run_cfg *cfg)
+{
+	const struct {
+		const char *option, *path;
+	} folders[] = {{"snapshots", cfg->snapshots}, {"hotplug", cfg->hotplug_dir}};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		int fd;
+
+		if (!folders[i].path)
+			continue;
+		fd = open(folders[i].path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0) {
+			complain("catnap run: --%s: %s: %s\n", folders[i].option, folders[i].path,
+				 strerror(errno));
+			return CMD_ERROR;
+		}
+		close(fd);
+	}
+	return CMD_OK;
 }
 
 int run_sandbox_enter(const struct run_cfg *cfg, const struct catnap_vm_config *vc,
