@@ -173,7 +173,8 @@ static int fail_number(struct opts *o, const struct opt_arg *arg, const struct o
 		snprintf(range, sizeof(range), "%s below 2^64%s", k->what,
 			 k->units == time_units ? " ns" : "");
 	else if (max == UINT64_MAX)
-		snprintf(range, sizeof(range), "at least %s", low);
+		snprintf(range, sizeof(range), "at least %s, below 2^64%s", low,
+			 k->units == time_units ? " ns" : "");
 	else if (max == f->min)
 		snprintf(range, sizeof(range), "%s", low);
 	else

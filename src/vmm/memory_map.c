@@ -173,10 +173,23 @@ int memory_map_part(struct memory_map *m, uint64_t size, void **host, struct err
 	return 0;
 }
 
+/* The numbers of the bits of @mask, with colons between. */
+static const char *list(unsigned long mask, char *text, size_t size)
+{
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (unsigned int i = 0; i < 64 && n < size; i++)
+		if (mask >> i & 1)
+			n += (size_t)snprintf(text + n, size - n, "%s%u", n ? ":" : "", i);
+	return text;
+}
+
 int memory_map_bind(const struct memory_map *m, void *host, uint64_t size, uint64_t host_nodes,
 		    struct error *err)
 {
 	const unsigned long mask = host_nodes ? host_nodes : m->host_nodes;
+	char nodes[192];
 	int ret = 0;
 
 	/* The kernel takes one bit less than it is told. */
@@ -184,9 +197,9 @@ int memory_map_bind(const struct memory_map *m, void *host, uint64_t size, uint6
 		ret = -errno;
 	if (ret == -EINVAL)
 		return error_fail(err, ret,
-				  "memory: host-nodes: not all of 0x%lx are nodes with memory: "
+				  "memory: host-nodes: not all of %s are nodes with memory: "
 				  "expected those of /sys/devices/system/node/has_memory",
-				  mask);
+				  list(mask, nodes, sizeof(nodes)));
 	if (ret == -ENOSYS)
 		return error_fail(err, ret,
 				  "memory: host-nodes: this kernel knows no nodes (CONFIG_NUMA)");

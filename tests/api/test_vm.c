@@ -139,7 +139,7 @@ static const struct refusal refusals[] = {
 	 "memory_size: 5242880 bytes: expected a multiple of its pages, 2 MiB"},
 	{odd_giant_memory, -EINVAL, "1 GiB"},
 	{no_nodes, -EINVAL, "memory: host-nodes: "},
-	{no_host_nodes, -EINVAL, "memory: host-nodes: "},
+	{no_host_nodes, -EINVAL, "memory: host-nodes: not all of 62 are nodes"},
 	{half_nodes, -EINVAL, "nodes: 4194304 bytes of memory are in none"},
 	{bad_irqchip, -EINVAL, "irqchip"},
 	{bad_kind, -EINVAL, "image_kind"},

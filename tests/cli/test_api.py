@@ -328,6 +328,7 @@ class Command(Case):
         self.refused(1, ["--log-path", "/nowhere/x"], *sock, "--log-path", "/nowhere/x")
         self.refused(1, ["--metrics-path", "/nowhere/x"], *sock, "--metrics-path", "/nowhere/x")
         self.refused(1, ["--config-file", "/nowhere/x"], *sock, "--log-path", "log", "--config-file", "/nowhere/x")
+        self.refused(1, ["too long for a socket", "107 bytes"], "--log-path", "log", "--api-sock", "x" * 108)
         self.refused(1, ["--api-sock", "fd=77"], "--log-path", "log", "--api-sock", "fd=77")
         self.file("s")
         p = self.run_it(*sock, "--log-path", "log")

@@ -83,6 +83,8 @@ class Times(Case):
             self.assertEqual(p.returncode, 0, p.stderr)
         # That is no time to wait.
         self.refused("run", "--timeout", "0", "kernel", says='--timeout: "0" is out of range: expected at least 1ns')
+        self.refused("run", "--timeout", "99999999999s", "kernel",
+                     says='--timeout: "99999999999s" is out of range: expected at least 1ns, below 2^64 ns\n')
 
     def test_no_time(self):
         for value in ("5S", "5 s", "s", "5.5s", "5sec", "-5s", "+5s", "5m", "0x5s", "5s ", "1e3ms", "1s1ms"):
@@ -336,6 +338,17 @@ class StatEffects(Case):
         self.assertEqual(p.returncode, 1)
         self.assertIn("--interval: has no effect with --count 1\n", p.stderr)
         self.assertNotIn("effect", catnap("stat", "-n", "2", "-i", "1s", "/nonexistent").stderr)
+
+
+class Lists(Case):
+    """Processors and nodes of the host."""
+
+    def test_too_far(self):
+        for value in ("1024", "0-1024", "0:1-0"):
+            self.refused("run", "--cpus", "2,affinity=" + value, "kernel", says="expected one such as 0-1 or 0:2, up to 1023\n")
+        if 1023 not in os.sched_getaffinity(0):
+            self.refused("run", "--cpus", "2,affinity=1023", "kernel", says="names processor 1023, which this process may not use")
+        self.refused("run", "--memory", "64M,host-nodes=64", "kernel", says="up to 63\n")
 
 
 class Nodes(Case):

@@ -69,7 +69,9 @@ static int parse_affinity(struct opts *o, const struct opt_arg *arg, const char 
 	cfg->pinned = true;
 	return 0;
 bad:
-	return opt_fail(o, arg, "is not a list of processors: expected one such as 0-1 or 0:2");
+	return opt_fail(o, arg,
+			"is not a list of processors: expected one such as 0-1 or 0:2, up to %d",
+			CPU_SETSIZE - 1);
 }
 
 static const struct opt_field cpus_keys[] = {

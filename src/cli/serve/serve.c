@@ -219,6 +219,9 @@ static int make_socket(struct serve *s, const char *path)
 	if (ret == -EADDRINUSE)
 		return wrong_socket(path,
 				    "exists: expected the name of a socket that is to be made");
+	if (ret == -ENAMETOOLONG)
+		return wrong_socket(
+			path, "is too long for a socket: expected a path of at most 107 bytes");
 	if (ret < 0)
 		return wrong_socket(path, strerror(-ret));
 	if (!s->keeper)
