@@ -17,7 +17,8 @@ MAY = {
 INNER = {
     'cli': set(),
     'cli/api': {'cli'},
-    'cli/run': {'cli', 'cli/api'},
+    'cli/boot': {'cli'},
+    'cli/run': {'cli', 'cli/api', 'cli/boot'},
     'cli/serve': {'cli', 'cli/api'},
     'cli/bench': {'cli', 'cli/bench/workload'},
     'cli/bench/workload': {'cli', 'cli/bench'},

@@ -19,7 +19,8 @@
 #define DEBUG_EXIT_PORTS 4u
 
 /* The options that stand on the command line only. */
-static const char *const not_in_files[] = {"config", "print-config", "print-schema", NULL};
+static const char *const not_in_files[] = {"config", "print-config", "print-schema",
+					   "list-boot-entries", NULL};
 
 uint64_t run_deadline(const struct run_cfg *cfg)
 {
@@ -63,11 +64,33 @@ static int check_paths(struct opts *o, const struct run_cfg *cfg)
 	return 0;
 }
 
+/* Finds whether the kernel is to be a disk's own. 0 or -EINVAL. */
+static int take_own(struct opts *o, struct run_cfg *cfg)
+{
+	const char *option = cfg->own.entry  ? "boot-entry"
+			     : cfg->own.list ? "list-boot-entries"
+					     : NULL;
+
+	if (option && (cfg->kernel || cfg->restore.dir))
+		return opts_fail(o, "--%s: has no effect with --%s: expected a disk's own kernel",
+				 option, cfg->kernel ? "kernel" : "restore");
+	if (option && !cfg->n_disks)
+		return opts_fail(o, "--%s: there is no disk: expected --disk PATH", option);
+	cfg->own.on = !cfg->kernel && !cfg->restore.dir && cfg->n_disks &&
+		      (option || (!cfg->dump_acpi && !cfg->dump_dtb));
+	if (cfg->own.on && cfg->backs[0].socket)
+		return opts_fail(o, "--disk: vhost-user: what is on it cannot be looked into: "
+				    "expected --kernel PATH");
+	return 0;
+}
+
 /* Checks what concerns several options. 0 or -EINVAL. */
 static int check(struct opts *o, struct run_cfg *cfg)
 {
+	if (take_own(o, cfg))
+		return -EINVAL;
 	if (!run_starts(cfg) && !cfg->dump_acpi && !cfg->dump_dtb)
-		return opts_fail(o, "no kernel: expected --kernel PATH");
+		return opts_fail(o, "no kernel: expected --kernel PATH, or --disk PATH with one");
 	if (run_check_restore(o, cfg))
 		return -EINVAL;
 	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++) {

@@ -223,7 +223,9 @@ static const struct opt_def options[] = {
 	 .letter = 'k',
 	 .form = "PATH",
 	 .help = "The image: a Linux bzImage or vmlinux, ELF with a PVH entry, Multiboot 1, or "
-		 "flat. May also be given as the first argument."},
+		 "flat. May also be given as the first argument. Without it, the first disk's own "
+		 "is started, as its boot loader's files say.",
+	 .def = "the first disk's own"},
 	{.f = {.name = "kernel-format",
 	       .type = OPT_WORD,
 	       .offset = AT(image_kind),
@@ -232,6 +234,12 @@ static const struct opt_def options[] = {
 	 .help = "How to start the image; linux: a vmlinux by its 64-bit entry. A flat one is "
 		 "loaded at 0x7c00 and started there in real mode, if it is asked for.",
 	 .def = "auto"},
+	{.f = {.name = "boot-entry", .type = OPT_STRING, .offset = AT(own.entry)},
+	 .form = "TITLE|ID|INDEX",
+	 .help = "Which entry of the first disk's boot loader is started, without --kernel.",
+	 .def = "the boot loader's"},
+	{.f = {.name = "list-boot-entries", .type = OPT_FLAG, .offset = AT(own.list)},
+	 .help = "Shows these entries, and runs nothing."},
 	{.f = {.name = "restore", .type = OPT_CALL, .set = run_set_restore},
 	 .form = "DIR[,memory=map|copy|uffd|working-set][,handler=SOCKET][,paused=on|off]"
 		 "[,clock=kept|realtime][,learned=on|off]",

@@ -105,6 +105,12 @@ static void fill_config(struct catnap_vm_config *vc, const struct run_cfg *cfg, 
 	vc->kernel_path = cfg->kernel;
 	vc->cmdline = cfg->cmdline;
 	vc->initramfs_path = cfg->initramfs;
+	if (cfg->own.on) {
+		vc->kernel_data = io->own->kernel.data;
+		vc->kernel_size = io->own->kernel.size;
+		vc->initramfs_data = io->own->initrd;
+		vc->initramfs_size = io->own->initrd_size;
+	}
 	vc->hw = (uint32_t)cfg->hw;
 	vc->transport = (uint32_t)cfg->transport;
 	vc->io = (uint32_t)cfg->io;
@@ -155,6 +161,7 @@ static int make_vm(const struct catnap_vm_config *vc, const struct run_cfg *cfg,
 		ret = catnap_vm_create(vc, vm);
 	}
 	loading_end(&loading);
+	own_kernel_loaded(io->own);
 	if (ret > 0)
 		return ret;
 	if (ret < 0) {
@@ -288,7 +295,7 @@ static int make_and_run(const struct run_cfg *cfg, struct run_io *io,
 
 static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 		  struct run_rescue *rescue, struct run_inherited *inherited,
-		  struct snapshot_files *snapshot)
+		  struct snapshot_files *snapshot, struct own_kernel *own)
 {
 	struct run_io io = {.log = OUTPUT_NONE,
 			    .trace = OUTPUT_NONE,
@@ -299,6 +306,7 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 			    .keeper = keeper,
 			    .rescue = rescue,
 			    .snapshot = snapshot,
+			    .own = own,
 			    .snapshots = cfg->snapshots || cfg->sandbox != CATNAP_SANDBOX_ON,
 			    .images = cfg->hotplug_dir};
 	int status;
@@ -318,6 +326,8 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 	run_price_read(cfg, &io);
 	status = open_log(cfg, &io);
 	run_say_irqchip(cfg, &io);
+	if (own->said[0])
+		log_message(&io.messages, CATNAP_LOG_INFO, own->said);
 	io.helpers.messages = io.log.fd >= 0 ? io.log.fd : STDERR_FILENO;
 	if (status == CMD_OK)
 		status = open_files(cfg, &io);
@@ -331,6 +341,7 @@ static int run(struct run_cfg *cfg)
 {
 	struct run_inherited inherited = {.n = 0};
 	struct snapshot_files snapshot;
+	struct own_kernel own;
 	struct run_io io = {.keeper = NULL};
 	int status;
 
@@ -341,11 +352,18 @@ static int run(struct run_cfg *cfg)
 	if (cfg->sandbox != CATNAP_SANDBOX_OFF)
 		run_inherited_note(&inherited);
 	run_inherited_keep(&inherited, cfg);
+	status = own_kernel_open(cfg, &own);
+	if (status != CMD_OK || cfg->own.list) {
+		own_kernel_close(&own);
+		free(inherited.fds);
+		return status;
+	}
 	status = run_restore_open(cfg, &snapshot);
 	if (status == CMD_OK)
 		status = run_keeper_start(cfg, &io);
 	if (status == CMD_OK)
-		status = run_vm(cfg, io.keeper, io.rescue, &inherited, &snapshot);
+		status = run_vm(cfg, io.keeper, io.rescue, &inherited, &snapshot, &own);
+	own_kernel_close(&own);
 	run_restore_close(cfg, &snapshot);
 	run_keeper_stop(&io);
 	free(inherited.fds);
@@ -376,6 +394,7 @@ int cmd_run(int argc, char **argv)
 			status = run_print_config(&o);
 		} else {
 			cfg.sandbox_given = opts_given(&o, "sandbox");
+			cfg.own.cmdline_given = opts_given(&o, "cmdline");
 			if (cfg.api_socket || cfg.api_fd >= 0)
 				cfg.document = run_config_document(&o);
 			status = run(&cfg);

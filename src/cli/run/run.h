@@ -14,6 +14,7 @@
 #include "cli/price_file.h"
 #include "cli/run/api.h"
 #include "cli/run/helper.h"
+#include "cli/run/own_kernel.h"
 #include "cli/run/port.h"
 #include "cli/run/rescue.h"
 #include "cli/snapshot_files.h"
@@ -145,6 +146,12 @@ struct run_cfg {
 	int irqchip;	      /* enum catnap_irqchip, or RUN_IRQCHIP_AUTO before it is chosen */
 	char irqchip_why[96]; /* the reason for what was chosen; "": it was given */
 	int image_kind;
+	struct {
+		bool on; /* the kernel is the first disk's own */
+		bool list;
+		bool cmdline_given; /* in the place of the entry's */
+		const char *entry;  /* NULL: the default */
+	} own;
 	struct catnap_halt_poll halt_poll; /* of all vCPUs */
 	const char *halt_poll_tuning;	   /* a key of it that only irqchip user has; NULL: none */
 	const char *halt_poll_weighing;	   /* one that policy adaptive has with both */
@@ -192,6 +199,7 @@ struct run_io {
 	bool snapshots;			 /* the control socket's clients may have some made */
 	bool images;			 /* and images opened */
 	struct snapshot_files *snapshot; /* that is restored */
+	struct own_kernel *own;
 	struct price_file price;
 	int service;	   /* the manager to tell, see cli/service.h; -1: none */
 	uint64_t deadline; /* of --timeout, as now_ns(): it counts from the command's begin */
@@ -202,7 +210,7 @@ struct run_io {
 /* Returns whether there is to be a guest; else something is only written. */
 static inline bool run_starts(const struct run_cfg *cfg)
 {
-	return cfg->kernel || cfg->restore.dir;
+	return cfg->kernel || cfg->restore.dir || cfg->own.on;
 }
 
 /* Descriptors that were open when the program began. */
