@@ -46,7 +46,9 @@ OPTIONS = [
     "--stats", "{dir}/stats", "--api-socket", "{dir}/api.s", "--halt-trace", "{dir}/trace", "--timeout", "5s",
     "--log-level", "debug", "--log-file", "{dir}/log",
 ]
-# Stands in the place of a kernel, and of what the guest sees.
+# Stands in the place of a kernel: a disk has its own.
+OWN = ["--disk", "{dir}/a", "--boot-entry", "1>0"]
+# The same, and in that of what the guest sees.
 RESTORED = ["--restore", "{dir}/snapshot,memory=uffd,handler={dir}/handler,paused=on,clock=realtime,learned=off"]
 
 # Files with a mistake, and where it is: the line and what stands in the message.
@@ -162,7 +164,9 @@ class Same(Case):
         document = json.loads(text)
         restored = self.printed(*(o.replace("{dir}", self.dir) for o in RESTORED))
         self.assertEqual(self.printed("--config", "-", text=restored), restored)
-        document.update(json.loads(restored))
+        own = self.printed(*(o.replace("{dir}", self.dir) for o in OWN))
+        self.assertEqual(self.printed("--config", "-", text=own), own)
+        document = {**json.loads(own), **document, **json.loads(restored)}
         missing = set(json.loads(pathlib.Path(SCHEMA).read_text(encoding="utf-8"))["properties"]) - set(document)
         # Beside --log-level it is an error.
         self.assertEqual(missing, {"verbose"}, "expected all options in this test")
