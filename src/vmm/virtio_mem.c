@@ -144,17 +144,21 @@ int catnap_vm_set_hotplug(struct catnap_vm *vm, const struct catnap_hotplug *hot
 int catnap_vm_set_hotplug_size(struct catnap_vm *vm, uint64_t bytes)
 {
 	struct virtio_device *dev = find(vm);
+	struct mem_state now;
 
 	if (vm_in_child(vm, "set_hotplug_size"))
 		return -EPERM;
 	if (!dev)
 		return vm_fail(vm, -ENOENT, "set_hotplug_size: there is no such memory");
-	if (mem_request(dev, bytes) < 0)
-		return vm_fail(vm, -EINVAL,
-			       "set_hotplug_size: %llu bytes: expected a multiple of its block, at "
-			       "most max",
-			       (unsigned long long)bytes);
-	return 0;
+	if (mem_request(dev, bytes) == 0)
+		return 0;
+	mem_get_state(dev, &now);
+	return vm_fail(
+		vm, -EINVAL,
+		"set_hotplug_size: %llu bytes: expected a multiple of its block, %llu, at most "
+		"max, %llu",
+		(unsigned long long)bytes, (unsigned long long)now.block,
+		(unsigned long long)now.size);
 }
 
 int catnap_vm_get_hotplug_stats(struct catnap_vm *vm, struct catnap_hotplug_stats *stats)

@@ -275,6 +275,9 @@ class Machine(unittest.TestCase):
                 vm.set_pmem_limit(0, limit)
                 vm.set_balloon_target(MIB)
                 vm.set_hotplug_size(4 * MIB)
+                for size in (6 * MIB, 3 * MIB):
+                    with self.assertRaisesRegex(catnap.Error, f'{size} bytes: .* block, 2097152, at most max, 4194304'):
+                        vm.set_hotplug_size(size)
                 self.assertEqual((vm.hotplug_stats().requested, vm.hotplug_stats().plugged), (4 * MIB, 0))
                 self.assertEqual(vm.balloon_stats().target, MIB)
                 self.assertEqual(vm.console_input(b'x'), 0)
