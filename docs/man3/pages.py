@@ -32,7 +32,7 @@ PAGES = [
      'hotplug, comes and goes later.', r'catnap_(net_\w+|vm_(add|remove)_net|vm_set_link)'),
     ('catnap_vhost', 'vhost.h', 'devices whose back end is another process',
      'A disk, a network interface, a folder or any other device may be served by another process, by the vhost-user protocol. '
-     'It is added before the start.', r'catnap_(vhost_\w+|vm_add_vhost)'),
+     'It is added before the start, or, with hotplug, comes and goes later.', r'catnap_(vhost_\w+|vm_(add|remove)_vhost)'),
     ('catnap_hotplug', 'hotplug.h', 'memory that a guest plugs and unplugs',
      'Such memory is added before the start. How much of it the guest is to have can be changed at any time.',
      r'catnap_(hotplug_\w+|vm_[sg]et_hotplug\w*)'),

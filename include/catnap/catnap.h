@@ -69,8 +69,10 @@
  *	add_vhost, set_vsock,
  *	set_console, set_balloon,
  *	set_hotplug                 0           -EINVAL     -EINVAL     -EINVAL     -EINVAL
- *	add_disk, add_net, hotplug  0           0           0           -EINVAL     -EINVAL
- *	remove_disk, _net, hotplug  -EINVAL     0, -ENXIO   0, -ENXIO   -EINVAL     -EINVAL
+ *	add_disk, add_net,
+ *	add_vhost, hotplug          0           0           0           -EINVAL     -EINVAL
+ *	remove_disk, _net, _vhost,
+ *	hotplug                     -EINVAL     0, -ENXIO   0, -ENXIO   -EINVAL     -EINVAL
  *	... without hotplug         -ENOTSUP    -ENOTSUP    -ENOTSUP    -ENOTSUP    -ENOTSUP
  *	start                       0           -EALREADY   -EALREADY   -EALREADY   -EALREADY
  *	... stopped before                                                          -ECANCELED

@@ -476,6 +476,11 @@ class vm
 	{
 		call(catnap_vm_remove_net(vm_, number));
 	}
+	/** @device: its number among all devices. */
+	void remove_vhost(uint32_t device)
+	{
+		call(catnap_vm_remove_vhost(vm_, device));
+	}
 	uint64_t update_disk(uint32_t number)
 	{
 		uint64_t bytes = 0;

@@ -315,8 +315,8 @@ struct catnap_vm_config {
 	 * none. Memory that is plugged later, and persistent memory, are in none of them. */
 	const struct catnap_node *nodes;
 	uint32_t node_count;
-	/** Not 0: disks and network interfaces may be added while the VM runs, and removed
-	 * (catnap_vm_remove_disk()). The guest is told by ACPI of its PCI slots, so it needs transport
+	/** Not 0: disks, network interfaces and devices with a back end of their own may be added while
+	 * the VM runs, and removed (catnap_vm_remove_disk()). The guest is told by ACPI of its PCI slots, so it needs transport
 	 * PCI and hw ACPI; the threads' filters let through what such devices need, whether there are
 	 * any or not. Not with no_rings. */
 	uint32_t hotplug;

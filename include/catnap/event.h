@@ -49,8 +49,9 @@ enum catnap_event_type {
 	/** The guest begins anew, after a reset in place. */
 	CATNAP_EVENT_RESTARTED = 11,
 	/** The guest has let go of device, which it was asked to (catnap_vm_remove_disk()), and the
-	 * device is gone. value is the number that it had among the disks, or interfaces; code is
-	 * virtio's number of its type, 1 an interface, 2 a disk; text has its name. */
+	 * device is gone. value is the number that it had among the disks, or interfaces, and of one
+	 * with a back end of its own UINT32_MAX; code is virtio's number of its type, 1 an interface, 2
+	 * a disk, 26 a folder; text has its name. */
 	CATNAP_EVENT_DEVICE_REMOVED = 12,
 };
 

@@ -58,13 +58,17 @@ CATNAP_API void catnap_vhost_init_sized(struct catnap_vhost *vhost, size_t size)
 #define catnap_vhost_init(vhost) catnap_vhost_init_sized((vhost), sizeof(struct catnap_vhost))
 
 /**
- * Adds such a device, between create and start, to a VM with memory_shared. All that @vhost points
- * to is copied. It connects, and agrees with the back end on what that can do; that takes 5 s at
- * most.
+ * Adds such a device, between create and start, or with hotplug at any time until the end, to a VM
+ * with memory_shared. All that @vhost points to is copied. It connects, and agrees with the back end
+ * on what that can do; that takes 5 s at most. In a sandbox nobody connects again to a back end that
+ * has come after the start: it is given with no_reconnect, or by fd. A thread that
+ * catnap_vm_sandbox_thread() has confined cannot add one after the start: what that takes is not among
+ * its system calls.
  *
  * While the guest runs, its doorbells reach the back end without leaving the kernel, and the back
  * end's calls are seen by the vCPU whose queue it is; with irqchip kernel, on PCI, KVM makes interrupts
- * of them, unless a back end that keeps no list is to be taken back. A back end that has gone, breaks the protocol
+ * of those of a device that was there from the start, unless a back end that keeps no list is to be
+ * taken back. A back end that has gone, breaks the protocol
  * or does not answer within 5 s is given up, with a message; the guest's requests wait, and the
  * library connects to the socket again until there is one. That one is given the requests that were
  * in flight, if its predecessor kept a list (INFLIGHT_SHMFD), or had used the requests in order.
@@ -72,8 +76,8 @@ CATNAP_API void catnap_vhost_init_sized(struct catnap_vhost *vhost, size_t size)
  * do not count in calls that name a disk or an interface by its number.
  * Errors:
  *   -EINVAL        size, type, queues, tag, mac, mtu; neither or both of socket and fd; private
- *                  memory; started already
- *   -ENOTSUP       the back end lacks something
+ *                  memory; started already, without hotplug
+ *   -ENOTSUP       the back end lacks something; it was to be taken back where nobody can
  *   -EPROTO        it does not speak the protocol
  *   -EPIPE         it has closed the socket
  *   -ETIMEDOUT     it does not answer
@@ -85,6 +89,10 @@ CATNAP_API void catnap_vhost_init_sized(struct catnap_vhost *vhost, size_t size)
  *   others         those of connect(2)
  */
 CATNAP_API int catnap_vm_add_vhost(struct catnap_vm *vm, const struct catnap_vhost *vhost);
+/** Asks the guest to let go of such a device, a folder among them, as catnap_vm_remove_disk() does of
+ * a disk, with the same errors, and -EINVAL if it is none. @device is its number among all devices, see
+ * catnap_vm_get_device_stats(). Its back end finds the connection closed when it has gone. */
+CATNAP_API int catnap_vm_remove_vhost(struct catnap_vm *vm, uint32_t device);
 
 #ifdef __cplusplus
 }

@@ -155,7 +155,7 @@ static const struct allow allow[] = {
 	/* Doorbells of vhost devices: where a BAR has moved to. */
 	IOCTL(V, SANDBOX_VHOST, KVM_IOEVENTFD),
 	/* Their calls: which message each is, and whether it may be sent. */
-	IOCTL(V, SANDBOX_VHOST, KVM_IRQFD),
+	IOCTL(V | IO, SANDBOX_VHOST, KVM_IRQFD),
 	IOCTL(V, SANDBOX_VHOST, KVM_SET_GSI_ROUTING),
 
 	/* Memory that another process has served: nobody waits for a page of a VM that ends. */

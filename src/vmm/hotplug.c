@@ -15,6 +15,7 @@
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 
+#include "devices/vhost/vhost.h"
 #include "vmm/irq.h"
 #include "vmm/vm.h"
 
@@ -46,6 +47,17 @@ static void eject(void *ctx, uint32_t slots)
 		vm_call_together(vm);
 }
 
+void hotplug_take_back(struct catnap_vm *vm, struct vm_virtio *v)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (!v->off && !v->leaving) {
+		v->leaving = vm->leaving = true;
+		pci_bus_hide(&vm->pci, v->slot);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	vm_call_together(vm);
+}
+
 /* Returns one that leaves, which no call finds from now on; NULL: none does. */
 static struct vm_virtio *next_to_leave(struct catnap_vm *vm, bool reset)
 {
@@ -73,6 +85,8 @@ void hotplug_let_go(struct catnap_vm *vm, bool reset)
 	while ((v = next_to_leave(vm, reset))) {
 		pci_detach(vm, v);
 		vm_detach_limits(v->dev);
+		if (v->dev->external)
+			vhost_detach(vhost_of(v->dev));
 		pci_hotplug_gone(&vm->hotplug, v->slot);
 		vm_put(v);
 	}
@@ -114,6 +128,9 @@ int hotplug_prepare(struct catnap_vm *vm, struct error *err)
 		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_TIMER) | SANDBOX_BIT(SANDBOX_FILES) |
 					SANDBOX_BIT(SANDBOX_TAP) | SANDBOX_BIT(SANDBOX_SOCKETS) |
 					SANDBOX_BIT(SANDBOX_HOTPLUG);
+	/* Without it no back end can come. */
+	if (ret == 0 && vm->cfg.memory_shared)
+		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_VHOST) | SANDBOX_BIT(SANDBOX_EPOLL);
 	return ret;
 }
 
@@ -165,15 +182,20 @@ static int ask(struct catnap_vm *vm, struct vm_virtio *v, struct error *err)
 	return 0;
 }
 
-static int remove_device(struct catnap_vm *vm, const char *what, uint16_t id, uint32_t n)
+/* Returns the error of a VM whose devices stay; 0: they go. */
+static int check_hotplug(struct catnap_vm *vm, const char *what)
+{
+	return vm->cfg.hotplug ? 0
+			       : vm_fail(vm, -ENOTSUP,
+					 "%s: expected a VM that was made with hotplug", what);
+}
+
+/* Asks for @v, number @n, which is given back; NULL: there is none. */
+static int remove_device(struct catnap_vm *vm, const char *what, struct vm_virtio *v, uint32_t n)
 {
 	struct error err = {.text = ""};
-	struct vm_virtio *v;
 	int ret;
 
-	if (!vm->cfg.hotplug)
-		return vm_fail(vm, -ENOTSUP, "%s: expected a VM that was made with hotplug", what);
-	v = vm_get(vm, id, n);
 	if (!v)
 		return vm_fail(vm, -ENOENT, "%s: there is none of number %u", what, n);
 	pthread_mutex_lock(&vm->lock);
@@ -185,14 +207,37 @@ static int remove_device(struct catnap_vm *vm, const char *what, uint16_t id, ui
 
 int catnap_vm_remove_disk(struct catnap_vm *vm, uint32_t disk)
 {
+	int ret;
+
 	if (vm_in_child(vm, "remove_disk"))
 		return -EPERM;
-	return remove_device(vm, "disk", VIRTIO_ID_BLOCK, disk);
+	ret = check_hotplug(vm, "disk");
+	return ret < 0 ? ret : remove_device(vm, "disk", vm_get(vm, VIRTIO_ID_BLOCK, disk), disk);
 }
 
 int catnap_vm_remove_net(struct catnap_vm *vm, uint32_t net)
 {
+	int ret;
+
 	if (vm_in_child(vm, "remove_net"))
 		return -EPERM;
-	return remove_device(vm, "net", VIRTIO_ID_NET, net);
+	ret = check_hotplug(vm, "net");
+	return ret < 0 ? ret : remove_device(vm, "net", vm_get(vm, VIRTIO_ID_NET, net), net);
+}
+
+int catnap_vm_remove_vhost(struct catnap_vm *vm, uint32_t device)
+{
+	struct vm_virtio *v;
+	int ret;
+
+	if (vm_in_child(vm, "remove_vhost"))
+		return -EPERM;
+	ret = check_hotplug(vm, "vhost");
+	if (ret < 0)
+		return ret;
+	v = vm_get_device(vm, device);
+	if (!v || v->dev->external)
+		return remove_device(vm, "vhost", v, device);
+	vm_put(v);
+	return vm_fail(vm, -EINVAL, "vhost: device %u has no back end of its own", device);
 }

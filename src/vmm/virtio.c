@@ -173,7 +173,6 @@ static int take_place(struct catnap_vm *vm, struct vm_virtio *v, bool *late, str
 				  v->dev->name, VM_VIRTIO_MAX);
 	v->number = n;
 	v->nth = free_nth(vm, v->dev);
-	v->users = 1;
 	if (vm->cfg.transport == CATNAP_TRANSPORT_PCI)
 		ret = pci_attach(vm, v, *late, err);
 	if (ret < 0)
@@ -187,6 +186,13 @@ static int take_place(struct catnap_vm *vm, struct vm_virtio *v, bool *late, str
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
 		  struct error *err)
+{
+	return vm_add_and_hold(vm, dev, destroy, made, NULL, err);
+}
+
+int vm_add_and_hold(struct catnap_vm *vm, struct virtio_device *dev,
+		    void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
+		    struct vm_virtio **held, struct error *err)
 {
 	uint32_t features = sandbox_features(dev);
 	struct vm_virtio *v;
@@ -217,6 +223,7 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		vm_free_virtio(v);
 		return ret;
 	}
+	v->users = held ? 2 : 1;
 	pthread_mutex_lock(&vm->lock);
 	ret = take_place(vm, v, &late, err);
 	pthread_mutex_unlock(&vm->lock);
@@ -236,6 +243,8 @@ int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		vm->sandbox_features |= features;
 		v->calls = vm_calls_begin(vm, dev);
 	}
+	if (ret == 0 && held)
+		*held = v;
 	return ret;
 }
 

@@ -267,13 +267,29 @@ static void destroy(struct virtio_device *dev)
 	vhost_destroy(&v);
 }
 
-/* Hands over to somebody else, who connects again in a sandbox. */
-static int hand_over(struct catnap_vm *vm, struct vhost *v, const char *path)
+static bool is_started(struct catnap_vm *vm)
+{
+	bool started;
+
+	pthread_mutex_lock(&vm->lock);
+	started = vm->started;
+	pthread_mutex_unlock(&vm->lock);
+	return started;
+}
+
+/* Hands over to somebody else, who connects again in a sandbox. That one takes no orders after the
+ * start. */
+static int hand_over(struct catnap_vm *vm, struct vhost *v, const char *path, struct error *err)
 {
 	int ret, fd = -1;
 
 	if (!path || vm->cfg.sandbox == CATNAP_SANDBOX_OFF)
 		return 0;
+	if (is_started(vm))
+		return error_fail(err, -ENOTSUP,
+				  "%s: in a sandbox nobody takes back a back end that has come "
+				  "after the start: expected no_reconnect",
+				  vhost_device(v)->name);
 	ret = vm_need_keeper(vm);
 	if (ret == 0)
 		ret = keeper_connector_to(vm->keeper, path, &fd);
@@ -302,6 +318,7 @@ static int make(struct catnap_vm *vm, const struct catnap_vhost *given, struct p
 		struct error *err)
 {
 	const char *again = given->no_reconnect ? NULL : given->socket;
+	struct vm_virtio *held;
 	struct vhost *v;
 	int ret;
 
@@ -315,23 +332,28 @@ static int make(struct catnap_vm *vm, const struct catnap_vhost *given, struct p
 		close(p->cfg.socket);
 		return error_is_set(err) ? error_prefix(err, ret, "%s: ", p->name) : ret;
 	}
-	ret = hand_over(vm, v, again);
-	if (ret < 0)
+	ret = hand_over(vm, v, again, err);
+	if (ret < 0 && !error_is_set(err))
 		error_errno(err, ret, "%s: the keeper", p->name);
 	if (ret == 0)
-		ret = vm_add_virtio(vm, vhost_device(v), destroy, NULL, err);
+		ret = vm_add_and_hold(vm, vhost_device(v), destroy, NULL, &held, err);
 	if (ret < 0) {
 		vhost_destroy(&v);
 		return ret;
 	}
-	return attach(vm, v);
+	/* The guest may have found it by now, and then it goes as if the guest had let go of it. */
+	ret = attach(vm, v);
+	if (ret < 0 && is_started(vm))
+		hotplug_take_back(vm, held);
+	vm_put(held);
+	return ret;
 }
 
 static int add(struct catnap_vm *vm, const struct catnap_vhost *given, struct error *err)
 {
 	struct catnap_vhost vhost = {.fd = -1};
 	struct plan p;
-	int ret = vm_may_add(vm, "vhost", &vhost, sizeof(vhost), given, sizeof(vhost), err);
+	int ret = vm_may_plug(vm, "vhost", &vhost, sizeof(vhost), given, sizeof(vhost), err);
 
 	memset(&p, 0, sizeof(p));
 	if (ret == 0)

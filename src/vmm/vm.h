@@ -267,6 +267,8 @@ int hotplug_prepare(struct catnap_vm *vm, struct error *err);
 /* Takes off the devices that leave, and for a reset all that the guest was asked to let go of. All
  * threads stand; no lock held. */
 void hotplug_let_go(struct catnap_vm *vm, bool reset);
+/* Has @v, of a VM that runs, leave as if the guest had let go of it. */
+void hotplug_take_back(struct catnap_vm *vm, struct vm_virtio *v);
 /* Checks that a restored VM would have its devices where this one has them, and that none is about to
  * go. The VM is held. Returns 0, or with a sentence -EBUSY and -ENOTSUP. */
 int hotplug_check_saved(struct catnap_vm *vm, struct error *err);
@@ -354,6 +356,10 @@ int vm_make_virtio(struct catnap_vm *vm, struct error *err);
 int vm_add_virtio(struct catnap_vm *vm, struct virtio_device *dev,
 		  void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
 		  struct error *err);
+/* Does the same, and takes it for the caller in *@held, who gives it back by vm_put(). */
+int vm_add_and_hold(struct catnap_vm *vm, struct virtio_device *dev,
+		    void (*destroy)(struct virtio_device *dev), const struct vm_made *made,
+		    struct vm_virtio **held, struct error *err);
 void vm_fini_virtio(struct catnap_vm *vm);
 /*
  * Copies what the caller gave to @to, which has the defaults (sized_in()), before the public call

@@ -84,6 +84,7 @@ CALL(change_disk, struct catnap_disk d; catnap_disk_init(&d); d.path = "/dev/nul
      return catnap_vm_change_disk(s->vm, 0, &d, NULL);)
 CALL(remove_disk, return catnap_vm_remove_disk(s->vm, 0) == -ENOTSUP ? 0 : -1;)
 CALL(remove_net, return catnap_vm_remove_net(s->vm, 0) == -ENOTSUP ? 0 : -1;)
+CALL(remove_vhost, return catnap_vm_remove_vhost(s->vm, 0) == -ENOTSUP ? 0 : -1;)
 CALL(set_disk_limit, return catnap_vm_set_disk_limit(s->vm, 0, &some_limit);)
 CALL(set_net_limit, return catnap_vm_set_net_limit(s->vm, 0, &some_limit, &some_limit);)
 CALL(set_pmem_limit, return catnap_vm_set_pmem_limit(s->vm, 0, &some_limit);)
@@ -184,6 +185,7 @@ static const struct call {
 	ROW(change_disk, EVERYWHERE),
 	ROW(remove_disk, NOWHERE),
 	ROW(remove_net, NOWHERE),
+	ROW(remove_vhost, NOWHERE),
 	ROW(set_disk_limit, NOWHERE),
 	ROW(set_net_limit, NOWHERE),
 	ROW(set_pmem_limit, NOWHERE),

@@ -122,6 +122,7 @@ CALL(update_disk, catnap_vm_update_disk(vm, 0, &number))
 CALL(change_disk, catnap_vm_change_disk(vm, 0, &disk, &number))
 CALL(remove_disk, catnap_vm_remove_disk(vm, 0))
 CALL(remove_net, catnap_vm_remove_net(vm, 0))
+CALL(remove_vhost, catnap_vm_remove_vhost(vm, 0))
 CALL(set_disk_limit, catnap_vm_set_disk_limit(vm, 0, &limit))
 CALL(set_net_limit, catnap_vm_set_net_limit(vm, 0, &limit, &limit))
 CALL(set_rng_limit, catnap_vm_set_rng_limit(vm, &limit))
@@ -200,6 +201,7 @@ static const struct {
 	ENTRY(change_disk),
 	ENTRY(remove_disk),
 	ENTRY(remove_net),
+	ENTRY(remove_vhost),
 	ENTRY(set_disk_limit),
 	ENTRY(set_net_limit),
 	ENTRY(set_rng_limit),

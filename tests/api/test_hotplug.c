@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "../unit/back_end.h"
 #include "guest.h"
 
 #define SECTORS 64
@@ -393,6 +394,176 @@ static void an_interface_goes(void **state)
 	finish(f, 0, 0);
 }
 
+/* -- folders ---------------------------------------------------------------------------------- */
+
+#define FOLDER	      26
+#define FOLDER_ROUNDS 15
+
+/* Adds a folder that @b serves, over a connection. */
+static void add_folder(struct fix *f, struct back *b)
+{
+	struct catnap_vhost v;
+
+	back_init(b);
+	catnap_vhost_init(&v);
+	v.type = FOLDER;
+	v.tag = "work";
+	v.fd = back_begin(b);
+	if (catnap_vm_add_vhost(f->vm, &v) < 0)
+		fail_msg("%s", catnap_vm_last_error(f->vm));
+}
+
+/* Removes the only device, a folder, and waits until it is gone. */
+static void remove_folder_called(struct fix *f, const char *name)
+{
+	struct catnap_device_stats s = {.size = sizeof(s)};
+	struct catnap_event e;
+
+	if (catnap_vm_remove_vhost(f->vm, 0) < 0)
+		fail_msg("%s", catnap_vm_last_error(f->vm));
+	e = happens(f, CATNAP_EVENT_DEVICE_REMOVED);
+	assert_int_equal(e.device, 0);
+	assert_int_equal(e.value, UINT32_MAX);
+	assert_int_equal(e.code, FOLDER);
+	assert_non_null(strstr(e.text, name));
+	assert_true(catnap_vm_get_device_stats(f->vm, 0, &s) < 0);
+}
+
+static void remove_folder(struct fix *f)
+{
+	remove_folder_called(f, "fs descriptor");
+}
+
+static void folder_config(struct fix *f, struct catnap_vm_config *cfg, const char *cmdline)
+{
+	config(f, cfg, cmdline);
+	cfg->vcpus = 2;
+	cfg->memory_shared = 1;
+}
+
+static void folder_rounds(struct fix *f, uint32_t irqchip, uint32_t io, uint32_t sandbox)
+{
+	unsigned int fds = 0, threads = 0;
+	struct catnap_vm_config cfg;
+	struct back b;
+
+	folder_config(f, &cfg, "fill=1 cpus=2");
+	cfg.irqchip = irqchip;
+	cfg.io = io;
+	cfg.sandbox = sandbox;
+	make(f, &cfg);
+	start(f);
+	for (int i = 0; i < FOLDER_ROUNDS; i++) {
+		add_folder(f, &b);
+		hears(f, "served");
+		assert_int_equal(atomic_load(&b.requests), 1);
+		remove_folder(f);
+		/* It ends by itself: the connection is closed. */
+		assert_int_equal(pthread_join(b.thread, NULL), 0);
+		if (i == 0) {
+			fds = descriptors();
+			threads = threads_now();
+		}
+	}
+	assert_int_equal(descriptors(), fds);
+	assert_int_equal(threads_now(), threads);
+	finish(f, 0, 0);
+	catnap_vm_destroy(&f->vm);
+}
+
+static void folders_come_and_go(void **state)
+{
+	folder_rounds(*state, CATNAP_IRQCHIP_USER, CATNAP_IO_VCPU, CATNAP_SANDBOX_OFF);
+}
+
+static void folders_come_and_go_with_an_io_thread(void **state)
+{
+	folder_rounds(*state, CATNAP_IRQCHIP_USER, CATNAP_IO_THREAD, CATNAP_SANDBOX_OFF);
+}
+
+static void folders_come_and_go_with_kvms_irqchip(void **state)
+{
+	folder_rounds(*state, CATNAP_IRQCHIP_KERNEL, CATNAP_IO_VCPU, CATNAP_SANDBOX_OFF);
+}
+
+static void folders_come_and_go_in_a_sandbox(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip(); /* it makes system calls of its own */
+#endif
+	folder_rounds(*state, CATNAP_IRQCHIP_KERNEL, CATNAP_IO_THREAD, CATNAP_SANDBOX_ON);
+}
+
+/* One that was there from the start, whose calls do not leave the kernel, goes as well; and so does
+ * one whose back end has gone before. */
+static void a_folder_goes_with_a_back_end_or_without(void **state)
+{
+	struct catnap_vm_config cfg;
+	struct fix *f = *state;
+	struct back b;
+
+	folder_config(f, &cfg, "fill=1");
+	cfg.irqchip = CATNAP_IRQCHIP_KERNEL;
+	make(f, &cfg);
+	add_folder(f, &b);
+	start(f);
+	remove_folder(f);
+	assert_int_equal(pthread_join(b.thread, NULL), 0);
+	add_folder(f, &b);
+	hears(f, "served");
+	back_end(&b);
+	happens(f, CATNAP_EVENT_DEVICE_NEEDS_RESET);
+	remove_folder(f);
+	finish(f, 0, 0);
+}
+
+static void folders_that_cannot_be_are_refused(void **state)
+{
+	struct catnap_vm_config cfg;
+	struct fix *f = *state;
+	struct catnap_vhost v;
+	struct back b;
+	char place[80];
+
+	catnap_vhost_init(&v);
+	v.type = FOLDER;
+	v.tag = "work";
+	v.socket = "/nonexistent/socket";
+	config(f, &cfg, "");
+	make(f, &cfg);
+	start(f);
+	assert_int_equal(catnap_vm_add_vhost(f->vm, &v), -EINVAL);
+	assert_non_null(strstr(catnap_vm_last_error(f->vm), "memory that is shared"));
+	add_well(f, f->path[0]);
+	is_driven(f, 0);
+	assert_int_equal(catnap_vm_remove_vhost(f->vm, 0), -EINVAL);
+	assert_non_null(strstr(catnap_vm_last_error(f->vm), "no back end of its own"));
+	assert_int_equal(catnap_vm_remove_vhost(f->vm, 1), -ENOENT);
+	catnap_vm_destroy(&f->vm);
+	folder_config(f, &cfg, "fill=1");
+	cfg.sandbox = CATNAP_SANDBOX_LOG;
+	make(f, &cfg);
+	start(f);
+	assert_int_equal(catnap_vm_add_vhost(f->vm, &v), -ENOENT);
+	/* There, and to be taken back if it goes. */
+	snprintf(place, sizeof(place), "%s.socket", f->path[0]);
+	v.socket = place;
+	back_init(&b);
+	back_listen(&b, v.socket);
+	assert_int_equal(catnap_vm_add_vhost(f->vm, &v), -ENOTSUP);
+	assert_non_null(strstr(catnap_vm_last_error(f->vm), "expected no_reconnect"));
+	back_end(&b);
+	v.no_reconnect = 1;
+	back_init(&b);
+	back_listen(&b, v.socket);
+	assert_int_equal(catnap_vm_add_vhost(f->vm, &v), 0);
+	hears(f, "served");
+	remove_folder_called(f, "fs /tmp/test_hotplug.");
+	back_end(&b);
+	unlink(v.socket);
+	finish(f, 0, 0);
+}
+
 /* The guest begins anew: what it was asked for has gone by that, and what is there is in its place. */
 static void a_reset_lets_go(void **state)
 {
@@ -535,6 +706,16 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(disks_come_and_go_with_kvms_irqchip, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(disks_come_and_go_in_a_sandbox, setup, teardown),
+		cmocka_unit_test_setup_teardown(folders_come_and_go, setup, teardown),
+		cmocka_unit_test_setup_teardown(folders_come_and_go_with_an_io_thread, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(folders_come_and_go_with_kvms_irqchip, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(folders_come_and_go_in_a_sandbox, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_folder_goes_with_a_back_end_or_without, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(folders_that_cannot_be_are_refused, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_guest_keeps_what_it_uses, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_nobody_asked_for_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(numbers_are_used_again, setup, teardown),

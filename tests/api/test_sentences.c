@@ -73,6 +73,7 @@ CALL(change_disk_size, struct catnap_disk d = {.size = 4};
      return catnap_vm_change_disk(vm, 0, &d, NULL);)
 CALL(remove_disk, return catnap_vm_remove_disk(vm, 3);)
 CALL(remove_net, return catnap_vm_remove_net(vm, 3);)
+CALL(remove_vhost, return catnap_vm_remove_vhost(vm, 3);)
 CALL(disk_limit, return catnap_vm_set_disk_limit(vm, 3, &some_limit);)
 CALL(net_limit, return catnap_vm_set_net_limit(vm, 3, &some_limit, NULL);)
 CALL(hotplug_size, struct catnap_hotplug h = {.size = 4}; return catnap_vm_set_hotplug(vm, &h);)
@@ -231,6 +232,7 @@ static const struct row rows[] = {
 	ROW(MADE, change_disk_size, -EINVAL, "disk: the structure's size"),
 	ROW(MADE, remove_disk, -ENOTSUP, "disk: expected a VM that was made with hotplug"),
 	ROW(MADE, remove_net, -ENOTSUP, "net: expected a VM that was made with hotplug"),
+	ROW(MADE, remove_vhost, -ENOTSUP, "vhost: expected a VM that was made with hotplug"),
 	ROW(MADE, disk_limit, -ENOENT, "disk: there is none of number 3"),
 	ROW(MADE, net_limit, -ENOENT, "net: there is none of number 3"),
 	ROW(MADE, hotplug_null, -EINVAL, "hotplug: expected a structure, not NULL"),

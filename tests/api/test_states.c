@@ -142,6 +142,7 @@ CALL(change_disk, struct catnap_disk d; catnap_disk_init(&d); d.path = c->image;
      return catnap_vm_change_disk(c->vm, 0, &d, NULL);)
 CALL(remove_disk, return catnap_vm_remove_disk(c->vm, 0);)
 CALL(remove_net, return catnap_vm_remove_net(c->vm, 0);)
+CALL(remove_vhost, return catnap_vm_remove_vhost(c->vm, 0);)
 CALL(set_disk_limit, return catnap_vm_set_disk_limit(c->vm, 0, &some_limit);)
 CALL(set_net_limit, return catnap_vm_set_net_limit(c->vm, 0, NULL, NULL);)
 CALL(set_pmem_limit, return catnap_vm_set_pmem_limit(c->vm, 0, &some_limit);)
@@ -249,6 +250,7 @@ static const struct row {
 	ALWAYS(change_disk, FULL, 0),
 	ALWAYS(remove_disk, FULL, -ENOTSUP), /* it was made without hotplug */
 	ALWAYS(remove_net, FULL, -ENOTSUP),
+	ALWAYS(remove_vhost, FULL, -ENOTSUP),
 	ALWAYS(set_disk_limit, FULL, 0),
 	ALWAYS(set_net_limit, FULL, -ENOENT),  /* there is no interface */
 	ALWAYS(set_pmem_limit, FULL, -ENOENT), /* nor these */

@@ -5,9 +5,9 @@
  * lets go of what is to go, again and again. Meanwhile the other processors, if there are any, look
  * at all slots, and drive what they find there by accesses that change nothing.
  *
- * With keep=N it does not hear the first N requests to let go, and with greedy=1 it lets go of what
- * nobody has asked for. It ends when the device has gone that has the marker of the end in its first
- * block.
+ * With fill=1 it has one buffer filled by a folder's back end, which is one of the tests'. With keep=N
+ * it does not hear the first N requests to let go, and with greedy=1 it lets go of what nobody has
+ * asked for. It ends when the device has gone that has the marker of the end in its first block.
  */
 #include "lib/virtio.h"
 
@@ -30,6 +30,7 @@
 
 static volatile uint32_t interrupts;
 static uint32_t up, down, keep;
+static bool fills;
 static volatile bool last; /* the device that is to be the last was there */
 static struct queue q;
 static volatile uint8_t page[4096] __attribute__((aligned(4096)));
@@ -110,11 +111,26 @@ static void request(uint32_t bar0, uint32_t type, uint64_t sector)
 	check(page[2048] == 0);
 }
 
+/* Has a back end fill a buffer, which it finds in the queue for urgent requests. */
+static void fill(uint32_t bar0)
+{
+	page[0] = 0;
+	queue_set(&q, 0, page, 64, VQ_WRITE, 0);
+	queue_offer(&q, 0);
+	put16(bar0 + DOORBELLS, 0);
+	while (queue_used(&q) < 0)
+		;
+	check(page[0] == 0x5a);
+	put_str("served\n");
+}
+
 static void came(uint32_t slot)
 {
 	uint32_t bar0 = assign(slot);
 
 	begin(bar0);
+	if (fills && get16(cfg_of(slot) + 2) == 0x105a)
+		fill(bar0);
 	if (get16(cfg_of(slot) + 2) != 0x1042)
 		return;
 	request(bar0, T_IN, 0);
@@ -152,6 +168,7 @@ void test(void)
 	bool greedy = arg_number("greedy", 0), done = false;
 
 	keep = (uint32_t)arg_number("keep", 0);
+	fills = arg_number("fill", 0);
 	apic_enable();
 	handlers[VECTOR] = on_interrupt;
 	for (uint32_t i = 1; i < cpus; i++)

@@ -518,7 +518,7 @@ static void happened(struct vhost *v, const void *what)
 static void serve(struct vhost *v)
 {
 	struct epoll_event ev[EVENTS_MAX];
-	int n = epoll_wait(v->epoll_fd, ev, EVENTS_MAX, 0);
+	int n = v->left ? 0 : epoll_wait(v->epoll_fd, ev, EVENTS_MAX, 0);
 
 	for (int i = 0; i < n; i++)
 		happened(v, ev[i].data.ptr);
@@ -550,9 +550,23 @@ int vhost_attach(struct vhost *v, struct catnap_halter *const *homes)
 
 	if (ret == 0 && vhost_has_control(v))
 		ret = halter_add_source(v->dev.home, v->kick_fds[v->queues], POLLIN, &v->control);
-	for (unsigned int i = 0; i < v->queues && ret == 0; i++)
+	for (unsigned int i = 0; i < v->queues && ret == 0; i++) {
 		ret = halter_add_source(homes[i], v->calls[i].fd, POLLIN, &v->calls[i].handler);
+		if (ret == 0)
+			v->calls[i].home = homes[i];
+	}
 	return ret;
+}
+
+void vhost_detach(struct vhost *v)
+{
+	v->left = true;
+	halter_del_source(v->dev.home, v->epoll_fd, &v->handler);
+	if (vhost_has_control(v))
+		halter_del_source(v->dev.home, v->kick_fds[v->queues], &v->control);
+	for (unsigned int i = 0; i < v->queues; i++)
+		if (v->calls[i].home)
+			halter_del_source(v->calls[i].home, v->calls[i].fd, &v->calls[i].handler);
 }
 
 void vhost_begin_life(struct vhost *v)

@@ -101,10 +101,13 @@ void vhost_destroy(struct vhost **vhost);
 struct virtio_device *vhost_device(struct vhost *vhost);
 struct vhost *vhost_of(struct virtio_device *dev);
 /* Makes homes[i] wait for the calls of queue i, and the device's home for all else. Returns 0 or
- * -errno of halter_add_source(). Once, before the threads start. */
+ * -errno of halter_add_source(). Once; any thread. */
 int vhost_attach(struct vhost *vhost, struct catnap_halter *const *homes);
+/* Ends that, also what vhost_attach() has left half done: what is posted still runs, and does nothing.
+ * While all threads that serve it stand. */
+void vhost_detach(struct vhost *vhost);
 /* Has another process asked over @fd, which it takes, to connect (handover.h). Returns 0 or -errno.
- * Before the threads start. */
+ * Before vhost_attach(). */
 int vhost_ask_over(struct vhost *vhost, int fd);
 /* Returns the eventfds of the doorbells, one for each of the device's queues; constant. */
 const int *vhost_kick_fds(const struct vhost *vhost);

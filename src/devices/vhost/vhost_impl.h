@@ -14,8 +14,9 @@ struct vhost_call {
 	struct ring_handler handler;
 	struct vhost *vhost;
 	unsigned int index;
-	int fd;			  /* the back end signals it */
-	struct vhost_track track; /* under the queue's lock */
+	int fd;			    /* the back end signals it */
+	struct catnap_halter *home; /* who has it as a source; NULL: nobody */
+	struct vhost_track track;   /* under the queue's lock */
 };
 
 /* A list of requests in flight that the back end keeps in a file. It is handed on, and never looked
@@ -45,6 +46,7 @@ struct vhost {
 	int epoll_fd, timer_fd;
 	int channel, channel_peer; /* for the back end's own requests */
 	int ask_fd;		   /* who connects for us; -1: nobody */
+	bool left;		   /* vhost_detach(): nothing is done any more */
 
 	uint8_t config[VHOST_CONFIG_MAX]; /* under the device's lock */
 

@@ -412,7 +412,7 @@ class VM:  # pylint: disable=too-many-public-methods
     def add_vhost(self, kind: Union[VhostType, int], socket: Optional[Path] = None, *, fd: Optional[int] = None,
                   queues: int = 0, config_size: int = 0, reconnect: bool = True, tag: Optional[str] = None,
                   mac: Optional[bytes] = None, mtu: int = 0) -> None:
-        """A device whose back end is another process, by the vhost-user protocol, before the start (memory_shared).
+        """A device whose back end is another process, by the vhost-user protocol (memory_shared).
         The back end listens at @socket, or is connected at @fd, which is the VM's then. A folder has a @tag."""
         vhost = ffi.new('struct catnap_vhost *')
         lib.catnap_vhost_init_sized(vhost, ffi.sizeof('struct catnap_vhost'))
@@ -430,6 +430,11 @@ class VM:  # pylint: disable=too-many-public-methods
         vhost.type, vhost.queues, vhost.config_size, vhost.mtu = kind, queues, config_size, mtu
         vhost.no_reconnect = not reconnect
         self._call(lib.catnap_vm_add_vhost, vhost)
+
+    def remove_vhost(self, device: int) -> None:
+        """Asks the guest of a VM with hotplug to let go of it, by its number among all devices; an event tells when it
+        has."""
+        self._call(lib.catnap_vm_remove_vhost, device)
 
     def set_vsock(self, cid: int, path: Optional[Path] = None, *, fd: Optional[int] = None) -> None:
         """Sockets between guest and host, before the start."""
