@@ -29,13 +29,15 @@ static int timeout_ms(uint64_t at)
 	return at - now > UINT64_C(1000000000000) ? 1000000 : (int)((at - now + 999999) / 1000000);
 }
 
-/* Returns whether a signal came; one that changes nothing, as a window's size, does not count. */
+/* Returns whether a signal came; one that changes nothing, as a window's size or a helper's end, does
+ * not count. */
 static bool ended(struct way_out *w)
 {
 	struct signalfd_siginfo si;
 
 	while (read(w->signals, &si, sizeof(si)) == sizeof(si))
-		if (si.ssi_signo != SIGWINCH && si.ssi_signo != SIGTSTP && si.ssi_signo != SIGCONT)
+		if (si.ssi_signo != SIGWINCH && si.ssi_signo != SIGTSTP &&
+		    si.ssi_signo != SIGCONT && si.ssi_signo != SIGCHLD)
 			w->signal = (int)si.ssi_signo;
 	return w->signal != 0;
 }

@@ -96,7 +96,7 @@ class Usage(Case):
     def test_help(self):
         everything = self.yes("--help")
         commands = [x.split()[0] for x in everything.split("Commands")[1].splitlines()[1:] if x.startswith("  ")]
-        self.assertEqual(len(commands), 15)
+        self.assertEqual(len(commands), 16)
         for c in commands:
             for args in ((c, "--help"), ("s", c, "-h")):
                 text = self.yes(*args)

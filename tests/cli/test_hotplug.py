@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that come and go by the command: catnap run --hotplug, catnap ctl disk, the API; with a guest that drives them
-(tests/guest/hotplug.c).
+"""Disks and folders that come and go by the command: catnap run --hotplug, catnap ctl disk, catnap ctl fs, the API; with a
+guest that drives them (tests/guest/hotplug.c).
 
     test_hotplug.py CATNAP GUESTS [unittest options]
 """
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -18,16 +20,18 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
 from unix_http import Connection  # noqa: E402 pylint: disable=wrong-import-position
 
+VIRTIOFSD = shutil.which("virtiofsd", path="/usr/libexec:/usr/lib:/usr/lib/qemu:" + os.environ.get("PATH", ""))
 LATE = "not supported after starting"
 
 
 class Hotplug(base.Case):
-    def start(self, *args, cmdline="", says="listens", guest="hotplug.elf"):
+    def start(self, *args, cmdline="", says="listens", guest="hotplug.elf", memory="16M"):
         # pylint: disable=consider-using-with
-        p = subprocess.Popen(base.vmm(base.guest(guest), "--debug-exit", "0xf4", "-m", "16M", "-c", cmdline, "--timeout", "300s",
+        p = subprocess.Popen(base.vmm(base.guest(guest), "--debug-exit", "0xf4", "-m", memory, "-c", cmdline, "--timeout", "300s",
                                       "--api-socket", "s", *args),
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=base.ENV, cwd=self.dir)
         self.addCleanup(self.kill, p)
+        self.pid = p.pid
         while says:
             line = p.stdout.readline().decode()
             self.assertNotEqual(line, "", says)
@@ -74,6 +78,23 @@ class Hotplug(base.Case):
         c.close()
         return answer.status, json.loads(text) if text else None
 
+    def helpers(self, expected):
+        """How many children there are of that name, also those that nobody has waited for: after a while as many as
+        expected."""
+        until, n = time.monotonic() + 60, -1
+        while n != expected and time.monotonic() < until:
+            n = sum(self.is_helper(pid) for pid in os.listdir("/proc") if pid.isdigit())
+            time.sleep(0.02)
+        return n
+
+    def is_helper(self, pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                name, _, rest = f.read().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return name.endswith("(virtiofsd") and rest.split()[1] == str(self.pid)
+
     def drives(self):
         return [d["drive_id"] for d in self.ask("GET", "/vm/config")[1]["drives"]]
 
@@ -117,6 +138,51 @@ class Hotplug(base.Case):
         self.yes("disk", "id=data,remove=on")
         self.assertEqual(self.drives(), [])
 
+    def test_what_folders_are_refused(self):
+        self.start("--hotplug", "on", "--sandbox", "off")
+        self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))
+        # Its memory is private.
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(os.path.join(self.dir, "back"))
+            self.no(["fs", "id=work,socket=back"], "memory that is shared")
+        self.no(["fs", "id=work,remove=on"], "work was not found")
+        for body, words in (({}, "one of path_on_host and socket"), ({"path_on_host": "a", "socket": "b"}, "one of path_on_host"),
+                            ({"socket": "b", "is_read_only": True}, "back end's"), ({"socket": "b", "cache": "none"}, "back end's"),
+                            ({"socket": "b", "tag": ""}, "1 to 36"), ({"socket": "b", "tag": "x" * 37}, "36"),
+                            ({"socket": "b", "cache": "x"}, "cache"), ({"path_on_host": "a,b"}, "comma"),
+                            ({"path_on_host": "images/none"}, "No such file"), ({"path_on_host": "back"}, "no folder")):
+            status, answer = self.ask("PUT", "/catnap/fs/work", {"fs_id": "work", **body})
+            self.assertEqual(status, 400, body)
+            self.assertIn(words, answer["fault_message"])
+        status, answer = self.ask("PUT", "/catnap/fs/" + "x" * 37, {"fs_id": "x" * 37, "socket": "b"})
+        self.assertIn("expected a tag", answer["fault_message"])
+
+    def test_no_folder_comes_in_a_sandbox(self):
+        self.start("--hotplug", "on", memory="16M,shared=on")
+        self.no(["fs", "id=work,add=."], "sandbox")
+        self.no(["fs", "id=work,socket=s"], "sandbox")
+
+    @unittest.skipUnless(VIRTIOFSD and os.geteuid() == 0, "no virtiofsd, or not root, as some need it")
+    def test_folders_come_and_go(self):
+        for folder in ("one", "two"):
+            os.mkdir(os.path.join(self.dir, folder))
+        self.start("--hotplug", "on", "--sandbox", "off", "--fs", "tag=first,path=one", memory="16M,shared=on")
+        self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": [
+            {"fs_id": "fs0", "tag": "first", "path_on_host": "one", "is_read_only": False, "cache": "auto"}]}))
+        for _ in range(3):
+            self.yes("fs", "id=work,add=two,tag=second,readonly=on,cache=none")
+            self.no(["fs", "id=work,add=one"], "there is one already")
+            table = self.yes("fs").split("\n")
+            self.assertEqual(table[2].split(), ["work", "second", "ro", "none", "two"])
+            shown = [(d["kind"], d["id"]) for d in self.ask("GET", "/catnap/devices")[1]["devices"] if d["kind"] == "fs"]
+            self.assertEqual(shown, [("fs", "fs0"), ("fs", "work")])
+            self.assertEqual(self.helpers(2), 2)
+            self.yes("fs", "id=work,remove=on")
+            self.assertEqual(self.helpers(1), 1)
+        self.yes("fs", "id=fs0,remove=on")
+        self.assertEqual(self.helpers(0), 0)
+        self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))
+
     def test_what_is_refused(self):
         one = self.image("one")
         self.refused(base.vmm(base.guest("hotplug.elf"), "--hotplug", ""), 2, "--hotplug", "on, off or a folder")
@@ -132,6 +198,8 @@ class Hotplug(base.Case):
     def test_what_settings_are_refused(self):
         for args, word in ((["disk", "a,add=x,image=y"], "not with image"), (["disk", "a,readonly=on"], "without add"),
                            (["disk", "a,remove=on,bw=1M"], "not with other settings"), (["net", "a,mac=x"], "without add"),
+                           (["fs", "a"], "add="), (["fs", "a,add=x,socket=y"], "both"), (["fs", "a,remove=on,tag=b"], "id= alone"),
+                           (["fs", "a,socket=x,cache=none"], "cache"), (["fs", "a,socket=x,readonly=on"], "readonly"),
                            (["net", "a,add=x,link=up"], "not with link"), (["net", "a,remove=on,link=up"], "not with other")):
             code, _, err = self.ctl(*args)
             self.assertEqual(code, 2, err)

@@ -477,7 +477,8 @@ class Described(Vm):
 
     BODIES = {("PATCH", "/catnap/halt-polling"): {"max_ns": 1000}, ("PATCH", "/catnap/halt-polling/{vcpu}"): {"max_ns": 1000},
               ("PATCH", "/catnap/nets/{id}"): {"link": "up"}, ("PUT", "/catnap/serial-input"): {"data": "x"},
-              ("PUT", "/catnap/snapshot"): {"dir": "snapshot"}}
+              ("PUT", "/catnap/snapshot"): {"dir": "snapshot"},
+              ("PUT", "/catnap/fs/{id}"): {"fs_id": "net0", "path_on_host": "shared"}}
     LAST = ("POST", "/catnap/stop")
 
     def held(self, d, method, path, body=None):
@@ -512,7 +513,8 @@ class Described(Vm):
                     status, _, text = self.raw(other, path.replace("{vcpu}", "0").replace("{id}", "net0"), b"{}" if other != "GET" else None)
                     self.assertEqual(status, 400, (other, path, text))
             expected = {(m, x): 400 for m, x in (("PATCH", "/catnap/nets/{id}"), ("POST", "/catnap/power-button"),
-                                                 ("PUT", "/catnap/snapshot"),
+                                                 ("PUT", "/catnap/snapshot"), ("PUT", "/catnap/fs/{id}"),
+                                                 ("DELETE", "/catnap/fs/{id}"),
                                                  ("PATCH", "/catnap/halt-polling/{vcpu}"))
                         if x != "/catnap/halt-polling/{vcpu}" or "kernel" in args}
             for key, status in done.items():

@@ -50,6 +50,10 @@ struct api_owner {
 	/* Puts into force what /logger and /metrics have changed. Returns the same. */
 	int (*set_logger)(void *ctx, struct reply *r, const struct fc_logger_change *change);
 	int (*set_metrics)(void *ctx, struct reply *r, const struct fc_metrics_setting *setting);
+	/* Starts the program that serves a folder. Stores a connection with it. 0, or -errno with a
+	 * sentence in @why. NULL: none is started. */
+	int (*start_folder)(void *ctx, const struct fc_fs *folder, int *connection, char *why,
+			    size_t size);
 	/* A message for the log. NULL: there is none. */
 	void (*log)(void *ctx, enum catnap_log_level level, struct place place,
 		    const char *message);

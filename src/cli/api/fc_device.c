@@ -2,6 +2,7 @@
 /* See fc_device.h. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/api/fc_device.h"
 #include "cli/api/limiter.h"
@@ -35,6 +36,23 @@ void fc_net_library(const struct fc_net *n, struct catnap_net *net)
 /* virtio's numbers */
 #define TYPE_NET  1
 #define TYPE_DISK 2
+#define TYPE_FS	  26
+
+int fc_fs_add(struct catnap_vm *vm, const struct fc_fs *f, int fd)
+{
+	struct catnap_vhost v;
+	int ret;
+
+	catnap_vhost_init(&v);
+	v.type = TYPE_FS;
+	v.tag = f->tag;
+	v.socket = f->socket;
+	v.fd = fd;
+	ret = catnap_vm_add_vhost(vm, &v);
+	if (ret < 0 && fd >= 0)
+		close(fd);
+	return ret;
+}
 
 static void found(struct fc_model *m, uint32_t type, uint32_t place, uint32_t device)
 {
@@ -49,11 +67,14 @@ static void found(struct fc_model *m, uint32_t type, uint32_t place, uint32_t de
 void fc_find_devices(struct fc_model *m, struct catnap_vm *vm)
 {
 	struct catnap_device_stats s = {.size = sizeof(s)};
-	uint32_t places[TYPE_DISK + 1] = {0};
+	uint32_t places[TYPE_DISK + 1] = {0}, fss = 0;
 
-	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++)
+	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++) {
 		if (s.type <= TYPE_DISK)
 			found(m, s.type, places[s.type]++, i);
+		else if (s.type == TYPE_FS && fss < m->n_fss)
+			m->fss[fss++].device = i;
+	}
 }
 
 uint32_t fc_next_disk(const struct fc_model *m)
@@ -122,6 +143,20 @@ static void net_removed(struct fc_model *m, uint32_t net)
 	m->nets[m->n_nets] = (struct fc_net){.id = NULL};
 }
 
+static void fs_removed(struct fc_model *m, uint32_t device)
+{
+	uint32_t i = 0;
+
+	while (i < m->n_fss && m->fss[i].device != device)
+		i++;
+	if (i == m->n_fss)
+		return;
+	fc_fs_free(&m->fss[i]);
+	m->n_fss--;
+	memmove(&m->fss[i], &m->fss[i + 1], (m->n_fss - i) * sizeof(m->fss[0]));
+	m->fss[m->n_fss] = (struct fc_fs){.id = NULL};
+}
+
 void fc_removed(struct fc_model *m, const struct catnap_event *e)
 {
 	if (e->type != CATNAP_EVENT_DEVICE_REMOVED)
@@ -130,4 +165,6 @@ void fc_removed(struct fc_model *m, const struct catnap_event *e)
 		drive_removed(m, e->value);
 	else if (e->code == TYPE_NET)
 		net_removed(m, e->value);
+	else if (e->code == TYPE_FS)
+		fs_removed(m, e->device);
 }

@@ -9,6 +9,9 @@
 /* Fills @disk, or @net, with what the library takes of it. Texts are @d's, or @n's. */
 void fc_drive_library(const struct fc_drive *d, struct catnap_disk *disk);
 void fc_net_library(const struct fc_net *n, struct catnap_net *net);
+/* Adds a folder to @vm, whose back end is at its socket, or, if @fd is not -1, at that connection, which
+ * is taken. Returns what the library does. */
+int fc_fs_add(struct catnap_vm *vm, const struct fc_fs *f, int fd);
 /* Notes the numbers of all devices of @vm, which was just made: each is the place-th of its kind. */
 void fc_find_devices(struct fc_model *m, struct catnap_vm *vm);
 /* Returns a number that no disk, or interface, of the VM has: the one that the next gets. */

@@ -34,6 +34,15 @@ void fc_pmem_free(struct fc_pmem *p)
 	*p = (struct fc_pmem){.id = NULL};
 }
 
+void fc_fs_free(struct fc_fs *f)
+{
+	free(f->id);
+	free(f->tag);
+	free(f->path);
+	free(f->socket);
+	*f = (struct fc_fs){.id = NULL};
+}
+
 void fc_model_free(struct fc_model *m)
 {
 	for (uint32_t i = 0; i < m->n_drives; i++)
@@ -42,6 +51,8 @@ void fc_model_free(struct fc_model *m)
 		fc_net_free(&m->nets[i]);
 	for (uint32_t i = 0; i < m->n_pmems; i++)
 		fc_pmem_free(&m->pmems[i]);
+	for (uint32_t i = 0; i < m->n_fss; i++)
+		fc_fs_free(&m->fss[i]);
 	free(m->boot.kernel);
 	free(m->boot.initrd);
 	free(m->boot.args);
@@ -73,6 +84,14 @@ struct fc_pmem *fc_pmem_find(struct fc_model *m, const char *id)
 	for (uint32_t i = 0; i < m->n_pmems; i++)
 		if (strcmp(m->pmems[i].id, id) == 0)
 			return &m->pmems[i];
+	return NULL;
+}
+
+struct fc_fs *fc_fs_find(struct fc_model *m, const char *id)
+{
+	for (uint32_t i = 0; i < m->n_fss; i++)
+		if (strcmp(m->fss[i].id, id) == 0)
+			return &m->fss[i];
 	return NULL;
 }
 

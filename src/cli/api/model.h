@@ -17,6 +17,7 @@
 #define FC_MAX_DRIVES 16
 #define FC_MAX_NETS   16
 #define FC_MAX_PMEMS  16
+#define FC_MAX_FSS    16
 
 /* Sizes here are MiB, as Firecracker's are. */
 #define FC_MIB_BITS	   20
@@ -67,6 +68,18 @@ struct fc_pmem {
 	char *id, *path;
 	bool root, read_only;
 	struct fc_limiter limiter;
+};
+
+/* In the order of the words that virtiofsd takes. */
+enum fc_fs_cache { FC_FS_CACHE_AUTO, FC_FS_CACHE_ALWAYS, FC_FS_CACHE_NONE };
+
+/* A folder, which is catnap's own. */
+struct fc_fs {
+	char *id, *tag;
+	char *path, *socket; /* of a folder that a program is started for, or of a back end */
+	bool read_only;
+	enum fc_fs_cache cache;
+	uint32_t device; /* its number in the VM, once that is there */
 };
 
 struct fc_machine {
@@ -141,6 +154,8 @@ struct fc_model {
 	uint32_t n_nets;
 	struct fc_pmem pmems[FC_MAX_PMEMS]; /* in the order of the VM's */
 	uint32_t n_pmems;
+	struct fc_fs fss[FC_MAX_FSS]; /* in the order of the VM's, up to its start */
+	uint32_t n_fss;
 	struct fc_balloon balloon;
 	struct fc_hotplug hotplug;
 	struct fc_vsock vsock;
@@ -157,11 +172,13 @@ void fc_model_free(struct fc_model *m);
 void fc_drive_free(struct fc_drive *d);
 void fc_net_free(struct fc_net *n);
 void fc_pmem_free(struct fc_pmem *p);
+void fc_fs_free(struct fc_fs *f);
 
 /* Returns the one of that id; NULL: there is none. */
 struct fc_drive *fc_drive_find(struct fc_model *m, const char *id);
 struct fc_net *fc_net_find(struct fc_model *m, const char *id);
 struct fc_pmem *fc_pmem_find(struct fc_model *m, const char *id);
+struct fc_fs *fc_fs_find(struct fc_model *m, const char *id);
 /* Returns the id of the root device, a drive or persistent memory; NULL: there is none. */
 const char *fc_root_of(const struct fc_model *m);
 

@@ -26,6 +26,8 @@ const char *own_device_kind(uint32_t type)
 		return "memory";
 	case VIRTIO_ID_PMEM:
 		return "pmem";
+	case VIRTIO_ID_FS:
+		return "fs";
 	default:
 		return "other";
 	}

@@ -72,7 +72,7 @@ static void get_threads(struct api *api, struct reply *r, const struct api_reque
 	reply_json(r, 200, own_threads(api->vm));
 }
 
-/* Returns the id by which the API knows device number @number, a disk or an interface; NULL:
+/* Returns the id by which the API knows device number @number, a disk, an interface or a folder; NULL:
  * none. */
 static const char *id_of(const struct fc_model *m, const char *kind, uint32_t number)
 {
@@ -82,6 +82,9 @@ static const char *id_of(const struct fc_model *m, const char *kind, uint32_t nu
 	for (uint32_t i = 0; strcmp(kind, "net") == 0 && i < m->n_nets; i++)
 		if (m->nets[i].device == number)
 			return m->nets[i].id;
+	for (uint32_t i = 0; strcmp(kind, "fs") == 0 && i < m->n_fss; i++)
+		if (m->fss[i].device == number)
+			return m->fss[i].id;
 	return NULL;
 }
 

@@ -11,8 +11,8 @@ extern const struct route fc_net_routes[], fc_hotplug_routes[], fc_pmem_routes[]
 	fc_telling_routes[];
 extern const struct route fc_vm_routes[], fc_vsock_routes[];
 
-extern const struct route own_control_routes[], own_events_routes[], own_halt_routes[];
-extern const struct route own_look_routes[];
+extern const struct route own_control_routes[], own_events_routes[], own_fs_routes[];
+extern const struct route own_halt_routes[], own_look_routes[];
 extern const struct route snapshot_routes[];
 
 #endif

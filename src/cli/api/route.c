@@ -13,7 +13,7 @@ static const struct route *const tables[] = {
 	fc_drive_routes,   fc_info_routes,    fc_machine_routes,  fc_net_routes,
 	fc_hotplug_routes, fc_pmem_routes,    fc_small_routes,	  fc_telling_routes,
 	fc_vm_routes,	   fc_vsock_routes,   own_control_routes, own_events_routes,
-	own_halt_routes,   own_look_routes,   snapshot_routes,
+	own_fs_routes,	   own_halt_routes,   own_look_routes,	  snapshot_routes,
 };
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))

@@ -20,9 +20,9 @@ struct ctl_cfg {
 
 /* In the order of the help text. */
 static const struct ctl_command *const commands[] = {
-	&ctl_status,  &ctl_pause,  &ctl_resume,	 &ctl_stop,   &ctl_power_button,
-	&ctl_threads, &ctl_config, &ctl_metrics, &ctl_events, &ctl_halt_poll,
-	&ctl_disk,    &ctl_net,	   &ctl_balloon, &ctl_memory, &ctl_snapshot,
+	&ctl_status, &ctl_pause,   &ctl_resume, &ctl_stop,	&ctl_power_button, &ctl_threads,
+	&ctl_config, &ctl_metrics, &ctl_events, &ctl_halt_poll, &ctl_disk,	   &ctl_net,
+	&ctl_fs,     &ctl_balloon, &ctl_memory, &ctl_snapshot,
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

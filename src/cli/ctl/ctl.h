@@ -33,8 +33,8 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_status, ctl_pause, ctl_resume, ctl_stop, ctl_power_button;
-extern const struct ctl_command ctl_halt_poll, ctl_disk, ctl_net, ctl_balloon, ctl_memory;
-extern const struct ctl_command ctl_snapshot;
+extern const struct ctl_command ctl_halt_poll, ctl_disk, ctl_net, ctl_fs, ctl_balloon;
+extern const struct ctl_command ctl_memory, ctl_snapshot;
 extern const struct ctl_command ctl_events, ctl_metrics, ctl_config, ctl_threads;
 
 /* The words of --then. */
@@ -52,10 +52,15 @@ int ctl_get(struct ctl *ctl, const char *path, struct client_answer *a);
 int ctl_print_json(const struct client_answer *a);
 /* Makes a GET of @path, and prints the answer: as it came with --json, else by @print. */
 int ctl_show(struct ctl *ctl, const char *path, int (*print)(struct json_object *o));
-/* Asks the VM to let go of what is at @path, and waits until @id is not in @list of its configuration
- * any more, as @key; for some seconds. */
-int ctl_remove(struct ctl *ctl, const char *path, const char *list, const char *key,
-	       const char *id);
+/* The resources that are told of while they are there. */
+struct ctl_kind {
+	const char *folder; /* "/drives/", where they are by their ids */
+	const char *where, *list,
+		*key; /* the document that has them, in that list, as that member */
+};
+
+/* Asks the VM to let go of @id, and waits until it is not told of any more; for some seconds. */
+int ctl_remove(struct ctl *ctl, const struct ctl_kind *kind, const char *id);
 /* Writes "/drives/" and the id, escaped for a path, into @buf. */
 const char *ctl_path(char *buf, size_t size, const char *folder, const char *id);
 

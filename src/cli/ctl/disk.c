@@ -132,10 +132,11 @@ static int check(struct ctl *ctl, const struct keys *k, uint64_t given)
 	return ctl_usage(ctl);
 }
 
+static const struct ctl_kind kind = {"/drives/", "/vm/config", "drives", "drive_id"};
+
 static int run(struct ctl *ctl)
 {
 	struct keys keys = {.id = NULL};
-	char path[512];
 	uint64_t given;
 
 	if (!ctl->settings.text)
@@ -145,8 +146,7 @@ static int run(struct ctl *ctl)
 	if (check(ctl, &keys, given) != CMD_OK)
 		return CMD_USAGE;
 	if (keys.remove)
-		return ctl_remove(ctl, ctl_path(path, sizeof(path), "/drives/", keys.id), "drives",
-				  "drive_id", keys.id);
+		return ctl_remove(ctl, &kind, keys.id);
 	if (!keys.image && !keys.refresh && !keys.add && !(given >> LIMIT)) {
 		opts_fail(ctl->opts, "disk: nothing is to change: expected add=, remove=on, "
 				     "image=, refresh=on, or " BUCKET_FORM);

@@ -77,6 +77,8 @@ static int check(struct ctl *ctl, const struct keys *k, uint64_t given)
 	return ctl_usage(ctl);
 }
 
+static const struct ctl_kind kind = {NETS, "/vm/config", "network-interfaces", "iface_id"};
+
 static int run(struct ctl *ctl)
 {
 	struct keys keys = {.id = NULL};
@@ -91,8 +93,7 @@ static int run(struct ctl *ctl)
 	if (check(ctl, &keys, given) != CMD_OK)
 		return CMD_USAGE;
 	if (keys.remove)
-		return ctl_remove(ctl, ctl_path(path, sizeof(path), NETS, keys.id),
-				  "network-interfaces", "iface_id", keys.id);
+		return ctl_remove(ctl, &kind, keys.id);
 	if (bucket_check(ctl->opts, "net", "rx-", (unsigned int)(given >> RX)) < 0 ||
 	    bucket_check(ctl->opts, "net", "tx-", (unsigned int)(given >> TX)) < 0)
 		return ctl_usage(ctl);

@@ -69,15 +69,15 @@ void ctl_add_text(struct json_object *o, const char *name, const char *text)
 #define REMOVE_TRY_USEC 100000
 
 /* Looks whether @id is there. Returns an exit status. */
-static int look(struct ctl *ctl, const char *list, const char *key, const char *id, bool *there)
+static int look(struct ctl *ctl, const struct ctl_kind *kind, const char *id, bool *there)
 {
 	struct client_answer a = {.status = 0};
-	int status = ctl_get(ctl, "/vm/config", &a);
-	struct json_object *all = status == CMD_OK ? client_member(a.json, list) : NULL;
+	int status = ctl_get(ctl, kind->where, &a);
+	struct json_object *all = status == CMD_OK ? client_member(a.json, kind->list) : NULL;
 
 	*there = false;
 	for (size_t i = 0; i < client_length(all); i++) {
-		const char *its = client_text(json_object_array_get_idx(all, i), key);
+		const char *its = client_text(json_object_array_get_idx(all, i), kind->key);
 
 		*there = *there || (its && strcmp(its, id) == 0);
 	}
@@ -85,14 +85,14 @@ static int look(struct ctl *ctl, const char *list, const char *key, const char *
 	return status;
 }
 
-int ctl_remove(struct ctl *ctl, const char *path, const char *list, const char *key, const char *id)
+int ctl_remove(struct ctl *ctl, const struct ctl_kind *kind, const char *id)
 {
-	int status = ctl_send(ctl, "DELETE", path, NULL);
+	char shown[96], path[512];
+	int status = ctl_send(ctl, "DELETE", ctl_path(path, sizeof(path), kind->folder, id), NULL);
 	bool there = true;
-	char shown[96];
 
 	for (int i = 0; status == CMD_OK && i < REMOVE_TRIES; i++) {
-		status = look(ctl, list, key, id, &there);
+		status = look(ctl, kind, id, &there);
 		if (!there)
 			break;
 		usleep(REMOVE_TRY_USEC);

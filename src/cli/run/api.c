@@ -52,6 +52,19 @@ static bool fill_pmem(struct fc_pmem *p, const struct catnap_pmem *pmem, uint32_
 	return p->id && p->path;
 }
 
+static bool fill_fs(struct fc_fs *f, const struct run_vhost *v, uint32_t n)
+{
+	*f = (struct fc_fs){.id = numbered("fs", n),
+			    .tag = strdup(v->back.tag),
+			    .read_only = v->readonly,
+			    .cache = (enum fc_fs_cache)v->cache};
+	if (v->path)
+		f->path = strdup(v->path);
+	else
+		f->socket = place(v->back.socket, v->back.fd);
+	return f->id && f->tag && (f->path || f->socket);
+}
+
 static bool fill_net(struct fc_net *d, const struct run_net *net, uint32_t n)
 {
 	const uint8_t *m = net->mac;
@@ -116,6 +129,11 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 			ok = fill_net(n, &cfg->nets[i], m->n_nets++);
 		n->place = i;
 	}
+	for (uint32_t i = 0; i < cfg->n_vhosts && ok; i++)
+		if (cfg->vhosts[i].back.tag) {
+			ok = fill_fs(&m->fss[m->n_fss], &cfg->vhosts[i], m->n_fss);
+			m->n_fss++;
+		}
 	fc_find_devices(m, vm);
 	for (uint32_t i = 0; i < cfg->n_pmems && ok; i++)
 		ok = fill_pmem(&m->pmems[m->n_pmems++], &cfg->pmems[i], i);
@@ -144,7 +162,23 @@ static void say(void *ctx, enum catnap_log_level level, struct place place, cons
 		    level == CATNAP_LOG_ERROR ? CATNAP_LOG_INFO : level, message);
 }
 
-static const struct api_owner owner = {.log = say};
+_Static_assert((int)FC_FS_CACHE_AUTO == (int)CACHE_AUTO &&
+		       (int)FC_FS_CACHE_ALWAYS == (int)CACHE_ALWAYS &&
+		       (int)FC_FS_CACHE_NONE == (int)CACHE_NONE,
+	       "one is the other");
+
+static int start_folder(void *ctx, const struct fc_fs *f, int *connection, char *why, size_t size)
+{
+	const struct run_vhost v = {.path = f->path, .readonly = f->read_only, .cache = f->cache};
+
+	if (strpbrk(f->path, ",\\")) {
+		snprintf(why, size, "has a comma or a backslash, which virtiofsd does not take");
+		return -EINVAL;
+	}
+	return run_start_folder(&v, &((struct run_io *)ctx)->helpers, connection, why, size);
+}
+
+static const struct api_owner owner = {.log = say, .start_folder = start_folder};
 
 static int wrong(const char *what, const char *why)
 {

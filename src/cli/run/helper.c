@@ -185,6 +185,16 @@ failed:
 
 /* -- in the parent ---------------------------------------------------------------------------- */
 
+void helpers_reap(struct helpers *h)
+{
+	unsigned int left = 0;
+
+	for (unsigned int i = 0; i < h->n; i++)
+		if (waitpid(h->pids[i], NULL, WNOHANG) == 0)
+			h->pids[left++] = h->pids[i];
+	h->n = left;
+}
+
 int helper_start(struct helpers *h, const struct helper_program *p, const char **what)
 {
 	const pid_t parent = getpid();
@@ -194,6 +204,7 @@ int helper_start(struct helpers *h, const struct helper_program *p, const char *
 	pid_t pid;
 
 	*what = "a process";
+	helpers_reap(h);
 	if (h->n == HELPERS_MAX)
 		return -ENOSPC;
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)

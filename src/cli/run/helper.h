@@ -31,7 +31,9 @@ bool helper_find(const char *name, const char *const *places, char *path, size_t
  * Makes a listening socket that has no name any more, and a connection that waits at it. 0 or -errno.
  */
 int helper_socket(int *listener, int *connection);
-/* Starts it, before the process is closed in. 0, or -errno, with what failed in *@what. */
+/* Takes note of those that have ended, whose devices have gone. */
+void helpers_reap(struct helpers *h);
+/* Starts it, while the process is not closed in. 0, or -errno, with what failed in *@what. */
 int helper_start(struct helpers *h, const struct helper_program *p, const char **what);
 /* Waits for those that were started, for a moment: their sockets are closed. */
 void helpers_end(struct helpers *h);

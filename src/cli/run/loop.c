@@ -194,6 +194,9 @@ static int take_signal(struct loop *l)
 	case SIGCONT:
 		run_terminal_continued(&l->term);
 		return 0;
+	case SIGCHLD:
+		helpers_reap(&l->io->helpers);
+		return 0;
 	case SIGTERM:
 		if (ask_to_power_off(l))
 			return 0;
@@ -312,13 +315,14 @@ static bool come_to_rest(struct loop *l, struct catnap_exit *e)
 	}
 }
 
-/* Fills @set with the signals that end it, and that of a terminal's new size. */
+/* Fills @set with the signals that end it, those of the terminal, and that of a helper's end. */
 static void our_signals(sigset_t *set)
 {
 	ending_signals(set);
 	sigaddset(set, SIGWINCH);
 	sigaddset(set, SIGTSTP);
 	sigaddset(set, SIGCONT);
+	sigaddset(set, SIGCHLD);
 }
 
 int run_loop(struct catnap_vm *vm, const struct run_cfg *cfg, struct run_io *io)

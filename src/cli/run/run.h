@@ -268,6 +268,10 @@ int run_check_back(struct opts *o, const char *option, const char *back, bool le
  * returns. */
 int run_add_back_disk(struct catnap_vm *vm, const struct run_cfg *cfg, uint32_t i);
 int run_add_back_net(struct catnap_vm *vm, const struct run_net *net);
+/* Starts virtiofsd for the folder v->path. Stores a connection with it. 0, or -errno with a sentence
+ * in @why. */
+int run_start_folder(const struct run_vhost *v, struct helpers *h, int *connection, char *why,
+		     size_t size);
 /* Adds a folder, or a device of another type. Returns a status, after a message. */
 int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io);
 

@@ -217,18 +217,17 @@ int run_add_back_net(struct catnap_vm *vm, const struct run_net *net)
 
 /* -- virtiofsd -------------------------------------------------------------------------------- */
 
-static int no_folder(const struct run_vhost *v, const char *why)
+static int no_folder(const struct run_vhost *v, int ret, const char *what, char *why, size_t size)
 {
 	char shown[128];
 
-	complain("catnap run: --fs: path: %s: %s\n", opt_printable(v->path, shown, sizeof(shown)),
-		 why);
-	return CMD_ERROR;
+	snprintf(why, size, "%s: %s", opt_printable(v->path, shown, sizeof(shown)), what);
+	return ret;
 }
 
-/* Starts it with the folder @path; it serves *@connection. A status, after a message. */
-static int start_virtiofsd(const struct run_vhost *v, const char *path, struct run_io *io,
-			   int *connection)
+/* Starts it with the folder @path; it serves *@connection. 0, or -errno with a sentence. */
+static int start_virtiofsd(const struct run_vhost *v, const char *path, struct helpers *h,
+			   int *connection, char *why, size_t size)
 {
 	static const char *const places[] = {"/usr/libexec/virtiofsd", "/usr/lib/virtiofsd",
 					     "/usr/lib/qemu/virtiofsd", NULL};
@@ -240,55 +239,60 @@ static int start_virtiofsd(const struct run_vhost *v, const char *path, struct r
 	int ret;
 
 	if (!helper_find("virtiofsd", places, program, sizeof(program))) {
-		complain("catnap run: --fs: path: there is no virtiofsd: expected the package "
-			 "virtiofsd, or in Debian 12 qemu-system-common\n");
-		return CMD_ERROR;
+		snprintf(why, size,
+			 "there is no virtiofsd: expected the package virtiofsd, or in Debian 12 "
+			 "qemu-system-common");
+		return -ENOENT;
 	}
 	ret = helper_socket(&p.fd, connection);
 	if (ret == 0) {
 		snprintf(source, sizeof(source), "source=%s", path);
 		snprintf(cache, sizeof(cache), "cache=%s", caches[v->cache].name);
 		snprintf(number, sizeof(number), "--fd=%d", p.fd);
-		ret = helper_start(&io->helpers, &p, &what);
+		ret = helper_start(h, &p, &what);
 		close(p.fd);
 		if (ret < 0)
 			close(*connection);
 	}
-	if (ret == 0)
-		return CMD_OK;
-	complain("catnap run: --fs: path: %s: %s: %s\n", program, what, strerror(-ret));
-	return CMD_ERROR;
+	if (ret < 0)
+		snprintf(why, size, "%s: %s: %s", program, what, strerror(-ret));
+	return ret;
 }
 
-static int start_folder(const struct run_vhost *v, struct run_io *io, int *connection)
+int run_start_folder(const struct run_vhost *v, struct helpers *h, int *connection, char *why,
+		     size_t size)
 {
 	char *path = realpath(v->path, NULL);
 	struct stat st;
-	int status;
+	int ret = path ? 0 : -errno;
 
-	if (!path)
-		return no_folder(v, strerror(errno));
-	if (strpbrk(path, ",\\"))
-		status =
-			no_folder(v, "leads to a name with a comma or a backslash, which virtiofsd "
-				     "does not take");
-	else if (stat(path, &st) < 0)
-		status = no_folder(v, strerror(errno));
+	if (ret == 0 && stat(path, &st) < 0)
+		ret = -errno;
+	if (ret < 0)
+		ret = no_folder(v, ret, strerror(-ret), why, size);
+	else if (strpbrk(path, ",\\"))
+		ret = no_folder(v, -EINVAL,
+				"leads to a name with a comma or a backslash, which virtiofsd does "
+				"not take",
+				why, size);
 	else if (!S_ISDIR(st.st_mode))
-		status = no_folder(v, "is no folder: expected one");
+		ret = no_folder(v, -ENOTDIR, "is no folder: expected one", why, size);
 	else
-		status = start_virtiofsd(v, path, io, connection);
+		ret = start_virtiofsd(v, path, h, connection, why, size);
 	free(path);
-	return status;
+	return ret;
 }
 
 int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io)
 {
 	struct catnap_vhost back = v->back;
-	int status = v->path ? start_folder(v, io, &back.fd) : CMD_OK, ret;
+	char why[512];
+	int ret;
 
-	if (status != CMD_OK)
-		return status;
+	if (v->path && run_start_folder(v, &io->helpers, &back.fd, why, sizeof(why)) < 0) {
+		complain("catnap run: --fs: path: %s\n", why);
+		return CMD_ERROR;
+	}
 	ret = catnap_vm_add_vhost(vm, &back);
 	if (ret == 0)
 		return CMD_OK;

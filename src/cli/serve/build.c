@@ -153,6 +153,14 @@ static int add_nets(struct serve *s, struct catnap_vm *vm, struct reply *r)
 	return 0;
 }
 
+static int add_fss(struct serve *s, struct catnap_vm *vm, struct reply *r)
+{
+	for (uint32_t i = 0; i < s->api.model.n_fss; i++)
+		if (fc_fs_add(vm, &s->api.model.fss[i], -1) < 0)
+			return failed(r, vm, s->api.model.fss[i].id);
+	return 0;
+}
+
 static int add_vsock(struct serve *s, struct catnap_vm *vm, struct reply *r)
 {
 	const struct fc_vsock *v = &s->api.model.vsock;
@@ -192,9 +200,9 @@ static int limit_entropy(struct serve *s, struct catnap_vm *vm, struct reply *r)
 
 static int add_devices(struct serve *s, struct catnap_vm *vm, struct reply *r)
 {
-	if (add_drives(s, vm, r) < 0 || add_nets(s, vm, r) < 0 || add_vsock(s, vm, r) < 0 ||
-	    add_balloon(s, vm, r) < 0 || add_pmems(s, vm, r) < 0 || add_hotplug(s, vm, r) < 0 ||
-	    limit_entropy(s, vm, r) < 0)
+	if (add_drives(s, vm, r) < 0 || add_nets(s, vm, r) < 0 || add_fss(s, vm, r) < 0 ||
+	    add_vsock(s, vm, r) < 0 || add_balloon(s, vm, r) < 0 || add_pmems(s, vm, r) < 0 ||
+	    add_hotplug(s, vm, r) < 0 || limit_entropy(s, vm, r) < 0)
 		return -EINVAL;
 	return 0;
 }
@@ -260,6 +268,7 @@ static void fill(struct serve *s, struct catnap_vm_config *vc, const char *args)
 	vc->track_dirty = m->machine.track_dirty_pages;
 	for (uint32_t i = 0; i < m->n_drives; i++)
 		vc->memory_shared |= m->drives[i].socket != NULL;
+	vc->memory_shared |= m->n_fss != 0;
 	vc->kernel_path = m->boot.kernel;
 	vc->initramfs_path = m->boot.initrd;
 	vc->cmdline = args;
@@ -468,7 +477,8 @@ int serve_load(void *ctx, struct reply *r, const struct api_load *load)
 	char why[SNAPSHOT_WHY];
 	int ret = -EINVAL;
 
-	if (s->api.model.boot.on || s->api.model.n_drives || s->api.model.n_nets)
+	if (s->api.model.boot.on || s->api.model.n_drives || s->api.model.n_nets ||
+	    s->api.model.n_fss)
 		return reply_fault(r, 400,
 				   "Load snapshot error: Loading a microVM snapshot not allowed "
 				   "after configuring boot-specific resources.");
