@@ -108,6 +108,7 @@ static const struct allow allow[] = {
 	/* A reset gives a restored VM other memory, by whichever vCPU sees to it. */
 	{SCMP_SYS(madvise), V, 0, {ARG(2, MADV_DONTFORK)}},
 	{SCMP_SYS(madvise), V, 0, {ARG(2, MADV_DONTDUMP)}},
+	{SCMP_SYS(mbind), V, SANDBOX_RESET, {ARG(5, 0)}}, /* from the nodes that it was to come from */
 	{SCMP_SYS(sched_getaffinity), ALL, 0, {{0}}}, /* malloc(3) counts processors */
 	/* glibc's malloc(3), before it first returns a thread's memory, would read
 	 * vm.overcommit_memory, and does without. So this way of opening fails, as by Landlock; all

@@ -208,6 +208,8 @@ int memory_clear(struct memory *m, struct error *err)
 			return error_errno(err, -errno, "clearing guest memory");
 		else
 			ret = advise(r, m->dump, err);
+		if (ret == 0 && r->mapped)
+			ret = place(m, r, err);
 		if (ret < 0)
 			return ret;
 		r->mapped = false;

@@ -748,7 +748,24 @@ static bool mapping_has(const void *p, const char *const *flags)
 	return all;
 }
 
-/* A reset gives it other memory, which no child of fork(2) has, and no core dump, as before. */
+/* Returns whether the mapping at @at comes from node 0 of the host alone; true where nothing tells. */
+static bool from_node_0(const void *at)
+{
+	char line[1024], *rest;
+	bool found = false;
+	FILE *f = fopen("/proc/self/numa_maps", "re");
+
+	if (!f)
+		return true;
+	while (!found && fgets(line, sizeof(line), f))
+		found = strtoull(line, &rest, 16) == (uintptr_t)at &&
+			strncmp(rest, " bind:0 ", 8) == 0;
+	fclose(f);
+	return found;
+}
+
+/* A reset gives it other memory, which no child of fork(2) has, and no core dump, and which comes from
+ * the same node of the host, as before. */
 static void a_reset_keeps_memory_to_itself(void **state)
 {
 	static const char *const flags[] = {" dc", " dd", NULL};
@@ -768,6 +785,8 @@ static void a_reset_keeps_memory_to_itself(void **state)
 	assert_int_equal(catnap_vm_destroy(&vm), 0);
 	play_config(&p, path, sizeof(path), &cfg);
 	cfg.on_reset = CATNAP_ON_RESET_RESTART;
+	if (access("/proc/self/numa_maps", R_OK) == 0)
+		cfg.memory_host_nodes = 1;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	/* It has to know the calls by which that is done. */
 	if (catnap_sandbox_available() & CATNAP_SANDBOX_HAS_SECCOMP)
@@ -783,9 +802,11 @@ static void a_reset_keeps_memory_to_itself(void **state)
 	catnap_snapshot_close(&s);
 	assert_int_equal(catnap_vm_guest_memory(vm, 0, 4096, &guest), 0);
 	assert_true(mapping_has(guest, flags));
+	assert_true(from_node_0(guest));
 	assert_int_equal(catnap_vm_start(vm), 0);
 	assert_int_equal(catnap_vm_reset(vm), 0);
 	assert_true(mapping_has(guest, flags));
+	assert_true(from_node_0(guest));
 	assert_int_equal(catnap_vm_destroy(&vm), 0);
 	close_files(&f);
 }
