@@ -53,6 +53,10 @@ enum catnap_event_type {
 	 * with a back end of its own UINT32_MAX; code is virtio's number of its type, 1 an interface, 2
 	 * a disk, 26 a folder; text has its name. */
 	CATNAP_EVENT_DEVICE_REMOVED = 12,
+	/** The guest has said that it does not let go of device, which it was asked to; it can be asked
+	 * again. value is as for CATNAP_EVENT_DEVICE_REMOVED; code is ACPI's status (6.5, 6.3.5), 0x81 a
+	 * program uses it, 0x82 it is busy; text has its name, and what the code says. */
+	CATNAP_EVENT_DEVICE_KEPT = 13,
 };
 
 /** Something that happened to a VM. */
@@ -64,7 +68,7 @@ struct catnap_event {
 	uint32_t device;  /**< its number, see catnap_vm_get_device_stats(); UINT32_MAX: none */
 	uint32_t vcpu;	  /**< UINT32_MAX: none, or not known */
 	uint32_t value;	  /**< as the type says */
-	int32_t code;	  /**< of CATNAP_EVENT_ENDED and _DEVICE_REMOVED; 0 */
+	int32_t code;	  /**< of CATNAP_EVENT_ENDED, _DEVICE_REMOVED and _DEVICE_KEPT; 0 */
 	/** For people, one line, or "". Parts of it may be what a guest or a file's name has chosen. */
 	char text[256];
 };

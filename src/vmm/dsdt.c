@@ -203,8 +203,14 @@ static void interrupt_pins(struct aml *a)
 /* Describes the registers of PCI hotplug. */
 static void hotplug_registers(struct aml *a)
 {
-	static const char *const fields[] = {"PCIU", "PCID", "PCEJ"};
+	char names[PCI_SLOTS][5];
+	const char *fields[3 + PCI_SLOTS] = {"PCIU", "PCID", "PCEJ"};
 	struct aml_resources r = {.len = 0};
+
+	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++) {
+		snprintf(names[slot], sizeof(names[slot]), "OS%02X", slot);
+		fields[3 + slot] = names[slot];
+	}
 
 	aml_res_io(&r, PCI_HOTPLUG_PORT, PCI_HOTPLUG_PORTS);
 	aml_device(a, "PHPR");
@@ -213,7 +219,7 @@ static void hotplug_registers(struct aml *a)
 	aml_name(a, "_UID");
 	aml_string(a, "PCI hotplug");
 	resources(a, &r);
-	aml_io_dwords(a, "PHPO", PCI_HOTPLUG_PORT, fields, 3);
+	aml_io_dwords(a, "PHPO", PCI_HOTPLUG_PORT, fields, 3 + PCI_SLOTS);
 	aml_close(a);
 }
 
@@ -236,11 +242,11 @@ static void notify_slots(struct aml *a, const char *path, uint8_t value)
 	}
 }
 
-/* Describes the slots whose devices come and go (6.1.1 _ADR, 6.1.11 _SUN, 6.3.3 _EJ0), all but the
- * bridge's, and the method that tells of them. */
+/* Describes the slots whose devices come and go (6.1.1 _ADR, 6.1.11 _SUN, 6.3.3 _EJ0, 6.3.5 _OST), all
+ * but the bridge's, and the method that tells of them. */
 static void hotplug_slots(struct aml *a)
 {
-	char name[5];
+	char name[5], status[sizeof("\\_SB.PHPR.OS00")];
 
 	for (unsigned int slot = 1; slot < PCI_SLOTS; slot++) {
 		aml_device(a, slot_name(slot, name));
@@ -250,6 +256,12 @@ static void hotplug_slots(struct aml *a)
 		aml_integer(a, slot);
 		aml_method(a, "_EJ0", 1, true);
 		aml_store_integer(a, UINT64_C(1) << slot, "\\_SB.PHPR.PCEJ");
+		aml_close(a);
+		snprintf(status, sizeof(status), "\\_SB.PHPR.OS%02X", slot);
+		aml_method(a, "_OST", 3, true);
+		aml_if_arg_is(a, 0, NOTIFY_EJECT);
+		aml_store_arg(a, 1, status);
+		aml_close(a);
 		aml_close(a);
 		aml_close(a);
 	}

@@ -47,6 +47,51 @@ static void eject(void *ctx, uint32_t slots)
 		vm_call_together(vm);
 }
 
+/* Returns what a status code of _OST says (ACPI 6.5, 6.3.5); NULL: no refusal. */
+static const char *refusal(uint32_t status)
+{
+	switch (status) {
+	case 0x00: /* done */
+	case 0x84: /* under way */
+		return NULL;
+	case 0x80:
+		return "it lets go of no device";
+	case 0x81:
+		return "a program uses it";
+	case 0x82:
+		return "it is busy";
+	case 0x83:
+		return "another device that depends on it is busy";
+	default:
+		return "it could not let go of it";
+	}
+}
+
+/* Takes a refusal, if the guest was asked: then the request is over. */
+static void answered(void *ctx, unsigned int slot, uint32_t status)
+{
+	struct catnap_event e = history_event(CATNAP_EVENT_DEVICE_KEPT);
+	const char *why = refusal(status);
+	struct catnap_vm *vm = ctx;
+
+	if (!why)
+		return;
+	e.code = (int32_t)status;
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->virtio_count; i++) {
+		struct vm_virtio *v = vm->virtio[i];
+
+		if (!v || !v->asked || v->leaving || v->off || v->slot != slot)
+			continue;
+		v->asked = false;
+		e.device = v->number;
+		e.value = v->nth;
+		snprintf(e.text, sizeof(e.text), "%s: the guest keeps it: %s", v->dev->name, why);
+		history_add(&vm->history, &e);
+	}
+	pthread_mutex_unlock(&vm->lock);
+}
+
 void hotplug_take_back(struct catnap_vm *vm, struct vm_virtio *v)
 {
 	pthread_mutex_lock(&vm->lock);
@@ -104,6 +149,7 @@ int hotplug_add(struct catnap_vm *vm, struct error *err)
 		return 0;
 	vm->hotplug.set_line = set_line;
 	vm->hotplug.eject = eject;
+	vm->hotplug.answered = answered;
 	vm->hotplug.ctx = vm;
 	ret = pci_hotplug_add(&vm->hotplug, &vm->pio);
 	if (ret < 0)

@@ -305,6 +305,35 @@ static void a_guest_keeps_what_it_uses(void **state)
 	finish(f, 0, 0);
 }
 
+/* It may also say so, and can be asked again. */
+static void a_guest_refuses(void **state)
+{
+	struct catnap_vm_config cfg;
+	struct catnap_event e;
+	struct fix *f = *state;
+
+	config(f, &cfg, "refuse=2");
+	make(f, &cfg);
+	start(f);
+	add_well(f, f->path[0]);
+	is_driven(f, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(catnap_vm_remove_disk(f->vm, 0), 0);
+		hears(f, "refuses");
+		e = happens(f, CATNAP_EVENT_DEVICE_KEPT);
+		assert_int_equal(e.device, 0);
+		assert_int_equal(e.value, 0);
+		assert_int_equal(e.code, 0x82);
+		assert_non_null(strstr(e.text, "disk test_hotplug."));
+		assert_non_null(strstr(e.text, "the guest keeps it: it is busy"));
+		e.size = sizeof(e);
+		assert_int_equal(catnap_vm_next_event(f->vm, &e), -EAGAIN);
+		assert_int_equal(catnap_vm_update_disk(f->vm, 0, NULL), 0);
+	}
+	remove_well(f, 0, 0);
+	finish(f, 0, 0);
+}
+
 /* A guest cannot give away what it was not asked for. */
 static void what_nobody_asked_for_stays(void **state)
 {
@@ -717,6 +746,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(folders_that_cannot_be_are_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_guest_keeps_what_it_uses, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_guest_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_nobody_asked_for_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(numbers_are_used_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_interface_goes, setup, teardown),

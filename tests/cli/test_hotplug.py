@@ -138,6 +138,19 @@ class Hotplug(base.Case):
         self.yes("disk", "id=data,remove=on")
         self.assertEqual(self.drives(), [])
 
+    def test_a_guest_refuses(self):
+        one = self.image("one")
+        self.start("--hotplug", "images", cmdline="refuse=2")
+        self.yes("disk", f"id=data,add={one}")
+        for _ in range(2):
+            self.no(["disk", "id=data,remove=on"], "data", "refuses to let go")
+            self.assertTrue([d for d in self.ask("GET", "/catnap/devices")[1]["devices"] if d.get("id") == "data"][0]["kept"])
+        self.assertEqual(self.drives(), ["data"])
+        self.yes("disk", "id=data,remove=on")
+        self.assertEqual(self.drives(), [])
+        self.yes("disk", f"id=data,add={one}")
+        self.assertFalse([d for d in self.ask("GET", "/catnap/devices")[1]["devices"] if "kept" in d])
+
     def test_what_folders_are_refused(self):
         self.start("--hotplug", "on", "--sandbox", "off")
         self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))

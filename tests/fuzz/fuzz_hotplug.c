@@ -23,7 +23,7 @@ struct vm {
 	struct pci_hotplug hotplug;
 	struct unit units[UNITS];
 	uint32_t up, down; /* as they are to be */
-	uint32_t ejected;
+	uint32_t ejected, answered;
 	bool line;
 };
 
@@ -36,6 +36,12 @@ static void eject(void *ctx, uint32_t slots)
 {
 	check(slots && !(slots & 1));
 	((struct vm *)ctx)->ejected |= slots;
+}
+
+static void answered(void *ctx, unsigned int slot, uint32_t status)
+{
+	check(slot && slot < PCI_SLOTS);
+	((struct vm *)ctx)->answered |= 1u << slot;
 }
 
 static void nothing_read(void *dev, uint64_t offset, void *data, unsigned int len)
@@ -110,9 +116,13 @@ static void writes(struct vm *vm, uint64_t at, unsigned int len, uint64_t value)
 {
 	const uint32_t slots = len == 4 && at == PCI_HOTPLUG_EJECT ? (uint32_t)value & ~1u : 0;
 
-	vm->ejected = 0;
+	const uint32_t told = len == 4 && at > PCI_HOTPLUG_OST && at % 4 == 0
+				      ? 1u << (at - PCI_HOTPLUG_OST) / 4
+				      : 0;
+
+	vm->ejected = vm->answered = 0;
 	check(bus_write(&vm->pio, PCI_HOTPLUG_PORT + at, &value, len));
-	check(vm->ejected == slots);
+	check(vm->ejected == slots && vm->answered == told);
 }
 
 static bool meet(const struct pci_bar *a, const struct pci_bar *b)
@@ -154,6 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&vm, 0, sizeof(vm));
 	vm.hotplug.set_line = set_line;
 	vm.hotplug.eject = eject;
+	vm.hotplug.answered = answered;
 	vm.hotplug.ctx = &vm;
 	check(pci_bus_init(&vm.pci, &vm.pio, &vm.mmio) == 0);
 	check(pci_hotplug_add(&vm.hotplug, &vm.pio) == 0);

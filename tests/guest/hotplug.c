@@ -7,7 +7,7 @@
  *
  * With fill=1 it has one buffer filled by a folder's back end, which is one of the tests'. With keep=N
  * it does not hear the first N requests to let go, and with greedy=1 it lets go of what nobody has
- * asked for. It ends when the device has gone that has the marker of the end in its first block.
+ * asked for. With refuse=N it refuses the first N of them. It ends when the device has gone that has the marker of the end in its first block.
  */
 #include "lib/virtio.h"
 
@@ -16,6 +16,9 @@
 #define UP     0xae00
 #define DOWN   0xae04
 #define EJECT  0xae08
+#define OST    0xae0c
+
+#define BUSY 0x82
 
 #define ECAM	  0xe0000000u
 #define PLACES	  0xd8000000u /* for BARs: a slot has 64 KiB */
@@ -29,7 +32,7 @@
 #define MARK_END 0x21646e65u /* "end!" */
 
 static volatile uint32_t interrupts;
-static uint32_t up, down, keep;
+static uint32_t up, down, keep, refuse;
 static bool fills;
 static volatile bool last; /* the device that is to be the last was there */
 static struct queue q;
@@ -168,6 +171,7 @@ void test(void)
 	bool greedy = arg_number("greedy", 0), done = false;
 
 	keep = (uint32_t)arg_number("keep", 0);
+	refuse = (uint32_t)arg_number("refuse", 0);
 	fills = arg_number("fill", 0);
 	apic_enable();
 	handlers[VECTOR] = on_interrupt;
@@ -177,7 +181,9 @@ void test(void)
 	outl(UP, ~0u);
 	outb(EJECT, 0xff);
 	outl(EJECT, ~0u);
-	check(inb(UP) == 0 && inl(EJECT) == 0);
+	for (uint32_t slot = 0; slot < SLOTS; slot++)
+		outl(OST + 4 * slot, BUSY);
+	check(inb(UP) == 0 && inl(EJECT) == 0 && inl(OST) == 0);
 	ioapic_write(0x10 + 2 * PIN + 1, apic_id() << 24);
 	ioapic_write(0x10 + 2 * PIN, VECTOR | 1u << 15); /* a level */
 	put_str("listens\n");
@@ -204,6 +210,14 @@ void test(void)
 				put_str("keeps\n");
 				continue;
 			}
+			if (refuse) {
+				refuse--;
+				outl(OST + 4 * slot, BUSY);
+				outl(OST + 4 * slot, BUSY); /* a second answer is none */
+				put_str("refuses\n");
+				continue;
+			}
+			outl(OST + 4 * slot, 0x84); /* it is under way */
 			eject(slot);
 			done = last;
 		}

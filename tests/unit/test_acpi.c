@@ -237,16 +237,19 @@ static void test_dsdt_hotplug(void **state)
 	struct acpi a;
 
 	assert_int_equal(acpi_build(&cfg, &a), 0);
-	/* The registers: I/O ports, three fields of 32 bits, by dwords */
-	assert_true(contains(&a, "\x47\x01\x00\xae\x00\xae\x01\x0c", 8));
-	assert_true(contains(&a, "\x5b\x80PHPO\x01\x0b\x00\xae\x0a\x0c", 12));
-	assert_true(contains(&a, "PHPO\x03PCIU\x20PCID\x20PCEJ\x20", 20));
+	/* The registers: I/O ports, fields of 32 bits, by dwords */
+	assert_true(contains(&a, "\x47\x01\x00\xae\x00\xae\x01\x8c", 8));
+	assert_true(contains(&a, "\x5b\x80PHPO\x01\x0b\x00\xae\x0a\x8c", 12));
+	assert_true(contains(&a, "PHPO\x03PCIU\x20PCID\x20PCEJ\x20OS00\x20", 25));
 	/* The interrupt: a level, active high; If (Arg0 == 10) { \_SB.PCI0.PCNT () } */
 	assert_true(contains(&a, "\x89\x06\x00\x01\x01\x0a\x00\x00\x00", 9));
 	assert_true(contains(&a, "\x93\x68\x0a\x0a\x5c\x2f\x03_SB_PCI0PCNT", 19));
 	/* The last slot: its address, its number, and how its device is let go of */
 	assert_true(contains(&a, "SL1F\x08_ADR\x0c\x00\x00\x1f\x00\x08_SUN\x0a\x1f\x14", 22));
 	assert_true(contains(&a, "_EJ0\x09\x70\x0c\x00\x00\x00\x80\x5c\x2f\x03_SB_PHPRPCEJ", 26));
+	/* What is said of it: If (Arg0 == 3) { OS1F = Arg1 } */
+	assert_true(contains(&a, "_OST\x0b\xa0", 6));
+	assert_true(contains(&a, "\x93\x68\x0a\x03\x70\x69\x5c\x2f\x03_SB_PHPROS1F", 21));
 	/* Local0 = PCIU; If (Local0 & 2) { Notify (SL01, 1) }; and of what is to go Notify (, 3) */
 	assert_true(contains(&a, "\x70\x5c\x2f\x03_SB_PHPRPCIU\x60\xa0", 18));
 	assert_true(contains(&a, "\x7b\x60\x0a\x02\x00\x86SL01\x01", 11));

@@ -15,13 +15,15 @@
 #define UP    (PCI_HOTPLUG_PORT + PCI_HOTPLUG_UP)
 #define DOWN  (PCI_HOTPLUG_PORT + PCI_HOTPLUG_DOWN)
 #define EJECT (PCI_HOTPLUG_PORT + PCI_HOTPLUG_EJECT)
+#define OST   (PCI_HOTPLUG_PORT + PCI_HOTPLUG_OST)
 
 struct board {
 	struct bus pio, mmio;
 	struct pci_hotplug hotplug;
 	bool line;
 	uint32_t ejected;
-	unsigned int ejections;
+	unsigned int ejections, answers, slot;
+	uint32_t status;
 };
 
 static void set_line(void *ctx, bool level)
@@ -37,12 +39,22 @@ static void eject(void *ctx, uint32_t slots)
 	b->ejections++;
 }
 
+static void answered(void *ctx, unsigned int slot, uint32_t status)
+{
+	struct board *b = ctx;
+
+	b->answers++;
+	b->slot = slot;
+	b->status = status;
+}
+
 static int setup(void **state)
 {
 	struct board *b = calloc(1, sizeof(*b));
 
 	b->hotplug.set_line = set_line;
 	b->hotplug.eject = eject;
+	b->hotplug.answered = answered;
 	b->hotplug.ctx = b;
 	assert_int_equal(pci_hotplug_add(&b->hotplug, &b->pio), 0);
 	*state = b;
@@ -117,19 +129,35 @@ static void only_whole_accesses_count(void **state)
 			if (len == 4 && (at == PCI_HOTPLUG_UP || at == PCI_HOTPLUG_DOWN))
 				continue;
 			assert_int_equal(in(b, PCI_HOTPLUG_PORT + at, len), 0);
-			if (len != 4 || at != PCI_HOTPLUG_EJECT)
+			if (len != 4 || at < PCI_HOTPLUG_EJECT || at & 3)
 				out(b, PCI_HOTPLUG_PORT + at, UINT64_MAX, len);
 		}
 	assert_int_equal(b->ejections, 0);
+	assert_int_equal(b->answers, 0);
 	assert_true(b->line);
 	assert_int_equal(in(b, UP, 4), 1u << 1);
 	assert_int_equal(in(b, DOWN, 4), 1u << 2);
+}
+
+static void each_slot_has_an_answer(void **state)
+{
+	struct board *b = *state;
+
+	for (unsigned int slot = 1; slot < PCI_SLOTS; slot++) {
+		out(b, OST + 4 * (uint64_t)slot, 0x80000000 + slot, 4);
+		assert_int_equal(b->answers, slot);
+		assert_int_equal(b->slot, slot);
+		assert_int_equal(b->status, 0x80000000 + slot);
+	}
+	assert_int_equal(b->ejections, 0);
 }
 
 static void the_bridge_does_not_go(void **state)
 {
 	struct board *b = *state;
 
+	out(b, OST, 0x82, 4);
+	assert_int_equal(b->answers, 0);
 	out(b, EJECT, 1, 4);
 	out(b, EJECT, 0, 4);
 	assert_int_equal(b->ejections, 0);
@@ -251,6 +279,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_line_is_up_until_all_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_has_gone_is_not_told_of, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_whole_accesses_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_slot_has_an_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_bridge_does_not_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_not_read_is_saved, setup, teardown),
 		cmocka_unit_test_setup_teardown(slots_are_used_again, setup, teardown),

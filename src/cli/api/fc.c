@@ -52,3 +52,10 @@ bool fc_hotplug_on(const struct api *api, struct reply *r)
 	reply_fault(r, 400, "The requested operation is not supported after starting the microVM.");
 	return false;
 }
+
+void fc_asked(struct api *api, struct reply *r, uint32_t device)
+{
+	if (device < OWN_DEVICES)
+		api->own.kept[device] = false;
+	reply_empty(r);
+}

@@ -24,6 +24,8 @@ int fc_try_open(const char *path, bool readonly);
 
 /* Returns whether the VM takes devices while it runs, and lets go of some; if not, it is answered. */
 bool fc_hotplug_on(const struct api *api, struct reply *r);
+/* Takes note that the guest was asked to let go of @device, and answers. */
+void fc_asked(struct api *api, struct reply *r, uint32_t device);
 
 /* model_json.c: return a resource as answers show it. NULL: no memory, or JSON's null. */
 struct json_object *fc_machine_json(const struct fc_model *m);

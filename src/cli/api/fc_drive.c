@@ -267,7 +267,7 @@ static void delete_drive(struct api *api, struct reply *r, const struct api_requ
 	else if (catnap_vm_remove_disk(api->vm, d->disk) < 0)
 		reply_fault(r, 400, REMOVE "%s", catnap_vm_last_error(api->vm));
 	else
-		reply_empty(r);
+		fc_asked(api, r, d->device);
 }
 
 const struct route fc_drive_routes[] = {

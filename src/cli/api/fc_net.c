@@ -215,7 +215,7 @@ static void delete_net(struct api *api, struct reply *r, const struct api_reques
 	else if (catnap_vm_remove_net(api->vm, n->net) < 0)
 		reply_fault(r, 400, REMOVE "%s", catnap_vm_last_error(api->vm));
 	else
-		reply_empty(r);
+		fc_asked(api, r, n->device);
 }
 
 const struct route fc_net_routes[] = {

@@ -76,6 +76,7 @@ struct own {
 	uint64_t started_ns; /* CLOCK_REALTIME; 0: not started */
 	/* As the events have told. */
 	bool unplugged[OWN_DEVICES];
+	bool kept[OWN_DEVICES]; /* the guest has refused to let go of it since it was asked last */
 	bool ended;
 	struct catnap_exit exit; /* once it has */
 	/* Lines, the oldest at first. */

@@ -33,6 +33,8 @@ static const char *name_of(uint32_t type)
 		return "restarted";
 	case CATNAP_EVENT_DEVICE_REMOVED:
 		return "device_removed";
+	case CATNAP_EVENT_DEVICE_KEPT:
+		return "device_kept";
 	}
 	return "other";
 }

@@ -81,8 +81,10 @@ static void note(struct own *own, const struct catnap_event *e)
 		own->started_ns = e->time_ns;
 	if (e->type == CATNAP_EVENT_LINK && e->device < OWN_DEVICES)
 		own->unplugged[e->device] = !e->value;
+	if (e->type == CATNAP_EVENT_DEVICE_KEPT && e->device < OWN_DEVICES)
+		own->kept[e->device] = true;
 	if (e->type == CATNAP_EVENT_DEVICE_REMOVED && e->device < OWN_DEVICES)
-		own->unplugged[e->device] = false;
+		own->unplugged[e->device] = own->kept[e->device] = false;
 	if (e->type == CATNAP_EVENT_ENDED)
 		own->ended = true;
 }

@@ -134,7 +134,7 @@ static void delete_fs(struct api *api, struct reply *r, const struct api_request
 	else if (catnap_vm_remove_vhost(api->vm, f->device) < 0)
 		reply_fault(r, 400, WRONG "%s", catnap_vm_last_error(api->vm));
 	else
-		reply_empty(r);
+		fc_asked(api, r, f->device);
 }
 
 static void add_text(struct json_object *o, const char *name, const char *text)

@@ -106,6 +106,8 @@ static void add_ids(struct api *api, struct json_object *root)
 		id = id_of(&api->model, what, device);
 		if (id)
 			add_text(o, "id", id);
+		if (device < OWN_DEVICES && api->own.kept[device])
+			json_object_object_add(o, "kept", json_object_new_boolean(true));
 		if (strcmp(what, "net") == 0)
 			add_text(o, "link",
 				 device < OWN_DEVICES && api->own.unplugged[device] ? "down"

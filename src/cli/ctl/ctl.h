@@ -54,9 +54,10 @@ int ctl_print_json(const struct client_answer *a);
 int ctl_show(struct ctl *ctl, const char *path, int (*print)(struct json_object *o));
 /* The resources that are told of while they are there. */
 struct ctl_kind {
+	const char *what;   /* as /catnap/devices has it: "disk" */
 	const char *folder; /* "/drives/", where they are by their ids */
-	const char *where, *list,
-		*key; /* the document that has them, in that list, as that member */
+	/* The document that has them, the list in it, and the member that is an id. */
+	const char *where, *list, *key;
 };
 
 /* Asks the VM to let go of @id, and waits until it is not told of any more; for some seconds. */

@@ -132,7 +132,7 @@ static int check(struct ctl *ctl, const struct keys *k, uint64_t given)
 	return ctl_usage(ctl);
 }
 
-static const struct ctl_kind kind = {"/drives/", "/vm/config", "drives", "drive_id"};
+static const struct ctl_kind kind = {"disk", "/drives/", "/vm/config", "drives", "drive_id"};
 
 static int run(struct ctl *ctl)
 {

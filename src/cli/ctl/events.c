@@ -95,7 +95,7 @@ const struct ctl_command ctl_events = {
 	.more = "history=on: first what is still known of before.\n"
 		"With --json each line is an object with a number, time_ns (real time)\n"
 		"and the event: started, paused, resumed, link, reset, panic, device_needs_reset,\n"
-		"guest_out_of_memory, ended, restarted, device_removed, or lost (more happened\n"
-		"than was read).\n",
+		"guest_out_of_memory, ended, restarted, device_removed, device_kept, or lost\n"
+		"(more happened than was read).\n",
 	.run = run,
 };

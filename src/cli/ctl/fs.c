@@ -38,7 +38,7 @@ static const struct opt_field fields[] = {
 	{.name = NULL},
 };
 
-static const struct ctl_kind kind = {FOLDERS "/", FOLDERS, "fs", "fs_id"};
+static const struct ctl_kind kind = {"fs", FOLDERS "/", FOLDERS, "fs", "fs_id"};
 
 static int print(struct json_object *o)
 {

@@ -77,7 +77,7 @@ static int check(struct ctl *ctl, const struct keys *k, uint64_t given)
 	return ctl_usage(ctl);
 }
 
-static const struct ctl_kind kind = {NETS, "/vm/config", "network-interfaces", "iface_id"};
+static const struct ctl_kind kind = {"net", NETS, "/vm/config", "network-interfaces", "iface_id"};
 
 static int run(struct ctl *ctl)
 {

@@ -85,20 +85,49 @@ static int look(struct ctl *ctl, const struct ctl_kind *kind, const char *id, bo
 	return status;
 }
 
+/* Looks whether the guest has refused to let go of @id, of kind->what. Returns an exit status. */
+static int look_whether_kept(struct ctl *ctl, const struct ctl_kind *kind, const char *id,
+			     bool *kept)
+{
+	struct client_answer a = {.status = 0};
+	int status = ctl_get(ctl, "/catnap/devices", &a);
+	struct json_object *all = status == CMD_OK ? client_member(a.json, "devices") : NULL;
+
+	for (size_t i = 0; i < client_length(all); i++) {
+		struct json_object *d = json_object_array_get_idx(all, i);
+		const char *its = client_text(d, "id"), *what = client_text(d, "kind");
+
+		if (its && what && strcmp(its, id) == 0 && strcmp(what, kind->what) == 0)
+			*kept = json_object_get_boolean(client_member(d, "kept"));
+	}
+	client_answer_free(&a);
+	return status;
+}
+
 int ctl_remove(struct ctl *ctl, const struct ctl_kind *kind, const char *id)
 {
 	char shown[96], path[512];
 	int status = ctl_send(ctl, "DELETE", ctl_path(path, sizeof(path), kind->folder, id), NULL);
-	bool there = true;
+	bool there = true, kept = false;
 
 	for (int i = 0; status == CMD_OK && i < REMOVE_TRIES; i++) {
 		status = look(ctl, kind, id, &there);
-		if (!there)
+		if (status == CMD_OK && there)
+			status = look_whether_kept(ctl, kind, id, &kept);
+		if (!there || kept)
 			break;
 		usleep(REMOVE_TRY_USEC);
 	}
 	if (status != CMD_OK || !there)
 		return status;
+	if (kept) {
+		fprintf(stderr,
+			"catnap ctl: %s: the guest refuses to let go of it, as something in it "
+			"uses "
+			"it: it can be asked again\n",
+			show_text(shown, sizeof(shown), id));
+		return CMD_ERROR;
+	}
 	fprintf(stderr,
 		"catnap ctl: %s: the guest has not let go of it so far: it goes when the guest "
 		"does, "

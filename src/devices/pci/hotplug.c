@@ -3,7 +3,10 @@
 #include <string.h>
 
 #include "devices/bytes.h"
+#include "devices/pci/bus.h"
 #include "devices/pci/hotplug.h"
+
+_Static_assert(PCI_HOTPLUG_PORTS == PCI_HOTPLUG_OST + 4 * PCI_SLOTS, "one for each slot");
 
 #define BRIDGE 1u /* slot 0: it never goes */
 
@@ -44,7 +47,13 @@ static void port_write(void *dev, uint64_t offset, const void *data, unsigned in
 	struct pci_hotplug *h = dev;
 	uint32_t slots;
 
-	if (len != 4 || offset != PCI_HOTPLUG_EJECT)
+	if (len != 4 || offset & 3 || offset < PCI_HOTPLUG_EJECT)
+		return;
+	if (offset > PCI_HOTPLUG_OST) {
+		h->answered(h->ctx, (unsigned int)(offset - PCI_HOTPLUG_OST) / 4, get32(data));
+		return;
+	}
+	if (offset == PCI_HOTPLUG_OST) /* the bridge's */
 		return;
 	slots = get32(data) & ~BRIDGE;
 	if (slots)

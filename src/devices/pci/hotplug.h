@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The registers by which ACPI tells a guest of PCI devices that have come and that are to go (ACPI
- * 6.5, 5.6.6 and 6.3.3). Each is of 32 bits with a bit for each slot of the root bus:
+ * 6.5, 5.6.6, 6.3.3 and 6.3.5). Three are of 32 bits with a bit for each slot of the root bus:
  *
  *	0  read   slots with a new device; reading clears those that were read
  *	4  read   slots whose device is to go; reading clears those that were read
  *	8  write  slots whose device the guest has let go of (_EJ0)
  *
+ * Behind them each slot has one of 32 bits, which is written: what the guest says of a device that is
+ * to go (_OST), as a status code.
+ *
  * Their interrupt is a level: up while the guest has not read all. So nothing is lost on a guest
  * that begins to listen late.
  *
- * Threads: any; the lock is held around set_line(), and never around eject().
+ * Threads: any; the lock is held around set_line(), and never around eject() and
+ * answered().
  */
 #ifndef DEVICES_PCI_HOTPLUG_H
 #define DEVICES_PCI_HOTPLUG_H
@@ -24,10 +28,11 @@
 #include "state.h"
 
 #define PCI_HOTPLUG_PORT  0xae00
-#define PCI_HOTPLUG_PORTS 12
+#define PCI_HOTPLUG_PORTS 140
 #define PCI_HOTPLUG_UP	  0
 #define PCI_HOTPLUG_DOWN  4
 #define PCI_HOTPLUG_EJECT 8
+#define PCI_HOTPLUG_OST	  12 /* of slot 0 */
 #define PCI_HOTPLUG_GSI	  10
 
 struct pci_hotplug {
@@ -36,6 +41,8 @@ struct pci_hotplug {
 	/* The guest has let go of the devices in @slots, whatever is there; on the vCPU's thread that
 	 * wrote. */
 	void (*eject)(void *ctx, uint32_t slots);
+	/* The guest has answered with @status for the device in @slot, whatever is there; on the same. */
+	void (*answered)(void *ctx, unsigned int slot, uint32_t status);
 	void *ctx;
 
 	pthread_mutex_t lock; /* nothing to free */
