@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -21,6 +22,7 @@
 
 #define SECTORS 64
 #define ROUNDS	50
+#define SETTLED 10 /* rounds after which each thread has what it keeps for its next */
 #define MARK	"end!"
 
 struct fix {
@@ -221,6 +223,44 @@ static unsigned int threads_now(void)
 	return n;
 }
 
+/* What is taken of memory: bytes of the heap that this thread's calls have, and mappings. */
+struct taken {
+	size_t heap, mappings;
+};
+
+/* Not with a sanitizer, whose heap is another and grows as it likes. */
+static struct taken memory_taken(void)
+{
+	struct taken t = {0, 0};
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && __GLIBC_PREREQ(2, 33)
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		t.mappings += strchr(line, '\n') != NULL;
+	fclose(f);
+	t.heap = mallinfo2().uordblks;
+#endif
+	return t;
+}
+
+/* Less than a device's smallest piece for each round, so that none is left by all of them. */
+#define ROUND_BYTES 16
+
+/* Checks that nothing was kept by @rounds rounds since @before. */
+static void nothing_is_kept(struct taken before, int rounds)
+{
+	struct taken now = memory_taken();
+
+	if (now.heap > before.heap + (size_t)rounds * ROUND_BYTES)
+		fail_msg("%d rounds: the heap had %zu bytes, and has %zu", rounds, before.heap,
+			 now.heap);
+	if (now.mappings > before.mappings + 2)
+		fail_msg("%d rounds: there were %zu mappings, and are %zu", rounds, before.mappings,
+			 now.mappings);
+}
+
 /* Lets the marked disk come and go, which ends the guest. */
 static void finish(struct fix *f, uint32_t disk, uint32_t device)
 {
@@ -234,6 +274,7 @@ static void rounds(struct fix *f, uint32_t irqchip, uint32_t io, uint32_t sandbo
 {
 	struct catnap_vm_config cfg;
 	unsigned int fds = 0, threads = 0;
+	struct taken taken = {0, 0};
 
 	config(f, &cfg, "cpus=2");
 	cfg.vcpus = 2;
@@ -252,9 +293,12 @@ static void rounds(struct fix *f, uint32_t irqchip, uint32_t io, uint32_t sandbo
 			fds = descriptors();
 			threads = threads_now();
 		}
+		if (i == SETTLED)
+			taken = memory_taken();
 	}
 	assert_int_equal(descriptors(), fds);
 	assert_int_equal(threads_now(), threads);
+	nothing_is_kept(taken, ROUNDS - 1 - SETTLED);
 	finish(f, 0, 0);
 	catnap_vm_destroy(&f->vm);
 }
@@ -426,7 +470,7 @@ static void an_interface_goes(void **state)
 /* -- folders ---------------------------------------------------------------------------------- */
 
 #define FOLDER	      26
-#define FOLDER_ROUNDS 15
+#define FOLDER_ROUNDS 20
 
 /* Adds a folder that @b serves, over a connection. */
 static void add_folder(struct fix *f, struct back *b)
@@ -474,6 +518,7 @@ static void folder_rounds(struct fix *f, uint32_t irqchip, uint32_t io, uint32_t
 {
 	unsigned int fds = 0, threads = 0;
 	struct catnap_vm_config cfg;
+	struct taken taken = {0, 0};
 	struct back b;
 
 	folder_config(f, &cfg, "fill=1 cpus=2");
@@ -493,9 +538,12 @@ static void folder_rounds(struct fix *f, uint32_t irqchip, uint32_t io, uint32_t
 			fds = descriptors();
 			threads = threads_now();
 		}
+		if (i == SETTLED)
+			taken = memory_taken();
 	}
 	assert_int_equal(descriptors(), fds);
 	assert_int_equal(threads_now(), threads);
+	nothing_is_kept(taken, FOLDER_ROUNDS - 1 - SETTLED);
 	finish(f, 0, 0);
 	catnap_vm_destroy(&f->vm);
 }
