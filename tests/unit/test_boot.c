@@ -190,6 +190,7 @@ static void test_fedora(void **state)
 				  "insmod blscfg\nblscfg\n"
 				  "menuentry 'Other' { linux /other }\n"
 				  "menuentry 'Other' {\n linux /other\n}\n";
+	static const char saved[] = "saved_entry=abc-6.5.6-300.fc39.x86_64\n";
 	struct boot_entries e = {.n = 0}, files = {.n = 0};
 	bool wants;
 
@@ -203,7 +204,7 @@ static void test_fedora(void **state)
 	    "options b\ninitrd /one\ninitrd /two\n");
 	bls(&files, "uki.conf", "title Unified\nefi /EFI/Linux/a.efi\n");
 	boot_sort_bls(&files);
-	boot_read_grubenv(&e, "saved_entry=abc-6.5.6-300.fc39.x86_64\n", 39);
+	boot_read_grubenv(&e, saved, strlen(saved));
 	boot_read_grub(&e, cfg, strlen(cfg), &files, &wants);
 	assert_true(wants);
 	assert_int_equal(e.n, 6);
@@ -219,15 +220,17 @@ static void test_fedora(void **state)
 
 static void test_loader(void **state)
 {
+	static const char with_default[] = "timeout 3\ndefault arch.conf\n";
+	static const char with_pattern[] = "default z*";
 	struct boot_entries e = {.n = 0};
 
 	bls(&e, "arch.conf", "linux /vmlinuz-linux\ninitrd /a.img\n");
 	bls(&e, "zz.conf", "title\tTabs\nlinux\t/k\r\noptions\troot=/dev/vda rw\r\n");
 	boot_sort_bls(&e);
 	is(boot_default(&e), "0", "Tabs", "/k", "", "root=/dev/vda rw");
-	boot_read_loader_conf(&e, "timeout 3\ndefault arch.conf\n", 31);
+	boot_read_loader_conf(&e, with_default, strlen(with_default));
 	is(boot_default(&e), "1", "arch", "/vmlinuz-linux", "/a.img", "");
-	boot_read_loader_conf(&e, "default z*", 10);
+	boot_read_loader_conf(&e, with_pattern, strlen(with_pattern));
 	assert_string_equal(boot_default(&e)->id, "zz");
 	boot_entries_free(&e);
 }
