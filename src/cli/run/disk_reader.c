@@ -56,6 +56,7 @@ const char *disk_reader_open(struct disk_reader *r, const char *path, int fd, ui
 {
 	struct stat by_name, st;
 	char *real;
+	bool fits;
 
 	*r = (struct disk_reader){.image = -1, .deadline = deadline, .parent = getpid()};
 	if (!disk_reader_find(r->program, sizeof(r->program)))
@@ -69,12 +70,14 @@ const char *disk_reader_open(struct disk_reader *r, const char *path, int fd, ui
 		return "is no disk image: expected a file or a block device";
 	if (path) {
 		real = realpath(path, NULL);
-		if (!real || strlen(real) >= sizeof(r->path)) {
-			free(real);
-			return strerror(real ? ENAMETOOLONG : errno);
-		}
-		memcpy(r->path, real, strlen(real) + 1);
+		if (!real)
+			return strerror(errno);
+		fits = strlen(real) < sizeof(r->path);
+		if (fits)
+			memcpy(r->path, real, strlen(real) + 1);
 		free(real);
+		if (!fits)
+			return strerror(ENAMETOOLONG);
 	} else if (!name_of(r->image, r->path, sizeof(r->path))) {
 		return "the descriptor's file has no name: expected --kernel PATH";
 	}
