@@ -22,14 +22,7 @@
 #define MAX_LIST (1u << 20)
 #define MAX_SAID 1024
 
-bool disk_reader_there(void)
-{
-	struct disk_reader r;
-
-	return disk_reader_find(r.program, sizeof(r.program));
-}
-
-bool disk_reader_find(char *path, size_t size)
+static bool find_program(char *path, size_t size)
 {
 	static const char *const places[] = {"/usr/bin/grub-fstest", "/usr/bin/grub2-fstest", NULL};
 	static const char *const none[] = {NULL};
@@ -59,7 +52,7 @@ const char *disk_reader_open(struct disk_reader *r, const char *path, int fd, ui
 	bool fits;
 
 	*r = (struct disk_reader){.image = -1, .deadline = deadline, .parent = getpid()};
-	if (!disk_reader_find(r->program, sizeof(r->program)))
+	if (!find_program(r->program, sizeof(r->program)))
 		return "there is no grub-fstest, which reads what is on it: expected the package "
 		       "grub-common, or --kernel PATH";
 	r->image = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)

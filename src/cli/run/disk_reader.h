@@ -40,8 +40,6 @@ struct disk_bytes {
 	size_t size;
 };
 
-/* Is the program there? */
-bool disk_reader_there(void);
 /* Opens the image @path, or the descriptor @fd of it, which stays the caller's. Returns NULL, or a
  * sentence about what is wrong. disk_reader_close() has to follow in any case. */
 const char *disk_reader_open(struct disk_reader *r, const char *path, int fd, uint64_t deadline);

@@ -3,16 +3,11 @@
 #ifndef CLI_RUN_DISK_READER_CHILD_H
 #define CLI_RUN_DISK_READER_CHILD_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "cli/run/disk_reader.h"
 
 /* Exit statuses that are none of the program's. */
 enum { DISK_READER_UNCONFINED = 125, DISK_READER_NOT_STARTED = 126 };
 
-/* Finds the program. */
-bool disk_reader_find(char *path, size_t size);
 /* Closes the calling process in, and becomes the program @argv, which writes to @out and @said. */
 _Noreturn void disk_reader_child(const struct disk_reader *r, const char *const *argv, int out,
 				 int said);
