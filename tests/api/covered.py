@@ -3,7 +3,7 @@
 """Every function that is given a VM is in the tests by table: sentences, callbacks, states, and children of
 fork(2).
 
-Usage: covered.py HEADER HEADER SENTENCES CALLBACKS STATES FORK
+Usage: covered.py SENTENCES CALLBACKS STATES FORK HEADER...
 """
 import re
 import sys
@@ -17,9 +17,9 @@ NO_SENTENCE = {'catnap_vm_stop', 'catnap_vm_request_stop', 'catnap_vm_destroy',
 
 
 def main():
-    first, second, *tables = sys.argv[1:]
+    tables, headers = sys.argv[1:5], sys.argv[5:]
     text = ''
-    for header in (first, second):
+    for header in headers:
         with open(header, encoding='utf-8') as f:
             text += re.sub(r'/\*.*?\*/', '', f.read(), flags=re.S)
     calls = set(re.findall(r'\b(catnap_vm_\w+)\(\s*(?:const )?struct catnap_vm \*', text))
