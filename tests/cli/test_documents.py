@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = "/usr/local/share/catnap/probe.elf"
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 ROOT_USER = os.geteuid() == 0
+MKFS = shutil.which("mkfs.ext4", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+OWN_KERNEL = MKFS and shutil.which("grub-fstest")
 LIMIT_S = 120
 
 # (document, beginning of the command, what is done instead, why). The first one that fits.
@@ -78,6 +80,7 @@ INSTEAD = [
     (r"docs/catnap.7", "systemctl", "unit", "needs systemd, and changes what this host starts"),
     (r"docs/catnap.7", "journalctl", "unit", "needs systemd"),
     (r"docs/host.md", "catnap run -k bzImage -m 256M,max=2G", "idle", "this guest has to be there to be asked"),
+    (r"docs/host.md", "catnap run --disk debian.img --memory", "interrupt", "the guest goes on until it is told to end"),
     (r"docs/host.md", "catnap run -k bzImage -m 2G,hugepages", "pages", "few hosts have huge pages to spare"),
     (r"probe/README.md", "qemu-system-x86_64", "no-kvm", "QEMU's KVM needs processor features not there everywhere"),
 ]
@@ -178,9 +181,22 @@ class Documents(unittest.TestCase):
         shutil.copy(PROBE, self.folder / "bzImage")
         for name in ("root.img", "rootfs.ext4", "disk.img"):
             (self.folder / name).write_bytes(bytes(4096))
+        if OWN_KERNEL:
+            self.disk_with_kernel(self.folder / "debian.img")
         (self.folder / "share").mkdir()
         (self.folder / "snap").mkdir(mode=0o700)
         (self.folder / "vm.json").write_text('{"kernel": "bzImage", "disk": {"path": "root.img"}}')
+
+    def disk_with_kernel(self, image):
+        """Makes a disk that has a boot loader's file, and a kernel."""
+        with tempfile.TemporaryDirectory() as top:
+            boot = Path(top) / "boot"
+            (boot / "grub").mkdir(parents=True)
+            (boot / "grub/grub.cfg").write_text("menuentry 'Debian' {\n\tlinux /boot/vmlinuz workload=idle tick_hz=250 tsc_khz=2400000\n}\n")
+            shutil.copy(PROBE, boot / "vmlinuz")
+            image.touch()
+            os.truncate(image, 16 << 20)
+            subprocess.run([MKFS, "-q", "-F", "-d", top, str(image)], check=True, stdin=subprocess.DEVNULL)
 
     def end_all(self):
         for p in self.running:
@@ -337,6 +353,8 @@ class Documents(unittest.TestCase):
         for program in ("bindgen", "qemu-storage-daemon", "virtiofsd"):
             if command.startswith(program) and not shutil.which(program):
                 self.skipTest(f"{program} is not installed")
+        if "debian.img" in command and not OWN_KERNEL:
+            self.skipTest("grub-fstest or mkfs.ext4 is not installed")
         if command.startswith("qemu-storage-daemon"):
             status, _, err = self.finish(self.start("qemu-img create -f qcow2 root.qcow2 1M"))
             self.assertEqual(status, 0, err)
