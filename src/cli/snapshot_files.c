@@ -249,11 +249,14 @@ static int hold_dir(int dir, char *why)
 	return 0;
 }
 
-static int open_dir(const char *dir, bool made, char *why)
+/* Opens the folder @dir. One that is not there is made if @made is given, which tells so. */
+static int open_dir(const char *dir, bool *made, char *why)
 {
 	int fd = open(dir, DIR_FLAGS);
 
-	if (fd < 0 && errno == ENOENT && made && mkdirat(AT_FDCWD, dir, 0700) == 0)
+	if (made)
+		*made = fd < 0 && errno == ENOENT && mkdirat(AT_FDCWD, dir, 0700) == 0;
+	if (made && *made)
 		fd = open(dir, DIR_FLAGS);
 	return fd < 0 ? fail(why, -errno, "%s: %s", dir, strerror(errno)) : fd;
 }
@@ -291,7 +294,8 @@ int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
 {
 	struct making m = {.why = why};
 	struct catnap_snapshot *old;
-	int fd = open_dir(dir, true, why), ret;
+	bool made;
+	int fd = open_dir(dir, &made, why), ret;
 
 	if (fd < 0)
 		return fd;
@@ -306,6 +310,9 @@ int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
 	if (ret == 0)
 		remove_leftovers(fd);
 	catnap_snapshot_close(&old);
+	/* As it was before. Another process may have put something there, which keeps it. */
+	if (ret < 0 && made)
+		unlinkat(AT_FDCWD, dir, AT_REMOVEDIR);
 	close(fd);
 	return in_dir(dir, ret, why);
 }
@@ -423,7 +430,7 @@ static int alloc_memory(struct snapshot_files *s, char *why)
 
 int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why)
 {
-	*s = (struct snapshot_files){.dir = open_dir(dir, false, why), .working_set = -1};
+	*s = (struct snapshot_files){.dir = open_dir(dir, NULL, why), .working_set = -1};
 	if (s->dir < 0)
 		return s->dir;
 	return in_dir(dir, read_state(s, s->dir, SNAPSHOT_STATE, why), why);

@@ -280,6 +280,7 @@ static const struct allow allow[] = {
 	{SCMP_SYS(mkdirat), M, SANDBOX_SNAPSHOT, {{0}}},
 	{SCMP_SYS(renameat), M, SANDBOX_SNAPSHOT, {{0}}},
 	{SCMP_SYS(unlinkat), M, SANDBOX_SNAPSHOT, {ARG(2, 0)}},
+	{SCMP_SYS(unlinkat), M, SANDBOX_SNAPSHOT, {ARG(2, AT_REMOVEDIR)}},
 	{SCMP_SYS(fsync), M, SANDBOX_SNAPSHOT, {{0}}},
 	{SCMP_SYS(flock), M, SANDBOX_SNAPSHOT, {ARG(1, LOCK_EX | LOCK_NB)}},
 	{SCMP_SYS(getdents64), M, SANDBOX_SNAPSHOT, {{0}}},

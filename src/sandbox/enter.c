@@ -69,7 +69,7 @@ static int make_ruleset(const struct catnap_sandbox_config *cfg)
 	const uint64_t writing = LANDLOCK_FS_READ_FILE | LANDLOCK_FS_WRITE_FILE |
 				 LANDLOCK_FS_TRUNCATE | LANDLOCK_FS_READ_DIR |
 				 LANDLOCK_FS_MAKE_REG | LANDLOCK_FS_MAKE_DIR |
-				 LANDLOCK_FS_REMOVE_FILE;
+				 LANDLOCK_FS_REMOVE_DIR | LANDLOCK_FS_REMOVE_FILE;
 	int ruleset = landlock_ruleset(), ret = 0;
 
 	for (uint32_t i = 0; i < cfg->n_read_files && ruleset >= 0 && ret == 0; i++)

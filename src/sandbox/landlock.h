@@ -9,6 +9,7 @@
 /* Each version of Landlock's interface knows more; newer than the headers this builds with. */
 #define LANDLOCK_FS_WRITE_FILE	 (UINT64_C(1) << 1)
 #define LANDLOCK_FS_READ_DIR	 (UINT64_C(1) << 3)
+#define LANDLOCK_FS_REMOVE_DIR	 (UINT64_C(1) << 4)
 #define LANDLOCK_FS_REMOVE_FILE	 (UINT64_C(1) << 5)
 #define LANDLOCK_FS_MAKE_DIR	 (UINT64_C(1) << 7)
 #define LANDLOCK_FS_MAKE_REG	 (UINT64_C(1) << 8)

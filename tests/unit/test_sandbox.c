@@ -164,7 +164,7 @@ static const struct call calls[] = {
 	{"getdents64", SYS_getdents64, {BAD, 0, 0}, M, SANDBOX_SNAPSHOT},
 	{"madvise of what no child has", SYS_madvise, {0, 0, MADV_DONTFORK}, V, 0},
 	{"madvise of what no core dump has", SYS_madvise, {0, 0, MADV_DONTDUMP}, V, 0},
-	{"rmdir by unlinkat", SYS_unlinkat, {BAD, AT("none"), AT_REMOVEDIR}, 0, 0},
+	{"rmdir by unlinkat", SYS_unlinkat, {BAD, AT("none"), AT_REMOVEDIR}, M, SANDBOX_SNAPSHOT},
 	{"rename", SYS_rename, {AT("/nowhere/none"), AT("/nowhere/some")}, 0, 0},
 	{"stat", SYS_stat, {AT(text), AT(word)}, M, 0}, /* see opens_an_image() */
 	{"statat", SYS_newfstatat, {AT_FDCWD, AT("none"), AT(word), 0}, M | K, 0},
