@@ -21,6 +21,7 @@ CATNAP, IMAGES = (os.path.abspath(p) for p in sys.argv[1:3])
 del sys.argv[1:3]
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 PASSED = 67
+LONGEST = 65535 + 18
 
 
 def take(s, n):
@@ -61,9 +62,9 @@ class Case(unittest.TestCase):
         self.dir = folder.name
         self.socket = os.path.join(self.dir, "s")
 
-    def args(self, net, *args, ask=1, timeout="50s"):
+    def args(self, net, *args, ask=1, timeout="50s", words=None):
         return [CATNAP, "run", os.path.join(IMAGES, "net.elf"), "--transport", "mmio", "--rng", "off", "-m", "16M", "--debug-exit",
-                "0xf4", "--timeout", timeout, "-c", f"ask={ask}", "--net", net, *args]
+                "0xf4", "--timeout", timeout, "-c", words or f"ask={ask}", "--net", net, *args]
 
     def run_catnap(self, net, *args, env=None, **how):
         p = subprocess.run(self.args(net, *args, **how), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -117,6 +118,64 @@ class Stream(Case):
             self.assertEqual(p.returncode, PASSED, p.stdout + p.stderr)
             self.assertIn("answered", p.stdout)
             t.join()
+
+    def echoes(self, c, count, got):
+        """Sends packets as fast as they are taken, and takes each as it was sent, in their order, from a guest that sends them
+        back. With pieces that end anywhere; and at times nothing is taken until nothing can be sent."""
+        r = random.Random(count)
+        pool = r.randbytes(1 << 17)
+        # Most are as Ethernet's. Some take several buffers, and more than a stream sends at once where it is nearly full.
+        sizes = [r.randrange(60, 1515) if r.random() < 0.9 else r.randrange(1515, LONGEST + 1) for _ in range(count)]
+        sizes[count // 2] = LONGEST
+        starts = [r.randrange(len(pool) - size) for size in sizes]
+
+        def packet(n):
+            return struct.pack(">Q", n) + pool[starts[n]:starts[n] + sizes[n] - 8]
+
+        def send():
+            rest = b""
+            try:
+                for n in range(count):
+                    rest += struct.pack(">I", sizes[n]) + packet(n)
+                    while len(rest) > 4096 or (rest and n == count - 1):
+                        if select.select([], [c], [], 0.05)[1]:
+                            rest = rest[c.send(rest[:pieces.randrange(1, 16384)], socket.MSG_DONTWAIT):]
+                        else:
+                            stuck.set()
+            finally:
+                ended.append(True)
+                stuck.set()
+
+        pieces, stuck, ended = random.Random(-count), threading.Event(), []
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sender = threading.Thread(target=send, daemon=True)
+        take(c, 4 + 60)  # its driver is there
+        sender.start()
+        for n in range(count):
+            if n % 250 == 100:
+                stuck.clear()
+                if not ended:
+                    stuck.wait(20)
+            size = struct.unpack(">I", take(c, 4))[0]
+            data = take(c, size)
+            if data != packet(n):
+                got.append(f"packet {n} of {sizes[n]} bytes came as one of {size}, number {data[:8].hex()}")
+                return
+        sender.join()
+        got.append(count)
+        c.sendall(struct.pack(">I", 60) + bytes(60))
+        got.append(c.recv(1))  # nothing more, when the guest has ended
+
+    @unittest.skipUnless(KVM, "no /dev/kvm")
+    def test_echo(self):
+        """Each packet passes whole, once, and in its order, however full the stream is."""
+        for n, args in enumerate((("--irqchip", "user"), ("--irqchip", "kernel"), ("--io", "thread"))):
+            self.socket = os.path.join(self.dir, f"s{n}")
+            got = []
+            t = self.serve(lambda c, got=got: self.echoes(c, 800, got))
+            p = self.run_catnap(f"stream={self.socket}", *args, words="echo=800")
+            t.join(30)
+            self.assertEqual((p.returncode, got), (PASSED, [800, b""]), p.stdout + p.stderr)
 
     def put_down(self):
         """A guest that has asked and waits, in a snapshot; and what it asked."""

@@ -8,11 +8,12 @@
  */
 #include "lib/virtio.h"
 
+#define F_MRG_RXBUF   15
 #define F_STATUS      16
 #define F_CTRL_VQ     17
 #define F_CTRL_RX     18
 #define CONFIG_STATUS (MMIO_CONFIG + 6)
-#define BUFFER	      2048
+#define BUFFER	      4352 /* all of them take the longest packet */
 
 static struct queue rx, tx, ctrl;
 static uint8_t buffers[VQ_SIZE][BUFFER] __attribute__((aligned(4096)));
@@ -103,13 +104,86 @@ static void ask_for_address(void)
 	put_str("answered\n");
 }
 
+/* Waits for the next buffer that was filled, and takes its length. */
+static uint16_t filled(uint32_t *len)
+{
+	uint16_t at = rx.seen % VQ_SIZE;
+	int head;
+
+	while ((head = queue_used(&rx)) < 0)
+		;
+	*len = *(volatile uint32_t *)&rx.used.ring[at].len;
+	check(head < VQ_SIZE && *len <= BUFFER);
+	return (uint16_t)head;
+}
+
+/* Takes the packet that has come: it is a chain of the queue that sends, too, by the same numbers. */
+static uint16_t take_packet(void)
+{
+	uint32_t len;
+	uint16_t first = filled(&len), last = first, count;
+
+	/* The header's last field: how many buffers it has filled. */
+	count = *(volatile uint16_t *)(buffers[first] + HEAD - 2);
+	check(count >= 1 && count <= VQ_SIZE);
+	queue_set(&tx, first, buffers[first], len, 0, 0);
+	while (--count) {
+		uint16_t next = filled(&len);
+
+		tx.desc[last].flags = VQ_NEXT;
+		tx.desc[last].next = next;
+		queue_set(&tx, next, buffers[next], len, 0, 0);
+		last = next;
+	}
+	return first;
+}
+
+/* Gives the buffers of a packet that was sent to the queue that receives. */
+static void give_back(uint16_t i)
+{
+	while (tx.desc[i].flags & VQ_NEXT) {
+		queue_offer(&rx, i);
+		i = tx.desc[i].next;
+	}
+	queue_offer(&rx, i);
+	queue_kick(&rx);
+}
+
+static void echo(uint64_t packets)
+{
+	static uint8_t ready[HEAD + 60];
+	uint64_t taken = 0, sent = 0;
+	int head;
+
+	/* What has come before is lost; so it says when it begins. */
+	queue_set(&tx, 0, ready, sizeof(ready), 0, 0);
+	send();
+	while (queue_used(&tx) < 0)
+		;
+	while (sent < packets) {
+		if (taken < packets && *(volatile uint16_t *)&rx.used.idx != rx.seen) {
+			queue_offer(&tx, take_packet());
+			queue_kick(&tx);
+			taken++;
+		}
+		while ((head = queue_used(&tx)) >= 0) {
+			give_back((uint16_t)head);
+			sent++;
+		}
+	}
+	(void)take_packet();
+	put_str("echoed\n");
+}
+
 void test(void)
 {
+	const uint64_t packets = arg_number("echo", 0);
 	bool up = true;
 
 	check(find());
 	apic_enable();
-	check(virtio_begin(base, 1u << F_STATUS | 1u << F_CTRL_VQ | 1u << F_CTRL_RX));
+	check(virtio_begin(base, (packets ? 1u << F_MRG_RXBUF : 0) | 1u << F_STATUS |
+					 1u << F_CTRL_VQ | 1u << F_CTRL_RX));
 	queue_init(&rx, base, 0);
 	queue_init(&tx, base, 1);
 	queue_init(&ctrl, base, 2);
@@ -119,6 +193,11 @@ void test(void)
 		queue_offer(&rx, i);
 	}
 	queue_kick(&rx);
+	if (packets) {
+		put_str("up\n");
+		echo(packets);
+		return;
+	}
 	promiscuous(false);
 	put_str("up\n");
 	if (arg_number("ask", 0)) {
