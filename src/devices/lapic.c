@@ -358,24 +358,24 @@ static void write_lvt_timer(struct lapic *l, uint32_t lvt)
 	l->lvt_timer = lvt;
 }
 
-void lapic_timer_set_tsc(struct lapic *l, uint64_t value, uint64_t now)
+void lapic_timer_set_tsc(struct lapic *l, uint64_t value, int64_t now)
 {
-	uint64_t guest_now = now + l->tsc_offset;
+	uint64_t guest_now = (uint64_t)now + l->tsc_offset;
 
 	l->tsc_deadline = value;
 	if (!value)
 		l->timer_deadline = NEVER;
 	else if (value <= guest_now)
-		l->timer_deadline = now;
+		l->timer_deadline = clock_add_from(now, 0);
 	else
-		l->timer_deadline = clock_add(now, value - guest_now);
+		l->timer_deadline = clock_add_from(now, value - guest_now);
 }
 
 /* Sets the deadline: "TSC-Deadline Mode". */
 static void write_tsc_deadline(struct lapic *l, uint64_t value, uint64_t now)
 {
 	if (timer_mode(l) == TIMER_DEADLINE)
-		lapic_timer_set_tsc(l, value, now);
+		lapic_timer_set_tsc(l, value, (int64_t)now);
 }
 
 bool lapic_timer_run(struct lapic *l, uint64_t now)

@@ -247,11 +247,11 @@ bool lapic_timer_run(struct lapic *l, uint64_t now);
 void lapic_save(const struct lapic *l, struct state_writer *w, uint64_t now);
 /*
  * Reads that section whole, checks it, and takes it over at @now, before the owner has started: the
- * guest's TSC (tsc_offset) is as it will be. The owner is woken for what lies in the inbox. Errors,
- * with a sentence:
+ * guest's TSC (tsc_offset) is as it will be. Below 0, @now lies before the host was started. The owner
+ * is woken for what lies in the inbox. Errors, with a sentence:
  *   -EINVAL   no local APIC can be so
  *   -ENOTSUP  the timer is in TSC deadline mode, which is not offered here
  */
-int lapic_load(struct lapic *l, struct state_in *in, uint64_t now, struct error *err);
+int lapic_load(struct lapic *l, struct state_in *in, int64_t now, struct error *err);
 
 #endif

@@ -72,8 +72,9 @@ uint32_t lapic_writable_bits(const struct lapic *l, uint32_t reg, uint32_t *read
 void lapic_set_tpr(struct lapic *l, uint32_t tpr);
 /* Lets the timer count, whose registers are set: @deadline, in ticks, is when it expires next. */
 void lapic_timer_place(struct lapic *l, uint64_t deadline);
-/* Sets the timer's register to @value, at @now, in TSC deadline mode. */
-void lapic_timer_set_tsc(struct lapic *l, uint64_t value, uint64_t now);
+/* Sets the timer's register to @value, at @now, in TSC deadline mode. A moment before the host's own
+ * 0 is one of a guest that goes on there. */
+void lapic_timer_set_tsc(struct lapic *l, uint64_t value, int64_t now);
 /* Returns in how many ns the timer's count ends at the latest. */
 uint64_t lapic_timer_most_ns(uint32_t divide, uint32_t initial);
 

@@ -205,19 +205,19 @@ static void take_inbox(struct lapic *l, const struct state *s)
 		l->bus->wake(l->bus->ctx, l->id, false);
 }
 
-static void take_timer(struct lapic *l, const struct state *s, uint64_t now)
+static void take_timer(struct lapic *l, const struct state *s, int64_t now)
 {
 	l->timer_divide = s->divide;
 	l->timer_initial = s->initial;
 	l->timer_deadline = UINT64_MAX;
 	l->tsc_deadline = 0;
 	if (s->counts)
-		lapic_timer_place(l, clock_add(now, clock_ns_to_ticks(l->clock, s->left_ns)));
+		lapic_timer_place(l, clock_add_from(now, clock_ns_to_ticks(l->clock, s->left_ns)));
 	else if (s->tsc_deadline)
 		lapic_timer_set_tsc(l, s->tsc_deadline, now);
 }
 
-static void take(struct lapic *l, const struct state *s, uint64_t now)
+static void take(struct lapic *l, const struct state *s, int64_t now)
 {
 	l->base = s->base;
 	relaxed_store(&l->address.mode, lapic_mode_of_base(s->base));
@@ -245,7 +245,7 @@ static void take(struct lapic *l, const struct state *s, uint64_t now)
 	take_inbox(l, s);
 }
 
-int lapic_load(struct lapic *l, struct state_in *in, uint64_t now, struct error *err)
+int lapic_load(struct lapic *l, struct state_in *in, int64_t now, struct error *err)
 {
 	struct state s;
 	int ret;

@@ -57,10 +57,14 @@ static void mmio_write(void *dev, uint64_t offset, const void *data, unsigned in
 }
 
 /* Reads the timer, of 32 bits; drivers look at 24 of them. */
+static uint32_t timer_ticks(uint64_t ns)
+{
+	return (uint32_t)(ns / NS_PER_S * PM_TIMER_HZ + ns % NS_PER_S * PM_TIMER_HZ / NS_PER_S);
+}
+
 static uint32_t timer_at(const struct power *p, uint64_t ns)
 {
-	return (uint32_t)(ns / NS_PER_S * PM_TIMER_HZ + ns % NS_PER_S * PM_TIMER_HZ / NS_PER_S) +
-	       p->timer_ahead;
+	return timer_ticks(ns) + p->timer_ahead;
 }
 
 static void timer_read(void *dev, uint64_t offset, void *data, unsigned int len)
@@ -99,10 +103,12 @@ void power_save(const struct power *p, struct state_writer *w, uint64_t now_ns)
 	state_put_u32(w, timer_at(p, now_ns));
 }
 
-int power_load(struct power *p, struct state_in *in, uint64_t now_ns, struct error *err)
+int power_load(struct power *p, struct state_in *in, int64_t now_ns, struct error *err)
 {
 	uint8_t status = state_get_u8(in);
 	uint32_t timer = state_get_u32(in);
+	uint32_t host =
+		now_ns < 0 ? -timer_ticks(-(uint64_t)now_ns) : timer_ticks((uint64_t)now_ns);
 	int ret;
 
 	state_check(in, !(status & ~STATUS_WAKE), "the sleep status register");
@@ -110,6 +116,6 @@ int power_load(struct power *p, struct state_in *in, uint64_t now_ns, struct err
 	if (ret < 0)
 		return ret;
 	p->status = status;
-	p->timer_ahead += timer - timer_at(p, now_ns);
+	p->timer_ahead = timer - host;
 	return 0;
 }

@@ -46,7 +46,8 @@ void power_press(struct power *p);
 /* Writes the status register, and the timer at @now_ns of CLOCK_MONOTONIC, in an open section. */
 void power_save(const struct power *p, struct state_writer *w, uint64_t now_ns);
 /* Reads that section whole, checks it, and takes it over: the timer goes on from where it was at
- * @now_ns. Before the vCPUs run. 0, or -EINVAL with a sentence. */
-int power_load(struct power *p, struct state_in *in, uint64_t now_ns, struct error *err);
+ * @now_ns, which is below 0 if it lies before the host was started. Before the vCPUs run. 0, or
+ * -EINVAL with a sentence. */
+int power_load(struct power *p, struct state_in *in, int64_t now_ns, struct error *err);
 
 #endif

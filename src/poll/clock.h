@@ -85,4 +85,14 @@ static inline uint64_t clock_add(uint64_t a, uint64_t b)
 	return a + b < a ? UINT64_MAX : a + b;
 }
 
+/* The same from a moment that may lie before the clock's 0; then the sum is 0 at the least. */
+static inline uint64_t clock_add_from(int64_t a, uint64_t b)
+{
+	uint64_t before = -(uint64_t)a;
+
+	if (a >= 0)
+		return clock_add((uint64_t)a, b);
+	return b > before ? b - before : 0;
+}
+
 #endif

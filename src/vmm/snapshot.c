@@ -136,7 +136,7 @@ static int save_state(struct catnap_vm *vm, const struct memory_chain *chain,
 	uint64_t realtime_ns = clock_read_ns(CLOCK_REALTIME), host_tsc = __builtin_ia32_rdtsc();
 	int ret;
 
-	vm->instant = vm->clock.tsc ? host_tsc : clock_now(&vm->clock);
+	vm->instant = (int64_t)(vm->clock.tsc ? host_tsc : clock_now(&vm->clock));
 	config_save(vm, realtime_ns, w);
 	nodes_save(vm, w);
 	devices_save(vm, w);

@@ -42,13 +42,13 @@ static int end(struct state_writer *w, struct error *err)
 }
 
 /* Returns the snapshot's moment on CLOCK_MONOTONIC. */
-static uint64_t instant_ns(const struct catnap_vm *vm)
+static int64_t instant_ns(const struct catnap_vm *vm)
 {
-	uint64_t now = clock_now(&vm->clock), ns = clock_monotonic_ns();
+	int64_t now = (int64_t)clock_now(&vm->clock), ns = (int64_t)clock_monotonic_ns();
 
 	if (vm->instant > now)
-		return ns + clock_ticks_to_ns(&vm->clock, vm->instant - now);
-	return ns - clock_ticks_to_ns(&vm->clock, now - vm->instant);
+		return ns + (int64_t)clock_ticks_to_ns(&vm->clock, (uint64_t)(vm->instant - now));
+	return ns - (int64_t)clock_ticks_to_ns(&vm->clock, (uint64_t)(now - vm->instant));
 }
 
 static int save_irqchip(struct catnap_vm *vm, struct state_writer *w, struct error *err)
@@ -59,7 +59,7 @@ static int save_irqchip(struct catnap_vm *vm, struct state_writer *w, struct err
 		return 0;
 	for (uint32_t i = 0; i < vm->vcpu_count && ret == 0; i++) {
 		state_begin(w, LAPIC_SECTION, i, LAPIC_STATE_VERSION);
-		lapic_save(&vm->vcpus[i]->lapic, w, vm->instant);
+		lapic_save(&vm->vcpus[i]->lapic, w, (uint64_t)vm->instant);
 		ret = end(w, err);
 	}
 	if (ret < 0)
@@ -84,7 +84,7 @@ static int save_board(struct catnap_vm *vm, struct state_writer *w, struct error
 	if (ret < 0)
 		return ret;
 	state_begin(w, POWER_SECTION, 0, POWER_STATE_VERSION);
-	power_save(&vm->power, w, instant_ns(vm));
+	power_save(&vm->power, w, (uint64_t)instant_ns(vm));
 	ret = end(w, err);
 	if (ret < 0 || !vm->pci_made)
 		return ret;

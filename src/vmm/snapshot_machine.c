@@ -255,9 +255,10 @@ int machine_load(struct catnap_vm *vm, struct catnap_snapshot *s, const struct c
 		return ret;
 	/* The moment that stands for that of the snapshot lies before now by what clocks are ahead. */
 	host_tsc = __builtin_ia32_rdtsc() - clocks.ahead_ticks;
-	vm->instant = vm->clock.tsc ? host_tsc
-				    : clock_now(&vm->clock) -
-					      clock_ns_to_ticks(&vm->clock, clocks.ahead_ns);
+	vm->instant =
+		(int64_t)(vm->clock.tsc ? host_tsc
+					: clock_now(&vm->clock) -
+						  clock_ns_to_ticks(&vm->clock, clocks.ahead_ns));
 	ret = load_vcpus(vm, s, host_tsc, err);
 	if (ret == 0)
 		ret = load_chips(vm, s, err);

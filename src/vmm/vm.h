@@ -188,8 +188,9 @@ struct catnap_vm {
 	struct memory_chain chain;	/* of its last snapshot, or of what it was restored from */
 	int pagemap_fd; /* restore.c: tells which pages were touched; -1: nobody asks */
 	uint8_t restored_from[MEMORY_ID]; /* with it: the id of the snapshot */
-	/* The time that a snapshot has for now, in ticks: of what is being saved, or loaded. */
-	uint64_t instant;
+	/* The time that a snapshot has for now, in ticks: of what is being saved, or loaded. Below 0: a
+	 * guest that goes on with the time of now was put down before this host was started. */
+	int64_t instant;
 	uint64_t
 		*written; /* snapshot.c: pages that the diff under way has taken from the account */
 

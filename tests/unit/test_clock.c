@@ -53,6 +53,13 @@ static void conversions_and_sums_saturate(void **state)
 	assert_true(clock_add(1, UINT64_MAX) == UINT64_MAX);
 	assert_true(clock_add(UINT64_MAX - 1, 1) == UINT64_MAX);
 	assert_int_equal(clock_add(2, 3), 5);
+	assert_int_equal(clock_add_from(2, 3), 5);
+	assert_true(clock_add_from(INT64_MAX, UINT64_MAX) == UINT64_MAX);
+	assert_int_equal(clock_add_from(-2, 3), 1);
+	assert_int_equal(clock_add_from(-3, 3), 0);
+	assert_int_equal(clock_add_from(-4, 3), 0);
+	assert_true(clock_add_from(-1, UINT64_MAX) == UINT64_MAX - 1);
+	assert_true(clock_add_from(INT64_MIN, UINT64_MAX) == (uint64_t)INT64_MAX);
 }
 
 static void a_given_frequency_is_taken(void **state)

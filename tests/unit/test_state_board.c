@@ -213,7 +213,7 @@ static void test_power_timer_goes_on(void **state)
 	struct bus pio = {.count = 0}, mmio = {.count = 0}, other = {.count = 0},
 		   other_mmio = {.count = 0};
 	uint64_t day = UINT64_C(86400000000000);
-	struct snap s, t;
+	struct snap s, t, u;
 	uint32_t before, after;
 
 	assert_int_equal(power_add(&p, &pio, &mmio), 0);
@@ -237,6 +237,14 @@ static void test_power_timer_goes_on(void **state)
 	after = state_get_u32(&t.in);
 	assert_int_equal(after - before, 3579545);
 	assert_int_equal(q.status, 0x80);
+	/* On one that was started later than it was put down. */
+	assert_int_equal(state_find(&s.r, SNAP_ID, 0, 1, &s.in, &s.err), 0);
+	assert_int_equal(power_load(&q, &s.in, -2 * (int64_t)day, &s.err), 0);
+	power_save(&q, snap_begin(&u), 1000000000);
+	snap_in(&u);
+	state_get_u8(&u.in);
+	assert_int_equal(state_get_u32(&u.in) - before, (uint32_t)(UINT64_C(172801) * 3579545));
+	snap_free(&u);
 	before = pm_timer(&other);
 	assert_true(pm_timer(&other) - before < 3579545);
 	snap_free(&s);

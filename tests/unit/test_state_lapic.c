@@ -172,6 +172,46 @@ static void test_counts_go_on(void **state)
 	}
 }
 
+/* It goes on with the time of now: what is now for its state lies before the host was started. */
+static void test_timers_go_on_where_the_host_is_younger(void **state)
+{
+	struct vm vm, other;
+	struct lapic *l = xapic(&vm), *m;
+	struct snap s;
+
+	mmio_write(l, TIMER_DIVIDE, 0xb);
+	mmio_write(l, LVT_TIMER, 0x40);
+	mmio_write(l, TIMER_INITIAL, 100000);
+	save(&s, l, 0);
+	m = power_up(&other);
+	assert_int_equal(lapic_load(m, &s.in, -60000, &s.err), 0);
+	assert_int_equal(lapic_deadline(m), 140000);
+	snap_free(&s);
+	save(&s, l, 0);
+	m = power_up(&other);
+	assert_int_equal(lapic_load(m, &s.in, -200001, &s.err), 0);
+	assert_true(lapic_timer_run(m, 5));
+	snap_free(&s);
+
+	l = xapic(&vm);
+	l->tsc_deadline_offered = true;
+	mmio_write(l, LVT_TIMER, TSC_DEADLINE | 0x40);
+	msr_write_at(l, LAPIC_MSR_TSC_DEADLINE, 11000, 1000);
+	for (int i = 0; i < 2; i++) {
+		const int64_t now = i ? -9000 : -3000;
+
+		save(&s, l, 6000);
+		m = power_up(&other);
+		m->tsc_deadline_offered = true;
+		/* The guest's TSC was 6000 then. */
+		m->tsc_offset = (uint64_t)6000 - (uint64_t)now;
+		assert_int_equal(lapic_load(m, &s.in, now, &s.err), 0);
+		assert_int_equal(lapic_deadline(m), i ? 0 : 2000);
+		assert_true(lapic_timer_run(m, 2000));
+		snap_free(&s);
+	}
+}
+
 static void test_tsc_deadlines_are_the_guests(void **state)
 {
 	struct vm vm, other;
@@ -493,6 +533,7 @@ int main(void)
 		cmocka_unit_test(test_what_was_on_its_way_arrives),
 		cmocka_unit_test(test_nothing_in_the_inbox_wakes_nobody),
 		cmocka_unit_test(test_counts_go_on),
+		cmocka_unit_test(test_timers_go_on_where_the_host_is_younger),
 		cmocka_unit_test(test_tsc_deadlines_are_the_guests),
 		cmocka_unit_test(test_x2apic),
 		cmocka_unit_test(test_what_cannot_be_is_refused),
