@@ -6,6 +6,7 @@
 all=/tmp/all       # what the guest has printed in all its lives
 image=/tmp/disk.img
 shot=/tmp/shot
+alone=             # 1: its connection has no other side any more
 trap '' PIPE # a guest may have gone that something is typed for
 
 # The other side of the guest's connection: the numbers are to come one after the other.
@@ -174,6 +175,7 @@ works()
 		not_ok "$name: cycle $1: \"$seen\", not \"seen $1 1 $cpus 0\": its number, all goes on, CPUs, times that went back"
 		return 1
 	fi
+	[ -z "$alone" ] || return 0
 	tries=$((300 * slow))
 	while [ "$(counted)" -le "$before" ] && [ $tries -gt 0 ]; do
 		tries=$((tries - 1))
