@@ -204,11 +204,45 @@ shell_says()
 	fi
 }
 
+# say KEY COMMAND: types it into the guest's shell, which prints what it says as a line "result: KEY=..."
+say()
+{
+	echo "a=\$($2); echo; echo 'res''ult: $1='\"\$a\"; echo 'do''ne: $1'" >&3
+}
+
+answer() # KEY SECONDS
+{
+	wait_for "$2" "done: $1" && value "$1" | tr -d '\r'
+}
+
+ask() # KEY SECONDS COMMAND
+{
+	say "$1" "$3"
+	answer "$1" "$2"
+}
+
 guest_end()
 {
 	wait $pid
 	status=$?
 	exec 3>&-
+}
+
+# connected FILE COMMAND ...: which sends the file, once the other side listens
+connected()
+{
+	file=$1 turns=30
+	shift
+	until "$@" <"$file" >/dev/null 2>&1; do
+		turns=$((turns - 1))
+		[ $turns -gt 0 ] || return 1
+		sleep 1
+	done
+}
+
+took()
+{
+	note "$1: $(awk "BEGIN { t = $(now) - $begin; printf \"%.1f s, %.1f MiB/s\", t, $2 / t }")"
 }
 
 # -- Linux guests --
