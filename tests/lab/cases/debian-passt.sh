@@ -57,20 +57,23 @@ is "an address, by passt's DHCP" "$(ask address 200 \
 	'for i in $(seq 60); do set -- $(ip -4 -o addr show scope global); [ -n "$4" ] && break; sleep 1; done; echo $4')" 10.7.7.2/24
 
 begin=$(now)
+# docs/host.md has what Debian 12's passt wants: a server that has sent something, an end say, and a guest whose half
+# stays open.
 on_server timeout 900 sock tcp-listen 5001 </dev/null 2>/dev/null >/tmp/back &
 listener=$!
-say out "head -c $((mib << 20)) /dev/urandom >/dev/shm/out; md5sum </dev/shm/out; sock tcp-connect 10.7.7.3 5001 </dev/shm/out || echo failed"
+say out "head -c $((mib << 20)) /dev/urandom >/dev/shm/out; md5sum </dev/shm/out | tr '\\n' ' '; sock tcp-connect 10.7.7.3 5001 </dev/shm/out && echo sent"
 wait $listener
-is "$mib MiB to the server" "$(answer out 120)" "$(md5sum </tmp/back)"
+is "$mib MiB to the server" "$(answer out 120)" "$(md5sum </tmp/back) sent"
 is "all of it" "$(wc -c </tmp/back)" $((mib << 20))
 took "to the server" $mib
 ask clean 60 'rm /dev/shm/out' >/dev/null
 
 begin=$(now)
-say in 'sock tcp-listen 5000 </dev/null 2>/dev/null >/dev/shm/in; md5sum </dev/shm/in'
+say in 'sock tcp-take 5000 2>/dev/null >/dev/shm/in; md5sum </dev/shm/in'
 connected /tmp/data on_server timeout 900 sock tcp-connect 10.7.7.2 8080
 is "$mib MiB to the guest by the port" "$(answer in 300)" "$sum"
 took "to the guest" $mib
+is "all of it" "$(ask size 60 'wc -c </dev/shm/in')" $((mib << 20))
 
 debian_off "the guest"
 is "passt is gone" "$(pidof passt)" ""

@@ -7,6 +7,7 @@
  *	sock unix-connect PATH PORT	sock unix-listen PATH		on the host
  *	sock tcp-connect ADDRESS PORT	sock tcp-listen PORT		on either
  *	sock tcp-echo PORT		sends back what comes
+ *	sock tcp-take PORT		takes what comes, and sends nothing
  *	sock tap NAME			makes a TAP interface with several queues
  *	sock http PATH METHOD RESOURCE [BODY]	asks a control socket, and prints the answer's body;
  *					status 0 if it is no error
@@ -136,9 +137,9 @@ static int echo(int fd)
 	return n < 0;
 }
 
-static void copy(int fd)
+static void copy(int from, int fd)
 {
-	struct pollfd p[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+	struct pollfd p[2] = {{.fd = from, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 	static char buffer[65536];
 
 	while (p[0].fd >= 0 || p[1].fd >= 0) {
@@ -207,6 +208,11 @@ int main(int argc, char **argv)
 		fd = tcp(NULL, (unsigned int)strtoul(argv[2], NULL, 0), 1);
 	} else if (argc == 3 && !strcmp(argv[1], "tcp-echo")) {
 		return echo(tcp(NULL, (unsigned int)strtoul(argv[2], NULL, 0), 1));
+	} else if (argc == 3 && !strcmp(argv[1], "tcp-take")) {
+		/* Its half stays open meanwhile: where the guest's is closed, Debian 12's passt sends a segment
+		 * over and over. */
+		copy(-1, tcp(NULL, (unsigned int)strtoul(argv[2], NULL, 0), 1));
+		return 0;
 	} else if (argc == 3 && !strcmp(argv[1], "tap")) {
 		return make_tap(argv[2]);
 	} else if ((argc == 5 || argc == 6) && !strcmp(argv[1], "http")) {
@@ -215,6 +221,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "sock: wrong arguments\n");
 		return 2;
 	}
-	copy(fd);
+	copy(0, fd);
 	return 0;
 }
