@@ -219,8 +219,9 @@ static enum rx receive_one(struct net *net, struct net_pair *p)
 	return ret > 0 ? RX_DONE : ret == 0 ? RX_STARVED : RX_BROKEN;
 }
 
-/* Reads until there is nothing more, or no buffer. Any halter's thread. */
-static void receive(struct net *net, struct net_pair *p)
+/* Reads until there is nothing more, or no buffer. Returns whether there was nothing at all. Any
+ * halter's thread. */
+static bool receive(struct net *net, struct net_pair *p)
 {
 	struct virtqueue *vq = &p->rx->vq;
 	unsigned int batch = 0;
@@ -230,7 +231,7 @@ static void receive(struct net *net, struct net_pair *p)
 	pthread_mutex_lock(&vq->lock);
 	if (!usable(net, p, vq) || !relaxed_load(&net->link_up)) {
 		pthread_mutex_unlock(&vq->lock);
-		return;
+		return false;
 	}
 	while (what == RX_DONE && batch++ < NET_BATCH && len < NET_BATCH_LEN) {
 		if (throttle_pass(&net->rx_throttle, &p->rx_place, p->home))
@@ -260,22 +261,48 @@ static void receive(struct net *net, struct net_pair *p)
 	/* Others on this thread want their turn, the guest among them. */
 	if (what == RX_DONE)
 		halter_post(p->home, &p->rx_task);
+	return what == RX_EMPTY && batch == 1;
+}
+
+/*
+ * Looks whether there is no such interface any more, also where the guest has no buffer for a packet,
+ * and so none is read. A TAP that is being deleted has an error, and says so once, before it is gone
+ * to read(2): it is looked for again then, until it is.
+ */
+static void look_for_end(struct net_pair *p)
+{
+	const bool gone = read(p->fd, NULL, 0) < 0 && is_gone(errno);
+	const bool ends = !gone && !p->net->backend.read && !atomic_load(&p->net->gone);
+
+	if (gone)
+		interface_gone(p->net);
+	relaxed_store(&p->ends, ends);
+	if (ends)
+		halter_post(p->home, &p->rx_task);
 }
 
 static void rx_ready(struct ring_handler *handler, uint32_t events)
 {
 	struct net_pair *p = container_of(handler, struct net_pair, rx_handler);
 
-	/* Also where the guest has no buffer for a packet, and so none is read. */
-	if (events & POLLERR && read(p->fd, NULL, 0) < 0 && is_gone(errno))
-		interface_gone(p->net);
-	receive(p->net, p);
+	if (events & POLLERR)
+		look_for_end(p);
+	/*
+	 * The kernel tells that a TAP is deleted by what tells of a packet, just before read(2) knows: who
+	 * looks in between finds nothing, and is told no more. A new poll has the error.
+	 */
+	if (receive(p->net, p) && !(events & POLLERR) && !p->net->backend.read) {
+		halter_del_source(p->home, p->fd, handler);
+		halter_add_source(p->home, p->fd, POLLIN, handler);
+	}
 }
 
 static void rx_again(struct halter_task *task)
 {
 	struct net_pair *p = container_of(task, struct net_pair, rx_task);
 
+	if (relaxed_load(&p->ends))
+		look_for_end(p);
 	receive(p->net, p);
 }
 

@@ -75,6 +75,7 @@ struct net_pair {
 	struct ring_handler rx_handler, tx_handler;
 	struct halter_task rx_task, tx_task;
 	struct throttle_place rx_place, tx_place; /* in net->rx_throttle, net->tx_throttle */
+	_Atomic bool ends; /* its interface is about to go: net.c look_for_end() */
 
 	/*
 	 * Under the receive queue's lock. The packet in hand, if used is not 0: of its len bytes,
