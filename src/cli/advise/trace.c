@@ -233,6 +233,7 @@ int advise_trace_next(struct advise_trace *t, struct advise_halt *halt)
 	uint64_t lost;
 	int ret;
 
+	line[0] = '\0';
 	while ((ret = next_line(t, line)) > 0) {
 		bool told = advise_trace_parse(line, halt, &lost);
 
