@@ -67,27 +67,27 @@ static void write_value(char *to, const struct bench_memcached_connection *c,
 static size_t write_request(char text[TEXT], const struct bench_memcached_connection *c,
 			    const struct request *r)
 {
-	int n;
+	size_t n;
 
 	if (!r->set)
 		return (size_t)snprintf(text, TEXT, "get c%u-%03u\r\n", c->number, r->key);
-	n = snprintf(text, TEXT, "set c%u-%03u 0 0 %d\r\n", c->number, r->key, VALUE);
+	n = (size_t)snprintf(text, TEXT, "set c%u-%03u 0 0 %d\r\n", c->number, r->key, VALUE);
 	write_value(text + n, c, r);
-	memcpy(text + n + VALUE, "\r\n", 2);
-	return (size_t)n + VALUE + 2;
+	n += VALUE;
+	return n + (size_t)snprintf(text + n, TEXT - n, "\r\n");
 }
 
 static size_t write_answer(char text[TEXT], const struct bench_memcached_connection *c,
 			   const struct request *r)
 {
-	int n;
+	size_t n;
 
 	if (r->set)
 		return (size_t)snprintf(text, TEXT, "STORED\r\n");
-	n = snprintf(text, TEXT, "VALUE c%u-%03u 0 %d\r\n", c->number, r->key, VALUE);
+	n = (size_t)snprintf(text, TEXT, "VALUE c%u-%03u 0 %d\r\n", c->number, r->key, VALUE);
 	write_value(text + n, c, r);
-	memcpy(text + n + VALUE, "\r\nEND\r\n", 7);
-	return (size_t)n + VALUE + 7;
+	n += VALUE;
+	return n + (size_t)snprintf(text + n, TEXT - n, "\r\nEND\r\n");
 }
 
 /* Adds a request, which is sent as soon as the connection takes it. */
