@@ -335,7 +335,7 @@ static int make(struct catnap_vm *vm, const struct catnap_vhost *given, struct p
 	ret = hand_over(vm, v, again, err);
 	if (ret < 0 && !error_is_set(err))
 		error_errno(err, ret, "%s: the keeper", p->name);
-	if (ret == 0)
+	if (ret >= 0)
 		ret = vm_add_and_hold(vm, vhost_device(v), destroy, NULL, &held, err);
 	if (ret < 0) {
 		vhost_destroy(&v);

@@ -264,12 +264,10 @@ int run_start_folder(const struct run_vhost *v, struct helpers *h, int *connecti
 {
 	char *path = realpath(v->path, NULL);
 	struct stat st;
-	int ret = path ? 0 : -errno;
+	int ret;
 
-	if (ret == 0 && stat(path, &st) < 0)
-		ret = -errno;
-	if (ret < 0)
-		ret = no_folder(v, ret, strerror(-ret), why, size);
+	if (!path || stat(path, &st) < 0)
+		ret = no_folder(v, -errno, strerror(errno), why, size);
 	else if (strpbrk(path, ",\\"))
 		ret = no_folder(v, -EINVAL,
 				"leads to a name with a comma or a backslash, which virtiofsd does "
