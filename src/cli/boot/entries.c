@@ -72,43 +72,41 @@ bool boot_add(struct boot_entries *e, const struct boot_given *g)
 
 /* -- variables -------------------------------------------------------------------------------- */
 
-static struct boot_var *find_var(const struct boot_entries *e, const char *name)
+/* Returns the number of the variable @name, or e->n_vars: there is none. */
+static size_t find_var(const struct boot_entries *e, const char *name)
 {
-	for (size_t i = 0; i < e->n_vars; i++)
-		if (strcmp(e->vars[i].name, name) == 0)
-			return (struct boot_var *)&e->vars[i];
-	return NULL;
+	size_t i = 0;
+
+	while (i < e->n_vars && strcmp(e->vars[i].name, name) != 0)
+		i++;
+	return i;
 }
 
 void boot_set(struct boot_entries *e, const char *name, const char *value)
 {
-	struct boot_var *v = find_var(e, name);
-	char *text;
+	const size_t i = find_var(e, name);
 
-	if (!v && e->n_vars == BOOT_MAX_VARS)
+	if (i == BOOT_MAX_VARS)
 		return;
-	text = strndup(value, BOOT_MAX_VALUE);
-	if (v && text) {
-		free(v->value);
-		v->value = text;
-		return;
+	if (i == e->n_vars) {
+		e->vars[i] = (struct boot_var){.name = strdup(name)};
+		if (!e->vars[i].name) {
+			e->no_memory = true;
+			return;
+		}
+		e->n_vars++;
 	}
-	v = &e->vars[e->n_vars];
-	v->name = text ? strdup(name) : NULL;
-	if (!v->name) {
-		free(text);
+	free(e->vars[i].value);
+	e->vars[i].value = strndup(value, BOOT_MAX_VALUE);
+	if (!e->vars[i].value)
 		e->no_memory = true;
-		return;
-	}
-	v->value = text;
-	e->n_vars++;
 }
 
 const char *boot_get(const struct boot_entries *e, const char *name)
 {
-	const struct boot_var *v = find_var(e, name);
+	const size_t i = find_var(e, name);
 
-	return v ? v->value : "";
+	return i < e->n_vars && e->vars[i].value ? e->vars[i].value : "";
 }
 
 void boot_choose(struct boot_entries *e, const char *value)
