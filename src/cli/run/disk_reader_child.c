@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cli/child.h"
 #include "cli/run/disk_reader_child.h"
 
 #define NOBODY 65534
@@ -248,8 +249,7 @@ _Noreturn void disk_reader_child(const struct disk_reader *r, const char *const 
 	if (!change_user())
 		_exit(DISK_READER_UNCONFINED);
 	/* Another user has no parent any more that it would die with. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (getppid() != r->parent)
+	if (!child_ends_with(r->parent, SIGKILL))
 		_exit(DISK_READER_NOT_STARTED);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || !restrict_files(r) || !restrict_calls())
 		_exit(DISK_READER_UNCONFINED);
