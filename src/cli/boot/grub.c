@@ -460,15 +460,14 @@ static void read_entry(struct grub *g, bool active)
 	char index[BOOT_MAX_INDEX + 16];
 	char titles[2 * BOOT_MAX_VALUE], ids[2 * BOOT_MAX_VALUE];
 	struct heading h;
-	const struct boot_given given = {.title = h.title,
-					 .id = h.id,
-					 .titles = titles,
-					 .ids = ids,
-					 .index = index,
-					 .kernel = g->kernel,
-					 .initrd = g->initrd,
-					 .options = g->options};
-	struct boot_given with = given;
+	struct boot_given given = {.title = h.title,
+				   .id = h.id,
+				   .titles = titles,
+				   .ids = ids,
+				   .index = index,
+				   .kernel = g->kernel,
+				   .initrd = g->initrd,
+				   .options = g->options};
 
 	take_heading(g, &h);
 	active = active && !g->in_entry;
@@ -484,8 +483,8 @@ static void read_entry(struct grub *g, bool active)
 	snprintf(index, sizeof(index), "%s%u", g->index, g->number++);
 	snprintf(titles, sizeof(titles), "%s%s", g->titles, h.title);
 	snprintf(ids, sizeof(ids), "%s%s", g->ids, *h.id ? h.id : h.title);
-	with.unfit = g->unfit;
-	boot_add(g->e, &with);
+	given.unfit = g->unfit;
+	boot_add(g->e, &given);
 }
 
 static void push(char *menus, size_t size, const char *name)
