@@ -51,23 +51,32 @@ int bench_plan_gaps(struct bench_plan *p, const struct bench_workload *w)
 	return ret;
 }
 
-int bench_plan_load(struct bench_plan *p, const struct bench_workload *w)
+int bench_plan_rates(struct bench_plan *p, const struct bench_cell *like, const uint32_t *rates,
+		     size_t n, bool constant)
 {
-	struct bench_cell c = {.workload = w};
+	struct bench_cell c = *like;
 	int ret = 0;
 
-	if (!p->cfg->n_rates)
-		return bench_plan_gaps(p, w);
-	for (unsigned int i = 0; i < p->cfg->n_rates; i++) {
-		c.rate = p->cfg->rates[i];
+	for (size_t i = 0; i < n; i++) {
+		c.rate = rates[i];
 		c.random = false;
-		if (p->cfg->arrivals != BENCH_ARRIVALS_RANDOM && ret == 0)
+		if (constant && ret == 0)
 			ret = bench_plan_add(p, &c);
 		c.random = true;
 		if (p->cfg->arrivals != BENCH_ARRIVALS_CONSTANT && ret == 0)
 			ret = bench_plan_add(p, &c);
 	}
 	return ret;
+}
+
+int bench_plan_load(struct bench_plan *p, const struct bench_workload *w)
+{
+	const struct bench_cell c = {.workload = w};
+
+	if (!p->cfg->n_rates)
+		return bench_plan_gaps(p, w);
+	return bench_plan_rates(p, &c, p->cfg->rates, p->cfg->n_rates,
+				p->cfg->arrivals != BENCH_ARRIVALS_RANDOM);
 }
 
 bool bench_plan_vcpus(const struct bench_plan *p, const struct bench_workload *w, uint32_t vcpus)

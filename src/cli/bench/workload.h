@@ -194,6 +194,10 @@ void bench_condition_process(char *buf, size_t size, const struct bench_cell *c)
 extern const struct bench_member bench_process_members[];
 /* Adds each gap, constant and random as --arrivals says. For .plan. */
 int bench_plan_gaps(struct bench_plan *p, const struct bench_workload *w);
+/* Adds cells like @like for each rate, at random unless --arrivals says constant alone; @constant:
+ * evenly as well. */
+int bench_plan_rates(struct bench_plan *p, const struct bench_cell *like, const uint32_t *rates,
+		     size_t n, bool constant);
 /* Plans the same, or, with --rate, each rate; both arrivals unless --arrivals says which. For
  * .plan. */
 int bench_plan_load(struct bench_plan *p, const struct bench_workload *w);

@@ -357,24 +357,16 @@ static int run_linux(struct bench_run *run)
 
 /* -- the workload ----------------------------------------------------------------------------- */
 
-/* Adds a cell for each rate: those given, or else some. */
-static int plan_rates(struct bench_plan *p, struct bench_cell c)
+/* Adds a cell for each rate: those given, or else some. Nobody's requests come evenly: so only if that
+ * is asked for. */
+static int plan_rates(struct bench_plan *p, const struct bench_cell *c)
 {
-	const uint32_t *all = p->cfg->n_rates ? p->cfg->rates : rates;
-	const size_t n = p->cfg->n_rates ? p->cfg->n_rates : sizeof(rates) / sizeof(rates[0]);
-	int ret = 0;
+	const struct bench_cfg *cfg = p->cfg;
+	const bool constant = cfg->arrivals == BENCH_ARRIVALS_CONSTANT;
 
-	for (size_t i = 0; i < n; i++) {
-		c.rate = all[i];
-		c.random = false;
-		/* Nobody's requests come evenly: so only if that is asked for. */
-		if (p->cfg->arrivals == BENCH_ARRIVALS_CONSTANT && ret == 0)
-			ret = bench_plan_add(p, &c);
-		c.random = true;
-		if (p->cfg->arrivals != BENCH_ARRIVALS_CONSTANT && ret == 0)
-			ret = bench_plan_add(p, &c);
-	}
-	return ret;
+	if (cfg->n_rates)
+		return bench_plan_rates(p, c, cfg->rates, cfg->n_rates, constant);
+	return bench_plan_rates(p, c, rates, sizeof(rates) / sizeof(rates[0]), constant);
 }
 
 static int plan_linux(struct bench_plan *p, const struct bench_workload *w)
@@ -385,7 +377,7 @@ static int plan_linux(struct bench_plan *p, const struct bench_workload *w)
 		const struct bench_cell c = {.workload = w, .what = i};
 
 		if (!p->cfg->loads || p->cfg->loads >> i & 1)
-			ret = loads[i].served ? plan_rates(p, c) : bench_plan_add(p, &c);
+			ret = loads[i].served ? plan_rates(p, &c) : bench_plan_add(p, &c);
 	}
 	return ret;
 }
