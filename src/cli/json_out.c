@@ -13,6 +13,12 @@ void add_u64(struct json_object *o, const char *name, uint64_t value)
 	json_object_object_add(o, name, json_object_new_uint64(value));
 }
 
+void add_text(struct json_object *o, const char *name, const char *text)
+{
+	if (text)
+		json_object_object_add(o, name, json_object_new_string(text));
+}
+
 void add_window(struct json_object *o, uint64_t ns)
 {
 	json_object_object_add(o, "window_ns",

@@ -10,6 +10,8 @@
 int json_write(struct json_object *root, FILE *out);
 
 void add_u64(struct json_object *o, const char *name, uint64_t value);
+/* Adds a text; NULL: nothing. */
+void add_text(struct json_object *o, const char *name, const char *text);
 /* Adds "window_ns"; null: it has no end. */
 void add_window(struct json_object *o, uint64_t ns);
 

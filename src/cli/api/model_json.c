@@ -2,7 +2,7 @@
 /* The model as Firecracker's answers and configuration files have it. */
 #include "cli/api/fc.h"
 
-static void add_text(struct json_object *o, const char *name, const char *text)
+static void add_text_or_null(struct json_object *o, const char *name, const char *text)
 {
 	json_object_object_add(o, name, text ? json_object_new_string(text) : NULL);
 }
@@ -28,7 +28,7 @@ struct json_object *fc_machine_json(const struct fc_model *m)
 	add_number(o, "mem_size_mib", m->machine.mem_mib);
 	add_bool(o, "smt", m->machine.smt);
 	add_bool(o, "track_dirty_pages", m->machine.track_dirty_pages);
-	add_text(o, "huge_pages", pages[m->machine.huge]);
+	add_text_or_null(o, "huge_pages", pages[m->machine.huge]);
 	return o;
 }
 
@@ -54,10 +54,10 @@ static struct json_object *boot_json(const struct fc_boot *b)
 	if (!o)
 		return NULL;
 	/* A place to put it is always there, as in Firecracker. */
-	add_text(o, "kernel_image_path", b->on ? b->kernel : "");
-	add_text(o, "initrd_path", b->initrd);
+	add_text_or_null(o, "kernel_image_path", b->on ? b->kernel : "");
+	add_text_or_null(o, "initrd_path", b->initrd);
 	if (b->args)
-		add_text(o, "boot_args", b->args);
+		add_text_or_null(o, "boot_args", b->args);
 	return o;
 }
 
@@ -67,22 +67,22 @@ static struct json_object *drive_json(const struct fc_drive *d)
 
 	if (!o)
 		return NULL;
-	add_text(o, "drive_id", d->id);
-	add_text(o, "partuuid", d->partuuid);
+	add_text_or_null(o, "drive_id", d->id);
+	add_text_or_null(o, "partuuid", d->partuuid);
 	add_bool(o, "is_root_device", d->root);
-	add_text(o, "cache_type", d->cache == FC_CACHE_WRITEBACK ? "Writeback" : "Unsafe");
+	add_text_or_null(o, "cache_type", d->cache == FC_CACHE_WRITEBACK ? "Writeback" : "Unsafe");
 	/* Of a back end's disk they are the back end's. */
 	if (d->socket)
-		add_text(o, "is_read_only", NULL);
+		add_text_or_null(o, "is_read_only", NULL);
 	else
 		add_bool(o, "is_read_only", d->read_only);
-	add_text(o, "path_on_host", d->path);
+	add_text_or_null(o, "path_on_host", d->path);
 	json_object_object_add(o, "rate_limiter", fc_limiter_json(&d->limiter));
-	add_text(o, "io_engine",
-		 d->socket			? NULL
-		 : d->engine == FC_ENGINE_ASYNC ? "Async"
-						: "Sync");
-	add_text(o, "socket", d->socket);
+	add_text_or_null(o, "io_engine",
+			 d->socket			? NULL
+			 : d->engine == FC_ENGINE_ASYNC ? "Async"
+							: "Sync");
+	add_text_or_null(o, "socket", d->socket);
 	return o;
 }
 
@@ -92,9 +92,9 @@ static struct json_object *net_json(const struct fc_net *n)
 
 	if (!o)
 		return NULL;
-	add_text(o, "iface_id", n->id);
-	add_text(o, "host_dev_name", n->tap);
-	add_text(o, "guest_mac", n->mac);
+	add_text_or_null(o, "iface_id", n->id);
+	add_text_or_null(o, "host_dev_name", n->tap);
+	add_text_or_null(o, "guest_mac", n->mac);
 	json_object_object_add(o, "mtu", n->mtu ? json_object_new_uint64(n->mtu) : NULL);
 	json_object_object_add(o, "rx_rate_limiter", fc_limiter_json(&n->rx));
 	json_object_object_add(o, "tx_rate_limiter", fc_limiter_json(&n->tx));
@@ -107,8 +107,8 @@ static struct json_object *pmem_json(const struct fc_pmem *p)
 
 	if (!o)
 		return NULL;
-	add_text(o, "id", p->id);
-	add_text(o, "path_on_host", p->path);
+	add_text_or_null(o, "id", p->id);
+	add_text_or_null(o, "path_on_host", p->path);
 	add_bool(o, "root_device", p->root);
 	add_bool(o, "read_only", p->read_only);
 	json_object_object_add(o, "rate_limiter", fc_limiter_json(&p->limiter));
@@ -134,9 +134,9 @@ static struct json_object *vsock_json(const struct fc_vsock *v)
 	if (!o)
 		return NULL;
 	add_number(o, "guest_cid", v->cid);
-	add_text(o, "uds_path", v->path);
+	add_text_or_null(o, "uds_path", v->path);
 	if (v->id)
-		add_text(o, "vsock_id", v->id);
+		add_text_or_null(o, "vsock_id", v->id);
 	return o;
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli/api/fc.h"
 #include "cli/api/fc_device.h"
+#include "cli/json_out.h"
 
 struct fs_body {
 	uint64_t given;
@@ -135,12 +136,6 @@ static void delete_fs(struct api *api, struct reply *r, const struct api_request
 		reply_fault(r, 400, WRONG "%s", catnap_vm_last_error(api->vm));
 	else
 		fc_asked(api, r, f->device);
-}
-
-static void add_text(struct json_object *o, const char *name, const char *text)
-{
-	if (text)
-		json_object_object_add(o, name, json_object_new_string(text));
 }
 
 static void get_fs(struct api *api, struct reply *r, const struct api_request *rq, void *body)

@@ -9,11 +9,6 @@
 #include "cli/json_out.h"
 #include "cli/now.h"
 
-static void add_text(struct json_object *o, const char *name, const char *text)
-{
-	json_object_object_add(o, name, json_object_new_string(text));
-}
-
 static void add_vm(struct json_object *o, struct api *api)
 {
 	struct catnap_vm_config cfg = {.size = sizeof(cfg)};

@@ -65,11 +65,6 @@ static void add_learned(struct json_object *o, const struct bench_cell *c)
 	json_object_object_add(o, "learned", all);
 }
 
-static void add_text(struct json_object *o, const char *name, const char *text)
-{
-	json_object_object_add(o, name, json_object_new_string(text));
-}
-
 /* Adds a member, or leaves it out where there is nothing for it. */
 static void add_member(struct json_object *o, const struct bench_member *m,
 		       const struct bench_results *r, struct bench_cell *c)

@@ -65,6 +65,4 @@ int ctl_remove(struct ctl *ctl, const struct ctl_kind *kind, const char *id);
 /* Writes "/drives/" and the id, escaped for a path, into @buf. */
 const char *ctl_path(char *buf, size_t size, const char *folder, const char *id);
 
-void ctl_add_text(struct json_object *o, const char *name, const char *text);
-
 #endif

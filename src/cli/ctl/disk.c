@@ -7,6 +7,7 @@
 #include "cli/ctl/bucket.h"
 #include "cli/ctl/ctl.h"
 #include "cli/ctl/figures.h"
+#include "cli/json_out.h"
 
 struct keys {
 	const char *id, *image, *add;
@@ -93,7 +94,7 @@ static int change(struct ctl *ctl, const struct keys *k, uint64_t given)
 		return CMD_ERROR;
 	}
 	body = json_object_new_object();
-	ctl_add_text(body, "drive_id", k->id);
+	add_text(body, "drive_id", k->id);
 	if (image)
 		json_object_object_add(body, "path_on_host", image);
 	if (limit)
@@ -107,8 +108,8 @@ static int add(struct ctl *ctl, const struct keys *k, uint64_t given)
 	struct json_object *limit = bucket_json(&k->limit, given >> LIMIT);
 	char path[512];
 
-	ctl_add_text(body, "drive_id", k->id);
-	ctl_add_text(body, "path_on_host", k->add);
+	add_text(body, "drive_id", k->id);
+	add_text(body, "path_on_host", k->add);
 	json_object_object_add(body, "is_root_device", json_object_new_boolean(false));
 	json_object_object_add(body, "is_read_only", json_object_new_boolean(k->readonly));
 	if (limit)

@@ -6,6 +6,7 @@
 #include "cli/cmd.h"
 #include "cli/ctl/ctl.h"
 #include "cli/ctl/figures.h"
+#include "cli/json_out.h"
 
 #define FOLDERS "/catnap/fs"
 
@@ -86,14 +87,14 @@ static int add(struct ctl *ctl, const struct keys *k, uint64_t given)
 	struct json_object *body = json_object_new_object();
 	char path[512];
 
-	ctl_add_text(body, kind.key, k->id);
-	ctl_add_text(body, k->add ? "path_on_host" : "socket", k->add ? k->add : k->socket);
+	add_text(body, kind.key, k->id);
+	add_text(body, k->add ? "path_on_host" : "socket", k->add ? k->add : k->socket);
 	if (k->tag)
-		ctl_add_text(body, "tag", k->tag);
+		add_text(body, "tag", k->tag);
 	if (given >> READONLY & 1)
 		json_object_object_add(body, "is_read_only", json_object_new_boolean(k->readonly));
 	if (given >> CACHE & 1)
-		ctl_add_text(body, "cache", caches[k->cache].name);
+		add_text(body, "cache", caches[k->cache].name);
 	return ctl_send(ctl, "PUT", ctl_path(path, sizeof(path), kind.folder, k->id), body);
 }
 

@@ -8,6 +8,7 @@
 #include "cli/cmd.h"
 #include "cli/ctl/ctl.h"
 #include "cli/ctl/figures.h"
+#include "cli/json_out.h"
 
 struct keys {
 	int policy, bias, spin;
@@ -84,19 +85,19 @@ static struct json_object *body_of(const struct keys *k, uint64_t given)
 	struct json_object *o = json_object_new_object();
 
 	if (given >> POLICY & 1)
-		ctl_add_text(o, "policy", word_of(opt_policies, k->policy));
+		add_text(o, "policy", word_of(opt_policies, k->policy));
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		if (given >> numbers[i].field & 1)
 			json_object_object_add(o, numbers[i].name,
 					       json_object_new_uint64(numbers[i].value));
 	if (given >> BIAS & 1)
-		ctl_add_text(o, "bias", word_of(opt_biases, k->bias));
+		add_text(o, "bias", word_of(opt_biases, k->bias));
 	if (given >> CPU_MAX & 1)
 		json_object_object_add(o, "cpu_max_percent", json_object_new_double(k->cpu_max));
 	if (given >> GROUP & 1)
 		json_object_object_add(o, "group", json_object_new_boolean(k->group));
 	if (given >> SPIN & 1)
-		ctl_add_text(o, "spin", word_of(opt_spins, k->spin));
+		add_text(o, "spin", word_of(opt_spins, k->spin));
 	return o;
 }
 

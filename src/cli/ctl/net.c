@@ -7,6 +7,7 @@
 #include "cli/ctl/bucket.h"
 #include "cli/ctl/ctl.h"
 #include "cli/ctl/figures.h"
+#include "cli/json_out.h"
 
 #define NETS "/network-interfaces/"
 
@@ -101,7 +102,7 @@ static int run(struct ctl *ctl)
 	rx = bucket_json(&keys.rx, (unsigned int)(given >> RX));
 	tx = bucket_json(&keys.tx, (unsigned int)(given >> TX));
 	if (given >> LINK & 1)
-		ctl_add_text(body, "link", links[keys.link].name);
+		add_text(body, "link", links[keys.link].name);
 	if (rx)
 		json_object_object_add(body, "rx_rate_limiter", rx);
 	if (tx)
@@ -109,10 +110,10 @@ static int run(struct ctl *ctl)
 	if (!keys.add)
 		return ctl_send(ctl, "PATCH",
 				ctl_path(path, sizeof(path), "/catnap/nets/", keys.id), body);
-	ctl_add_text(body, "iface_id", keys.id);
-	ctl_add_text(body, "host_dev_name", keys.add);
+	add_text(body, "iface_id", keys.id);
+	add_text(body, "host_dev_name", keys.add);
 	if (keys.mac)
-		ctl_add_text(body, "guest_mac", keys.mac);
+		add_text(body, "guest_mac", keys.mac);
 	return ctl_send(ctl, "PUT", ctl_path(path, sizeof(path), NETS, keys.id), body);
 }
 

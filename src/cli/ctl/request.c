@@ -60,11 +60,6 @@ const char *ctl_path(char *buf, size_t size, const char *folder, const char *id)
 	return buf;
 }
 
-void ctl_add_text(struct json_object *o, const char *name, const char *text)
-{
-	json_object_object_add(o, name, json_object_new_string(text));
-}
-
 #define REMOVE_TRIES	50
 #define REMOVE_TRY_USEC 100000
 

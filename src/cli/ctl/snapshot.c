@@ -8,6 +8,7 @@
 
 #include "cli/cmd.h"
 #include "cli/ctl/ctl.h"
+#include "cli/json_out.h"
 
 enum then { THEN_AS_BEFORE, THEN_RESUME, THEN_STOP, THEN_PAUSE };
 
@@ -37,12 +38,12 @@ static int add_dir(struct json_object *body, const char *dir)
 	char cwd[PATH_MAX], *path;
 
 	if (*dir == '/') {
-		ctl_add_text(body, "dir", dir);
+		add_text(body, "dir", dir);
 		return 0;
 	}
 	if (!getcwd(cwd, sizeof(cwd)) || asprintf(&path, "%s/%s", cwd, dir) < 0)
 		return -1;
-	ctl_add_text(body, "dir", path);
+	add_text(body, "dir", path);
 	free(path);
 	return 0;
 }
@@ -51,7 +52,7 @@ static int set_state(struct ctl *ctl, const char *state)
 {
 	struct json_object *body = json_object_new_object();
 
-	ctl_add_text(body, "state", state);
+	add_text(body, "state", state);
 	return ctl_send(ctl, "PATCH", "/vm", body);
 }
 

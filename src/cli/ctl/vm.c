@@ -7,6 +7,7 @@
 #include "cli/cmd.h"
 #include "cli/ctl/ctl.h"
 #include "cli/ctl/figures.h"
+#include "cli/json_out.h"
 
 /* -- status ----------------------------------------------------------------------------------- */
 
@@ -67,7 +68,7 @@ static int set_state(struct ctl *ctl, const char *state)
 {
 	struct json_object *body = json_object_new_object();
 
-	ctl_add_text(body, "state", state);
+	add_text(body, "state", state);
 	return ctl_send(ctl, "PATCH", "/vm", body);
 }
 
