@@ -8,6 +8,7 @@ test's own.
 Exit status 77: no /dev/kvm, or no namespace.
 """
 
+import atexit
 import mmap
 import os
 import signal
@@ -36,6 +37,7 @@ class Guest:
         self.p = subprocess.Popen(  # pylint: disable=consider-using-with
             [catnap, "run", image, "--transport", "mmio", "-m", "16M", "--net", "tap=t0", "--debug-exit", "0xf4",
              "--sandbox", "off", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.err)
+        atexit.register(self.p.kill)  # also where something is wrong
         self.out = b""
         self.beats = 0
         threading.Thread(target=self.read, daemon=True).start()
