@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See fc_device.h. */
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,18 +34,13 @@ void fc_net_library(const struct fc_net *n, struct catnap_net *net)
 	fc_limiter_library(&n->tx, &net->tx_limit);
 }
 
-/* virtio's numbers */
-#define TYPE_NET  1
-#define TYPE_DISK 2
-#define TYPE_FS	  26
-
 int fc_fs_add(struct catnap_vm *vm, const struct fc_fs *f, int fd)
 {
 	struct catnap_vhost v;
 	int ret;
 
 	catnap_vhost_init(&v);
-	v.type = TYPE_FS;
+	v.type = VIRTIO_ID_FS;
 	v.tag = f->tag;
 	v.socket = f->socket;
 	v.fd = fd;
@@ -56,10 +52,10 @@ int fc_fs_add(struct catnap_vm *vm, const struct fc_fs *f, int fd)
 
 static void found(struct fc_model *m, uint32_t type, uint32_t place, uint32_t device)
 {
-	for (uint32_t i = 0; type == TYPE_DISK && i < m->n_drives; i++)
+	for (uint32_t i = 0; type == VIRTIO_ID_BLOCK && i < m->n_drives; i++)
 		if (m->drives[i].place == place)
 			m->drives[i].device = device;
-	for (uint32_t i = 0; type == TYPE_NET && i < m->n_nets; i++)
+	for (uint32_t i = 0; type == VIRTIO_ID_NET && i < m->n_nets; i++)
 		if (m->nets[i].place == place)
 			m->nets[i].device = device;
 }
@@ -67,12 +63,12 @@ static void found(struct fc_model *m, uint32_t type, uint32_t place, uint32_t de
 void fc_find_devices(struct fc_model *m, struct catnap_vm *vm)
 {
 	struct catnap_device_stats s = {.size = sizeof(s)};
-	uint32_t places[TYPE_DISK + 1] = {0}, fss = 0;
+	uint32_t places[VIRTIO_ID_BLOCK + 1] = {0}, fss = 0;
 
 	for (uint32_t i = 0; catnap_vm_get_device_stats(vm, i, &s) == 0; i++) {
-		if (s.type <= TYPE_DISK)
+		if (s.type <= VIRTIO_ID_BLOCK)
 			found(m, s.type, places[s.type]++, i);
-		else if (s.type == TYPE_FS && fss < m->n_fss)
+		else if (s.type == VIRTIO_ID_FS && fss < m->n_fss)
 			m->fss[fss++].device = i;
 	}
 }
@@ -161,10 +157,10 @@ void fc_removed(struct fc_model *m, const struct catnap_event *e)
 {
 	if (e->type != CATNAP_EVENT_DEVICE_REMOVED)
 		return;
-	if (e->code == TYPE_DISK)
+	if (e->code == VIRTIO_ID_BLOCK)
 		drive_removed(m, e->value);
-	else if (e->code == TYPE_NET)
+	else if (e->code == VIRTIO_ID_NET)
 		net_removed(m, e->value);
-	else if (e->code == TYPE_FS)
+	else if (e->code == VIRTIO_ID_FS)
 		fs_removed(m, e->device);
 }

@@ -2,6 +2,7 @@
 /* Devices whose back end is another process: --fs, --vhost, and what --disk and --net have of it. */
 #include <errno.h>
 #include <limits.h>
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +12,6 @@
 #include "cli/cmd.h"
 #include "cli/printable.h"
 #include "cli/run/run.h"
-
-#define TYPE_NET  1u
-#define TYPE_DISK 2u
-#define TYPE_FS	  26u
 
 static const struct opt_word caches[] = {
 	{"auto", CACHE_AUTO}, {"always", CACHE_ALWAYS}, {"none", CACHE_NONE}, {NULL, 0}};
@@ -119,7 +116,7 @@ int run_set_fs(struct opts *o, const struct opt_arg *arg, void *ptr)
 	struct run_cfg *cfg = ptr;
 	uint64_t given = 0;
 
-	if (set(o, arg, run_fs_keys, TYPE_FS, cfg, &given))
+	if (set(o, arg, run_fs_keys, VIRTIO_ID_FS, cfg, &given))
 		return -EINVAL;
 	if (check_place(o, arg, &cfg->vhosts[cfg->n_vhosts - 1], "path, socket and fd"))
 		return -EINVAL;
@@ -137,12 +134,12 @@ int run_set_vhost(struct opts *o, const struct opt_arg *arg, void *ptr)
 	if (check_place(o, arg, &cfg->vhosts[cfg->n_vhosts - 1], "socket and fd"))
 		return -EINVAL;
 	type = cfg->vhosts[cfg->n_vhosts - 1].back.type;
-	if (type == TYPE_NET || type == TYPE_DISK || type == TYPE_FS)
+	if (type == VIRTIO_ID_NET || type == VIRTIO_ID_BLOCK || type == VIRTIO_ID_FS)
 		return opts_fail(o, "--vhost: type: \"%u\" has an option of its own: expected --%s",
 				 type,
-				 type == TYPE_NET    ? "net vhost-user=SOCKET"
-				 : type == TYPE_DISK ? "disk vhost-user=SOCKET"
-						     : "fs");
+				 type == VIRTIO_ID_NET	   ? "net vhost-user=SOCKET"
+				 : type == VIRTIO_ID_BLOCK ? "disk vhost-user=SOCKET"
+							   : "fs");
 	return 0;
 }
 
@@ -194,7 +191,7 @@ int run_add_back_disk(struct catnap_vm *vm, const struct run_cfg *cfg, uint32_t 
 	struct catnap_vhost v;
 
 	catnap_vhost_init(&v);
-	v.type = TYPE_DISK;
+	v.type = VIRTIO_ID_BLOCK;
 	place_back(&v, cfg->backs[i].socket);
 	v.no_reconnect = cfg->backs[i].leave;
 	v.queues = cfg->disks[i].queues;
@@ -206,7 +203,7 @@ int run_add_back_net(struct catnap_vm *vm, const struct run_net *net)
 	struct catnap_vhost v;
 
 	catnap_vhost_init(&v);
-	v.type = TYPE_NET;
+	v.type = VIRTIO_ID_NET;
 	place_back(&v, net->back);
 	v.no_reconnect = net->leave;
 	v.mtu = (uint16_t)net->mtu;

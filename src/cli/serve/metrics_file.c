@@ -2,6 +2,7 @@
 /* See metrics_file.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_ids.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,6 @@
 #include "cli/now.h"
 #include "cli/json_out.h"
 #include "cli/serve/metrics_file.h"
-
-#define TYPE_NET   1
-#define TYPE_BLOCK 2
 
 #define MS_PER_S  UINT64_C(1000)
 #define NS_PER_MS 1000000
@@ -182,9 +180,9 @@ static void add_devices(struct json_object *o, const struct metrics_file *m, str
 		if (catnap_vm_get_device_stats(vm, i, &s) < 0)
 			continue;
 		take(&s, &next[i]);
-		if (s.type == TYPE_BLOCK)
+		if (s.type == VIRTIO_ID_BLOCK)
 			add_difference(&block, &next[i], &m->devices[i]);
-		if (s.type == TYPE_NET)
+		if (s.type == VIRTIO_ID_NET)
 			add_difference(&net, &next[i], &m->devices[i]);
 	}
 	json_object_object_add(o, "block", block_json(&block));
