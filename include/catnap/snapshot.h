@@ -51,6 +51,9 @@ enum catnap_snapshot_kind {
 	CATNAP_SNAPSHOT_DIFF = 1,
 };
 
+/** A state file that has been read; opaque. One thread at a time may use it. */
+struct catnap_snapshot;
+
 /** What a snapshot is to be, and where it goes. */
 struct catnap_snapshot_request {
 	uint32_t size; /**< set by catnap_snapshot_request_init() */
@@ -66,6 +69,13 @@ struct catnap_snapshot_request {
 	 */
 	int (*commit)(void *ctx);
 	void *commit_ctx;
+	/**
+	 * Of a diff: the snapshot that it is laid behind, if the caller keeps the files of one
+	 * together. Its memory has to be that of this VM's last snapshot; it may have been merged
+	 * since. The new state names its memory files, and then this one. It stays the caller's.
+	 * NULL: the memory files under the names that this VM has given them.
+	 */
+	struct catnap_snapshot *base;
 };
 
 /** Sets the defaults: full, no descriptors, the name "memory". */
@@ -87,6 +97,7 @@ CATNAP_API void catnap_snapshot_request_init_sized(struct catnap_snapshot_reques
  *   -EINVAL   @rq is NULL, its size, kind or memory_name; the VM is not paused
  *   -ENOTSUP  a diff without track_dirty; a device whose back end is another process
  *   -ENOENT   a diff of nothing
+ *   -ESTALE   base is another snapshot than this VM's last one
  *   -ENOSPC   too many diffs, or no room on the disk
  *   -EBUSY    another snapshot is being made
  *   -EDEADLK  by a callback
@@ -94,9 +105,6 @@ CATNAP_API void catnap_snapshot_request_init_sized(struct catnap_snapshot_reques
  *             ioctls
  */
 CATNAP_API int catnap_vm_snapshot(struct catnap_vm *vm, const struct catnap_snapshot_request *rq);
-
-/** A state file that has been read; opaque. One thread at a time may use it. */
-struct catnap_snapshot;
 
 /**
  * Reads the state file @fd, which stays the caller's, from its beginning. All of its checksums and
@@ -164,7 +172,8 @@ CATNAP_API int catnap_snapshot_verify_memory(struct catnap_snapshot *s, uint32_t
 
 /**
  * Writes the snapshot as one that needs a single, full memory file: its own with the diffs on top.
- * @memory_fds: all of its memory files, open to be read. @to: where it goes; of it kind does not count.
+ * @memory_fds: all of its memory files, open to be read. @to: where it goes; of it kind and base do not
+ * count. The next diff of a VM whose last snapshot it was can be laid behind it (base).
  * Errors: those of catnap_snapshot_verify_memory() and of catnap_vm_snapshot() that are of files.
  */
 CATNAP_API int catnap_snapshot_merge(struct catnap_snapshot *s, const int32_t *memory_fds,

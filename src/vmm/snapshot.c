@@ -5,6 +5,7 @@
  * of each vCPU is between two instructions (vcpu_settle()).
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,39 @@ static const char *external(const struct catnap_vm *vm)
 	return NULL;
 }
 
+/* Returns the memory files that come before a new one. */
+static const struct memory_chain *before(const struct catnap_vm *vm,
+					 const struct catnap_snapshot_request *rq)
+{
+	return rq->kind == CATNAP_SNAPSHOT_DIFF && rq->base ? &rq->base->chain : &vm->chain;
+}
+
+/* Checks what a diff needs. */
+static int check_diff(const struct catnap_vm *vm, const struct catnap_snapshot_request *rq,
+		      struct error *err)
+{
+	const struct memory_chain *chain = before(vm, rq);
+
+	if (!vm->memory.tracked)
+		return error_fail(err, -ENOTSUP,
+				  "a diff: no account is kept of what is written: expected a VM "
+				  "that was made with track_dirty");
+	if (!vm->chain.count)
+		return error_fail(err, -ENOENT,
+				  "a diff: there is no snapshot before: expected a "
+				  "full one first");
+	if (rq->base && (rq->base->config.memory_size != vm->memory.size ||
+			 memcmp(chain->links[chain->count - 1].id,
+				vm->chain.links[vm->chain.count - 1].id, MEMORY_ID) != 0))
+		return error_fail(err, -ESTALE,
+				  "a diff: the snapshot before it is not this VM's last one: "
+				  "expected a full one first");
+	if (chain->count == CATNAP_SNAPSHOT_MEMORIES)
+		return error_fail(err, -ENOSPC, "a diff: there are %d, which is the most",
+				  CATNAP_SNAPSHOT_MEMORIES);
+	return 0;
+}
+
 static int check(struct catnap_vm *vm, const struct catnap_snapshot_request *rq, struct error *err)
 {
 	int ret = hotplug_check_saved(vm, err);
@@ -175,20 +209,7 @@ static int check(struct catnap_vm *vm, const struct catnap_snapshot_request *rq,
 		return error_fail(err, -EINVAL,
 				  "memory_name: expected a file's name, of at most %d bytes",
 				  CATNAP_SNAPSHOT_NAME);
-	if (rq->kind == CATNAP_SNAPSHOT_FULL)
-		return 0;
-	if (!vm->memory.tracked)
-		return error_fail(err, -ENOTSUP,
-				  "a diff: no account is kept of what is written: expected a VM "
-				  "that was made with track_dirty");
-	if (!vm->chain.count)
-		return error_fail(err, -ENOENT,
-				  "a diff: there is no snapshot before: expected a "
-				  "full one first");
-	if (vm->chain.count == CATNAP_SNAPSHOT_MEMORIES)
-		return error_fail(err, -ENOSPC, "a diff: there are %d, which is the most",
-				  CATNAP_SNAPSHOT_MEMORIES);
-	return 0;
+	return rq->kind == CATNAP_SNAPSHOT_FULL ? 0 : check_diff(vm, rq, err);
 }
 
 /* Makes a snapshot. The VM is held. */
@@ -205,7 +226,7 @@ static int make(struct catnap_vm *vm, const struct catnap_snapshot_request *rq, 
 	if (getrandom(link.id, sizeof(link.id), 0) != (ssize_t)sizeof(link.id))
 		return error_fail(err, -EIO, "the kernel gives no random id");
 	snprintf(link.name, sizeof(link.name), "%s", rq->memory_name);
-	ret = chain_copy(&chain, &vm->chain);
+	ret = chain_copy(&chain, before(vm, rq));
 	if (ret == 0)
 		ret = chain_add(&chain, &link);
 	if (ret < 0) {
@@ -232,10 +253,10 @@ static int make(struct catnap_vm *vm, const struct catnap_snapshot_request *rq, 
 	vm->written = NULL;
 	state_writer_fini(&w);
 	if (ret == 0) {
-		struct memory_chain before = vm->chain;
+		struct memory_chain old = vm->chain;
 
 		vm->chain = chain;
-		chain = before;
+		chain = old;
 	}
 	chain_free(&chain);
 	return ret;
@@ -252,7 +273,7 @@ int catnap_vm_snapshot(struct catnap_vm *vm, const struct catnap_snapshot_reques
 	if (vm_from_inside(vm, "snapshot"))
 		return -EDEADLK;
 	catnap_snapshot_request_init(&rq);
-	if (sized_in(&rq, sizeof(rq), given, sizeof(rq)) < 0)
+	if (sized_in(&rq, sizeof(rq), given, offsetof(struct catnap_snapshot_request, base)) < 0)
 		return vm_wrong_size(vm, "snapshot");
 	ret = hold(vm, &err);
 	if (ret == 0) {

@@ -391,6 +391,7 @@ int main(void)
 	FIELD(catnap_snapshot_request, memory_name);
 	FIELD(catnap_snapshot_request, commit);
 	FIELD(catnap_snapshot_request, commit_ctx);
+	FIELD(catnap_snapshot_request, base);
 	STRUCT(catnap_snapshot_info);
 	FIELD(catnap_snapshot_info, size);
 	FIELD(catnap_snapshot_info, vcpus);

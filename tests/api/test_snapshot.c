@@ -582,6 +582,94 @@ static void requests_that_cannot_be(void **state)
 	close_files(&f);
 }
 
+/* Returns what merging @f, a diff of @full, gives. */
+static struct files merged(const struct files *full, const struct files *f)
+{
+	int32_t memories[] = {full->memory, f->memory};
+	struct files to = new_files();
+	struct catnap_snapshot_request rq;
+	struct catnap_snapshot *s = open_state(f);
+
+	catnap_snapshot_request_init(&rq);
+	rq.state_fd = to.state;
+	rq.memory_fd = to.memory;
+	rq.memory_name = "merged";
+	if (catnap_snapshot_merge(s, memories, 2, &rq) < 0)
+		fail_msg("%s", catnap_vm_last_error(NULL));
+	catnap_snapshot_close(&s);
+	return to;
+}
+
+/* A diff is laid behind the VM's last snapshot as it is now, and behind no other. */
+static void diffs_behind_what_is_there(void **state)
+{
+	struct files full, first, both, last = new_files();
+	struct catnap_snapshot_memory m = {.size = sizeof(m)};
+	struct catnap_snapshot_request rq;
+	struct catnap_vm_config cfg;
+	struct catnap_snapshot *s;
+	struct catnap_vm *vm;
+
+	tiny_config(&cfg);
+	cfg.track_dirty = 1;
+	vm = tiny_vm(&cfg, PAUSED);
+	full = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+	first = snapshot(vm, CATNAP_SNAPSHOT_DIFF);
+	both = merged(&full, &first);
+
+	catnap_snapshot_request_init(&rq);
+	rq.kind = CATNAP_SNAPSHOT_DIFF;
+	rq.state_fd = last.state;
+	rq.memory_fd = last.memory;
+	rq.memory_name = "last";
+	rq.base = s = open_state(&full);
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), -ESTALE);
+	says(vm, "is not this VM's last one");
+	/* A full one is behind nothing, and callers of before know nothing of it. */
+	rq.kind = CATNAP_SNAPSHOT_FULL;
+	rq.commit = failing;
+	rq.commit_ctx = &(int){-EIO};
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), -EIO);
+	rq.commit = NULL;
+	rq.kind = CATNAP_SNAPSHOT_DIFF;
+	rq.size = offsetof(struct catnap_snapshot_request, base);
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), 0);
+	catnap_snapshot_close(&s);
+
+	/* The one that was made of it since is its last now. */
+	rq.size = sizeof(rq);
+	rq.base = s = open_state(&both);
+	assert_int_equal(catnap_vm_snapshot(vm, &rq), -ESTALE);
+	catnap_snapshot_close(&s);
+	close_files(&both);
+	close_files(&full);
+	close_files(&first);
+
+	full = snapshot(vm, CATNAP_SNAPSHOT_FULL);
+	first = snapshot(vm, CATNAP_SNAPSHOT_DIFF);
+	both = merged(&full, &first);
+	for (uint32_t n = 1; n < 3; n++) {
+		rq.base = s = open_state(n == 1 ? &both : &last);
+		if (catnap_vm_snapshot(vm, &rq) < 0)
+			fail_msg("%s", catnap_vm_last_error(vm));
+		catnap_snapshot_close(&s);
+		s = open_state(&last);
+		assert_int_equal(catnap_snapshot_get_memory(s, 0, &m), 0);
+		assert_string_equal(m.name, "merged");
+		assert_int_equal(catnap_snapshot_get_memory(s, n, &m), 0);
+		assert_string_equal(m.name, "last");
+		assert_int_equal(catnap_snapshot_get_memory(s, n + 1, &m), -ENOENT);
+		assert_int_equal(catnap_snapshot_verify_memory(s, 0, both.memory), 0);
+		assert_int_equal(catnap_snapshot_verify_memory(s, n, last.memory), 0);
+		catnap_snapshot_close(&s);
+	}
+	assert_int_equal(catnap_vm_destroy(&vm), 0);
+	close_files(&both);
+	close_files(&full);
+	close_files(&first);
+	close_files(&last);
+}
+
 /* A copy of @fd of @len bytes. */
 static int copy_of(int fd, size_t len)
 {
@@ -857,6 +945,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_that_cannot_be),
+		cmocka_unit_test(diffs_behind_what_is_there),
 		cmocka_unit_test(files_that_are_damaged),
 		cmocka_unit_test(tells_what_it_is),
 		cmocka_unit_test(many_go_on_from_one),

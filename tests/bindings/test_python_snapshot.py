@@ -194,6 +194,31 @@ class Snapshots(Folder):
                 vm.start()
                 self.answers(vm, said, b'merged')
 
+    def test_behind_one_that_was_merged(self):
+        vm, said = self.talker(track_dirty=True)
+        vm.pause()
+        vm.snapshot(self.path('state0'), self.path('memory0'))
+        vm.snapshot(self.path('state1'), self.path('memory1'), kind=catnap.SnapshotKind.DIFF)
+        with catnap.Snapshot(self.path('state1')) as snapshot:
+            snapshot.merge(self.path('state2'), self.path('memory2'))
+        vm.write_memory(FREE, b'merged')
+        with catnap.Snapshot(self.path('state0')) as other, self.assertRaises(catnap.Error) as c:
+            vm.snapshot(self.path('state3'), self.path('memory3'), kind=catnap.SnapshotKind.DIFF, base=other)
+        self.assertEqual(c.exception.errno, errno.ESTALE)
+        with catnap.Snapshot(self.path('state2')) as merged:
+            vm.snapshot(self.path('state3'), self.path('memory3'), kind=catnap.SnapshotKind.DIFF, base=merged)
+        vm.close()
+        with self.assertRaises(catnap.Error):
+            vm.snapshot(self.path('state'), self.path('memory'), base=merged)
+        with catnap.Snapshot(self.path('state3')) as snapshot:
+            self.assertEqual([m.name for m in snapshot.memories], ['memory2', 'memory3'])
+            snapshot.verify()
+            said = Said()
+            with snapshot.restore(on_serial=said) as vm:
+                self.assertEqual(vm.read_memory(FREE, 6), b'merged')
+                vm.start()
+                self.answers(vm, said, b'behind')
+
     def test_other_places(self):
         """A clone has its own disk, under the same number."""
         for name in ('disk', 'copy'):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goes on from a VM that was put down in files: once, or many times."""
+import contextlib
 import errno
 import os
 import threading
 import types
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from ._abi import ffi
 from ._library import Error, check, filled, lib
@@ -52,6 +53,12 @@ class Snapshot:
     def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
                  trace: Optional[types.TracebackType]) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Any]:
+        """For VM.snapshot(): the library's handle, while nobody else uses it."""
+        with self._lock:
+            yield self._handle()
 
     # -- what it is ---------------------------------------------------------------------------
 

@@ -2,11 +2,12 @@
 """A virtual machine."""
 import asyncio
 import atexit
+import contextlib
 import errno
 import os
 import types
 import weakref
-from typing import Any, AsyncIterator, Callable, List, Optional, Sequence, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, List, Optional, Sequence, Tuple, Type, Union
 
 from . import _types
 from ._abi import ffi
@@ -19,6 +20,9 @@ from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, E
 from ._values import CpuidModifier, DiskPlace, HaltPoll, Limit, MsrModifier, NetPlace, Node, Path, VhostType, bits
 from ._written import Written
 from .sandbox import Keeper, SandboxAllow
+
+if TYPE_CHECKING:
+    from .snapshot import Snapshot
 
 Image = Union[Path, memoryview, bytearray]
 Output = Callable[[bytes], None]
@@ -290,22 +294,27 @@ class VM:  # pylint: disable=too-many-public-methods
     def resume(self) -> None:
         self._call(lib.catnap_vm_resume)
 
-    def snapshot(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL) -> None:
+    def snapshot(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL,
+                 base: 'Optional[Snapshot]' = None) -> None:
         """Puts a VM that is paused down in two files, in one folder; Snapshot(state) goes on from them. A diff has
-        what was written since the last snapshot (track_dirty), and its files need those before it.
+        what was written since the last snapshot (track_dirty), and its files need those before it: those of @base,
+        which is the VM's last snapshot, perhaps merged, or those that the VM has written itself.
+        Error (ESTALE): @base is another snapshot.
 
         Both files are durable, and get their names at the end: a call that fails leaves what was there."""
-        with Written(state, memory) as files:
+        with Written(state, memory) as files, base.held() if base is not None else contextlib.nullcontext(ffi.NULL) as behind:
             request = ffi.new('struct catnap_snapshot_request *')
             lib.catnap_snapshot_request_init_sized(request, ffi.sizeof('struct catnap_snapshot_request'))
             request.kind = kind
+            request.base = behind
             files.fill(request)
             vm = self._handle()
             files.check(lib.catnap_vm_snapshot(vm, request), vm)
 
-    async def snapshot_async(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL) -> None:
+    async def snapshot_async(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL,
+                             base: 'Optional[Snapshot]' = None) -> None:
         """The same in a thread, so that the loop goes on."""
-        await asyncio.get_running_loop().run_in_executor(None, lambda: self.snapshot(state, memory, kind=kind))
+        await asyncio.get_running_loop().run_in_executor(None, lambda: self.snapshot(state, memory, kind=kind, base=base))
 
     def reset(self) -> None:
         """Begins the guest anew, and waits until that is done (on_reset is RESTART)."""
