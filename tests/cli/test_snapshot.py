@@ -789,6 +789,25 @@ class Refused(Case):
             self.assertEqual((code, out), (2, ""), args)
             self.assertEqual(err.count("\n"), 1, err)
 
+    def test_keys_of_devices(self):
+        """An option that has a snapshot's device lead elsewhere cannot make another device of it."""
+        image = self.file("image", bytes(4096))
+        p, out = self.boot("-d", image)
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        for key in ("id=x", "queues=2", "block-size=4096", "bw=1M", "ops=5", "readonly=on", "vhost-user=v"):
+            disk = key if key.startswith("vhost") else f"path=image,{key}"
+            self.refused([base.CATNAP, "run", "--restore", "snap", "-d", disk], 2, "--disk: ",
+                         "its limits" if key[:2] in ("bw", "op") else key.split("=")[0] + ": ")
+        for key in ("queues=2", "mtu=1400", "bw=1M", "rx-ops=5", "vhost-user=v"):
+            net = key if key.startswith("vhost") else f"tap=t,{key}"
+            self.refused([base.CATNAP, "run", "--restore", "snap", "--net", net], 2, "--net: ",
+                         "its limits" if key[:2] in ("bw", "rx") else key.split("=")[0] + ": ")
+        p, out = self.restore("-d", image + ",direct=off,lock=off")
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("stop"), (0, "", ""))
+
     @unittest.skipUnless(SANDBOX, "no sandbox")
     def test_the_sandbox_lets_none_be_made_unless_it_is_told_where(self):
         p, out = self.run_vm("--kernel-format", "flat", "-k", self.kernel, "-m", "4M", "--cmdline", "", "--guest-halt-poll", "off")

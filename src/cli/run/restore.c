@@ -62,6 +62,47 @@ static const char *const snapshots[] = {
 	"hotplug",
 };
 
+static bool limited(const struct catnap_rate_limit *l)
+{
+	return l->bw.size || l->ops.size;
+}
+
+/* Returns what @disk says of the device itself, and not of where it leads; NULL: nothing. */
+static const char *of_disk(const struct catnap_disk *disk, const char *back)
+{
+	if (back)
+		return "vhost-user";
+	if (disk->id)
+		return "id";
+	if (disk->queues)
+		return "queues";
+	if (disk->block_size)
+		return "block-size";
+	return limited(&disk->limit) ? "its limits" : NULL;
+}
+
+static const char *of_net(const struct run_net *net)
+{
+	if (net->back)
+		return "vhost-user";
+	if (net->queues && !net->n_fds)
+		return "queues";
+	if (net->mtu)
+		return "mtu";
+	return limited(&net->rx_limit) || limited(&net->tx_limit) ? "its limits" : NULL;
+}
+
+/* What an option says of device @n that it cannot say. */
+static int check_key(struct opts *o, const char *option, uint32_t n, const char *key)
+{
+	if (!key)
+		return 0;
+	return opts_fail(o,
+			 "--%s: %s: of %s %u is as it was when the snapshot was made: expected "
+			 "none with --restore",
+			 option, key, option, n);
+}
+
 int run_check_restore(struct opts *o, const struct run_cfg *cfg)
 {
 	if (!cfg->restore.dir)
@@ -78,6 +119,12 @@ int run_check_restore(struct opts *o, const struct run_cfg *cfg)
 					 "--%s: is as it was when the snapshot was made: expected "
 					 "none with --restore",
 					 snapshots[i]);
+	for (uint32_t i = 0; i < cfg->n_disks; i++)
+		if (check_key(o, "disk", i, of_disk(&cfg->disks[i], cfg->backs[i].socket)))
+			return -EINVAL;
+	for (uint32_t i = 0; i < cfg->n_nets; i++)
+		if (check_key(o, "net", i, of_net(&cfg->nets[i])))
+			return -EINVAL;
 	return 0;
 }
 
@@ -107,6 +154,8 @@ static int take_disk(struct run_cfg *cfg, struct catnap_snapshot_device *d, uint
 	if (d->number >= RUN_MAX_DISKS)
 		return wrong(cfg, "restore", "has more disks than there can be");
 	disk = &cfg->disks[d->number];
+	if (d->number < given && disk->readonly && !d->readonly)
+		return wrong(cfg, "disk", "readonly: the guest knows it as one to be written");
 	if (d->number >= given) {
 		catnap_disk_init(disk);
 		disk->path = keep_place(cfg, d->place);
