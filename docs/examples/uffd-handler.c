@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #define PAGE	    4096u
-#define FILES_MAX   64
+#define FILES_MAX   1024
 #define REGIONS_MAX 8
 
 /* A memory file. bits: of a diff, which pages are in it; NULL: all. */
