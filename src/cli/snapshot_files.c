@@ -49,7 +49,8 @@ struct being_made {
 struct making {
 	struct being_made memory, state;
 	int folders[2];	    /* in which names change; -1: none */
-	const char *failed; /* what of it did not work */
+	bool named;	    /* by the caller, who may give a name twice */
+	const char *failed; /* what of it did not work; why has a sentence if it is NULL */
 	char *why;
 };
 
@@ -68,7 +69,9 @@ static int begin(struct being_made *m, char *why)
 {
 	m->fd = openat(m->dir, m->now, MAKE_FLAGS, 0600);
 	if (m->fd < 0)
-		return fail(why, -errno, "%s: %s", m->now, strerror(errno));
+		return fail(why, -errno, "%s: %s", m->name,
+			    errno == EEXIST ? "is the place of the other file as well"
+					    : strerror(errno));
 	/* Nobody takes it for one that a process has left. A file system may have no locks. */
 	flock(m->fd, LOCK_EX | LOCK_NB);
 	return 0;
@@ -84,6 +87,19 @@ static void undo(struct being_made *m)
 	m->fd = -1;
 }
 
+/* Reads a state. NULL: there is none that can be read. */
+static struct catnap_snapshot *read_state_at(int dir, const char *name)
+{
+	struct catnap_snapshot *s = NULL;
+	int fd = openat(dir, name, READ_FLAGS);
+
+	if (fd < 0)
+		return NULL;
+	catnap_snapshot_open(fd, &s);
+	close(fd);
+	return s;
+}
+
 static int put_in_place(struct being_made *m)
 {
 	if (strcmp(m->now, m->name) == 0)
@@ -94,13 +110,39 @@ static int put_in_place(struct being_made *m)
 	return 0;
 }
 
+/* Checks that a diff does not take the place of a memory file that it needs. The state that was
+ * written tells their names. */
+static int check_names(struct making *m)
+{
+	struct catnap_snapshot_memory last = {.size = sizeof(last)}, one = {.size = sizeof(one)};
+	struct catnap_snapshot_info info = {.size = sizeof(info)};
+	struct catnap_snapshot *s = read_state_at(m->state.dir, m->state.now);
+	int ret = 0;
+
+	if (!s)
+		return fail(m->why, -EIO, "%s: cannot be read again", m->state.now);
+	catnap_snapshot_get_info(s, &info);
+	catnap_snapshot_get_memory(s, info.memories - 1, &last);
+	for (uint32_t i = 0; i + 1 < info.memories && ret == 0; i++) {
+		catnap_snapshot_get_memory(s, i, &one);
+		if (strcmp(one.name, last.name) == 0)
+			ret = fail(m->why, -EEXIST,
+				   "%s: is the name of a memory file that the diff needs",
+				   m->memory.name);
+	}
+	catnap_snapshot_close(&s);
+	return ret;
+}
+
 /* Puts the files in their places; the state's is the last that changes. The library calls this
  * while the VM still stands. */
 static int commit(void *ctx)
 {
 	struct making *m = ctx;
-	int ret = 0;
+	int ret = m->named ? check_names(m) : 0;
 
+	if (ret < 0)
+		return ret;
 	m->failed = m->memory.name;
 	if (fsync(m->memory.fd) < 0)
 		return -errno;
@@ -130,7 +172,8 @@ static int commit(void *ctx)
 	return ret;
 }
 
-static int make(struct catnap_vm *vm, struct making *m, bool diff)
+/* @base: of a diff, what is there; NULL: not known. */
+static int make(struct catnap_vm *vm, struct making *m, bool diff, struct catnap_snapshot *base)
 {
 	struct catnap_snapshot_request rq;
 	const char *slash = strrchr(m->memory.name, '/');
@@ -139,6 +182,7 @@ static int make(struct catnap_vm *vm, struct making *m, bool diff)
 	if (ret == 0)
 		ret = begin(&m->state, m->why);
 	if (ret == 0) {
+		m->why[0] = '\0';
 		catnap_snapshot_request_init(&rq);
 		rq.kind = diff ? CATNAP_SNAPSHOT_DIFF : CATNAP_SNAPSHOT_FULL;
 		rq.memory_fd = m->memory.fd;
@@ -146,10 +190,11 @@ static int make(struct catnap_vm *vm, struct making *m, bool diff)
 		rq.memory_name = slash ? slash + 1 : m->memory.name;
 		rq.commit = commit;
 		rq.commit_ctx = m;
+		rq.base = base;
 		ret = catnap_vm_snapshot(vm, &rq);
 		if (ret < 0 && m->failed)
 			fail(m->why, ret, "%s: %s", m->failed, strerror(-ret));
-		else if (ret < 0)
+		else if (ret < 0 && !m->why[0])
 			fail(m->why, ret, "%s", catnap_vm_last_error(vm));
 	}
 	undo(&m->memory);
@@ -168,19 +213,6 @@ static void remove_old(int dir, struct catnap_snapshot *old, const char *new)
 	for (uint32_t i = 0; catnap_snapshot_get_memory(old, i, &m) == 0; i++)
 		if (strcmp(m.name, new) != 0)
 			unlinkat(dir, m.name, 0);
-}
-
-/* Reads the snapshot that is there. NULL: there is none that can be read. */
-static struct catnap_snapshot *read_old(int dir)
-{
-	struct catnap_snapshot *s = NULL;
-	int fd = openat(dir, SNAPSHOT_STATE, READ_FLAGS);
-
-	if (fd < 0)
-		return NULL;
-	catnap_snapshot_open(fd, &s);
-	close(fd);
-	return s;
 }
 
 /* Returns whether @name is that of a file which a snapshot was written to: @prefix, and a tag. */
@@ -231,7 +263,7 @@ static void remove_leftover(void *ctx, int dir, const struct dirent64 *d)
 /* Removes what a process that was killed has left of a snapshot of its own. */
 static void remove_leftovers(int dir)
 {
-	struct catnap_snapshot *s = read_old(dir);
+	struct catnap_snapshot *s = read_state_at(dir, SNAPSHOT_STATE);
 
 	if (s)
 		each_name(dir, remove_leftover, s);
@@ -293,18 +325,22 @@ static int in_dir(const char *dir, int ret, char *why)
 int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
 {
 	struct making m = {.why = why};
-	struct catnap_snapshot *old;
+	struct catnap_snapshot *old = NULL;
 	bool made;
 	int fd = open_dir(dir, &made, why), ret;
 
 	if (fd < 0)
 		return fd;
-	old = read_old(fd);
 	ret = hold_dir(fd, why);
+	if (ret == 0)
+		old = read_state_at(fd, SNAPSHOT_STATE);
+	if (ret == 0 && diff && !old)
+		ret = fail(why, -ENOENT,
+			   "a diff: there is no snapshot in it: expected a full one first");
 	if (ret == 0)
 		ret = name_in_dir(&m, fd);
 	if (ret == 0)
-		ret = make(vm, &m, diff);
+		ret = make(vm, &m, diff, old);
 	if (ret == 0 && old && !diff)
 		remove_old(fd, old, m.memory.name);
 	if (ret == 0)
@@ -320,8 +356,8 @@ int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
 static int name_beside(struct being_made *m, const char *path, const char *tag, char *why)
 {
 	*m = (struct being_made){.dir = AT_FDCWD, .fd = -1};
-	if (!*path || strlen(path) >= sizeof(m->name))
-		return fail(why, -ENAMETOOLONG, "%s: expected the path of a file", path);
+	if (strlen(path) >= sizeof(m->name))
+		return fail(why, -ENAMETOOLONG, "%s: %s", path, strerror(ENAMETOOLONG));
 	snprintf(m->name, sizeof(m->name), "%s", path);
 	snprintf(m->now, sizeof(m->now), "%s" NEW "%s", path, tag);
 	return 0;
@@ -356,10 +392,36 @@ static int folder_of(const char *path)
 	return open(folder, DIR_FLAGS);
 }
 
+/* What a folder has at the place where a file is to be. */
+struct taken {
+	const char *path;
+	bool special;
+};
+
+static void look_for_special(void *ctx, int dir, const struct dirent64 *d)
+{
+	struct taken *t = ctx;
+	const char *slash = strrchr(t->path, '/');
+
+	if (strcmp(d->d_name, slash ? slash + 1 : t->path) == 0 && d->d_type != DT_REG &&
+	    d->d_type != DT_LNK && d->d_type != DT_UNKNOWN)
+		t->special = true;
+}
+
+/* A device, a FIFO or a socket is not to be lost to a file. */
+static int check_place(int folder, const struct being_made *m, char *why)
+{
+	struct taken t = {.path = m->name};
+
+	if (folder >= 0)
+		each_name(folder, look_for_special, &t);
+	return t.special ? fail(why, -EINVAL, "%s: is no regular file", m->name) : 0;
+}
+
 int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *memory, bool diff,
 			char *why)
 {
-	struct making m = {.why = why};
+	struct making m = {.named = true, .why = why};
 	char tag[2 * TAG_BYTES + 1];
 	int ret;
 
@@ -372,7 +434,11 @@ int snapshot_make_files(struct catnap_vm *vm, const char *state, const char *mem
 		return ret;
 	m.folders[0] = folder_of(memory);
 	m.folders[1] = folder_of(state);
-	ret = make(vm, &m, diff);
+	ret = check_place(m.folders[0], &m.memory, why);
+	if (ret == 0)
+		ret = check_place(m.folders[1], &m.state, why);
+	if (ret == 0)
+		ret = make(vm, &m, diff, NULL);
 	for (size_t i = 0; i < 2; i++) {
 		if (m.folders[i] < 0)
 			continue;
@@ -410,6 +476,15 @@ static int read_state(struct snapshot_files *s, int dir, const char *name, char 
 	return ret < 0 ? fail(why, ret, "%s: %s", name, catnap_vm_last_error(NULL)) : 0;
 }
 
+static void close_memories(struct snapshot_files *s)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		close(s->memory[i]);
+	free(s->memory);
+	s->memory = NULL;
+	s->count = 0;
+}
+
 static int open_memory(struct snapshot_files *s, const char *name, uint32_t i, int dir, char *why)
 {
 	s->memory[i] = open_regular(dir, name, READ_FLAGS & ~O_NOFOLLOW, why);
@@ -436,19 +511,59 @@ int snapshot_open_state(struct snapshot_files *s, const char *dir, char *why)
 	return in_dir(dir, read_state(s, s->dir, SNAPSHOT_STATE, why), why);
 }
 
-int snapshot_open(struct snapshot_files *s, const char *dir, char *why)
+/* Opens all memory files that the state names. */
+static int open_memories(struct snapshot_files *s, char *why)
 {
 	struct catnap_snapshot_memory m = {.size = sizeof(m)};
-	int ret = snapshot_open_state(s, dir, why), n;
+	int ret = 0, n = alloc_memory(s, why);
 
-	if (ret < 0)
-		return ret;
-	n = alloc_memory(s, why);
 	if (n < 0)
 		return n;
 	for (uint32_t i = 0; i < (uint32_t)n && ret == 0; i++) {
 		catnap_snapshot_get_memory(s->snapshot, i, &m);
 		ret = open_memory(s, m.name, i, s->dir, why);
+	}
+	return ret;
+}
+
+/* Reads the state that is in the folder now. Returns 1 if it is another one, 0 if it is that which was
+ * read before, or -errno with a sentence. */
+static int read_newer_state(struct snapshot_files *s, char *why)
+{
+	struct catnap_snapshot_memory then = {.size = sizeof(then)}, now = {.size = sizeof(now)};
+	struct catnap_snapshot *old = s->snapshot;
+	int ret = 0;
+
+	close_memories(s);
+	s->snapshot = NULL;
+	ret = read_state(s, s->dir, SNAPSHOT_STATE, why);
+	if (ret == 0) {
+		catnap_snapshot_get_memory(old, 0, &then);
+		catnap_snapshot_get_memory(s->snapshot, 0, &now);
+		ret = strcmp(then.name, now.name) != 0;
+	}
+	catnap_snapshot_close(&old);
+	return ret;
+}
+
+int snapshot_open(struct snapshot_files *s, const char *dir, char *why)
+{
+	char missing[SNAPSHOT_WHY];
+	int ret = snapshot_open_state(s, dir, why), newer = 1;
+
+	if (ret < 0)
+		return ret;
+	ret = open_memories(s, why);
+	/* A new snapshot may have taken its place between the two. */
+	while (ret == -ENOENT && newer > 0) {
+		memcpy(missing, why, sizeof(missing));
+		newer = read_newer_state(s, why);
+		if (newer > 0)
+			ret = open_memories(s, why);
+		else if (newer == 0)
+			memcpy(why, missing, sizeof(missing));
+		else
+			ret = newer;
 	}
 	return in_dir(dir, ret, why);
 }
@@ -500,9 +615,7 @@ int snapshot_open_working_set(struct snapshot_files *s, const char *dir, bool *s
 
 void snapshot_close(struct snapshot_files *s)
 {
-	for (uint32_t i = 0; i < s->count; i++)
-		close(s->memory[i]);
-	free(s->memory);
+	close_memories(s);
 	catnap_snapshot_close(&s->snapshot);
 	if (s->dir >= 0)
 		close(s->dir);
@@ -513,14 +626,13 @@ void snapshot_close(struct snapshot_files *s)
 
 /* ---- merging ---- */
 
-int snapshot_merge(struct snapshot_files *s, const char *dir, char *why)
+/* Merges the snapshot of a folder that is held. */
+static int merge(struct snapshot_files *s, char *why)
 {
 	struct catnap_snapshot_request rq;
 	struct making m = {.why = why};
-	int ret = hold_dir(s->dir, why);
+	int ret = name_in_dir(&m, s->dir);
 
-	if (ret == 0)
-		ret = name_in_dir(&m, s->dir);
 	if (ret == 0)
 		ret = begin(&m.memory, why);
 	if (ret == 0)
@@ -533,7 +645,9 @@ int snapshot_merge(struct snapshot_files *s, const char *dir, char *why)
 		rq.commit = commit;
 		rq.commit_ctx = &m;
 		ret = catnap_snapshot_merge(s->snapshot, s->memory, s->count, &rq);
-		if (ret < 0)
+		if (ret < 0 && m.failed)
+			fail(why, ret, "%s: %s", m.failed, strerror(-ret));
+		else if (ret < 0)
 			fail(why, ret, "%s", catnap_vm_last_error(NULL));
 	}
 	undo(&m.memory);
@@ -542,5 +656,24 @@ int snapshot_merge(struct snapshot_files *s, const char *dir, char *why)
 		remove_old(s->dir, s->snapshot, m.memory.name);
 		remove_leftovers(s->dir);
 	}
-	return in_dir(dir, ret, why);
+	return ret;
+}
+
+int snapshot_merge(const char *dir, char *why)
+{
+	struct snapshot_files files;
+	int fd = open_dir(dir, NULL, why), ret;
+
+	if (fd < 0)
+		return fd;
+	/* Before it is read: a new one is not to be lost to the old one, merged. */
+	ret = in_dir(dir, hold_dir(fd, why), why);
+	if (ret == 0) {
+		ret = snapshot_open(&files, dir, why);
+		if (ret == 0 && files.count > 1)
+			ret = in_dir(dir, merge(&files, why), why);
+		snapshot_close(&files);
+	}
+	close(fd);
+	return ret;
 }

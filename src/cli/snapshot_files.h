@@ -50,7 +50,8 @@ int snapshot_open_files(struct snapshot_files *s, const char *state, const char 
  * is none, and sets *@stale. 0, or -errno with a sentence. */
 int snapshot_open_working_set(struct snapshot_files *s, const char *dir, bool *stale, char *why);
 void snapshot_close(struct snapshot_files *s);
-/* Puts one full memory file in the place of all that there are. 0, or -errno with a sentence. */
-int snapshot_merge(struct snapshot_files *s, const char *dir, char *why);
+/* Puts one full memory file in the place of all that the snapshot in the folder @dir has. 0, or -errno
+ * with a sentence. */
+int snapshot_merge(const char *dir, char *why);
 
 #endif

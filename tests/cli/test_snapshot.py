@@ -3,9 +3,9 @@
 """Snapshots as a person or a script makes them: by catnap ctl, of a VM that is in the sandbox; and what becomes of
 them. The guest writes the alphabet over and over, so that a letter that is lost, or comes twice, shows.
 
-    test_snapshot.py CATNAP GUESTS HANDLER FAILING [unittest options]
+    test_snapshot.py CATNAP GUESTS HANDLER FAILING SLOW [unittest options]
 
-HANDLER is docs/examples/uffd-handler.c, built, and FAILING fail_fsync.c.
+HANDLER is docs/examples/uffd-handler.c, built, FAILING fail_fsync.c, and SLOW slow_open.c.
 """
 
 import fcntl
@@ -24,6 +24,7 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_run as base  # noqa: E402 pylint: disable=wrong-import-position
+from unix_http import Connection  # noqa: E402 pylint: disable=wrong-import-position
 
 # again: mov al, [0x9000]; add al, 'A'; mov dx, 0x3f8; out dx, al; inc byte [0x9000]; cmp byte [0x9000], 26; jb skip;
 # mov byte [0x9000], 0; skip: mov cx, 0x1000; wait: loop wait; jmp again
@@ -37,7 +38,7 @@ TREE = bytes.fromhex("4c8b8650020000" "66baf803" "b341" "41817810d00dfeed" "7515
 SANDBOX = "SANDBOX_OFF" not in os.environ
 
 
-HANDLER = FAILING = ""
+HANDLER = FAILING = SLOW = ""
 # How often a process is killed; the number is larger by hand.
 KILLS = int(os.environ.get("KILLS", "12"))
 
@@ -239,6 +240,51 @@ class GoesOn(Case):
             self.assertTrue(follows(before + self.text(out)))
             self.assertEqual(self.ctl("stop", "wait=on"), (0, "", ""))
             self.stopped(p)
+
+    def test_diffs_go_behind_what_was_merged(self):
+        p, out = self.boot("--track-dirty", "on")
+        whole = b""
+        for _ in range(2):
+            for args in (() if not whole else ("--diff",), ("--diff",)):
+                self.wait_for(p, out, len(self.text(out)) + 30)
+                self.assertEqual(self.ctl("snapshot", "snap", *args), (0, "", ""))
+            self.yes("snapshot", "merge", "snap")
+            self.wait_for(p, out, len(self.text(out)) + 30)
+            self.assertEqual(self.ctl("snapshot", "snap", "--diff", "--then", "stop"), (0, "", ""))
+            self.stopped(p)
+            self.yes("snapshot", "verify", "snap")
+            told = json.loads(self.yes("snapshot", "info", "snap", "--json"))
+            self.assertEqual([m["kind"] for m in told["memories"]], ["full", "diff"])
+            whole += self.text(out)
+            p, out = self.restore("--track-dirty", "on")
+        self.wait_for(p, out)
+        self.assertTrue(follows(whole + self.text(out)))
+
+    def content(self):
+        return {name: self.text(os.path.join(self.snap, name)) for name in os.listdir(self.snap)}
+
+    def test_diffs_go_nowhere_else(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        self.no(1, ["other: a diff: there is no snapshot in it: expected a full one first"], "ctl", "s", "snapshot", "other", "--diff")
+        self.assertFalse(os.path.exists(os.path.join(self.dir, "other")))
+        # Its last one is there now.
+        self.assertEqual(self.ctl("snapshot", "other", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        old = self.snap
+        self.snap = os.path.join(self.dir, "other")
+        p, out = self.restore("--track-dirty", "on")
+        self.wait_for(p, out)
+        self.snap = old
+        before = self.content()
+        self.no(1, ["snap: ", "is not this VM's last one", "expected a full one first"], "ctl", "s", "snapshot", "snap", "--diff")
+        self.assertEqual(self.content(), before)
+        self.yes("snapshot", "verify", "snap")
+        self.assertEqual(self.ctl("snapshot", "other", "--diff"), (0, "", ""))
+        self.yes("snapshot", "verify", "other")
+        self.assertEqual(self.ctl("resume"), (0, "", ""))
+        self.wait_for(p, out, len(self.text(out)) + 30)
 
     def test_a_full_one_takes_the_place_of_all_others(self):
         p, out = self.boot("--track-dirty", "on")
@@ -536,6 +582,37 @@ class IsWhole(Case):
         os.close(fd)
         self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
 
+    def test_merged_while_one_is_made(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out, 5)
+        for args in ((), ("--diff",)):
+            self.assertEqual(self.ctl("snapshot", "snap", *args), (0, "", ""))
+        fd = os.open(self.snap, os.O_RDONLY)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        self.no(1, ["snap: another process makes a snapshot there"], "snapshot", "merge", "snap")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([base.CATNAP, "snapshot", "info", "--json", self.snap], stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, b"catnap: standard output: No space left on device\n"))
+        os.close(fd)
+        self.yes("snapshot", "merge", "snap")
+        self.yes("snapshot", "merge", "snap")
+        self.yes("snapshot", "verify", "snap")
+
+    @unittest.skipUnless(SANDBOX, "a sanitizer comes first")
+    def test_read_while_another_takes_its_place(self):
+        """Whose memory goes between a reader's look at the state and at that reads the new one."""
+        p, out = self.boot()
+        self.wait_for(p, out, 5)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        for _ in range(3):
+            reader = subprocess.Popen([base.CATNAP, "snapshot", "verify", "snap"], cwd=self.dir, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      env={**base.ENV, "LD_PRELOAD": SLOW, "SLOW_OPEN": "memory-"})
+            time.sleep(0.1)
+            self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+            out, err = reader.communicate(timeout=60)
+            self.assertEqual((reader.returncode, out, err), (0, b"", b""))
+
     def goes_on(self, p, out):
         """It still runs, and a snapshot can be made of it."""
         self.wait_for(p, out, len(self.text(out)) + 30)
@@ -680,6 +757,66 @@ class Edited:
             f.write(self.data)
 
 
+class Pairs(Case):
+    """Firecracker's two files."""
+
+    def make(self, state, memory, kind="Full"):
+        return self.put("/snapshot/create", {"snapshot_path": os.path.join(self.dir, state),
+                                             "mem_file_path": os.path.join(self.dir, memory), "snapshot_type": kind})
+
+    def put(self, path, body):
+        c = Connection(os.path.join(self.dir, "s"))
+        try:
+            c.request("PUT", path, json.dumps(body))
+            answer = c.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            c.close()
+
+    def test_what_is_there_stays(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out)
+        self.yes("ctl", "s", "pause")
+        os.mkdir(self.snap)
+        self.assertEqual(self.make("snap/state", "snap/memory")[0], 204)
+        self.assertEqual(self.make("snap/state", "snap/diff", "Diff")[0], 204)
+        before = self.everything()
+        for state, memory, kind, words in (
+                ("snap/state", "snap/memory", "Diff", "snap/memory: is the name of a memory file that the diff needs"),
+                ("snap/state", "snap/diff", "Diff", "snap/diff: is the name of a memory file that the diff needs"),
+                ("snap/state", "snap/state", "Full", "snap/state: is the place of the other file as well"),
+                ("snap/state", "snap/./state", "Full", "snap/state: is the place of the other file as well"),
+                ("none/state", "memory", "Full", "none/state: No such file or directory"),
+                ("state", "none/memory", "Full", "none/memory: No such file or directory"),
+                ("state", "snap", "Full", "snap: is no regular file")):
+            with self.subTest(state=state, memory=memory, kind=kind):
+                code, said = self.make(state, memory, kind)
+                self.assertEqual(code, 400)
+                self.assertIn(words, said)
+                self.assertEqual(self.everything(), before)
+                self.yes("snapshot", "verify", "snap")
+        fifo = os.path.join(self.dir, "fifo")
+        os.mkfifo(fifo)
+        before = self.everything()
+        for pair in (("state", "fifo"), ("fifo", "memory")):
+            code, said = self.make(*pair)
+            self.assertEqual(code, 400)
+            self.assertIn("fifo: is no regular file", said)
+            self.assertEqual(self.everything(), before)
+        for path, body, member in (("/snapshot/create", {"snapshot_path": "", "mem_file_path": "m"}, "snapshot_path"),
+                                   ("/snapshot/create", {"snapshot_path": "s", "mem_file_path": ""}, "mem_file_path"),
+                                   ("/catnap/snapshot", {"dir": ""}, "dir")):
+            code, said = self.put(path, body)
+            self.assertEqual(code, 400)
+            self.assertIn(member + ": expected a path, it is empty", said)
+        self.assertEqual(self.make("snap/state", "snap/another", "Diff")[0], 204)
+        self.yes("snapshot", "merge", "snap")
+        self.yes("snapshot", "verify", "snap")
+
+    def everything(self):
+        return {os.path.join(at, name) for at, _, names in os.walk(self.dir) for name in names if not name.startswith("out")}
+
+
 class Refused(Case):
     def make(self):
         p, out = self.boot()
@@ -819,5 +956,5 @@ class Refused(Case):
 
 
 if __name__ == "__main__":
-    base.CATNAP, base.GUESTS, HANDLER, FAILING = (os.path.abspath(p) for p in sys.argv[1:5])
-    unittest.main(argv=sys.argv[:1] + sys.argv[5:], verbosity=2)
+    base.CATNAP, base.GUESTS, HANDLER, FAILING, SLOW = (os.path.abspath(p) for p in sys.argv[1:6])
+    unittest.main(argv=sys.argv[:1] + sys.argv[6:], verbosity=2)

@@ -18,6 +18,15 @@ static bool may(struct api *api, struct reply *r)
 	return false;
 }
 
+/* Returns whether @path leads somewhere; if not, it is answered. */
+static bool leads(struct reply *r, const char *error, const char *member, const char *path)
+{
+	if (*path)
+		return true;
+	reply_fault(r, 400, "%s snapshot error: %s: expected a path, it is empty.", error, member);
+	return false;
+}
+
 /* ---- /catnap/snapshot ---- */
 
 struct own_body {
@@ -40,7 +49,7 @@ static void put_own(struct api *api, struct reply *r, const struct api_request *
 	const struct own_body *b = body;
 	char why[SNAPSHOT_WHY];
 
-	if (!may(api, r))
+	if (!may(api, r) || !leads(r, "Create", "dir", b->dir))
 		return;
 	if (snapshot_make(api->vm, b->dir, b->diff, why) < 0)
 		reply_fault(r, 400, "Create snapshot error: %s", why);
@@ -81,7 +90,8 @@ static void put_create(struct api *api, struct reply *r, const struct api_reques
 	const struct create_body *b = body;
 	char why[SNAPSHOT_WHY];
 
-	if (!may(api, r))
+	if (!may(api, r) || !leads(r, "Create", "mem_file_path", b->memory) ||
+	    !leads(r, "Create", "snapshot_path", b->state))
 		return;
 	if (snapshot_make_files(api->vm, b->state, b->memory, b->kind == DIFF, why) < 0)
 		reply_fault(r, 400, "Create snapshot error: %s", why);
@@ -236,7 +246,9 @@ static void put_load(struct api *api, struct reply *r, const struct api_request 
 				.resume = b->resume,
 				.n_nets = (uint32_t)b->nets.n};
 
-	if (check_load(r, b) < 0)
+	if (check_load(r, b) < 0 || !leads(r, "Load", "snapshot_path", load.state) ||
+	    !leads(r, "Load", body_given(b->given, LOAD_MEMORY) ? "mem_file_path" : "backend_path",
+		   load.memory))
 		return;
 	if (!api->owner || !api->owner->load) {
 		reply_fault(r, 400,

@@ -183,7 +183,8 @@ static int write_json(struct catnap_snapshot *s, const struct catnap_snapshot_in
 	json_object_object_add(o, "memories", json_memories(s));
 	json_object_object_add(o, "devices", json_devices(s));
 	ret = json_write(o, stdout);
-	return ret < 0 ? wrong(strerror(errno)) : CMD_OK;
+	/* Who looks at stdout in the end says what is wrong with it. */
+	return ret < 0 && !ferror(stdout) ? wrong(strerror(errno)) : CMD_OK;
 }
 
 static int info(const char *dir, bool json)
@@ -232,22 +233,22 @@ static int verify_all(struct snapshot_files *files, const char *dir)
 	return verify_working_set(files, dir);
 }
 
-static int on_all(const char *dir, bool merge)
+static int verify(const char *dir)
 {
 	struct snapshot_files files;
 	char why[SNAPSHOT_WHY];
 	int status;
 
-	if (snapshot_open(&files, dir, why) < 0)
-		status = wrong(why);
-	else if (!merge)
-		status = verify_all(&files, dir);
-	else if (files.count == 1)
-		status = CMD_OK; /* there is nothing to be merged */
-	else
-		status = snapshot_merge(&files, dir, why) < 0 ? wrong(why) : CMD_OK;
+	status = snapshot_open(&files, dir, why) < 0 ? wrong(why) : verify_all(&files, dir);
 	snapshot_close(&files);
 	return status;
+}
+
+static int merge(const char *dir)
+{
+	char why[SNAPSHOT_WHY];
+
+	return snapshot_merge(dir, why) < 0 ? wrong(why) : CMD_OK;
 }
 
 /* ---- the command ---- */
@@ -264,9 +265,9 @@ static int run(struct opts *o, const struct snapshot_cfg *cfg)
 	if (strcmp(what, "info") == 0)
 		return info(dir, cfg->json);
 	if (strcmp(what, "verify") == 0)
-		return on_all(dir, false);
+		return verify(dir);
 	if (strcmp(what, "merge") == 0)
-		return on_all(dir, true);
+		return merge(dir);
 	fprintf(stderr, "catnap snapshot: unknown word \"%s\": expected info, verify or merge\n",
 		opt_printable(what, shown, sizeof(shown)));
 	return CMD_USAGE;
