@@ -718,6 +718,50 @@ class Running(Case):
             self.process.terminate()
             self.end(128 + signal.SIGTERM)
 
+    def test_loaded(self):
+        """Another process goes on from one, whatever it was told to load before."""
+        disk, copy = self.file("disk", bytes(1 << 20)), os.path.join(self.dir, "gone")
+        self.begin("end.elf", "how=spin")
+        self.ok("PATCH", "/machine-config", {"track_dirty_pages": True})
+        self.ok("PUT", "/drives/a", {"drive_id": "a", "path_on_host": disk, "is_root_device": False, "is_read_only": False})
+        self.start()
+        self.ok("PATCH", "/vm", {"state": "Paused"})
+        self.ok("PUT", "/snapshot/create", {"snapshot_path": "diffs", "mem_file_path": "first"})
+        self.ok("PUT", "/snapshot/create", {"snapshot_path": "diffs", "mem_file_path": "diff", "snapshot_type": "Diff"})
+        self.ok("PUT", "/snapshot/create", {"snapshot_path": "state", "mem_file_path": "memory"})
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+
+        self.serve()
+        good = {"snapshot_path": "state", "mem_backend": {"backend_type": "File", "backend_path": "memory"}}
+        before = self.ok("GET", "/vm/config")
+        os.rename(disk, copy)
+        os.mkfifo(os.path.join(self.dir, "fifo"))
+        for says, change in (("backend_path: expected a path", {"mem_backend": {"backend_type": "File", "backend_path": ""}}),
+                             ("snapshot_path: expected a path", {"snapshot_path": ""}),
+                             ("nothing: No such file", {"snapshot_path": "nothing"}),
+                             ("fifo: is no regular file", {"snapshot_path": "fifo"}),
+                             ("memory: the state file is no state", {"snapshot_path": "memory"}),
+                             ("diffs: is a diff", {"snapshot_path": "diffs"}),
+                             ("is no memory of a snapshot", {"mem_backend": {"backend_type": "File", "backend_path": "state"}}),
+                             ("is the memory of another snapshot", {"mem_backend": {"backend_type": "File", "backend_path": "first"}}),
+                             ("handler: nobody: No such file", {"mem_backend": {"backend_type": "Uffd", "backend_path": "nobody"}}),
+                             ("Unknown Network Device: x", {"network_overrides": [{"iface_id": "x", "host_dev_name": "t"}]}),
+                             ("huge_pages", {"huge_pages": "2M"}),
+                             ("disk: No such file", {})):
+            with self.subTest(says=says):
+                self.no(says, "PUT", "/snapshot/load", {**good, **change})
+                self.assertEqual(self.ok("GET", "/vm/config"), before)
+        os.rename(copy, disk)
+        self.ok("PUT", "/snapshot/load", {**good, "track_dirty_pages": True})
+        self.assertEqual(self.ok("GET", "/")["state"], "Paused")
+        self.assertEqual([d["path_on_host"] for d in self.ok("GET", "/vm/config")["drives"]], [disk])
+        self.no("", "PUT", "/snapshot/load", good)
+        self.ok("PATCH", "/vm", {"state": "Resumed"})
+        self.assertEqual(self.ok("GET", "/")["state"], "Running")
+        self.process.terminate()
+        self.end(128 + signal.SIGTERM)
+
     def test_what_was_left_of_a_snapshot(self):
         """A process that was killed in the midst of one has left files; those of one that is at it stay."""
         self.begin("end.elf", "how=spin")

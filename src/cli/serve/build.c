@@ -414,6 +414,16 @@ static void name_all(struct serve *s, struct catnap_snapshot *snapshot)
 		name_device(m, &d);
 }
 
+/* Takes that back: it was not loaded. There was no device before. */
+static void forget_names(struct fc_model *m, const struct fc_machine *before)
+{
+	m->machine = *before;
+	while (m->n_drives)
+		fc_drive_free(&m->drives[--m->n_drives]);
+	while (m->n_nets)
+		fc_net_free(&m->nets[--m->n_nets]);
+}
+
 /* Puts in other TAPs, by the names that the interfaces have. */
 static int override_nets(const struct serve *s, struct reply *r, const struct api_load *load,
 			 struct catnap_net *nets)
@@ -473,6 +483,7 @@ int serve_load(void *ctx, struct reply *r, const struct api_load *load)
 {
 	struct serve *s = ctx;
 	struct snapshot_files files;
+	const struct fc_machine before = s->api.model.machine;
 	struct catnap_vm *vm = NULL;
 	char why[SNAPSHOT_WHY];
 	int ret = -EINVAL;
@@ -488,8 +499,10 @@ int serve_load(void *ctx, struct reply *r, const struct api_load *load)
 		name_all(s, files.snapshot);
 		vm = restore(s, r, &files, load);
 		ret = vm ? start(s, vm, r, "Load snapshot") : -EINVAL;
-		if (ret < 0)
+		if (ret < 0) {
+			forget_names(&s->api.model, &before);
 			give_up(s);
+		}
 	}
 	snapshot_close(&files);
 	return ret;
