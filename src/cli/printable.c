@@ -71,9 +71,14 @@ void complain(const char *format, ...)
 {
 	char text[4096], shown_text[4096];
 	va_list args;
+	size_t len;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputs(printable(text, true, shown_text, sizeof(shown_text)), stderr);
+	/* It is one line, whatever a name in it has. */
+	len = strlen(text);
+	if (len && text[len - 1] == '\n')
+		text[len - 1] = '\0';
+	fprintf(stderr, "%s\n", printable(text, false, shown_text, sizeof(shown_text)));
 }

@@ -14,7 +14,7 @@
 /* Copies @text to @buf, cut if it is too long for it. @lines: newlines and tabs stay. Returns
  * @buf. */
 char *printable(const char *text, bool lines, char *buf, size_t size);
-/* Prints one line or more on standard error, shown like that, before the VM runs: see log.h for
+/* Prints a line on standard error, shown like that, before the VM runs: see log.h for
  * later. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Prints a JSON document as it came, but for control characters in it, which become \uNNNN. */

@@ -848,6 +848,8 @@ class Refused(Case):
         os.remove(memory)
         self.refused([base.CATNAP, "run", "--restore", self.snap], 1, os.path.basename(memory), "No such file")
         self.refused([base.CATNAP, "run", "--restore", "nothing"], 1, "nothing", "No such file")
+        self.refused([base.CATNAP, "run", "--restore", "no\nthing"], 1, "no\\x0athing", "No such file")
+        self.no(1, ["no\\x0athing: No such file"], "snapshot", "info", "no\nthing")
         self.assertIn("vCPUs        1\n", self.yes("snapshot", "info", self.snap))
 
     def test_no_regular_files(self):
