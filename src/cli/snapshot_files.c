@@ -234,6 +234,27 @@ static bool has_memory(struct catnap_snapshot *s, const char *name)
 	return false;
 }
 
+/* Looks whether there is what a diff is to be laid behind. */
+static int check_base(int dir, struct catnap_snapshot *base, char *why)
+{
+	struct catnap_snapshot_memory m = {.size = sizeof(m)};
+	int fd;
+
+	if (!base)
+		return fail(why, -ENOENT,
+			    "a diff: there is no snapshot in it: expected a full one first");
+	for (uint32_t i = 0; catnap_snapshot_get_memory(base, i, &m) == 0; i++) {
+		fd = openat(dir, m.name, READ_FLAGS);
+		/* A link may lead to it. */
+		if (fd < 0 && errno != ELOOP)
+			return fail(why, -errno, "a diff: %s: %s: expected a full one first",
+				    m.name, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	}
+	return 0;
+}
+
 /* Calls @take with each file. opendir(3) would do more than the sandbox allows. */
 static void each_name(int dir, void (*take)(void *ctx, int dir, const struct dirent64 *d),
 		      void *ctx)
@@ -334,9 +355,8 @@ int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
 	ret = hold_dir(fd, why);
 	if (ret == 0)
 		old = read_state_at(fd, SNAPSHOT_STATE);
-	if (ret == 0 && diff && !old)
-		ret = fail(why, -ENOENT,
-			   "a diff: there is no snapshot in it: expected a full one first");
+	if (ret == 0 && diff)
+		ret = check_base(fd, old, why);
 	if (ret == 0)
 		ret = name_in_dir(&m, fd);
 	if (ret == 0)

@@ -254,8 +254,11 @@ static int open_layers(struct layers *l, const struct catnap_snapshot *s, struct
 	for (uint32_t i = 0; i < s->chain.count && ret == 0; i++) {
 		l->count = i + 1;
 		ret = chain_open(&s->chain, i, l->fds[i], l->size, &l->files[i], err);
-		if (ret == 0)
+		if (ret == 0) {
 			ret = memory_file_verify(&l->files[i], l->fds[i], err);
+			if (ret < 0)
+				error_prefix(err, ret, "%s: ", s->chain.links[i].name);
+		}
 	}
 	return ret;
 }

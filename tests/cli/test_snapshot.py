@@ -283,6 +283,12 @@ class GoesOn(Case):
         self.yes("snapshot", "verify", "snap")
         self.assertEqual(self.ctl("snapshot", "other", "--diff"), (0, "", ""))
         self.yes("snapshot", "verify", "other")
+        # Nor behind what is not whole any more.
+        diff = json.loads(self.yes("snapshot", "info", "other", "--json"))["memories"][1]["name"]
+        os.remove(os.path.join(self.dir, "other", diff))
+        self.no(1, ["other: a diff: ", diff, "No such file", "expected a full one first"], "ctl", "s", "snapshot", "other", "--diff")
+        self.assertEqual(self.ctl("snapshot", "other"), (0, "", ""))
+        self.yes("snapshot", "verify", "other")
         self.assertEqual(self.ctl("resume"), (0, "", ""))
         self.wait_for(p, out, len(self.text(out)) + 30)
 
@@ -581,6 +587,35 @@ class IsWhole(Case):
         self.no(1, ["snap: another process makes a snapshot there"], "ctl", "s", "snapshot", "snap")
         os.close(fd)
         self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+
+    def test_killed_while_it_merges(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out, 5)
+        for args in ((), ("--diff",), ("--diff",)):
+            self.assertEqual(self.ctl("snapshot", "snap", *args), (0, "", ""))
+        seed, kept = random.Random(2), os.path.join(self.dir, "kept")
+        shutil.copytree(self.snap, kept)
+        for _ in range(KILLS):
+            shutil.rmtree(self.snap)
+            shutil.copytree(kept, self.snap)
+            merging = subprocess.Popen([base.CATNAP, "snapshot", "merge", "snap"], cwd=self.dir, env=base.ENV)
+            time.sleep(seed.random() * 0.02)
+            merging.kill()
+            merging.wait()
+            self.yes("snapshot", "verify", "snap")
+            self.yes("snapshot", "merge", "snap")
+            self.yes("snapshot", "verify", "snap")
+            self.assertEqual(len(os.listdir(self.snap)), 2)
+        # One that is damaged is not merged, and the file is named.
+        shutil.rmtree(self.snap)
+        shutil.copytree(kept, self.snap)
+        before = sorted(os.listdir(self.snap))
+        full = json.loads(self.yes("snapshot", "info", "snap", "--json"))["memories"][0]["name"]
+        with open(os.path.join(self.snap, full), "r+b") as f:
+            f.seek(0x7c00)
+            f.write(b"\0")
+        self.no(1, ["snap: ", full + ": is damaged"], "snapshot", "merge", "snap")
+        self.assertEqual(sorted(os.listdir(self.snap)), before)
 
     def test_merged_while_one_is_made(self):
         p, out = self.boot("--track-dirty", "on")
