@@ -558,11 +558,12 @@ class IsWhole(Case):
         self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
         for _ in range(KILLS):
             making = subprocess.Popen([base.CATNAP, "ctl", "s", "snapshot", "snap"], cwd=self.dir, env=base.ENV,
-                                      stderr=subprocess.DEVNULL)
+                                      stderr=subprocess.PIPE)
             time.sleep(seed.random() * 0.06)
             p.send_signal(signal.SIGKILL)
             p.wait()
-            making.wait()
+            said = making.communicate(timeout=60)[1]
+            self.assertEqual(said.count(b"\n"), int(making.returncode != 0), said)
             self.gone()
             self.yes("snapshot", "verify", "snap")
             p, out = self.boot()

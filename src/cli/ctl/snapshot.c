@@ -56,6 +56,18 @@ static int set_state(struct ctl *ctl, const char *state)
 	return ctl_send(ctl, "PATCH", "/vm", body);
 }
 
+/* Lets the VM go on of which no snapshot could be made. If it has ended that was said already. */
+static void go_on(struct ctl *ctl)
+{
+	struct json_object *body = json_object_new_object();
+	int ret;
+
+	add_text(body, "state", "Resumed");
+	ret = client_send(ctl->client, "PATCH", "/vm", body);
+	if (ret < 0 && !client_is_gone(ret))
+		client_failed(ctl->client);
+}
+
 static int is_paused(struct ctl *ctl, bool *paused)
 {
 	struct client_answer a = {.status = 0};
@@ -92,7 +104,7 @@ static int run(struct ctl *ctl)
 {
 	struct keys k = {.diff = ctl->diff, .then = THEN_AS_BEFORE};
 	bool paused;
-	int status, made;
+	int status;
 
 	if (!ctl->settings.text) {
 		opts_fail(ctl->opts, "snapshot: no folder: expected DIR");
@@ -107,14 +119,16 @@ static int run(struct ctl *ctl)
 		status = set_state(ctl, "Paused");
 	if (status != CMD_OK)
 		return status;
-	made = make(ctl, &k);
+	status = make(ctl, &k);
 	/* One that failed leaves the VM as it was. */
-	if (made == CMD_OK && k.then == THEN_STOP)
+	if (status != CMD_OK && !paused)
+		go_on(ctl);
+	else if (status == CMD_OK && k.then == THEN_STOP)
 		status = stop(ctl);
-	else if ((made == CMD_OK && k.then == THEN_RESUME) ||
-		 (!paused && (made != CMD_OK || k.then == THEN_AS_BEFORE)))
+	else if (status == CMD_OK &&
+		 (k.then == THEN_RESUME || (!paused && k.then == THEN_AS_BEFORE)))
 		status = set_state(ctl, "Resumed");
-	return made == CMD_OK ? status : made;
+	return status;
 }
 
 const struct opt_word *const ctl_snapshot_thens = thens;
