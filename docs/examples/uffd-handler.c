@@ -3,7 +3,7 @@
  * Serves the memory of VMs that are restored with memory=uffd, each page when it is touched: from a
  * memory file, or from several, of which a diff comes before those that it builds on.
  *
- *	uffd-handler SOCKET MEMORY [DIFF ...]
+ *	uffd-handler SOCKET MEMORY [DIFF ...], in the order of `catnap snapshot info`
  *
  * One process serves any number of VMs. It has a thread for each. The layout of memory files is in
  * snapshot-format.md, and the message with which a VM comes is Firecracker's.
@@ -34,7 +34,7 @@
 
 /* A memory file. bits: of a diff, which pages are in it; NULL: all. */
 static struct file {
-	const uint8_t *pages;
+	const uint8_t *pages, *id;
 	const uint64_t *bits;
 } files[FILES_MAX];
 static int file_count;
@@ -88,8 +88,17 @@ static void add_file(const char *path)
 		fprintf(stderr, "uffd-handler: %s: is no memory file of these\n", path);
 		exit(1);
 	}
+	/* The first is full, and each that follows is a diff of the one before. */
+	if (f == files ? read64(trailer + 72) != 0
+		       : !read64(trailer + 72) || memcmp(trailer + 32, f[-1].id, 16) != 0) {
+		fprintf(stderr, "uffd-handler: %s: expected %s\n", path,
+			f == files ? "the full memory file first"
+				   : "the diff that builds on the file before");
+		exit(1);
+	}
 	memory_size = read64(trailer + 48);
 	f->pages = bytes;
+	f->id = trailer + 16;
 	if (read64(trailer + 72)) { /* a diff; behind a checksum for each MiB */
 		uint64_t sums = (memory_size + (1 << 20) - 1) >> 20;
 

@@ -541,6 +541,17 @@ class Served(Case):
         p.send_signal(signal.SIGTERM)
         self.assertEqual(p.wait(30), -signal.SIGTERM if p.returncode and p.returncode < 0 else 128 + signal.SIGTERM)
 
+    def test_files_in_another_order(self):
+        """Their pages would be those of different moments."""
+        _, (full, first, second) = self.make()
+        for files, said in (((first,), "the full memory file first"), ((first, full), "the full memory file first"),
+                            ((full, second), "the diff that builds on the file before"),
+                            ((full, full), "the diff that builds on the file before"), ((full, self.kernel), "is no memory file"),
+                            ((full, first, second, second), "the diff that builds on the file before")):
+            h = subprocess.run([HANDLER, "h", *files], cwd=self.dir, stderr=subprocess.PIPE, timeout=60, check=False)
+            self.assertEqual((h.returncode, h.stderr.count(b"\n")), (1, 1), h.stderr)
+            self.assertIn(said, h.stderr.decode())
+
     def test_one_that_is_not_there(self):
         self.make()
         self.refused([base.CATNAP, "run", "--restore", self.snap + ",memory=uffd,handler=h"], 1, "handler: h")
