@@ -93,8 +93,8 @@ class Case(base.Case):
             while os.path.exists(os.path.join(self.dir, "s")) and time.monotonic() < deadline:
                 time.sleep(0.01)
 
-    def boot(self, *args, env=None):
-        return self.run_vm("--kernel-format", "flat", "-k", self.kernel, "-m", "4M", "--cmdline", "", "--guest-halt-poll", "off",
+    def boot(self, *args, env=None, memory=("-m", "4M")):
+        return self.run_vm("--kernel-format", "flat", "-k", self.kernel, *memory, "--cmdline", "", "--guest-halt-poll", "off",
                            "--snapshots", self.dir, *args, env=env)
 
     def restore(self, *args, keys=""):
@@ -195,6 +195,45 @@ class GoesOn(Case):
             self.assertTrue(follows(self.text(out)))
             first.append(self.text(out)[:1])
         self.assertEqual(first[0], first[1])
+
+    def test_nobody_waits_for_it(self):
+        """The VM goes on, or ends, when its snapshot is there, and whoever asked has gone."""
+        p, out = self.boot(memory=("-m", "1G"))
+        self.wait_for(p, out)
+        self.no(1, ["no answer within"], "ctl", "s", "snapshot", "snap", "--time-limit", "50ms")
+        deadline = time.monotonic() + 60
+        while "running" not in self.yes("ctl", "s", "status", "--time-limit", "60s"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        self.wait_for(p, out, len(self.text(out)) + 30)
+        self.assertTrue(follows(self.text(out)))
+        self.yes("snapshot", "verify", "snap")
+        asks = subprocess.Popen([base.CATNAP, "ctl", "s", "snapshot", "snap", "--then", "stop"], cwd=self.dir, env=base.ENV)
+        state = json.loads(self.yes("snapshot", "info", "snap", "--json"))["taken_ns"]
+        while asks.poll() is None and not any(n.startswith("state.new-") for n in os.listdir(self.snap)):
+            time.sleep(0.001)
+        asks.kill()
+        asks.wait()
+        self.stopped(p)
+        self.yes("snapshot", "verify", "snap")
+        self.assertGreater(json.loads(self.yes("snapshot", "info", "snap", "--json"))["taken_ns"], state)
+
+    def test_what_becomes_of_it(self):
+        p, out = self.boot()
+        self.wait_for(p, out)
+        for before in ("running", "paused"):
+            self.yes("ctl", "s", "pause" if before == "paused" else "resume")
+            for then, after in (((), before), (("--then", "pause"), "paused"), (("--then", "resume"), "running")):
+                self.yes("ctl", "s", "pause" if before == "paused" else "resume")
+                self.assertEqual(self.ctl("snapshot", "snap", *then), (0, "", ""))
+                self.assertIn(after, self.yes("ctl", "s", "status"), (before, then))
+            # One that cannot be made changes nothing.
+            for then in ((), ("--then", "pause"), ("--then", "resume"), ("--then", "stop")):
+                self.yes("ctl", "s", "pause" if before == "paused" else "resume")
+                self.no(1, ["none/snap: No such file"], "ctl", "s", "snapshot", "none/snap", *then)
+                self.assertIn(before, self.yes("ctl", "s", "status"), (before, then))
+        self.assertEqual(self.ctl("snapshot", "snap", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
 
     def test_one_stands_until_it_is_resumed(self):
         p, out = self.boot()

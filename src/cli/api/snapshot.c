@@ -33,7 +33,13 @@ struct own_body {
 	uint64_t given;
 	const char *dir;
 	bool diff;
+	int then;
 };
+
+enum { THEN_PAUSE, THEN_RESUME, THEN_STOP };
+
+static const struct body_word thens[] = {
+	{"pause", THEN_PAUSE}, {"resume", THEN_RESUME}, {"stop", THEN_STOP}, {NULL}};
 
 static const struct body_field own_members[] = {
 	{.name = "dir",
@@ -41,19 +47,45 @@ static const struct body_field own_members[] = {
 	 .offset = offsetof(struct own_body, dir),
 	 .required = true},
 	{.name = "diff", .type = BODY_BOOL, .offset = offsetof(struct own_body, diff)},
+	{.name = "then",
+	 .type = BODY_WORD,
+	 .offset = offsetof(struct own_body, then),
+	 .words = thens},
 	{NULL},
 };
 
-static void put_own(struct api *api, struct reply *r, const struct api_request *rq, void *body)
+/* Makes it; a failure is answered. */
+static bool make_own(struct api *api, struct reply *r, const struct own_body *b)
 {
-	const struct own_body *b = body;
 	char why[SNAPSHOT_WHY];
 
 	if (!may(api, r) || !leads(r, "Create", "dir", b->dir))
-		return;
-	if (snapshot_make(api->vm, b->dir, b->diff, why) < 0)
-		reply_fault(r, 400, "Create snapshot error: %s", why);
-	else
+		return false;
+	if (snapshot_make(api->vm, b->dir, b->diff, why) == 0)
+		return true;
+	reply_fault(r, 400, "Create snapshot error: %s", why);
+	return false;
+}
+
+/* What follows is done here, so that a client which does not wait for the end leaves no VM behind that
+ * stands still. */
+static void put_own(struct api *api, struct reply *r, const struct api_request *rq, void *body)
+{
+	const struct own_body *b = body;
+	const bool made = make_own(api, r, b);
+
+	if (made && b->then == THEN_STOP) {
+		catnap_vm_request_stop(api->vm);
+	} else if (b->then != THEN_PAUSE) {
+		if (catnap_vm_resume(api->vm) == 0) {
+			api_resumed(api);
+		} else if (made) {
+			reply_fault(r, 400, "Internal Vmm error: %s",
+				    catnap_vm_last_error(api->vm));
+			return;
+		}
+	}
+	if (made)
 		reply_empty(r);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `catnap ctl snapshot`: pauses the VM, has a snapshot made in a folder, and lets it go on. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,12 @@ struct keys {
 
 static const struct opt_word thens[] = {
 	{"resume", THEN_RESUME}, {"stop", THEN_STOP}, {"pause", THEN_PAUSE}, {NULL, 0}};
+
+/* What follows where the VM ran before. */
+static const char *const after[] = {[THEN_AS_BEFORE] = "resume",
+				    [THEN_RESUME] = "resume",
+				    [THEN_STOP] = "stop",
+				    [THEN_PAUSE] = "pause"};
 
 static const struct opt_field fields[] = {
 	{.name = "dir",
@@ -56,18 +63,6 @@ static int set_state(struct ctl *ctl, const char *state)
 	return ctl_send(ctl, "PATCH", "/vm", body);
 }
 
-/* Lets the VM go on of which no snapshot could be made. If it has ended that was said already. */
-static void go_on(struct ctl *ctl)
-{
-	struct json_object *body = json_object_new_object();
-	int ret;
-
-	add_text(body, "state", "Resumed");
-	ret = client_send(ctl->client, "PATCH", "/vm", body);
-	if (ret < 0 && !client_is_gone(ret))
-		client_failed(ctl->client);
-}
-
 static int is_paused(struct ctl *ctl, bool *paused)
 {
 	struct client_answer a = {.status = 0};
@@ -79,17 +74,39 @@ static int is_paused(struct ctl *ctl, bool *paused)
 	return status;
 }
 
-static int make(struct ctl *ctl, const struct keys *k)
+/* Lets a VM go on of which no snapshot could be made, and that was said. One that ran is not to stand
+ * still for that. */
+static void go_on(struct ctl *ctl, int failed)
+{
+	struct json_object *body;
+
+	/* It has ended, or is still at it. */
+	if (client_is_gone(failed) || failed == -ETIMEDOUT)
+		return;
+	body = json_object_new_object();
+	add_text(body, "state", "Resumed");
+	client_send(ctl->client, "PATCH", "/vm", body);
+}
+
+/* @then: what the VM's process is to do by itself. */
+static int make(struct ctl *ctl, const struct keys *k, const char *then, bool paused)
 {
 	struct json_object *body = json_object_new_object();
+	int ret = -EINVAL;
 
-	if (add_dir(body, k->dir) < 0) {
+	if (add_dir(body, k->dir) == 0) {
+		json_object_object_add(body, "diff", json_object_new_boolean(k->diff));
+		add_text(body, "then", then);
+		ret = client_send(ctl->client, "PUT", "/catnap/snapshot", body);
+		if (ret < 0)
+			client_failed(ctl->client);
+	} else {
 		fprintf(stderr, "catnap ctl: snapshot: the working directory has no path\n");
 		json_object_put(body);
-		return CMD_ERROR;
 	}
-	json_object_object_add(body, "diff", json_object_new_boolean(k->diff));
-	return ctl_send(ctl, "PUT", "/catnap/snapshot", body);
+	if (ret < 0 && !paused)
+		go_on(ctl, ret);
+	return ret < 0 ? CMD_ERROR : CMD_OK;
 }
 
 static int stop(struct ctl *ctl)
@@ -119,14 +136,13 @@ static int run(struct ctl *ctl)
 		status = set_state(ctl, "Paused");
 	if (status != CMD_OK)
 		return status;
-	status = make(ctl, &k);
+	if (!paused)
+		return make(ctl, &k, after[k.then], false);
 	/* One that failed leaves the VM as it was. */
-	if (status != CMD_OK && !paused)
-		go_on(ctl);
-	else if (status == CMD_OK && k.then == THEN_STOP)
+	status = make(ctl, &k, "pause", true);
+	if (status == CMD_OK && k.then == THEN_STOP)
 		status = stop(ctl);
-	else if (status == CMD_OK &&
-		 (k.then == THEN_RESUME || (!paused && k.then == THEN_AS_BEFORE)))
+	else if (status == CMD_OK && k.then == THEN_RESUME)
 		status = set_state(ctl, "Resumed");
 	return status;
 }
