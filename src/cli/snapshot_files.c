@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,10 +22,11 @@
 #define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
 #define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
-#define TAG_BYTES 8
-#define MEMORY	  "memory-"
-#define NEW	  ".new-"
-#define NEW_STATE SNAPSHOT_STATE NEW
+#define TAG_BYTES   8
+#define OTHER_FILES 256 /* that a process may have open beside a snapshot's */
+#define MEMORY	    "memory-"
+#define NEW	    ".new-"
+#define NEW_STATE   SNAPSHOT_STATE NEW
 
 __attribute__((format(printf, 3, 4))) static int fail(char *why, int ret, const char *format, ...)
 {
@@ -514,11 +516,25 @@ static int open_memory(struct snapshot_files *s, const char *name, uint32_t i, i
 	return 0;
 }
 
+/* Lets this process have @n files more open, as far as its user may: a snapshot can have as many as
+ * the limit usually is. */
+static void make_room(uint32_t n)
+{
+	const rlim_t wanted = n + OTHER_FILES;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= wanted)
+		return;
+	files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
+	(void)setrlimit(RLIMIT_NOFILE, &files); /* up to the hard limit: this cannot fail */
+}
+
 static int alloc_memory(struct snapshot_files *s, char *why)
 {
 	struct catnap_snapshot_info info = {.size = sizeof(info)};
 
 	catnap_snapshot_get_info(s->snapshot, &info);
+	make_room(info.memories);
 	s->memory = calloc(info.memories, sizeof(*s->memory));
 	return s->memory ? (int)info.memories : fail(why, -ENOMEM, "out of memory");
 }

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -301,6 +302,33 @@ class GoesOn(Case):
 
     def content(self):
         return {name: self.text(os.path.join(self.snap, name)) for name in os.listdir(self.snap)}
+
+    def test_more_diffs_than_files_may_be_open(self):
+        p, out = self.boot("--track-dirty", "on")
+        self.wait_for(p, out)
+        self.assertEqual(self.ctl("snapshot", "snap"), (0, "", ""))
+        for _ in range(40):
+            self.assertEqual(self.ctl("snapshot", "snap", "--diff"), (0, "", ""))
+        self.assertEqual(self.ctl("snapshot", "snap", "--diff", "--then", "stop"), (0, "", ""))
+        self.stopped(p)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+        def limited(most):
+            return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, most))
+        for most, status, said in ((hard, 0, b""), (40, 1, b"Too many open files")):
+            for command in ("verify", "merge"):
+                copy = os.path.join(self.dir, f"{command}{status}")
+                shutil.copytree(self.snap, copy)
+                done = subprocess.run([base.CATNAP, "snapshot", command, copy], stderr=subprocess.PIPE, check=False, preexec_fn=limited(most))
+                self.assertEqual((done.returncode, done.stderr.count(b"\n")), (status, status), done.stderr)
+                self.assertIn(said, done.stderr)
+        before = self.text(out)
+        out = os.path.join(self.dir, "more")
+        p = subprocess.Popen([base.CATNAP, "run", "--restore", self.snap, "--serial", f"file={out}", "--timeout", "60s"],
+                             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=limited(hard))
+        self.addCleanup(self.kill, p)
+        self.wait_for(p, out)
+        self.assertTrue(follows(before + self.text(out)))
 
     def test_diffs_go_nowhere_else(self):
         p, out = self.boot("--track-dirty", "on")
