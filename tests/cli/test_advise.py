@@ -78,6 +78,29 @@ class Traces(unittest.TestCase):
         d = self.advise(text)
         self.assertEqual(d["processes"][0]["halts"], 6)
         self.assertEqual(d["processes"][0]["kvm_polled_ns"], 0 + 8000 + 10000 + 20000 + 20000 + 0)
+        self.assertEqual(d["all"]["kvm_polled_ns"], 58000)
+
+    def test_expected(self):
+        """With another limit KVM would poll what the rule says of that, as exactly as it keeps to the rule today."""
+        change = " x-1 [001] ..... 1.000000: kvm_halt_poll_ns: vcpu 0: halt_poll_ns {} ({} {})\n"
+        # By the rule the first halt is not polled for, and the others are as long as they last; KVM has told of that late.
+        text = line(1, 150000) + (line(1, 150000, waited=False) + change.format(200000, "grow", 200000)) * 99
+        d = self.advise(text)["all"]
+        self.assertEqual((d["best_halt_poll_ns"], d["expected_polled_ns"]), (0, 0))
+        self.assertGreater(d["kvm_polled_ns"], 0)
+        short = line(1, 30000) + change.format(100000, "grow", 0) + line(1, 20000, waited=False) * 99
+        d = self.advise(short + line(2, 150000) * 100)["all"]
+        best = next(x for x in d["limits"] if x["halt_poll_ns"] == d["best_halt_poll_ns"])
+        # The second has never been polled for: it is the first's proportion that counts.
+        one = self.advise(short)["all"]
+        then = next(x for x in one["limits"] if x["halt_poll_ns"] == best["halt_poll_ns"])
+        other = self.advise(line(2, 150000) * 100)["all"]
+        also = next(x for x in other["limits"] if x["halt_poll_ns"] == best["halt_poll_ns"])
+        want = one["kvm_polled_ns"] * then["polled_ns"] / one["now"]["polled_ns"]
+        if other["now"]["polled_ns"]:
+            want += other["kvm_polled_ns"] * also["polled_ns"] / other["now"]["polled_ns"]
+        self.assertGreater(best["halt_poll_ns"], 0)
+        self.assertAlmostEqual(d["expected_polled_ns"], want, delta=2)
 
     def test_text(self):
         text = line(1, 20000, name="-1 [x] (y)") * 100 + "CPU:0 [LOST 5 EVENTS]\n" + "x" * 5000 + "\n" + line(1, 20000)

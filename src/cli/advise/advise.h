@@ -4,9 +4,10 @@
  * runs them, and which limit would be better.
  *
  * KVM tells each halt by its tracepoint kvm_vcpu_wakeup, and how it changes a window by
- * kvm_halt_poll_ns (trace.c), and counts what it has polled in debugfs (vms.c). Its rule is run again over these halts with other limits (model.c): as the rule
- * is known to the letter, that is what it would have done. The module's parameters are changed, and
- * changed back, by parameters.c.
+ * kvm_halt_poll_ns (trace.c), and counts what it has polled in debugfs (vms.c). Its rule is run again
+ * over these halts with other limits (model.c): as the rule is known to the letter, that is what it
+ * would have done. Which limit is best follows from that (choice.c). The module's parameters are
+ * changed, and changed back, by parameters.c.
  */
 #ifndef CLI_ADVISE_H
 #define CLI_ADVISE_H
@@ -132,7 +133,7 @@ int advise_rule_read(struct advise_rule *rule, const char *folder, char error[AD
 /* Sets the limit. The same. */
 int advise_limit_write(const char *folder, uint32_t max_ns, char error[ADVISE_ERROR]);
 
-/* -- what is said, print.c -------------------------------------------------------------------- */
+/* -- what follows, choice.c ------------------------------------------------------------------- */
 
 struct advise_tried {
 	/* For each limit, and behind them one for the present rule. */
@@ -154,6 +155,18 @@ size_t advise_best(const struct advise_found *f, const struct advise_tried *t);
 /* Returns whether it is worth changing: it costs a twentieth less than the present rule, at
  * least. */
 bool advise_worth(const struct advise_found *f, const struct advise_tried *t);
+/* Returns whether KVM polls another time for @vm than the module's parameters say. */
+bool advise_another_rule(const struct advise_found *f, const struct advise_vm *vm,
+			 const struct advise_tried *t);
+/* Returns how long KVM has polled for all of them, ns. */
+uint64_t advise_polled(const struct advise_found *f);
+/* Returns how long it would have polled with limit number @limit, ns: what the rule says of that
+ * limit, in the proportion in which KVM has polled what the rule says of today's. A poll ends a little
+ * late, and sooner where others want the processor. A process with another rule keeps that. */
+uint64_t advise_expected(const struct advise_found *f, size_t limit);
+
+/* -- what is said, print.c -------------------------------------------------------------------- */
+
 void advise_print(FILE *out, const struct advise_found *f);
 /* 0, -1 with errno. @applied: what became of --apply; NULL: it was not given. */
 struct advise_applied;
@@ -167,7 +180,8 @@ struct advise_applied {
 	uint64_t lasted_ns;
 	bool counted;			  /* by KVM, what was polled */
 	double polled_before, polled_now; /* ns for each second */
-	double cost_before, cost_now;	  /* ns for each halt */
+	double polled_expected;
+	double cost_before, cost_now; /* ns for each halt */
 };
 
 void advise_print_applied(FILE *out, const struct advise_applied *a);

@@ -315,6 +315,8 @@ static int try_it(struct advise *a, struct advise_applied *done, char error[ADVI
 	int ret;
 
 	paid(a, &done->counted, &done->polled_before, &done->cost_before);
+	done->polled_expected =
+		(double)advise_expected(&a->found, best) * 1e9 / (double)a->found.lasted_ns;
 	done->before_ns = a->found.rule.max_ns;
 	done->now_ns = advise_limits[best];
 	ret = advise_limit_write(a->cfg->parameters, done->now_ns, error);

@@ -1,43 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The findings, as text for 80 columns and as JSON. */
-#include <math.h>
 #include <json-c/json.h>
 
 #include "cli/advise/advise.h"
 #include "cli/json_out.h"
 #include "cli/wrap.h"
-
-/* It is worth a change if it costs so much less. */
-#define WORTH 0.95
-/* KVM has polled so many times more, or less, than its rule says: something else decides. */
-#define ANOTHER_RULE 2.0
-
-/* -- which is best ---------------------------------------------------------------------------- */
-
-static bool within(const struct advise_found *f, size_t i)
-{
-	return advise_limits[i] >= f->least_ns && advise_limits[i] <= f->most_ns;
-}
-
-size_t advise_best(const struct advise_found *f, const struct advise_tried *t)
-{
-	size_t best = ADVISE_LIMITS;
-
-	for (size_t i = 0; i < ADVISE_LIMITS; i++)
-		if (within(f, i) &&
-		    (best == ADVISE_LIMITS || t->cost[i].cost_ns < t->cost[best].cost_ns))
-			best = i;
-	return best;
-}
-
-bool advise_worth(const struct advise_found *f, const struct advise_tried *t)
-{
-	size_t best = advise_best(f, t);
-	const struct advise_cost *now = &t->cost[ADVISE_LIMITS];
-
-	return best < ADVISE_LIMITS && advise_limits[best] != f->rule.max_ns &&
-	       (double)t->cost[best].cost_ns < WORTH * (double)now->cost_ns;
-}
 
 /* -- text ------------------------------------------------------------------------------------- */
 
@@ -50,18 +17,6 @@ static double per_second(const struct advise_found *f, uint64_t n)
 static double percent(const struct advise_found *f, uint64_t ns)
 {
 	return f->lasted_ns ? 100 * (double)ns / (double)f->lasted_ns : 0;
-}
-
-static bool another_rule(const struct advise_found *f, const struct advise_vm *vm,
-			 const struct advise_tried *t)
-{
-	double said = (double)t->cost[ADVISE_LIMITS].polled_ns, is;
-	bool counted;
-
-	is = (double)advise_vm_polled(vm, &counted);
-	/* A hundredth of a processor is within what halts at either end make of it. */
-	return f->vms->live && fabs(is - said) > (double)f->lasted_ns / 100 &&
-	       (is > ANOTHER_RULE * said || said > ANOTHER_RULE * is);
 }
 
 static void figures(FILE *out, const struct advise_found *f, const struct advise_tried *t,
@@ -104,8 +59,8 @@ void advise_print(FILE *out, const struct advise_found *f)
 		halts += vm->halts;
 		snprintf(name, sizeof(name), "%d %.14s", (int)vm->pid, vm->name);
 		snprintf(kvm, sizeof(kvm), "%.2f", percent(f, advise_vm_polled(vm, &counted)));
-		others |= another_rule(f, vm, &f->vm[i]);
-		fprintf(out, "%-21s%c", name, another_rule(f, vm, &f->vm[i]) ? '*' : ' ');
+		others |= advise_another_rule(f, vm, &f->vm[i]);
+		fprintf(out, "%-21s%c", name, advise_another_rule(f, vm, &f->vm[i]) ? '*' : ' ');
 		figures(out, f, &f->vm[i], vm->halts, kvm);
 	}
 	if (!halts) {
@@ -128,8 +83,12 @@ void advise_print(FILE *out, const struct advise_found *f)
 	if (lost)
 		wrap_line(out, 2, "%llu halts were lost: there were too many.", lost);
 	if (advise_worth(f, &f->all))
-		wrap_line(out, 2, "Better: halt_poll_ns %u.",
-			  advise_limits[advise_best(f, &f->all)]);
+		wrap_line(
+			out, 2,
+			"Better: halt_poll_ns %u. KVM polls %.2f %% of a processor now, and would "
+			"poll %.2f %%.",
+			advise_limits[advise_best(f, &f->all)], percent(f, advise_polled(f)),
+			percent(f, advise_expected(f, advise_best(f, &f->all))));
 	else
 		wrap_line(out, 2, "halt_poll_ns is good as it is.");
 }
@@ -142,10 +101,11 @@ void advise_print_applied(FILE *out, const struct advise_applied *a)
 	}
 	wrap_line(out, 2,
 		  "halt_poll_ns was set to %u and watched for %.1f s: %.2f %% of a processor were "
-		  "polled (%s), %.2f %% before; a halt costs %.2f us, %.2f us before. %s",
+		  "polled (%s), %.2f %% before, %.2f %% expected; a halt costs %.2f us, %.2f us "
+		  "before. %s",
 		  a->now_ns, (double)a->lasted_ns / 1e9, a->polled_now / 1e7,
 		  a->counted ? "by KVM's count" : "by its windows", a->polled_before / 1e7,
-		  a->cost_now / 1e3, a->cost_before / 1e3,
+		  a->polled_expected / 1e7, a->cost_now / 1e3, a->cost_before / 1e3,
 		  a->kept ? "It stays." : "It has been taken back.");
 }
 
@@ -201,7 +161,7 @@ static struct json_object *vm_json(const struct advise_found *f, size_t i)
 	add_u64(o, "kvm_polled_ns", ns);
 	json_object_object_add(o, "counted_by_kvm", json_object_new_boolean(counted));
 	json_object_object_add(o, "another_rule",
-			       json_object_new_boolean(another_rule(f, vm, &f->vm[i])));
+			       json_object_new_boolean(advise_another_rule(f, vm, &f->vm[i])));
 	add_tried(o, f, &f->vm[i]);
 	return o;
 }
@@ -219,6 +179,7 @@ static struct json_object *applied_json(const struct advise_applied *a)
 	add_u64(o, "lasted_ns", a->lasted_ns);
 	json_object_object_add(o, "counted_by_kvm", json_object_new_boolean(a->counted));
 	add_real(o, "polled_ns_per_s_before", a->polled_before);
+	add_real(o, "polled_ns_per_s_expected", a->polled_expected);
 	add_real(o, "polled_ns_per_s", a->polled_now);
 	add_real(o, "cost_ns_per_halt_before", a->cost_before);
 	add_real(o, "cost_ns_per_halt", a->cost_now);
@@ -241,6 +202,9 @@ int advise_json(FILE *out, const struct advise_found *f, const struct advise_app
 		if (f->vms->v[i].halts)
 			json_object_array_add(all, vm_json(f, i));
 	json_object_object_add(root, "processes", all);
+	add_u64(sum, "kvm_polled_ns", advise_polled(f));
+	if (advise_best(f, &f->all) < ADVISE_LIMITS)
+		add_u64(sum, "expected_polled_ns", advise_expected(f, advise_best(f, &f->all)));
 	add_tried(sum, f, &f->all);
 	json_object_object_add(root, "all", sum);
 	if (applied)
