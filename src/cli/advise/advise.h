@@ -71,6 +71,7 @@ struct advise_thread {
 	uint64_t *halts; /* ns * 4, and waited (2) and valid (1) */
 	size_t n, room;
 	uint32_t window_ns; /* as the changes tell it; 0 until the first one */
+	bool told;	    /* there was one */
 	bool changed;	    /* and what it will be after the next halt, which has had the other */
 	uint32_t next_ns;
 	uint64_t polled_ns; /* by these windows */
@@ -98,6 +99,9 @@ struct advise_vms {
 int advise_thread_keep(struct advise_thread *t, const struct advise_halt *halt);
 /* Keeps a halt. */
 void advise_vms_add(struct advise_vms *all, const struct advise_halt *halt);
+/* Returns how long KVM has polled by the windows that it told. *@told: there were changes of them; a
+ * window that never changes is not told. */
+uint64_t advise_vm_told(const struct advise_vm *vm, bool *told);
 /* Returns how long KVM has polled: as it has counted, *@counted, or by the windows that it told. */
 uint64_t advise_vm_polled(const struct advise_vm *vm, bool *counted);
 /* Reads KVM's counters below @debugfs, before and after. Counters that cannot be read are not

@@ -34,16 +34,24 @@ bool advise_worth(const struct advise_found *f, const struct advise_tried *t)
 	       (double)t->cost[best].cost_ns < WORTH * (double)now->cost_ns;
 }
 
+/* Returns whether KVM has polled for another time than @said, both in ns. */
+static bool differs(const struct advise_found *f, double is, double said)
+{
+	/* A hundredth of a processor is within what halts at either end make of it. */
+	return fabs(is - said) > (double)f->lasted_ns / 100 &&
+	       (is > ANOTHER_RULE * said || said > ANOTHER_RULE * is);
+}
+
 bool advise_another_rule(const struct advise_found *f, const struct advise_vm *vm,
 			 const struct advise_tried *t)
 {
-	double said = (double)t->cost[ADVISE_LIMITS].polled_ns, is;
-	bool counted;
+	const double said = (double)t->cost[ADVISE_LIMITS].polled_ns;
+	bool counted, told;
+	double windows = (double)advise_vm_told(vm, &told);
 
-	is = (double)advise_vm_polled(vm, &counted);
-	/* A hundredth of a processor is within what halts at either end make of it. */
-	return f->vms->live && fabs(is - said) > (double)f->lasted_ns / 100 &&
-	       (is > ANOTHER_RULE * said || said > ANOTHER_RULE * is);
+	/* On a slow or busy host the count tells of polls that end late, as windows do not. */
+	return f->vms->live && differs(f, (double)advise_vm_polled(vm, &counted), said) &&
+	       (!told || differs(f, windows, said));
 }
 
 uint64_t advise_polled(const struct advise_found *f)

@@ -102,6 +102,7 @@ static void take_window(struct advise_thread *t, const struct advise_halt *halt)
 	t->window_ns = halt->before_ns;
 	t->next_ns = halt->now_ns;
 	t->changed = true;
+	t->told = true;
 }
 
 /* Counts how long a halt was polled for: all of it, or the window, and then it slept. */
@@ -161,17 +162,25 @@ static void read_vm(struct advise_counters *c, bool first, const char *folder, c
 	c->known = there && (first || c->known);
 }
 
-uint64_t advise_vm_polled(const struct advise_vm *vm, bool *counted)
+uint64_t advise_vm_told(const struct advise_vm *vm, bool *told)
 {
 	uint64_t ns = 0;
 
+	*told = false;
+	for (const struct advise_thread *t = vm->threads; t; t = t->next) {
+		*told |= t->told;
+		ns += t->polled_ns;
+	}
+	return ns;
+}
+
+uint64_t advise_vm_polled(const struct advise_vm *vm, bool *counted)
+{
+	bool told;
+
 	*counted =
 		vm->before.known && vm->after.known && vm->after.polled_ns >= vm->before.polled_ns;
-	if (*counted)
-		return vm->after.polled_ns - vm->before.polled_ns;
-	for (const struct advise_thread *t = vm->threads; t; t = t->next)
-		ns += t->polled_ns;
-	return ns;
+	return *counted ? vm->after.polled_ns - vm->before.polled_ns : advise_vm_told(vm, &told);
 }
 
 void advise_vms_count(struct advise_vms *all, const char *debugfs, bool after)
