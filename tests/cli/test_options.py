@@ -268,6 +268,7 @@ class BenchEffects(Case):
                ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover", "clone")),
                ("--pin", "one", ("blk", "echo")),
                ("--peer", "qemu", ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "linux")),
+               ("--mode", "pm", tuple(w for w in ALL if w not in ("start", "memory"))),
                ("--load", "pipe", ("linux",)),
                ("--kernel", "bzImage", ("linux",)),
                ("--initramfs", "initramfs", ("linux",)),

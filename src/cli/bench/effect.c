@@ -57,6 +57,11 @@ static int check_mode(struct opts *o, const struct bench_mode *mode, uint32_t wh
 		snprintf(what, sizeof(what), "--mode: \"%s\"", shown);
 		return refuse(o, what, with_guests, where);
 	}
+	/* Commands of their own leave HLT to KVM, or take it all. */
+	if (mode->guest_hlt && !(where & bench_workloads_with(~(uint32_t)BENCH_OPT_PEER))) {
+		snprintf(what, sizeof(what), "--mode: \"%s\"", shown);
+		return refuse(o, what, bench_workloads_with(~(uint32_t)BENCH_OPT_PEER), where);
+	}
 	if (mode->io_word && !(where & with_devices)) {
 		snprintf(what, sizeof(what), "--mode: %s of \"%s\"", mode->io_word, shown);
 		return refuse(o, what, with_devices, where);
