@@ -146,25 +146,38 @@ static bool read_number(const char *folder, const char *name, uint64_t *value)
 	return true;
 }
 
-/* Reads the energy of the packages alone: their parts are in them. */
-static void read_energy(struct bench_costs *costs)
+static const struct bench_package *package_of(const struct bench_costs *costs, const char *name)
 {
-	DIR *dir = opendir(POWERCAP);
+	for (uint32_t i = 0; i < costs->n_packages; i++)
+		if (strcmp(costs->package[i].name, name) == 0)
+			return &costs->package[i];
+	return NULL;
+}
+
+/* Reads the energy of the packages alone: their parts are in them. Some hosts have each twice, once
+ * by MSR and once by MMIO. */
+void bench_costs_read_energy(struct bench_costs *costs, const char *folder)
+{
+	DIR *dir = opendir(folder);
 	struct dirent *e;
 
-	while (dir && (e = readdir(dir))) {
-		char folder[320], name[32];
-		uint64_t uj;
+	while (dir && (e = readdir(dir)) && costs->n_packages < BENCH_PACKAGES) {
+		struct bench_package *p = &costs->package[costs->n_packages];
+		char path[320], name[32];
 
-		snprintf(folder, sizeof(folder), POWERCAP "/%s", e->d_name);
-		if (!read_text(folder, "name", name, sizeof(name)) ||
-		    strncmp(name, "package-", 8) != 0 || !read_number(folder, "energy_uj", &uj))
+		snprintf(path, sizeof(path), "%.200s/%.100s", folder, e->d_name);
+		if (!read_text(path, "name", name, sizeof(name)) ||
+		    strncmp(name, "package-", 8) != 0 || package_of(costs, name) ||
+		    !read_number(path, "energy_uj", &p->uj))
 			continue;
-		costs->energy_uj += uj;
-		costs->has_energy = true;
+		if (!read_number(path, "max_energy_range_uj", &p->range_uj))
+			p->range_uj = 0;
+		snprintf(p->name, sizeof(p->name), "%s", name);
+		costs->n_packages++;
 	}
 	if (dir)
 		closedir(dir);
+	costs->has_energy = costs->n_packages;
 }
 
 static struct bench_idle_state *state_of(struct bench_costs *costs, const char *name)
@@ -205,8 +218,25 @@ void bench_costs_read(struct bench_costs *costs, const struct bench_counters *c)
 	*costs = (struct bench_costs){.has_counters = false};
 	if (c)
 		read_counters(costs, c);
-	read_energy(costs);
+	bench_costs_read_energy(costs, POWERCAP);
 	read_states(costs);
+}
+
+static void add_energy(struct bench_costs *sum, const struct bench_costs *before,
+		       const struct bench_costs *after)
+{
+	for (uint32_t i = 0; i < after->n_packages; i++) {
+		const struct bench_package *now = &after->package[i], *then;
+
+		then = package_of(before, now->name);
+		if (!then)
+			continue;
+		sum->has_energy = true;
+		sum->energy_uj += now->uj - then->uj;
+		/* It has begun again from 0 meanwhile. */
+		if (now->uj < then->uj)
+			sum->energy_uj += now->range_uj ? now->range_uj : then->uj - now->uj;
+	}
 }
 
 void bench_costs_add(struct bench_costs *sum, const struct bench_costs *before,
@@ -217,11 +247,7 @@ void bench_costs_add(struct bench_costs *sum, const struct bench_costs *before,
 		for (int i = 0; i < BENCH_COUNTERS; i++)
 			sum->counter[i] += after->counter[i] - before->counter[i];
 	}
-	/* One that has begun again from 0 meanwhile is left out. */
-	if (before->has_energy && after->has_energy && after->energy_uj >= before->energy_uj) {
-		sum->has_energy = true;
-		sum->energy_uj += after->energy_uj - before->energy_uj;
-	}
+	add_energy(sum, before, after);
 	for (uint32_t i = 0; i < after->n_states && i < before->n_states; i++) {
 		struct bench_idle_state *s = state_of(sum, after->state[i].name);
 

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #define BENCH_IDLE_STATES 12
+#define BENCH_PACKAGES	  16
 
 enum bench_counter {
 	BENCH_GUEST_CYCLES,
@@ -27,7 +28,12 @@ enum bench_counter {
 struct bench_costs {
 	bool has_counters, has_energy;
 	uint64_t counter[BENCH_COUNTERS];
-	uint64_t energy_uj;
+	uint64_t energy_uj; /* of a difference */
+	uint32_t n_packages;
+	struct bench_package {
+		char name[32];
+		uint64_t uj, range_uj; /* begins again from 0 above that; 0: unknown */
+	} package[BENCH_PACKAGES];     /* of a reading */
 	uint32_t n_states;
 	struct bench_idle_state {
 		char name[17];
@@ -48,6 +54,8 @@ void bench_counters_close(struct bench_counters *c);
 
 /* Reads the costs. @c NULL: only the machine's. */
 void bench_costs_read(struct bench_costs *costs, const struct bench_counters *c);
+/* Its part of powercap, from @folder as from /sys/class/powercap: what each package has used. */
+void bench_costs_read_energy(struct bench_costs *costs, const char *folder);
 /* Adds to @sum what lies between. */
 void bench_costs_add(struct bench_costs *sum, const struct bench_costs *before,
 		     const struct bench_costs *after);
