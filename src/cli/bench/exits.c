@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See exits.h; kvm api.rst, section 4.135 has the same counters. */
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
@@ -69,29 +70,47 @@ void bench_exits_close(struct bench_exit_counters *c)
 	c->n = 0;
 }
 
-/* Of all VMs: on a host that is measured there are no others. */
+/* Opens it for one thread. */
+static bool open_one(struct bench_exit_counters *c, uint64_t id, pid_t thread)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .config = id};
+	int *more = realloc(c->fd, (c->n + 1) * sizeof(*more)), fd;
+
+	if (!more)
+		return false;
+	c->fd = more;
+	fd = (int)syscall(SYS_perf_event_open, &attr, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return false;
+	c->fd[c->n++] = fd;
+	return true;
+}
+
+/* Of all threads that the process has by now, the vCPUs' among them: other VMs of the host are not
+ * counted. */
 void bench_exits_open(struct bench_exit_counters *c, pid_t pid)
 {
-	struct perf_event_attr attr = {.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr)};
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	char folder[64];
+	struct dirent *d;
 	uint64_t id;
+	DIR *dir;
 
 	*c = (struct bench_exit_counters){.pid = pid};
-	if (cpus < 1 || !tracepoint(&id))
+	if (!tracepoint(&id))
 		return;
-	c->fd = calloc((size_t)cpus, sizeof(*c->fd));
-	attr.config = id;
-	for (long cpu = 0; c->fd && cpu < cpus; cpu++) {
-		int fd =
-			(int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-
-		if (fd < 0) {
-			/* All of them, or none: a part of the sum is no figure. */
-			bench_exits_close(c);
-			break;
-		}
-		c->fd[c->n++] = fd;
+	snprintf(folder, sizeof(folder), "/proc/%d/task", (int)pid);
+	dir = opendir(folder);
+	while (dir && (d = readdir(dir))) {
+		/* All of them, or none: a part of the sum is no figure. One that has ended runs no
+		 * vCPU. */
+		if (*d->d_name == '.' || open_one(c, id, (pid_t)atoi(d->d_name)) || errno == ESRCH)
+			continue;
+		bench_exits_close(c);
+		break;
 	}
+	if (dir)
+		closedir(dir);
 }
 
 static void read_tracepoint(struct bench_exits *e, const struct bench_exit_counters *c)

@@ -31,7 +31,7 @@ struct bench_exits {
 /* What is open to be read. */
 struct bench_exit_counters {
 	pid_t pid; /* of the process with the VM */
-	int *fd;   /* the tracepoint's, one for each processor */
+	int *fd;   /* the tracepoint's, one for each thread of it */
 	size_t n;
 };
 
@@ -39,6 +39,7 @@ struct bench_exit_counters {
 const char *bench_exit_name(enum bench_exit kind);
 const char *bench_exit_head(enum bench_exit kind);
 
+/* Begins to count, for a VM whose vCPUs have their threads already. */
 void bench_exits_open(struct bench_exit_counters *c, pid_t pid);
 void bench_exits_close(struct bench_exit_counters *c);
 void bench_exits_read(struct bench_exits *e, const struct bench_exit_counters *c);
