@@ -296,6 +296,25 @@ class Bench(unittest.TestCase):
         self.assertEqual([(r["tick_hz"], r["mode"], r["failed"]) for r in runs],
                          [(hz, m, False) for hz in (0, 250) for m in ("user:off", "qemu")])
 
+    def test_peers(self):
+        """One whose program is not there is named, with it; what there is is looked for in PATH."""
+        with tempfile.TemporaryDirectory() as d:
+            for args, says in (("linux --peer kvmtool", "--peer: kvmtool: lkvm is not in PATH"),
+                               ("linux --peer qemu", "--peer: qemu: qemu-system-x86_64 is not in PATH"),
+                               ("event --peer kvmtool", "--peer: kvmtool: has no effect in event: expected linux"),
+                               ("linux --peer qemu --peer qemu", '--peer: "qemu" was given twice'),
+                               ("linux --peer xen", '--peer: "xen" is not known: expected qemu or kvmtool')):
+                p = subprocess.run([CATNAP, "bench", *args.split()], capture_output=True, text=True, check=False,
+                                   env={**os.environ, "PATH": d}, stdin=subprocess.DEVNULL, timeout=60)
+                self.assertEqual((p.returncode, p.stdout, p.stderr), (2, "", f"catnap bench: {says}\n"))
+            for name in ("lkvm", "qemu-system-x86_64"):
+                with open(os.path.join(d, name), "w", encoding="ascii") as f:
+                    os.fchmod(f.fileno(), 0o755)
+            p = subprocess.run([CATNAP, "bench", "linux", "--peer", "kvmtool", "--peer", "qemu", "--kernel", d + "/none"],
+                               capture_output=True, text=True, check=False, env={**os.environ, "PATH": d},
+                               stdin=subprocess.DEVNULL, timeout=60)
+            self.assertEqual((p.returncode, p.stderr.count("\n")), (1, 1), p.stderr)
+
     def test_many_idle_vcpus(self):
         runs = self.runs("idle", "--vcpus", "8", "--duration", "200ms", modes=("user:off", "kernel:0"))
         self.assertEqual([(r["vcpus"], r["tick_hz"], r["failed"]) for r in runs],

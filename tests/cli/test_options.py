@@ -150,7 +150,7 @@ class Quotes(Case):
 
 COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
-REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"),
+REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"), ("bench", "--peer"),
             ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
             ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("run", "--numa"), ("bench", "--load"), ("bench", "--memory")}
 
@@ -268,6 +268,7 @@ class BenchEffects(Case):
                ("--pin", "off", ("event", "timer", "ipi", "idle", "mix", "compute", "prices", "crossover", "clone")),
                ("--pin", "one", ("blk", "echo")),
                ("--peer", "qemu", ("event", "timer", "ipi", "idle", "start", "memory", "blk", "echo", "linux")),
+               ("--peer", "kvmtool", ("linux",)),
                ("--mode", "pm", tuple(w for w in ALL if w not in ("start", "memory"))),
                ("--load", "pipe", ("linux",)),
                ("--kernel", "bzImage", ("linux",)),

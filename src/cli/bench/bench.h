@@ -28,10 +28,13 @@ struct bench_haltpoll {
 	int host;	  /* enum catnap_after_guest */
 };
 
+/* Another monitor, whose figures stand beside ours. */
+enum bench_peer { BENCH_PEER_NONE, BENCH_PEER_QEMU, BENCH_PEER_KVMTOOL, BENCH_PEERS };
+
 /* A way to run the guest. */
 struct bench_mode {
 	const char *name;
-	bool peer; /* QEMU */
+	enum bench_peer peer;
 	uint32_t irqchip;
 	uint32_t io;	 /* enum catnap_io; in workloads with devices */
 	bool by_default; /* nobody named it: measured in the workloads that list it */
@@ -42,7 +45,8 @@ struct bench_mode {
 	struct bench_haltpoll guest;
 };
 
-#define BENCH_MODES	   16
+#define BENCH_NAMED	   15 /* modes that are named */
+#define BENCH_MODES	   (BENCH_NAMED + BENCH_PEERS - 1)
 #define BENCH_GAPS	   8
 #define BENCH_RATES	   16
 #define BENCH_PROCESSES	   16
@@ -82,7 +86,7 @@ struct bench_cfg {
 	uint32_t loads;			/* linux: 1 << bench_linux_load(); 0: all */
 	bool exits;			/* linux: KVM's counters are read */
 	const char *json, *html;
-	bool peer_qemu;
+	bool peers[BENCH_PEERS];     /* by enum bench_peer: those that are measured, too */
 	int pin;		     /* enum bench_pin */
 	uint32_t clones;	     /* restore: how many at once; 0: none */
 	uint64_t sizes[BENCH_SIZES]; /* restore: of the guest's memory */
@@ -200,8 +204,14 @@ int bench_plan(const struct bench_cfg *cfg, struct bench_cell **cells, size_t *n
 int bench_make_disk(struct bench_run *run, const char *folder, bool direct,
 		    char path[BENCH_DISK_PATH]);
 
-/* child.c */
-bool bench_peer_exists(void);
+/* peer.c */
+/* Returns its name, as --peer takes it; NULL: there is no such one. */
+const char *bench_peer_name(enum bench_peer peer);
+const char *bench_peer_program(enum bench_peer peer);
+/* Returns whether its program is in PATH. */
+bool bench_peer_exists(enum bench_peer peer);
+/* Returns the bit (enum bench_option) of the workloads that it can be measured in. */
+uint32_t bench_peer_option(enum bench_peer peer);
 
 /* vm.c */
 /* Gives the first processor to the sender, and the others in turn to the vCPUs. Returns false if

@@ -25,22 +25,6 @@
 #define MOST_BYTES   (4 << 20) /* that it prints */
 #define PEER_SAMPLES 2000      /* the peer prints each sample through its serial port */
 
-bool bench_peer_exists(void)
-{
-	const char *path = getenv("PATH");
-	char file[4096];
-
-	while (path && *path) {
-		size_t n = strcspn(path, ":");
-
-		snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, QEMU);
-		if (access(file, X_OK) == 0)
-			return true;
-		path += n + (path[n] == ':');
-	}
-	return false;
-}
-
 int bench_image_file(void)
 {
 	int fd = memfd_create("probe", 0);

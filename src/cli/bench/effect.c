@@ -23,7 +23,6 @@ static const struct effect {
 	{.option = "sibling", .bit = BENCH_OPT_SIBLING},
 	{.option = "vcpus", .bit = BENCH_OPT_VCPUS},
 	{.option = "process", .bit = BENCH_OPT_PROCESS},
-	{.option = "peer", .bit = BENCH_OPT_PEER},
 	{.option = "clones", .bit = BENCH_OPT_RESTORE},
 	{.option = "memory", .bit = BENCH_OPT_RESTORE},
 	{.option = "kernel", .bit = BENCH_OPT_LINUX},
@@ -129,6 +128,21 @@ static int check_vcpus(struct opts *o, const struct bench_cfg *cfg)
 	return 0;
 }
 
+static int check_peers(struct opts *o, const struct bench_cfg *cfg)
+{
+	for (int i = BENCH_PEER_QEMU; i < BENCH_PEERS; i++) {
+		const enum bench_peer peer = (enum bench_peer)i;
+		const uint32_t rows = bench_workloads_with(bench_peer_option(peer));
+		char what[32];
+
+		if (!cfg->peers[i] || cfg->workloads & rows)
+			continue;
+		snprintf(what, sizeof(what), "--peer: %s", bench_peer_name(peer));
+		return refuse(o, what, rows, cfg->workloads);
+	}
+	return 0;
+}
+
 static int check_stall(struct opts *o, const struct bench_cfg *cfg)
 {
 	if (!opts_given(o, "stall") || cfg->n_rates)
@@ -152,7 +166,7 @@ int bench_check_effects(struct opts *o, const struct bench_cfg *cfg)
 {
 	char what[32];
 
-	if (check_vcpus(o, cfg))
+	if (check_vcpus(o, cfg) || check_peers(o, cfg))
 		return -EINVAL;
 	for (size_t i = 0; i < sizeof(effects) / sizeof(effects[0]); i++) {
 		const struct effect *e = &effects[i];

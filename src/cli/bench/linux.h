@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A Linux guest that measures by itself, for workload linux: in a VM of this process, or in QEMU. Its
- * init (guest-images/rootfs) runs one load, says on its console what each operation took, and holds
+ * A Linux guest that measures by itself, for workload linux: in a VM of this process, or in another
+ * monitor. Its init (guest-images/rootfs) runs one load, says on its console what each operation took, and holds
  * before and after it until it is told to go on.
  */
 #ifndef CLI_BENCH_LINUX_H
@@ -15,6 +15,7 @@
 #include "cli/bench/learner.h"
 
 #define BENCH_LINUX_VCPUS   2
+#define BENCH_LINUX_MIB	    256
 #define BENCH_LINUX_HOST    "10.9.0.1" /* of the TAP */
 #define BENCH_LINUX_ADDRESS "10.9.0.2" /* of the guest */
 #define BENCH_LINUX_PORT    5000
@@ -40,11 +41,12 @@ struct bench_linux_guest {
 	struct bench_learner learner;
 	struct bench_child child; /* there */
 	bool there;
-	clockid_t clock;   /* processor time of its process */
-	int out, to;	   /* what it says is read from here; in a VM, written there */
-	int in;		   /* of QEMU's: what it is told */
-	uint64_t begin_ns; /* its start, as now_ns() */
-	char text[4096];   /* what has not been a line yet */
+	clockid_t clock;      /* processor time of its process */
+	int out, to;	      /* what it says is read from here; in a VM, written there */
+	int in;		      /* there: what it is told */
+	enum bench_peer peer; /* there */
+	uint64_t begin_ns;    /* its start, as now_ns() */
+	char text[4096];      /* what has not been a line yet */
 	size_t used;
 	char line[1024]; /* the last one */
 	char word[64];	 /* the key of the last result, "" before the first */
@@ -56,6 +58,11 @@ int bench_linux_start(struct bench_run *run, struct bench_linux_guest *g,
 		      const struct bench_linux_images *images,
 		      const struct bench_linux_devices *dev, const char *load);
 void bench_linux_end(struct bench_linux_guest *g);
+/* linux_peer.c: the same for a guest that is there. */
+int bench_linux_start_peer(struct bench_run *run, struct bench_linux_guest *g,
+			   const struct bench_linux_images *images,
+			   const struct bench_linux_devices *dev, const char *cmdline);
+void bench_linux_end_peer(struct bench_linux_guest *g);
 /* Waits for the next "result: KEY=VALUE", at most until @deadline_ns. 0 with *key and *value, which
  * count until the next call; or -1 with run->error. */
 int bench_linux_result(struct bench_run *run, struct bench_linux_guest *g, uint64_t deadline_ns,

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Linux guest here or in QEMU, and what it says on its console; see linux.h. */
+/* A Linux guest here, and what any of them says on its console; see linux.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/bench/linux.h"
 
-#define MEMORY_MIB   256
 #define CACHE_FOLDER "catnap/lab"
 #define CMDLINE	     2048
 
@@ -102,7 +100,7 @@ static int start_here(struct bench_run *run, struct bench_linux_guest *g,
 	g->out = fd[0];
 	g->to = fd[1];
 	catnap_vm_config_init(&cfg);
-	cfg.memory_size = (uint64_t)MEMORY_MIB << 20;
+	cfg.memory_size = (uint64_t)BENCH_LINUX_MIB << 20;
 	cfg.vcpus = BENCH_LINUX_VCPUS;
 	cfg.irqchip = mode->irqchip;
 	cfg.halt_poll = mode->halt_poll;
@@ -138,81 +136,6 @@ static int start_here(struct bench_run *run, struct bench_linux_guest *g,
 	return -1;
 }
 
-/* -- a guest in QEMU -------------------------------------------------------------------------- */
-
-static int start_there(struct bench_run *run, struct bench_linux_guest *g,
-		       const struct bench_linux_images *images,
-		       const struct bench_linux_devices *dev, const char *cmdline)
-{
-	char serial[64], smp[8], memory[16], drive[256], *argv[48] = {NULL};
-	unsigned int n = 0;
-	int fd[2], ret;
-
-	/* The other end is QEMU's to inherit. */
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
-		return bench_fail(run, "socketpair: %s", strerror(errno));
-	fcntl(fd[0], F_SETFD, FD_CLOEXEC);
-	fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	snprintf(serial, sizeof(serial), "socket,id=serial,fd=%d", fd[1]);
-	snprintf(smp, sizeof(smp), "%d", BENCH_LINUX_VCPUS);
-	snprintf(memory, sizeof(memory), "%dM", MEMORY_MIB);
-#define ARG(s) (argv[n++] = (char *)(s))
-	ARG("qemu-system-x86_64");
-	ARG("-M");
-	ARG("microvm,accel=kvm,pcie=on,rtc=on");
-	ARG("-cpu");
-	ARG("host");
-	ARG("-nodefaults");
-	ARG("-no-user-config");
-	ARG("-display");
-	ARG("none");
-	ARG("-no-reboot");
-	ARG("-smp");
-	ARG(smp);
-	ARG("-m");
-	ARG(memory);
-	ARG("-chardev");
-	ARG(serial);
-	ARG("-serial");
-	ARG("chardev:serial");
-	ARG("-kernel");
-	ARG(images->kernel);
-	ARG("-initrd");
-	ARG(images->initramfs);
-	ARG("-append");
-	ARG(cmdline);
-	if (dev->disk) {
-		snprintf(drive, sizeof(drive), "if=none,id=disk,format=raw,readonly=on,file=%s,%s",
-			 dev->disk,
-			 dev->direct ? "cache=none,aio=io_uring" : "cache=writeback,aio=threads");
-		ARG("-object");
-		ARG("iothread,id=io");
-		ARG("-drive");
-		ARG(drive);
-		ARG("-device");
-		ARG("virtio-blk-pci,drive=disk,iothread=io");
-	}
-	if (dev->tap) {
-		ARG("-netdev");
-		ARG("tap,id=net,ifname=catnap0,script=no,downscript=no");
-		ARG("-device");
-		ARG("virtio-net-pci,netdev=net,romfile=");
-	}
-#undef ARG
-	g->begin_ns = now_ns();
-	ret = bench_spawn(run, &g->child, argv);
-	close(fd[1]);
-	if (ret == 0 && clock_getcpuclockid(g->child.pid, &g->clock) != 0) {
-		bench_reap(&g->child, true);
-		ret = bench_fail(run, "%s ended at once", argv[0]);
-	}
-	if (ret < 0)
-		close(fd[0]);
-	g->out = g->in = fd[0];
-	g->there = ret == 0;
-	return ret;
-}
-
 /* -- both ------------------------------------------------------------------------------------- */
 
 /* Appends what has Linux poll as @mode says, with its driver haltpoll. */
@@ -241,15 +164,14 @@ int bench_linux_start(struct bench_run *run, struct bench_linux_guest *g,
 	snprintf(cmdline, sizeof(cmdline), "console=ttyS0 quiet go=/dev/ttyS0 %s%s", load,
 		 dev->tap ? " address=" BENCH_LINUX_ADDRESS " peer=" BENCH_LINUX_HOST : "");
 	polling(cmdline, sizeof(cmdline), run->cell->mode);
-	return run->cell->mode->peer ? start_there(run, g, images, dev, cmdline)
+	return run->cell->mode->peer ? bench_linux_start_peer(run, g, images, dev, cmdline)
 				     : start_here(run, g, images, dev, cmdline);
 }
 
 void bench_linux_end(struct bench_linux_guest *g)
 {
 	if (g->there) {
-		bench_reap(&g->child, true);
-		close(g->out);
+		bench_linux_end_peer(g);
 		return;
 	}
 	bench_learner_end(&g->learner);

@@ -190,9 +190,8 @@ const char *const *bench_modes_of(const struct bench_workload *w)
 
 bool bench_mode_applies(const struct bench_mode *mode, const struct bench_workload *w)
 {
-	/* Where the peer's guest takes the time itself, or can be reached from here. */
 	if (mode->peer)
-		return w->options & BENCH_OPT_PEER;
+		return w->options & bench_peer_option(mode->peer);
 	if (mode->polls && !(w->options & BENCH_OPT_GUEST))
 		return false;
 	/* Commands of their own have no such option. */

@@ -28,8 +28,8 @@ static int add_default(struct opts *o, struct bench_cfg *cfg, const char *name)
 	for (unsigned int i = 0; i < cfg->n_modes; i++)
 		if (strcmp(cfg->modes[i].name, name) == 0)
 			return 0;
-	if (cfg->n_modes == BENCH_MODES - 1)
-		return opt_fail(o, &none, "is one too many: expected at most %d", BENCH_MODES - 1);
+	if (cfg->n_modes == BENCH_NAMED)
+		return opt_fail(o, &none, "is one too many: expected at most %d", BENCH_NAMED);
 	if (bench_mode_parse(o, &none, name, mode))
 		return -EINVAL;
 	mode->by_default = true;

@@ -30,8 +30,8 @@ static int set_mode(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct bench_cfg *cfg = ptr;
 
-	if (cfg->n_modes == BENCH_MODES - 1)
-		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_MODES - 1);
+	if (cfg->n_modes == BENCH_NAMED)
+		return opt_fail(o, arg, "is one too many: expected at most %d", BENCH_NAMED);
 	for (unsigned int i = 0; i < cfg->n_modes; i++)
 		if (strcmp(cfg->modes[i].name, arg->text) == 0)
 			return opt_fail(o, arg, "was given twice");
@@ -93,10 +93,17 @@ static int set_memory(struct opts *o, const struct opt_arg *arg, void *ptr)
 
 static int set_peer(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
-	if (strcmp(arg->text, "qemu") != 0)
-		return opt_fail(o, arg, "is not known: expected qemu");
-	((struct bench_cfg *)ptr)->peer_qemu = true;
-	return 0;
+	struct bench_cfg *cfg = ptr;
+
+	for (int i = BENCH_PEER_QEMU; i < BENCH_PEERS; i++) {
+		if (strcmp(arg->text, bench_peer_name((enum bench_peer)i)) != 0)
+			continue;
+		if (cfg->peers[i])
+			return opt_fail(o, arg, "was given twice");
+		cfg->peers[i] = true;
+		return 0;
+	}
+	return opt_fail(o, arg, "is not known: expected qemu or kvmtool");
 }
 
 static int set_vcpus(struct opts *o, const struct opt_arg *arg, void *ptr)
@@ -282,7 +289,9 @@ static const struct opt_def options[] = {
 		  .form = "FILE|-",
 		  .help = "Writes a report with pictures, one page that needs nothing else; with "
 			  "-, instead of the table."},
-	[PEER] = {.f = {.name = "peer", .type = OPT_CALL, .set = set_peer}, .form = "qemu"},
+	[PEER] = {.f = {.name = "peer", .type = OPT_CALL, .set = set_peer},
+		  .form = "qemu|kvmtool",
+		  .repeat = true},
 	{.f = {.name = NULL}},
 };
 
@@ -408,8 +417,11 @@ static void say_all(struct help *h)
 	    "%s: counts exits, injected interrupts, signals and context switches of an operation, "
 	    "by KVM's own counters.",
 	    names(BENCH_OPT_LINUX, some, sizeof(some)));
-	say(h, PEER, "Measures QEMU's microvm with the same image: %s.",
-	    names(BENCH_OPT_PEER, some, sizeof(some)));
+	say(h, PEER,
+	    "Measures another monitor with the same image as well: qemu, its microvm (%s), or "
+	    "kvmtool (%s). May be given several times.",
+	    names(BENCH_OPT_PEER, some, sizeof(some)),
+	    names(BENCH_OPT_LINUX, others, sizeof(others)));
 	say(h, CLONES, "%s: so many of one snapshot run at once as well.",
 	    names(BENCH_OPT_RESTORE, some, sizeof(some)));
 	say(h, MEMORY,
@@ -527,6 +539,22 @@ static int choose_workloads(struct opts *o, struct bench_cfg *cfg)
 	return 0;
 }
 
+static int add_peers(struct opts *o, struct bench_cfg *cfg)
+{
+	for (int i = BENCH_PEER_QEMU; i < BENCH_PEERS; i++) {
+		const enum bench_peer peer = (enum bench_peer)i;
+
+		if (!cfg->peers[i])
+			continue;
+		if (!bench_peer_exists(peer))
+			return opts_fail(o, "--peer: %s: %s is not in PATH", bench_peer_name(peer),
+					 bench_peer_program(peer));
+		cfg->modes[cfg->n_modes++] =
+			(struct bench_mode){.name = bench_peer_name(peer), .peer = peer};
+	}
+	return 0;
+}
+
 static int check(struct opts *o, struct bench_cfg *cfg)
 {
 	if (choose_workloads(o, cfg))
@@ -540,12 +568,7 @@ static int check(struct opts *o, struct bench_cfg *cfg)
 		return -EINVAL;
 	if (cfg->json && cfg->html && strcmp(cfg->json, "-") == 0 && strcmp(cfg->html, "-") == 0)
 		return opts_fail(o, "--html: \"-\" is where --json goes already");
-	if (cfg->peer_qemu) {
-		if (!bench_peer_exists())
-			return opts_fail(o, "--peer: qemu-system-x86_64 is not in PATH");
-		cfg->modes[cfg->n_modes++] = (struct bench_mode){.name = "qemu", .peer = true};
-	}
-	return 0;
+	return add_peers(o, cfg);
 }
 
 int bench_options(struct opts *o, int argc, char **argv, struct bench_cfg *cfg)

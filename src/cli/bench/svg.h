@@ -11,7 +11,7 @@
 #include "cli/bench/bench.h"
 
 /* So many colours, those of bench.css. */
-#define SVG_COLOURS 16
+#define SVG_COLOURS 17
 
 /* Writes text, with what HTML has a meaning for escaped. */
 void bench_html_text(FILE *out, const char *s);
