@@ -5,9 +5,12 @@
 From kept figures (results.json, a small run; not how fast anything is), and of replay for real."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
@@ -17,7 +20,7 @@ CATNAP = sys.argv.pop(1)
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = json.loads((Path(__file__).parent / "results.json").read_text())
 SECTIONS = ("event", "timer", "ipi", "idle", "start", "memory", "restore", "blk", "echo", "load", "compute", "prices",
-            "crossover", "replay", "mix", "neighbour")
+            "crossover", "replay", "mix", "neighbour", "linux")
 
 
 def results(*args):
@@ -94,7 +97,7 @@ class Results(unittest.TestCase):
         self.check_pictures()
         pictures = [link for link in links if link.endswith(".svg")]
         self.assertEqual(sorted(pictures), sorted(f"results/{s}.svg" for s in (*SECTIONS, "heat", "pareto")
-                                                 if s not in ("echo", "prices", "crossover")))
+                                                 if s not in ("echo", "prices", "crossover", "linux")))
         self.assertIsNone(re.search(r"\b(nan|inf|None)\b", text))
 
     def test_first_screen(self):
@@ -112,6 +115,17 @@ class Results(unittest.TestCase):
         wins, loses = re.search(r"- \*It wins\*(.*)- \*It loses\*(.*)", short).groups()
         self.assertIn("woken by another thread: 0.25", wins)
         self.assertIn("idle, processor time: 3.00", loses)
+        # What is the one under one condition and the other under another is neither, and 0.004 is not 0.
+        for r in event["runs"]:
+            r["p50_ns"] = 40000
+            r["signal_p50_ns"] = 40 if r["mode"] == "user:adaptive" else 10000
+            if r["mode"] == "user:adaptive":
+                r["p50_ns"] = 10000 if r["gap_ns"] == 20000 else 60000
+        self.keep(event=event, idle=idle)
+        short = " ".join(self.page().split("## In short")[1].split("Made by")[0].split())
+        wins, depends = re.search(r"- \*It wins\*(.*)- \*It loses\*.*- \*It wins here and loses there\*(.*)", short).groups()
+        self.assertIn("woken by another thread: 0.88 (0.25 to 1.50)", depends)
+        self.assertIn("the thread that wakes: 0.004", wins)
         choice = KEPT["prices"]["irqchip_choice"]
         self.assertIn(f"arms its timer once for each halt `--irqchip {choice['one_vcpu']}` is better", short)
 
@@ -145,6 +159,58 @@ class Results(unittest.TestCase):
         prices = self.sections(self.page())["prices"]
         run = next(r for r in KEPT["prices"]["runs"] if r["price"] == "port")
         self.assertEqual(cells(prices, "port")[0], f"{run['p50_cycles']} ({run['min_cycles']})")
+
+    def test_linux(self):
+        """Times by load, and what an operation takes beside them; nothing of a host that cannot run it."""
+        def run(load, mode, **more):
+            return {"workload": "linux", "mode": mode, "gap_ns": 0, "arrivals": "constant", "load": load, "samples": 3, "rounds": 3,
+                    "failed": False, **{f"{q}_ns": 20000 for q in ("p50", "p90", "p99", "max")}, **more}
+        counted = {"exits": 20.04, "user_exits": 1.5, "halt_exits": 2, "signal_exits": 0, "injections": 3, "context_switches": 4}
+        data = dict(KEPT["event"], native=False, runs=[
+            run("pipe", "user:adaptive", p50_ns=10000), run("pipe", "qemu", **counted), run("memcached", "qemu", rate=1000)])
+        self.keep(linux=data)
+        text = self.page()
+        section = self.sections(text)["linux"]
+        self.assertIn("these times are not worth anything", section)
+        self.assertEqual(cells(section, "user:adaptive")[0], "10.00")
+        self.assertIn("### linux: memcached, 1000 a second", section)
+        part = text.split("## Exits of an operation")[1].split("\n## ")[0]
+        self.assertEqual(cells(part, "pipe"), ["qemu", "20.04", "1.50", "2.00", "0.00", "3.00", "4.00"])
+        self.assertNotIn("memcached", part)
+        self.check_links(text)
+        why = "catnap bench: linux: this KVM emulates a guest's kernel"
+        meta = dict(KEPT["meta"], sections={**KEPT["meta"]["sections"], "linux": {
+            "command": "catnap bench linux", "problem": None, "errors": [why], "seconds": 1}})
+        self.keep(meta=meta, linux=dict(data, runs=[dict(r, failed=True) for r in data["runs"]]))
+        text = self.page()
+        self.assertIn(f"Not measured: {why}.", " ".join(self.sections(text)["linux"].split()))
+        self.assertIn("They were not counted on this host.", text)
+
+    def test_kit_with_linux(self):
+        """Images that are in the cache go with it, and bench is told of them; without them it is not asked."""
+        fake, cache = self.folder / "catnap", self.folder / "cache"
+        fake.write_text('#!/bin/sh\n[ "$2" = linux ] && echo "$*" >&2\nexit 1\n')
+        fake.chmod(0o755)
+        cache.mkdir()
+        for images in (False, True):
+            for name in ("bench-vmlinuz", "bench-initramfs") if images else ():
+                (cache / name).write_text(name)
+            p = subprocess.run([sys.executable, str(ROOT / "scripts/results"), "--host-kit", self.folder, "--catnap", fake],
+                               capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "CATNAP_CACHE": str(cache)})
+            self.assertEqual(p.returncode, 0, p.stderr)
+            self.assertEqual("there are no images of Linux" in p.stderr, not images)
+            subprocess.run(["tar", "-C", self.folder, "-xzf", self.folder / "catnap-host-kit.tar.gz"], check=True)
+            there = self.folder / f"there-{images}"
+            there.mkdir()
+            subprocess.run([self.folder / "catnap-host-kit/measure", "--quick", there], capture_output=True, check=True, timeout=60)
+            with tarfile.open(next(there.glob("*.tar*"))) as archive:
+                found = [m for m in archive.getmembers() if m.name.endswith("/linux.err")]
+                self.assertEqual(len(found), images)
+                for m in found:
+                    said = archive.extractfile(m).read().decode()
+                    self.assertIn(f"--kernel {self.folder}/catnap-host-kit/bench-vmlinuz --initramfs ", said)
+                    self.assertEqual("--peer qemu" in said, bool(shutil.which("qemu-system-x86_64")))
+            shutil.rmtree(self.folder / "catnap-host-kit")
 
     def test_kit(self):
         """The archive, unpacked and run, brings back what makes the page."""
@@ -256,7 +322,7 @@ cp {self.kept}/$section.json "$last" 2>/dev/null || {{ echo "catnap bench: $sect
     def test_nothing_but_failures(self):
         self.keep(**{name: dict(KEPT[name], runs=[dict(r, failed=True, samples=0, events=0)
                                                   for r in KEPT[name]["runs"]])
-                     for name in SECTIONS if name not in ("echo", "replay")})
+                     for name in SECTIONS if name not in ("echo", "replay", "linux")})
         text = self.page()
         self.assertEqual(tuple(self.sections(text)), SECTIONS)
         self.check_links(text)
