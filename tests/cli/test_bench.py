@@ -657,7 +657,18 @@ class Bench(unittest.TestCase):
             self.assertIn(part, page.ids)
         # Two pictures for each condition with latencies, one for idle, two windows for each process.
         self.assertEqual(page.tags.count("svg"), 2 * 2 + 2 + 3 * 2 + 2 * (2 + 2))
-        self.assertEqual(page.tags.count("table"), 2 + 2 + 3 + 2)
+        # A table for each condition, and a map of those workloads that have a ratio under several.
+        maps = re.findall(r'<table class="heat">(.*?)</table>', text, re.S)
+        self.assertEqual(page.tags.count("table"), 2 + 2 + 3 + 2 + len(maps))
+        self.assertGreaterEqual(len(maps), 3)
+        for heads, rows in (m.split("</thead>") for m in maps):
+            self.assertIn("ratio to kernel:200us", heads)
+            self.assertEqual(re.findall(r"</i>([^<]*)</th>", rows), ["user:adaptive", "user:kernel", "kernel:0"])
+            for row in rows.split("</tr>")[:-1]:
+                self.assertEqual(row.count("<td"), heads.count("<th") - 1)
+                for kind, ratio in re.findall(r'<td class="(..)">([^<]*)', row):
+                    limits = {"b2": (0, 0.5), "b1": (0.5, 0.95), "b0": (0.95, 1.05), "w1": (1.05, 2), "w2": (2, 1e9)}[kind]
+                    self.assertTrue(limits[0] - 0.006 <= float(ratio) <= limits[1] + 0.006, row)
         self.assertEqual(page.tags.count("details"), 2)
         # The first of all is where it wins and where it loses.
         self.assertIn("short", page.ids)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/bench/svg.h"
+#include "cli/bench/heat.h"
 #include "cli/bench/in_short.h"
 #include "cli/bench/polling.h"
 #include "cli/bench/workload.h"
@@ -312,6 +313,7 @@ static void workload(FILE *out, const struct bench_results *r, const struct benc
 		if (r->cells[i].workload == w && bench_cells_begun(&r->cells[i], last - i))
 			condition(out, r, &r->cells[i], last - i);
 	}
+	bench_heat(out, r, w);
 	if (w->summary) {
 		fputs("<div class=\"table\" tabindex=\"0\"><pre>", out);
 		w->summary(out, r);

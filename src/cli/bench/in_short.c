@@ -9,7 +9,7 @@
 /* A ratio so close to 1 is neither. */
 #define EVEN 0.05
 
-enum side { WINS, LOSES, NEITHER, SIDES };
+enum side { WINS, LOSES, DEPENDS, NEITHER };
 
 /* The ratios of MINE in one workload. */
 struct ratios {
@@ -47,6 +47,8 @@ static enum side side_of(const struct ratios *all)
 {
 	double mean = all->better / all->n;
 
+	if (all->least < 1 - EVEN && all->most > 1 + EVEN)
+		return DEPENDS;
 	return mean > EVEN ? WINS : mean < -EVEN ? LOSES : NEITHER;
 }
 
@@ -96,8 +98,9 @@ void bench_in_short(FILE *out, const struct bench_results *r)
 	      "half "
 	      "the time, 2.00 twice the time.</p>\n<ul>\n",
 	      out);
-	line(out, r, WINS, "It wins, on the whole");
-	line(out, r, LOSES, "It loses, on the whole");
+	line(out, r, WINS, "It wins");
+	line(out, r, LOSES, "It loses");
+	line(out, r, DEPENDS, "It wins under some conditions and loses under others");
 	line(out, r, NEITHER, "Neither");
 	fputs("</ul>\n</section>\n", out);
 }
