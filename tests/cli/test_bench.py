@@ -7,6 +7,7 @@ import functools
 import html.parser
 import json
 import os
+import pathlib
 import pty
 import re
 import shutil
@@ -314,6 +315,18 @@ class Bench(unittest.TestCase):
                                capture_output=True, text=True, check=False, env={**os.environ, "PATH": d},
                                stdin=subprocess.DEVNULL, timeout=60)
             self.assertEqual((p.returncode, p.stderr.count("\n")), (1, 1), p.stderr)
+
+    def test_members_are_documented(self):
+        """Each member that a report can have is in the manual, by the names in the tables."""
+        root = pathlib.Path(__file__).parents[2]
+        manual = (root / "docs/catnap-bench.1").read_text(encoding="utf-8").replace("\\-", "-")
+        names = set()
+        for path in (root / "src/cli/bench").rglob("*.c"):
+            text = path.read_text(encoding="utf-8")
+            names |= set(re.findall(r'\{(?:\.name = )?"([a-z][a-z0-9_]+)",\s*\.(?:whole|real|text|rounds) = ', text))
+            names |= set(re.findall(r'(?:json_object_object_add|\badd_\w+)\(\w+, "([a-z0-9_]+)"', text))
+        self.assertGreater(len(names), 80)
+        self.assertEqual([n for n in sorted(names) if not re.search(rf"\b{n}\b", manual)], [])
 
     def test_many_idle_vcpus(self):
         runs = self.runs("idle", "--vcpus", "8", "--duration", "200ms", modes=("user:off", "kernel:0"))
