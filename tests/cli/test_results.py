@@ -8,10 +8,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -371,6 +373,47 @@ cp {self.kept}/$section.json "$last" 2>/dev/null || {{ echo "catnap bench: $sect
         # Without --out it is not the page of the documents either.
         said = re.sub(r"\s+", " ", results("--help").stdout)
         self.assertIn("[build-results/results.md]", said)
+
+    def test_unusable(self):
+        """One line that names the file, and status 1; nothing that was half made is left."""
+        self.keep()
+        for name, text, says in (("event", '{"runs": [', "event.json: not JSON: "), ("event", "[]", "event.json: not what was measured"),
+                                 ("meta", "null", "meta.json: not what was measured")):
+            self.keep()
+            (self.kept / f"{name}.json").write_text(text)
+            p = results("--from", self.kept, "--out", self.folder / "page.md")
+            self.assertEqual((p.returncode, p.stdout, p.stderr.count("\n")), (1, "", 1), p.stderr)
+            self.assertIn(says, p.stderr)
+        self.keep()
+        for args, says in ((("--from", self.kept, "--out", "/proc/nowhere/page.md"), "/proc/nowhere"),
+                           (("--host-kit", "/proc/nowhere", "--catnap", CATNAP), "/proc/nowhere"),
+                           (("--host-kit", self.folder, "--catnap", "/nowhere"), "/nowhere"),
+                           (("replay", "--quick", "--catnap", CATNAP, "--keep", "/proc/nowhere"), "/proc/nowhere")):
+            p = results(*args)
+            self.assertEqual((p.returncode, p.stdout), (1, ""), p.stderr)
+            self.assertIn(f"results: {says}: No such file or directory\n", p.stderr)
+            self.assertNotIn("Traceback", p.stderr)
+        p = results("replay", "--quick", "--catnap", "/bin/false", "--out", self.folder / "page.md")
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertIn("not measured: catnap replay: ", p.stderr)
+
+    def test_ended(self):
+        """With it ends what it measures."""
+        fake = self.folder / "catnap"
+        fake.write_text(f'#!/bin/sh\n[ "$1" = bench ] || exit 0\necho $$ >{self.folder}/pid\nexec sleep 60\n')
+        fake.chmod(0o755)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            (self.folder / "pid").unlink(missing_ok=True)
+            p = subprocess.Popen([sys.executable, str(ROOT / "scripts/results"), "timer", "--catnap", fake, "--out",
+                                  self.folder / "page.md"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not ((self.folder / "pid").exists() and (self.folder / "pid").read_text()):
+                time.sleep(0.05)
+            pid = int((self.folder / "pid").read_text())
+            p.send_signal(number)
+            self.assertNotIn("Traceback", p.communicate(timeout=60)[1])
+            self.assertEqual(p.returncode, 128 + number)
+            self.assertFalse(Path(f"/proc/{pid}").exists())
 
     def test_usage(self):
         for args, said in ((("--from", self.folder / "none"), "there are no results in"),
