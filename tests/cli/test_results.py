@@ -162,6 +162,19 @@ class Results(unittest.TestCase):
         run = next(r for r in KEPT["prices"]["runs"] if r["price"] == "port")
         self.assertEqual(cells(prices, "port")[0], f"{run['p50_cycles']} ({run['min_cycles']})")
 
+    def test_lead(self):
+        """What it is worth stands in the table of parts; a program of the tests measures it."""
+        runs = [{"policy": "off", "gap_ns": gap, "lead": lead, "samples": 9, "p50_ns": p50, "p99_ns": 1, "cpu_ns_per_event": cpu}
+                for gap, lead, p50, cpu in ((200000, True, 10000, 30000), (200000, False, 40000, 20000), (1000000, True, 20000, 20000),
+                                            (1000000, False, 40000, 20000))]
+        self.keep(lead={"runs": runs})
+        part = self.page().split("## What each part is worth")[1].split("\n## ")[0]
+        self.assertIn("by the lead, policy off: lateness | the lead | none | 0.38 (0.25 to 0.50) |", part)
+        self.assertIn("by the lead, policy off: processor time | the lead | none | 1.25 (1.00 to 1.50) |", part)
+        self.keep()
+        (self.kept / "lead.json").unlink()
+        self.assertNotIn("the lead", self.page())
+
     def test_linux(self):
         """Times by load, and what an operation takes beside them; nothing of a host that cannot run it."""
         def run(load, mode, **more):
