@@ -193,6 +193,14 @@ class Results(unittest.TestCase):
         self.assertEqual(cells(part, "pipe"), ["qemu", "20.04", "1.50", "2.00", "0.00", "3.00", "4.00"])
         self.assertNotIn("memcached", part)
         self.check_links(text)
+        # Where times are worth something, they are on the first screen.
+        self.assertNotIn("Linux at work:", text.split("## The host")[0])
+        self.keep(linux=dict(data, native=True, runs=[
+            r for load, ours in (("pipe", 10000), ("read", 40000))
+            for r in (run(load, "user:adaptive", p50_ns=ours), run(load, "kernel:200us"))]))
+        short = " ".join(self.page().split("## The host")[0].split())
+        self.assertIn("- *It wins here and loses there* where the question is: ", short)
+        self.assertIn("Linux at work: 1.25 (0.50 to 2.00)", short)
         why = "catnap bench: linux: this KVM emulates a guest's kernel"
         meta = dict(KEPT["meta"], sections={**KEPT["meta"]["sections"], "linux": {
             "command": "catnap bench linux", "problem": None, "errors": [why], "seconds": 1}})
