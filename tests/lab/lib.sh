@@ -260,6 +260,15 @@ linux()
 	guest "$seconds" -i /guest/initramfs -c "console=ttyS0 quiet $words" "$@"
 }
 
+# Prints an initramfs whose guest is woken after five seconds at the latest: in this emulation its processor may halt
+# although it has something to do (docs/lab.md).
+with_beat() # INITRAMFS
+{
+	mkdir -p /tmp/more
+	echo beat=5 >/tmp/more/options
+	(cd /tmp/more && echo options | cpio -o -H newc 2>/dev/null) | cat "$1" -
+}
+
 # Drops one report of Linux 6.12 where stopping all CPUs takes a second, as it does in the lab: the run queue
 # of a CPU that goes offline counts, besides the thread that stops it, its deadline server, which is no task
 # (inc_dl_tasks; dl_server_stop comes after the look). With any other task on that list the report stays.

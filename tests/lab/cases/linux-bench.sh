@@ -10,11 +10,7 @@ mkdir -p /var/tmp
 modes="user:adaptive kernel:200us"
 loads="boot pipe timer read tcp udp hack sched fork"
 command="catnap bench linux"
-# In this emulation a guest's processor may halt although it has something to do (docs/lab.md): each is woken after
-# five seconds at the latest.
-mkdir /tmp/more
-echo beat=5 >/tmp/more/options
-(cd /tmp/more && echo options | cpio -o -H newc 2>/dev/null) | cat /guest/stock-6.12/initramfs - >/tmp/initramfs
+with_beat /guest/stock-6.12/initramfs >/tmp/initramfs
 for load in $loads; do
 	# shellcheck disable=SC2086
 	timeout $((400 * slow)) catnap bench linux --kernel /guest/stock-6.12/vmlinuz --initramfs /tmp/initramfs \
@@ -30,41 +26,6 @@ for load in $loads; do
 		is "$load, $mode: all is counted" "$(echo "$line" | wc -w)" 8
 	done
 	verdict "$load: what the times are worth" grep -q 'this host is a virtual machine itself' $out
-done
-# kvmtool is in no Debian: another program is called by its name, that takes its arguments and has catnap do what they say.
-mkdir -p /tmp/bin /tmp/home
-cat >/tmp/bin/lkvm <<'END'
-#!/bin/sh
-[ "$1" = run ] || exit 9
-shift
-while [ $# -gt 0 ]; do
-	case $1 in
-	--name) mkdir -p "$HOME/.lkvm" && : >"$HOME/.lkvm/$2.sock" ;;
-	--console) [ "$2" = serial ] || exit 9 ;;
-	-c) cpus=$2 ;;
-	-m) memory=$2 ;;
-	-k) kernel=$2 ;;
-	-i) initramfs=$2 ;;
-	-p) words=$2 ;;
-	-d) [ "${2#*,}" != "${2#*,ro}" ] && disk=${2%%,*} ;;
-	-n) [ "$2" = mode=none ] || { tap=${2#mode=tap,tapif=} && tap=${tap%%,*}; } ;;
-	*) exit 9 ;;
-	esac
-	shift 2
-done
-exec catnap run --irqchip kernel --transport pci --cpus "$cpus" -m "${memory}M" -k "$kernel" -i "$initramfs" \
-	-c "console=ttyS0 $words" ${disk:+-d "$disk,readonly=on"} ${tap:+--net "tap=$tap"}
-END
-chmod +x /tmp/bin/lkvm
-for load in read udp; do
-	HOME=/tmp/home PATH=/tmp/bin:$PATH timeout $((400 * slow)) catnap bench linux --kernel /guest/stock-6.12/vmlinuz \
-		--initramfs /tmp/initramfs --load $load --mode kernel:200us --peer kvmtool --samples 16 --rounds 1 --exits >$out 2>$err
-	status=$?
-	is "$load, kvmtool's arguments: to its end, each result right" "$status $(cat $err)" "0 "
-	line=$(awk -v l="$load" '$1 == l && $2 == "kvmtool"' $out)
-	note "$line"
-	is "$load, kvmtool's arguments: all is counted" "$(echo "$line" | wc -w)" 8
-	is "$load, kvmtool's arguments: nothing is left" "$(ls /tmp/home/.lkvm)" ""
 done
 # Few requests: the emulation is slow. Each answer is held against what was set, so status 0 says that all were right.
 rates="10 20"
