@@ -37,13 +37,14 @@ CATNAP_API int catnap_vm_get_memory_fd(struct catnap_vm *vm);
  * For a handler of SIGBUS, with its si_addr, if si_code is positive. Memory of a guest may be a
  * file's: persistent memory, or that of a snapshot with memory_mode MAP or WORKING_SET. Where the file
  * has become shorter, or its file system is full or fails, a page of it cannot be had, and whoever
- * touches it gets that signal. If @address is in such memory of @vm, the page is all zeroes from now
- * on, and no file's. The access goes on when the handler returns, and the VM ends: CATNAP_EXIT_HOST_ERROR,
+ * touches it gets that signal. If @address is in such memory of @vm, the page, a huge one if the
+ * file's are, is all zeroes from now on, and no file's. The access goes on when the handler returns, and the VM ends: CATNAP_EXIT_HOST_ERROR,
  * with a sentence. A start, a restore or a snapshot that this happens to fails with -EIO; disks are
  * not written any more. A guest that touches such a page itself ends so without any signal.
  *
- * The library has no such handler, and without one the signal ends the process. It comes on the thread
- * that has touched the page, which may be one of the VM's; they run no other handler of yours.
+ * The library has no such handler, and without one the signal ends the process: a start warns of
+ * that, by the VM's log. It comes on the thread that has touched the page, which may be one of the
+ * VM's; they run no other handler of yours.
  * Async-signal-safe; any thread, from create to destroy. Returns 1: done; 0: the address is not in such
  * memory.
  * Errors: those of mmap(2); the page is as before

@@ -2,8 +2,10 @@
 /* Areas of guest memory that belong to devices, behind the VM's own. See memory.h. */
 #include <cpuid.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "vmm/memory.h"
 
@@ -51,10 +53,20 @@ static int map_file(const struct memory_area *a, int fd, uint64_t file, bool rea
 	return 0;
 }
 
-/* Reserves addresses, at a multiple of 2 MiB as the guest's, so that pages of that size serve. */
-static int reserve(struct memory_area *a, struct error *err)
+#define HUGE_PAGE (UINT64_C(2) << 20)
+
+/* Returns the size of @fd's pages where those are huge ones; else 0. */
+static uint64_t huge_pages_of(int fd)
 {
-	const uint64_t huge = UINT64_C(2) << 20;
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
+}
+
+/* Reserves addresses, at a multiple of @huge, 2 MiB at least as the guest's are, so that pages of that
+ * size serve. */
+static int reserve(struct memory_area *a, uint64_t huge, struct error *err)
+{
 	uint8_t *host = mmap(NULL, a->size + huge, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint64_t before;
@@ -81,13 +93,13 @@ static int set_slot(const struct kvm *kvm, unsigned int n, const struct memory_a
 	return ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
 }
 
-/* Begins an area: reserves its addresses. */
-static int begin(const struct memory *m, struct memory_area *a, struct error *err)
+/* Begins an area: reserves its addresses, for pages of size @huge. */
+static int begin(const struct memory *m, struct memory_area *a, uint64_t huge, struct error *err)
 {
 	if (m->area_count == MEMORY_AREAS)
 		return error_fail(err, -ENOSPC, "there are %d areas, which is the most",
 				  MEMORY_AREAS);
-	return reserve(a, err);
+	return reserve(a, huge, err);
 }
 
 /* Ends the making of an area, if @ret is 0, and takes it apart otherwise. Returns the same. */
@@ -113,7 +125,8 @@ int memory_area_add_file(struct memory *m, const struct kvm *kvm, uint64_t gpa, 
 			 int fd, uint64_t file, bool readonly, bool dump, struct error *err)
 {
 	struct memory_area a = {.gpa = gpa, .size = size, .file = file, .readonly = readonly};
-	int ret = begin(m, &a, err);
+	const uint64_t pages = huge_pages_of(fd);
+	int ret = begin(m, &a, pages > HUGE_PAGE ? pages : HUGE_PAGE, err);
 
 	if (ret < 0)
 		return ret;
@@ -125,7 +138,7 @@ int memory_area_add(struct memory *m, const struct kvm *kvm, uint64_t gpa, uint6
 {
 	struct memory_area a = {.gpa = gpa, .size = size};
 	struct memory_map as = m->map;
-	int ret = begin(m, &a, err);
+	int ret = begin(m, &a, HUGE_PAGE, err);
 
 	if (ret < 0)
 		return ret;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -22,25 +23,53 @@ static bool holds(uint64_t first, uint64_t size, uint64_t at)
 	return at >= first && at - first < size;
 }
 
-/* Returns where @host is in the guest, if it is in memory that is a file's; else MEMORY_ANYWHERE. For
- * signal handlers, too. */
-static uint64_t file_gpa(const struct memory *m, const void *host)
+/* A piece of guest memory that is a file's. */
+struct piece {
+	uint64_t host, size, gpa;
+};
+
+/* Finds that which has @address in it, if that is in memory that is a file's. For signal handlers,
+ * too. */
+static bool find_piece(const struct memory *m, const void *address, struct piece *p)
 {
-	const uint64_t at = (uint64_t)(uintptr_t)host;
+	const uint64_t at = (uint64_t)(uintptr_t)address;
 
 	for (unsigned int i = 0; i < m->count; i++) {
 		const struct memory_region *r = &m->regions[i];
 
-		if (r->mapped && holds((uint64_t)(uintptr_t)r->host, r->size, at))
-			return r->gpa + (at - (uint64_t)(uintptr_t)r->host);
+		*p = (struct piece){(uint64_t)(uintptr_t)r->host, r->size, r->gpa};
+		if (r->mapped && holds(p->host, p->size, at))
+			return true;
 	}
 	for (unsigned int i = 0; i < m->area_count; i++) {
 		const struct memory_area *a = &m->areas[i];
 
-		if (a->file && holds((uint64_t)(uintptr_t)a->host, a->size, at))
-			return a->gpa + (at - (uint64_t)(uintptr_t)a->host);
+		*p = (struct piece){(uint64_t)(uintptr_t)a->host, a->size, a->gpa};
+		if (a->file && holds(p->host, p->size, at))
+			return true;
 	}
-	return MEMORY_ANYWHERE;
+	return false;
+}
+
+/* Puts zeroes, which are no file's, in the place of the page of @p that has @at in it: of a huge page,
+ * if the file's are such, of which nothing smaller can be replaced. 0 or -errno. */
+static int put_zeroes(const struct piece *p, uint64_t at)
+{
+	static const unsigned int shifts[] = {12, 21, 30};
+	int ret = -EINVAL;
+
+	for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]) && ret == -EINVAL; i++) {
+		const uint64_t size = UINT64_C(1) << shifts[i], page = at & ~(size - 1);
+
+		if (page < p->host || p->size - (page - p->host) < size)
+			break;
+		ret = mmap((void *)(uintptr_t)page, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+			   0) == MAP_FAILED
+			      ? -errno
+			      : 0;
+	}
+	return ret;
 }
 
 /* Returns whether [gpa] is memory that is a file's, and that the guest may write to, if it is to
@@ -90,21 +119,36 @@ static bool is_cut_off(const struct memory *m)
 
 int catnap_vm_memory_fault(struct catnap_vm *vm, const void *address)
 {
-	const uintptr_t page = (uintptr_t)address & ~(uintptr_t)(MEMORY_PAGE - 1);
-	uint64_t gpa, none = MEMORY_ANYWHERE;
+	const uint64_t at = (uint64_t)(uintptr_t)address;
+	uint64_t none = MEMORY_ANYWHERE;
+	struct piece p;
+	int ret;
 
 	if (vm_is_copy(vm))
 		return vm_in_child(vm, "memory_fault") ? -EPERM : 0;
-	gpa = file_gpa(&vm->memory, address);
-	if (gpa == MEMORY_ANYWHERE)
+	if (!find_piece(&vm->memory, address, &p))
 		return 0;
 	/* First: whoever reads zeroes there finds that it was told so. */
-	if (atomic_compare_exchange_strong(&vm->memory.lost, &none, gpa) && vm->vcpu_count)
+	if (atomic_compare_exchange_strong(&vm->memory.lost, &none, p.gpa + (at - p.host)) &&
+	    vm->vcpu_count)
 		vcpu_wake(vm->vcpus[0], VCPU_WORK_LOST);
-	if (mmap((void *)page, MEMORY_PAGE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return -errno;
-	return 1;
+	ret = put_zeroes(&p, at);
+	return ret < 0 ? ret : 1;
+}
+
+void vm_memory_say(struct catnap_vm *vm)
+{
+	struct sigaction now;
+	bool files = false;
+
+	for (unsigned int i = 0; i < vm->memory.count; i++)
+		files |= vm->memory.regions[i].mapped;
+	for (unsigned int i = 0; i < vm->memory.area_count; i++)
+		files |= vm->memory.areas[i].file != 0;
+	if (files && sigaction(SIGBUS, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+		vm_log(vm, CATNAP_LOG_WARN,
+		       "guest memory is a file's: if that is made shorter, SIGBUS ends this "
+		       "process, which has no handler for it (catnap_vm_memory_fault())");
 }
 
 bool vm_memory_is_lost(struct catnap_vm *vm, struct error *err)

@@ -167,6 +167,7 @@ int catnap_vm_start(struct catnap_vm *vm)
 	ret = begin(vm);
 	if (ret < 0)
 		return ret;
+	vm_memory_say(vm);
 	prepare(vm);
 	ret = make_threads(vm);
 	if (ret == 0)

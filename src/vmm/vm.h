@@ -443,6 +443,8 @@ void vm_run_reset(struct catnap_vm *vm);
 
 /* Returns whether memory has lost a page that is a file's; then @err says so. */
 bool vm_memory_is_lost(struct catnap_vm *vm, struct error *err);
+/* Says that it may, and that it would end the process, whose SIGBUS nobody handles. */
+void vm_memory_say(struct catnap_vm *vm);
 /* See struct vcpu_host, lost. */
 bool vm_memory_lost(struct catnap_vm *vm, struct vcpu *v, uint64_t gpa, bool write);
 /* Takes the guest's request for a reset, on a vCPU's thread. Returns false if the VM ends. */

@@ -11,7 +11,7 @@ import sys
 from rooms import MAY
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
-# The functions that are the command's alone. A sigaction for the kick is the library's one exception.
+# The functions that are the command's alone. The library's exceptions are below: it has a handler for the kick, and none else.
 CLI_ONLY = re.compile(r'(?<![\w.>])(?:(exit|_exit|_Exit|quick_exit|abort|v?printf|puts|putchar|perror|signal|'
                       r'sigaction|sigset|atexit|fork|system|tcsetattr|isatty|v?fprintf|fputs|fputc|'
                       r'fwrite)\s*\(|(stdout|stderr)\b)')
@@ -19,6 +19,7 @@ CLI_ONLY = re.compile(r'(?<![\w.>])(?:(exit|_exit|_Exit|quick_exit|abort|v?print
 POLL_HEADERS = {'catnap/poll.h', 'catnap/version.h'}
 EXCEPTIONS = {
     ('src/vcpu/kick.c', 'sigaction'): 'the kick',
+    ('src/vmm/memory_lost.c', 'sigaction'): 'a look at who handles SIGBUS',
 }
 
 
