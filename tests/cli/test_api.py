@@ -617,6 +617,59 @@ class Running(Case):
         self.process.terminate()
         self.end(128 + signal.SIGTERM)
 
+    def test_nodes(self):
+        """The guest's NUMA nodes: all vCPUs and all memory, each once; what is not so is named, and changes nothing."""
+        self.begin("end.elf", "how=spin")
+        machine = {"vcpu_count": 3, "mem_size_mib": 64}
+        nodes = [{"vcpus": [0, 2], "mem_size_mib": 16, "host_nodes": [0], "distances": [10, 30]},
+                 {"vcpus": [1], "mem_size_mib": 48, "distances": [30, 10]}]
+        self.ok("PUT", "/machine-config", {**machine, "numa_nodes": nodes})
+        self.assertEqual(self.ok("GET", "/machine-config")["numa_nodes"], nodes)
+        for says, wrong in (
+                ("vCPU 2 is in no node", [{**nodes[0], "vcpus": [0]}, nodes[1]]),
+                ("vCPU 1 is in two nodes", [{**nodes[0], "vcpus": [0, 1, 2]}, nodes[1]]),
+                ("there is no vCPU 3: the VM has 3 vCPUs", [nodes[0], {**nodes[1], "vcpus": [1, 3]}]),
+                ("mem_size_mib: the nodes have 63M together: expected 64M", [nodes[0], {**nodes[1], "mem_size_mib": 47}]),
+                ("mem_size_mib", [nodes[0], {**nodes[1], "mem_size_mib": 1 << 63}]),
+                ("mem_size_mib", [nodes[0], {**nodes[1], "mem_size_mib": -1}]),
+                ("node 2 has nothing: expected vcpus, mem_size_mib or both", [{**nodes[0], "distances": []}, {"vcpus": [1], "mem_size_mib": 48}, {}]),
+                ("host_nodes: has no effect without mem_size_mib", [nodes[0], {"vcpus": [1], "host_nodes": [0], "distances": [30, 10]}]),
+                ("distances: of node 0 are not one for each", [{**nodes[0], "distances": [10]}, nodes[1]]),
+                ("distances: of node 0 are not one for each", [{**nodes[0], "distances": [10, 20, 30]}, nodes[1]]),
+                ("from node 0 to node 0: expected 10", [{**nodes[0], "distances": [20, 20]}, nodes[1]]),
+                ("distances: expected a number for each node, 10 to 255", [{**nodes[0], "distances": [9, 20]}, nodes[1]]),
+                ("distances: expected", [{**nodes[0], "distances": [10, 256]}, nodes[1]]),
+                ("distances: expected", [{**nodes[0], "distances": [10] * 17}, nodes[1]]),
+                ("distances: expected", [{**nodes[0], "distances": "10:20"}, nodes[1]]),
+                ("vcpus: expected a list of numbers, 0 to 63", [{**nodes[0], "vcpus": [64]}, nodes[1]]),
+                ("vcpus: expected", [{**nodes[0], "vcpus": [-1]}, nodes[1]]),
+                ("vcpus: expected", [{**nodes[0], "vcpus": ["0"]}, nodes[1]]),
+                ("vcpus: expected", [{**nodes[0], "vcpus": 0}, nodes[1]]),
+                ("vcpus: expected", [{**nodes[0], "vcpus": [1.5]}, nodes[1]]),
+                ("host_nodes: expected", [{**nodes[0], "host_nodes": {"a": 1}}, nodes[1]]),
+                ("cpus", [{"cpus": [0]}]), ("numa_nodes", 5), ("numa_nodes", [5]), ("numa_nodes", nodes * 9)):
+            self.no(says, "PUT", "/machine-config", {**machine, "numa_nodes": wrong})
+            self.no(says, "PATCH", "/machine-config", {"numa_nodes": wrong})
+        # What the nodes are of cannot be changed without them.
+        self.no("vCPU 3 is in no node", "PATCH", "/machine-config", {"vcpu_count": 4})
+        self.no("expected 128M, all of the machine's mem_size_mib", "PATCH", "/machine-config", {"mem_size_mib": 128})
+        self.no("expected", "PATCH", "/machine-config", {"mem_size_mib": (1 << 64) - 1})
+        self.assertEqual(self.ok("GET", "/vm/config")["machine-config"]["numa_nodes"], nodes)
+        self.ok("PATCH", "/machine-config", {"numa_nodes": []})
+        self.assertNotIn("numa_nodes", self.ok("GET", "/machine-config"))
+        self.ok("PATCH", "/machine-config", {"numa_nodes": nodes})
+        self.start()
+        self.assertEqual(self.ok("GET", "/")["state"], "Running")
+        self.assertEqual(self.ok("GET", "/machine-config")["numa_nodes"], nodes)
+        self.no(AFTER, "PATCH", "/machine-config", {"numa_nodes": []})
+
+    def test_nodes_of_a_host_that_has_no_such(self):
+        self.begin("end.elf", "how=spin")
+        self.ok("PATCH", "/machine-config", {"numa_nodes": [{"vcpus": [0], "mem_size_mib": 64, "host_nodes": [63]}]})
+        self.no("node", "PUT", "/actions", {"action_type": "InstanceStart"})
+        self.ok("PATCH", "/machine-config", {"numa_nodes": []})
+        self.start()
+
     def test_start_that_fails(self):
         """Nothing is lost, and it can be tried again."""
         self.serve("--log-path", "log")

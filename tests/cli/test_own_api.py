@@ -417,8 +417,11 @@ class Running(Vm):
                    "track_dirty_pages": False, "huge_pages": "None"}
         self.assertEqual(self.ask("GET", "/vm/config")["machine-config"], machine)
         self.ended(p)
-        p = self.start("--track-dirty", "on", "--cpus", "2")
-        self.assertEqual(self.ask("GET", "/machine-config"), dict(machine, track_dirty_pages=True))
+        size = machine["mem_size_mib"]
+        p = self.start("--track-dirty", "on", "--cpus", "2", "--numa", f"cpus=0,memory={size}M,distances=10:20",
+                       "--numa", "cpus=1,distances=20:10")
+        self.assertEqual(self.ask("GET", "/machine-config"), dict(machine, track_dirty_pages=True, numa_nodes=[
+            {"vcpus": [0], "mem_size_mib": size, "distances": [10, 20]}, {"vcpus": [1], "mem_size_mib": 0, "distances": [20, 10]}]))
         self.ended(p)
 
     def test_without_devices(self):

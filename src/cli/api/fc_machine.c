@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Firecracker's resource /machine-config. */
-#include "cli/api/fc.h"
+#include "cli/api/fc_nodes.h"
 
 struct machine_body {
 	uint64_t given;
 	uint64_t vcpus, mem_mib;
 	bool smt, track_dirty_pages;
 	int template, huge;
+	struct body_array nodes;
 };
 
-enum { VCPUS, MEM, SMT, TEMPLATE, TRACK, HUGE_PAGES };
+enum { VCPUS, MEM, SMT, TEMPLATE, TRACK, HUGE_PAGES, NODES };
 enum { TEMPLATE_NONE, TEMPLATE_OTHER };
 
 static const struct body_word templates[] = {
@@ -40,6 +41,9 @@ static const struct body_word pages[] = {
 		   .offset = offsetof(struct machine_body, track_dirty_pages)},                  \
 	[HUGE_PAGES] = {.name = "huge_pages", .type = BODY_WORD, .words = pages,                 \
 			.offset = offsetof(struct machine_body, huge), .nullable = !(all)},      \
+	[NODES] = {.name = "numa_nodes", .type = BODY_ARRAY, .max = CATNAP_MAX_NODES,            \
+		   .offset = offsetof(struct machine_body, nodes), .table = fc_node_members,     \
+		   .size = FC_NODE_SIZE},                                                        \
 	{NULL}
 /* clang-format on */
 
@@ -106,7 +110,9 @@ static void set(struct api *api, struct reply *r, const char *method, const stru
 			return;
 		}
 	}
-	if (!check(api, r, m))
+	if (body_given(b->given, NODES) && fc_take_nodes(r, &b->nodes, m) < 0)
+		return;
+	if (!check(api, r, m) || fc_check_nodes(r, m) < 0)
 		return;
 	api->model.machine = *m;
 	reply_empty(r);

@@ -86,6 +86,8 @@ struct fc_machine {
 	uint64_t vcpus, mem_mib;
 	bool smt, track_dirty_pages;
 	enum fc_huge huge;
+	struct catnap_node nodes[CATNAP_MAX_NODES];
+	uint32_t n_nodes; /* 0: the guest is told of none */
 };
 
 struct fc_boot {

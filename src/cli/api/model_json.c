@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The model as Firecracker's answers and configuration files have it. */
-#include "cli/api/fc.h"
+#include "cli/api/fc_nodes.h"
 
 static void add_text_or_null(struct json_object *o, const char *name, const char *text)
 {
@@ -29,6 +29,8 @@ struct json_object *fc_machine_json(const struct fc_model *m)
 	add_bool(o, "smt", m->machine.smt);
 	add_bool(o, "track_dirty_pages", m->machine.track_dirty_pages);
 	add_text_or_null(o, "huge_pages", pages[m->machine.huge]);
+	if (m->machine.n_nodes)
+		json_object_object_add(o, "numa_nodes", fc_nodes_json(&m->machine));
 	return o;
 }
 

@@ -111,6 +111,8 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 	m->machine.mem_mib = cfg->memory >> MIB_BITS;
 	m->machine.track_dirty_pages = cfg->track_dirty;
 	m->machine.huge = pages(cfg->memory_pages);
+	m->machine.n_nodes = cfg->n_nodes;
+	memcpy(m->machine.nodes, cfg->nodes, sizeof(m->machine.nodes));
 	m->boot.on = cfg->kernel;
 	ok = copy(&m->boot.kernel, cfg->kernel) && copy(&m->boot.initrd, cfg->initramfs) &&
 	     copy(&m->boot.args, cfg->cmdline);

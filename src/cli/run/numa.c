@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/nodes.h"
 #include "cli/run/run.h"
-#include "vcpus.h"
 
 #define BITS	  64u
 #define HOME	  10u
@@ -102,78 +102,21 @@ int run_set_numa(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
-static unsigned long long mega(uint64_t bytes)
-{
-	return (unsigned long long)(bytes >> 20);
-}
-
-/* Checks one node by itself. */
-static int check_node(struct opts *o, const struct run_cfg *cfg, uint32_t i)
-{
-	const struct catnap_node *n = &cfg->nodes[i];
-	const uint64_t all = UINT64_MAX >> (64 - cfg->cpus);
-	const uint64_t page = cfg->memory_pages == CATNAP_PAGES_1G   ? UINT64_C(1) << 30
-			      : cfg->memory_pages == CATNAP_PAGES_2M ? UINT64_C(1) << 21
-								     : 4096;
-
-	if (!n->vcpus && !n->memory_size)
-		return opts_fail(o, "--numa: node %u has nothing: expected cpus, memory or both",
-				 i);
-	if (n->vcpus & ~all)
-		return opts_fail(o, "--numa: cpus: there is no vCPU %d: the VM has %s",
-				 __builtin_ctzll(n->vcpus & ~all), vcpus_words(cfg->cpus).text);
-	if (n->memory_size % page)
-		return opts_fail(o,
-				 "--numa: memory: of node %u is no multiple of a page: expected "
-				 "one of %lluK",
-				 i, (unsigned long long)page >> 10);
-	if (n->host_nodes && !n->memory_size)
-		return opts_fail(o, "--numa: host-nodes: has no effect without memory");
-	if (!n->distances[0])
-		return 0;
-	for (uint32_t k = 0; k < CATNAP_MAX_NODES; k++) {
-		if ((n->distances[k] != 0) != (k < cfg->n_nodes))
-			return opts_fail(o,
-					 "--numa: distances: of node %u are not one for each node: "
-					 "expected %u",
-					 i, cfg->n_nodes);
-		if (n->distances[k] && (n->distances[k] == HOME) != (k == i))
-			return opts_fail(o,
-					 "--numa: distances: \"%u\" from node %u to node %u: "
-					 "expected %s",
-					 n->distances[k], i, k, k == i ? "10" : "11 to 255");
-	}
-	return 0;
-}
-
 int run_check_numa(struct opts *o, const struct run_cfg *cfg)
 {
-	uint64_t cpus = 0, memory = 0, missing;
+	static const struct nodes_words words = {.cpus = "cpus",
+						 .memory = "memory",
+						 .host_nodes = "host-nodes",
+						 .distances = "distances",
+						 .all_memory = "--memory"};
+	const struct nodes_vm vm = {
+		.cpus = cfg->cpus, .memory = cfg->memory, .pages = cfg->memory_pages};
+	char why[256];
 
-	if (!cfg->n_nodes)
-		return 0;
-	if (cfg->hw == CATNAP_HW_MPTABLE)
+	if (cfg->n_nodes && cfg->hw == CATNAP_HW_MPTABLE)
 		return opts_fail(o, "--numa: an MP table cannot tell of nodes: expected --hw acpi "
 				    "or fdt");
-	for (uint32_t i = 0; i < cfg->n_nodes; i++) {
-		const struct catnap_node *n = &cfg->nodes[i];
-
-		if (check_node(o, cfg, i))
-			return -EINVAL;
-		if (cpus & n->vcpus)
-			return opts_fail(o, "--numa: cpus: vCPU %d is in two nodes: expected one",
-					 __builtin_ctzll(cpus & n->vcpus));
-		cpus |= n->vcpus;
-		memory += n->memory_size;
-	}
-	missing = (UINT64_MAX >> (64 - cfg->cpus)) & ~cpus;
-	if (missing)
-		return opts_fail(o, "--numa: cpus: vCPU %d is in no node: expected one",
-				 __builtin_ctzll(missing));
-	if (memory != cfg->memory)
-		return opts_fail(o,
-				 "--numa: memory: the nodes have %lluM together: expected %lluM, "
-				 "all of --memory",
-				 mega(memory), mega(cfg->memory));
-	return 0;
+	return nodes_check(cfg->nodes, cfg->n_nodes, &vm, &words, why, sizeof(why)) < 0
+		       ? opts_fail(o, "--numa: %s", why)
+		       : 0;
 }

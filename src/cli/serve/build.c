@@ -265,6 +265,8 @@ static void fill(struct serve *s, struct catnap_vm_config *vc, const char *args)
 	vc->vcpus = (uint32_t)m->machine.vcpus;
 	vc->memory_size = m->machine.mem_mib << FC_MIB_BITS;
 	vc->memory_pages = memory_pages(m->machine.huge);
+	vc->nodes = m->machine.nodes;
+	vc->node_count = m->machine.n_nodes;
 	vc->track_dirty = m->machine.track_dirty_pages;
 	for (uint32_t i = 0; i < m->n_drives; i++)
 		vc->memory_shared |= m->drives[i].socket != NULL;
@@ -410,6 +412,7 @@ static void name_all(struct serve *s, struct catnap_snapshot *snapshot)
 	catnap_snapshot_get_info(snapshot, &info);
 	m->machine.vcpus = info.vcpus;
 	m->machine.mem_mib = info.memory_size >> FC_MIB_BITS;
+	m->machine.n_nodes = 0; /* the snapshot's are its guest's */
 	for (uint32_t i = 0; catnap_snapshot_get_device(snapshot, i, &d) == 0; i++)
 		name_device(m, &d);
 }
