@@ -125,9 +125,19 @@ class Hotplug(base.Case):
 
     def test_a_disk_from_the_start_goes(self):
         self.start("--hotplug", "on", "--disk", self.image("one"), "--disk", self.image("two") + ",id=second")
-        first, second = self.drives()
-        self.yes("disk", f"id={first},remove=on")
-        self.assertEqual(self.drives(), [second])
+        self.assertEqual(self.drives(), ["disk0", "second"])
+        self.yes("disk", "id=second,remove=on")
+        self.assertEqual(self.drives(), ["disk0"])
+
+    def test_what_disks_are_called(self):
+        """As their guests know them; but an id that two have, or that may be another's number, is nobody's name."""
+        given = [("a", ",id=data"), ("b", ",id=data"), ("c", ",id=disk9"), ("d", ',id="x y"'), ("e", ",id=a_1"), ("f", ",id=a-1")]
+        self.start("--hotplug", "on", *(w for name, more in given for w in ("--disk", self.image(name) + more)))
+        self.assertEqual(self.drives(), ["data", "disk1", "disk2", "disk3", "a_1", "disk5"])
+        self.yes("disk", "id=data,bw=1M")
+        self.assertRegex(self.yes("disk"), r"(?m)^data .*1M/s.*images/a$")
+        self.yes("disk", "id=a_1,ops=5")
+        self.no(["disk", "id=x,bw=1M"], "x")
 
     def test_a_guest_keeps_it(self):
         one = self.image("one")
@@ -181,18 +191,18 @@ class Hotplug(base.Case):
             os.mkdir(os.path.join(self.dir, folder))
         self.start("--hotplug", "on", "--sandbox", "off", "--fs", "tag=first,path=one", memory="16M,shared=on")
         self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": [
-            {"fs_id": "fs0", "tag": "first", "path_on_host": "one", "is_read_only": False, "cache": "auto"}]}))
+            {"fs_id": "first", "tag": "first", "path_on_host": "one", "is_read_only": False, "cache": "auto"}]}))
         for _ in range(3):
             self.yes("fs", "id=work,add=two,tag=second,readonly=on,cache=none")
             self.no(["fs", "id=work,add=one"], "there is one already")
             table = self.yes("fs").split("\n")
             self.assertEqual(table[2].split(), ["work", "second", "ro", "none", "two"])
             shown = [(d["kind"], d["id"]) for d in self.ask("GET", "/catnap/devices")[1]["devices"] if d["kind"] == "fs"]
-            self.assertEqual(shown, [("fs", "fs0"), ("fs", "work")])
+            self.assertEqual(shown, [("fs", "first"), ("fs", "work")])
             self.assertEqual(self.helpers(2), 2)
             self.yes("fs", "id=work,remove=on")
             self.assertEqual(self.helpers(1), 1)
-        self.yes("fs", "id=fs0,remove=on")
+        self.yes("fs", "id=first,remove=on")
         self.assertEqual(self.helpers(0), 0)
         self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))
 

@@ -164,6 +164,7 @@ const struct ctl_command ctl_disk = {
 	.keys = fields,
 	.summary = "Lists the disks, adds, removes, or changes one while it is used.",
 	.more = "Without settings: a line for each disk.\n"
+		"  id=ID            its first column: that of --disk id=, or disk0, disk1\n"
 		"  add=PATH         another disk, on this file; readonly=on: not to be written\n"
 		"  remove=on        asks the guest to let go of it, and waits for some seconds\n"
 		"  image=PATH       it becomes this file, when what is under way has ended\n"

@@ -118,6 +118,7 @@ const struct ctl_command ctl_fs = {
 	.keys = fields,
 	.summary = "Lists the folders that the guest can mount, adds or removes one.",
 	.more = "Without settings: a line for each folder.\n"
+		"  id=ID           its first column: the tag of --fs, if it has no other\n"
 		"  add=DIR         another one, which virtiofsd serves; readonly=on,\n"
 		"                  cache=auto|always|none\n"
 		"  socket=SOCKET   another one, whose back end listens there\n"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * See api.h. The configuration that the resources of the socket show, as Firecracker has it, is
- * made of the options; disks and interfaces are called disk0, disk1, net0 and so on there.
+ * made of the options; a disk with an id and a folder are called there as the guest knows them, and
+ * others disk0, disk1, net0 and so on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,15 +32,35 @@ static char *place(const char *path, int fd)
 	return path ? strdup(path) : numbered("/dev/fd/", (uint32_t)fd);
 }
 
-static bool fill_disk(struct fc_drive *d, const struct catnap_disk *disk, uint32_t n)
+/* Returns a device's name: the one that the guest knows it by, if it was given one that an id may be, that
+ * no other has (@taken) and that is none of those by number; else @prefix and @n. */
+static char *name_of(const char *given, bool taken, const char *prefix, uint32_t n)
 {
-	*d = (struct fc_drive){.id = numbered("disk", n),
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	const size_t len = strlen(prefix);
+	const bool by_number = given && strncmp(given, prefix, len) == 0 &&
+			       !given[len + strspn(given + len, "0123456789")];
+
+	if (!given || !*given || given[strspn(given, plain)] || taken || by_number)
+		return numbered(prefix, n);
+	return strdup(given);
+}
+
+static bool fill_disk(struct fc_model *m, const struct catnap_disk *disk)
+{
+	const uint32_t n = m->n_drives;
+	const bool taken = disk->id && fc_drive_find(m, disk->id);
+	struct fc_drive *d = &m->drives[n];
+
+	*d = (struct fc_drive){.id = name_of(disk->id, taken, "disk", n),
 			       .path = place(disk->path, disk->fd),
 			       .read_only = disk->readonly,
 			       .cache = FC_CACHE_WRITEBACK,
 			       .engine = FC_ENGINE_ASYNC,
 			       .disk = n};
 	fc_limiter_given(&d->limiter, &disk->limit);
+	m->n_drives++;
 	return d->id && d->path;
 }
 
@@ -52,9 +73,13 @@ static bool fill_pmem(struct fc_pmem *p, const struct catnap_pmem *pmem, uint32_
 	return p->id && p->path;
 }
 
-static bool fill_fs(struct fc_fs *f, const struct run_vhost *v, uint32_t n)
+static bool fill_fs(struct fc_model *m, const struct run_vhost *v)
 {
-	*f = (struct fc_fs){.id = numbered("fs", n),
+	const uint32_t n = m->n_fss;
+	const bool taken = fc_fs_find(m, v->back.tag);
+	struct fc_fs *f = &m->fss[n];
+
+	*f = (struct fc_fs){.id = name_of(v->back.tag, taken, "fs", n),
 			    .tag = strdup(v->back.tag),
 			    .read_only = v->readonly,
 			    .cache = (enum fc_fs_cache)v->cache};
@@ -62,6 +87,7 @@ static bool fill_fs(struct fc_fs *f, const struct run_vhost *v, uint32_t n)
 		f->path = strdup(v->path);
 	else
 		f->socket = place(v->back.socket, v->back.fd);
+	m->n_fss++;
 	return f->id && f->tag && (f->path || f->socket);
 }
 
@@ -121,7 +147,7 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 		struct fc_drive *d = &m->drives[m->n_drives];
 
 		if (!cfg->backs[i].socket)
-			ok = fill_disk(d, &cfg->disks[i], m->n_drives++);
+			ok = fill_disk(m, &cfg->disks[i]);
 		d->place = i;
 	}
 	for (uint32_t i = 0; i < cfg->n_nets && ok; i++) {
@@ -132,10 +158,8 @@ static bool fill_model(struct fc_model *m, struct catnap_vm *vm, const struct ru
 		n->place = i;
 	}
 	for (uint32_t i = 0; i < cfg->n_vhosts && ok; i++)
-		if (cfg->vhosts[i].back.tag) {
-			ok = fill_fs(&m->fss[m->n_fss], &cfg->vhosts[i], m->n_fss);
-			m->n_fss++;
-		}
+		if (cfg->vhosts[i].back.tag)
+			ok = fill_fs(m, &cfg->vhosts[i]);
 	fc_find_devices(m, vm);
 	for (uint32_t i = 0; i < cfg->n_pmems && ok; i++)
 		ok = fill_pmem(&m->pmems[m->n_pmems++], &cfg->pmems[i], i);
