@@ -23,6 +23,8 @@
 #include <netinet/in.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -253,6 +255,14 @@ static const struct allow allow[] = {
 	IOCTL(M, SANDBOX_HOTPLUG, TUNSETIFF),
 	IOCTL(M, SANDBOX_HOTPLUG, TUNGETIFF),
 	IOCTL(M, SANDBOX_HOTPLUG, TUNSETVNETHDRSZ),
+	/* A back end that comes: the events that it and KVM are told by, and who looks at them (with
+	 * SANDBOX_CONTROL). */
+	{SCMP_SYS(epoll_create1), M, SANDBOX_BACKS, {ARG(0, EPOLL_CLOEXEC)}},
+	{SCMP_SYS(socketpair), M, SANDBOX_BACKS,
+	 {ARG(0, AF_UNIX), ARG(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)}},
+	{SCMP_SYS(eventfd2), M, SANDBOX_BACKS, {ARG(1, EFD_CLOEXEC | EFD_NONBLOCK)}},
+	IOCTL(M, SANDBOX_BACKS, KVM_IOEVENTFD),
+	IOCTL(M, SANDBOX_BACKS, KVM_IRQFD),
 
 	/* A snapshot: what KVM has of vCPUs and of the VM is read, not changed; files are made, written,
 	 * given their names, and old ones removed, by names in a folder that is open. Where Landlock

@@ -35,6 +35,7 @@ enum sandbox_feature {
 	SANDBOX_SNAPSHOT = 14, /* snapshots by the main thread, in files that it makes */
 	SANDBOX_UFFD = 15,     /* memory that another process serves is let go */
 	SANDBOX_HOTPLUG = 16,  /* devices that the main thread makes while the guest runs */
+	SANDBOX_BACKS = 17,    /* back ends that the main thread begins with then */
 	SANDBOX_FEATURES
 };
 

@@ -176,7 +176,8 @@ int hotplug_prepare(struct catnap_vm *vm, struct error *err)
 					SANDBOX_BIT(SANDBOX_HOTPLUG);
 	/* Without it no back end can come. */
 	if (ret == 0 && vm->cfg.memory_shared)
-		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_VHOST) | SANDBOX_BIT(SANDBOX_EPOLL);
+		vm->sandbox_features |= SANDBOX_BIT(SANDBOX_VHOST) | SANDBOX_BIT(SANDBOX_EPOLL) |
+					SANDBOX_BIT(SANDBOX_BACKS) | SANDBOX_BIT(SANDBOX_CONTROL);
 	return ret;
 }
 

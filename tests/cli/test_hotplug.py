@@ -31,7 +31,7 @@ class Hotplug(base.Case):
                                       "--api-socket", "s", *args),
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=base.ENV, cwd=self.dir)
         self.addCleanup(self.kill, p)
-        self.pid = p.pid
+        self.pid, self.parents = p.pid, [str(p.pid)]
         while says:
             line = p.stdout.readline().decode()
             self.assertNotEqual(line, "", says)
@@ -93,7 +93,17 @@ class Hotplug(base.Case):
                 name, _, rest = f.read().rpartition(")")
         except (FileNotFoundError, ProcessLookupError):
             return False
-        return name.endswith("(virtiofsd") and rest.split()[1] == str(self.pid)
+        return name.endswith("(virtiofsd") and rest.split()[1] in self.parents
+
+    def starter(self):
+        """The process that starts virtiofsd while catnap is closed in."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/comm", encoding="ascii") as c:
+                    if c.read() == "catnap-folders\n":
+                        self.parents.append(pid)
+                        return int(pid)
+        return None
 
     def drives(self):
         return [d["drive_id"] for d in self.ask("GET", "/vm/config")[1]["drives"]]
@@ -162,12 +172,15 @@ class Hotplug(base.Case):
         self.assertFalse([d for d in self.ask("GET", "/catnap/devices")[1]["devices"] if "kept" in d])
 
     def test_what_folders_are_refused(self):
-        self.start("--hotplug", "on", "--sandbox", "off")
+        p = self.start("--hotplug", "on", "--sandbox", "off")
         self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))
         # Its memory is private.
         with socket.socket(socket.AF_UNIX) as s:
             s.bind(os.path.join(self.dir, "back"))
             self.no(["fs", "id=work,socket=back"], "memory that is shared")
+        self.no(["fs", "id=work,add=images"], "memory that is shared")
+        self.kill(p)
+        self.start("--hotplug", "on", "--sandbox", "off", memory="16M,shared=on")
         self.no(["fs", "id=work,remove=on"], "work was not found")
         for body, words in (({}, "one of path_on_host and socket"), ({"path_on_host": "a", "socket": "b"}, "one of path_on_host"),
                             ({"socket": "b", "is_read_only": True}, "back end's"), ({"socket": "b", "cache": "none"}, "back end's"),
@@ -182,8 +195,84 @@ class Hotplug(base.Case):
 
     def test_no_folder_comes_in_a_sandbox(self):
         self.start("--hotplug", "on", memory="16M,shared=on")
-        self.no(["fs", "id=work,add=."], "sandbox")
+        self.assertIsNone(self.starter())
+        self.no(["fs", "id=work,add=."], "sandbox", "--hotplug DIR")
         self.no(["fs", "id=work,socket=s"], "sandbox")
+
+    def late(self):
+        """A folder for what comes, with a folder in it, and things that are none of them."""
+        os.makedirs(os.path.join(self.dir, "late", "one", "deep"))
+        os.mkdir(os.path.join(self.dir, "late-not"))
+        os.symlink("/", os.path.join(self.dir, "late", "out"))
+        os.symlink("one", os.path.join(self.dir, "late", "in"))
+        with open(os.path.join(self.dir, "late", "file"), "w", encoding="ascii"):
+            pass
+
+    def test_what_folders_a_sandbox_refuses(self):
+        """Whatever is not at or below that of --hotplug, in the same words whether it is there or not."""
+        self.late()
+        self.start("--hotplug", "late", memory="16M,shared=on")
+        self.assertIsNotNone(self.starter())
+        for path in ("/", "/none", ".", "late-not", "late-none", "late/..", "late/one/../..", "late/out", "late/out/tmp", "lat", "",
+                     "x/../late/one", "/late"):
+            status, answer = self.ask("PUT", "/catnap/fs/work", {"fs_id": "work", "path_on_host": path})
+            self.assertEqual((status, answer["fault_message"]), (400, (
+                "Folder config error: path_on_host: in the sandbox a folder is at or below that of --hotplug: expected a path that begins "
+                "with late, and does not lead out of there.")), path)
+        for path, word in (("late/none", "No such file"), ("late/file", "no folder"), ("late/one,x", "comma"), ("late/one/none/x", "No such"),
+                           ("late/" + "x" * 255 + "y", "too long"), ("late/" + "x/" * 2050, "too long")):
+            self.no(["fs", f'id=work,add="{path}"'], word)
+        self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))
+        self.assertEqual(self.helpers(0), 0)
+
+    @unittest.skipUnless(VIRTIOFSD and os.geteuid() == 0, "no virtiofsd, or not root, as some need it")
+    def test_folders_come_and_go_in_a_sandbox(self):
+        self.late()
+        for irqchip in ("user", "kernel"):
+            p = self.start("--hotplug", "late", "--irqchip", irqchip, "--cpus", "2", memory="16M,shared=on")
+            starter = self.starter()
+            before = None
+            for turn in range(4):
+                self.yes("fs", f"id=work,add=late/one{',readonly=on' if turn & 1 else ''}")
+                self.yes("fs", "id=all,add=./late//.,cache=none")
+                self.yes("fs", f"id=deep,add={self.dir}/late/in/deep")
+                self.no(["fs", "id=work,add=late/one"], "there is one already")
+                self.assertEqual(self.helpers(3), 3)
+                self.assertEqual(len(self.ask("GET", "/catnap/fs")[1]["fs"]), 3)
+                for name in ("work", "all", "deep"):
+                    self.yes("fs", f"id={name},remove=on")
+                self.assertEqual(self.helpers(0), 0)
+                now = [len(os.listdir(f"/proc/{pid}/{what}")) for pid in (p.pid, starter) for what in ("fd", "task")]
+                before = before or now
+                self.assertEqual(now, before)
+            self.kill(p)
+
+    @unittest.skipUnless(VIRTIOFSD and os.geteuid() == 0, "no virtiofsd, or not root, as some need it")
+    def test_who_starts_them_is_small_and_ends(self):
+        self.late()
+        p = self.start("--hotplug", "late", memory="16M,shared=on")
+        starter = self.starter()
+        with open(f"/proc/{starter}/status", encoding="ascii") as f:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        for word in ("CapPrm", "CapEff", "CapBnd"):
+            self.assertEqual(int(status[word], 16) & ~0x892401ff, 0, word)
+        self.assertEqual(len(os.listdir(f"/proc/{starter}/fd")), 6)
+        self.yes("fs", "id=work,add=late/one")
+        p.kill()
+        p.wait()
+        self.assertEqual(self.helpers(0), 0)
+        until = time.monotonic() + 60
+        while os.path.exists(f"/proc/{starter}/fd/0"):
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.01)
+
+    def test_nobody_starts_them_any_more(self):
+        self.late()
+        self.start("--hotplug", "late", memory="16M,shared=on")
+        os.kill(self.starter(), 9)
+        for _ in range(2):
+            self.no(["fs", "id=work,add=late/one"], "the process that starts virtiofsd in the sandbox is gone")
+        self.assertEqual(self.ask("GET", "/catnap/fs"), (200, {"fs": []}))
 
     @unittest.skipUnless(VIRTIOFSD and os.geteuid() == 0, "no virtiofsd, or not root, as some need it")
     def test_folders_come_and_go(self):

@@ -124,6 +124,7 @@ struct call {
 #define ALL   (V | IO | M)
 #define BAD   (-1) /* a descriptor that is none */
 #define MAP   (MAP_PRIVATE | MAP_ANONYMOUS)
+#define PAIR  (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
 #define IMAGE (O_RDWR | O_CLOEXEC | O_NOCTTY)
 
 static char text[] = "/dev/null", word[64];
@@ -244,6 +245,10 @@ static const struct call calls[] = {
 	/* The I/O thread's and the vCPUs' are features of others. */
 	{"epoll_pwait", SYS_epoll_pwait, {BAD, AT(word), 1, 0}, 0, 0},
 	{"making an epoll", SYS_epoll_create1, {0}, 0, 0},
+	{"making one that closes", SYS_epoll_create1, {EPOLL_CLOEXEC}, M, SANDBOX_BACKS},
+	{"an event", SYS_eventfd2, {0, EFD_CLOEXEC | EFD_NONBLOCK}, M, SANDBOX_BACKS},
+	{"a pair that does not wait", SYS_socketpair, {AF_UNIX, PAIR, 0, 1}, M, SANDBOX_BACKS},
+	{"an event that is inherited", SYS_eventfd2, {0, EFD_NONBLOCK}, 0, 0},
 	{"TCP's options", SYS_setsockopt, {BAD, IPPROTO_TCP, 1, AT(word)}, M, 0},
 	{"a socket's options", SYS_setsockopt, {BAD, SOL_SOCKET, SO_PASSCRED, AT(word)}, 0, 0},
 	{"KVM_RUN", SYS_ioctl, {BAD, KVM_RUN, 0}, V, 0},
@@ -340,7 +345,8 @@ static const long mains[] = {
 	SYS_socket, SYS_timerfd_create,
 	/* clients */
 	SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown,
-	SYS_getsockopt, SYS_setsockopt, SYS_epoll_wait, SYS_epoll_ctl,
+	SYS_getsockopt, SYS_setsockopt, SYS_epoll_wait, SYS_epoll_ctl, SYS_epoll_create1, SYS_eventfd2,
+	SYS_socketpair,
 	/* waiting, signals, clocks */
 	SYS_futex, SYS_restart_syscall, SYS_sched_yield, SYS_getrusage, SYS_sched_getscheduler,
 	SYS_clock_gettime, SYS_clock_nanosleep, SYS_timer_delete, SYS_timerfd_settime, SYS_tgkill,

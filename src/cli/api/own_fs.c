@@ -58,23 +58,19 @@ static const char *fault_of(struct api *api, const struct fs_body *b)
 	return NULL;
 }
 
-/* Returns whether the VM can be given a folder now; if not, it is answered. */
-static bool may_come(const struct api *api, struct reply *r)
+/* Returns what keeps the VM, which is there, from being given a folder now; NULL: nothing. */
+static const char *obstacle(const struct api *api, const struct fs_body *b)
 {
 	struct catnap_vm_config cfg;
 
-	if (!api->vm)
-		return true;
-	if (!fc_hotplug_on(api, r))
-		return false;
 	catnap_vm_config_init(&cfg);
 	catnap_vm_get_config(api->vm, &cfg);
-	if (cfg.sandbox != CATNAP_SANDBOX_ON)
-		return true;
-	reply_fault(r, 400,
-		    WRONG "in the sandbox no back end is connected to after the start: expected a "
-			  "folder from the start, or no sandbox.");
-	return false;
+	if (!cfg.memory_shared)
+		return "a back end needs the guest's memory: expected memory that is shared";
+	if (b->socket && cfg.sandbox == CATNAP_SANDBOX_ON)
+		return "socket: in the sandbox no back end is connected to after the start: "
+		       "expected path_on_host, a folder from the start, or no sandbox";
+	return NULL;
 }
 
 /* Adds a folder to a VM that runs. Returns 0, or -EINVAL with @r answered. */
@@ -103,9 +99,11 @@ static void put_fs(struct api *api, struct reply *r, const struct api_request *r
 	struct fc_fs f = {.read_only = b->read_only, .cache = (enum fc_fs_cache)b->cache}, *at;
 	const char *fault;
 
-	if (!fc_same_id(r, rq, b->id) || !may_come(api, r))
+	if (!fc_same_id(r, rq, b->id) || (api->vm && !fc_hotplug_on(api, r)))
 		return;
 	fault = fault_of(api, b);
+	if (!fault && api->vm)
+		fault = obstacle(api, b);
 	if (fault) {
 		reply_fault(r, 400, WRONG "%s.", fault);
 		return;

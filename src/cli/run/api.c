@@ -13,6 +13,7 @@
 #include "cli/api/limiter.h"
 #include "cli/cmd.h"
 #include "cli/printable.h"
+#include "cli/run/folders.h"
 #include "cli/run/run.h"
 
 #define MIB_BITS 20
@@ -196,12 +197,20 @@ _Static_assert((int)FC_FS_CACHE_AUTO == (int)CACHE_AUTO &&
 static int start_folder(void *ctx, const struct fc_fs *f, int *connection, char *why, size_t size)
 {
 	const struct run_vhost v = {.path = f->path, .readonly = f->read_only, .cache = f->cache};
+	struct run_io *io = ctx;
 
 	if (strpbrk(f->path, ",\\")) {
 		snprintf(why, size, "has a comma or a backslash, which virtiofsd does not take");
 		return -EINVAL;
 	}
-	return run_start_folder(&v, &((struct run_io *)ctx)->helpers, connection, why, size);
+	if (!io->closed_in) /* it can start a program */
+		return run_start_folder(&v, &io->helpers, connection, why, size);
+	if (io->images)
+		return folders_ask(&io->folders, &v, connection, why, size);
+	snprintf(why, size,
+		 "in the sandbox a folder comes from at or below one that was named at the start: "
+		 "expected catnap run --hotplug DIR, or no sandbox");
+	return -EPERM;
 }
 
 static const struct api_owner owner = {.log = say, .start_folder = start_folder};

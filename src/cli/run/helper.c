@@ -2,7 +2,6 @@
 /* See helper.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -21,11 +20,20 @@
 
 #define PATIENCE_MS 2000
 
-/* Linux 5.12; C libraries may not have it. */
+/* Linux 5.2 and 5.12; C libraries may not have them. */
+#ifndef SYS_open_tree
+#define SYS_open_tree 428
+#endif
+#ifndef SYS_move_mount
+#define SYS_move_mount 429
+#endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
+#define COPY	  1u	  /* OPEN_TREE_CLONE */
+#define EMPTY	  0x1000u /* AT_EMPTY_PATH */
 #define TREE	  0x8000u /* AT_RECURSIVE */
+#define FROM_FD	  4u	  /* MOVE_MOUNT_F_EMPTY_PATH */
 #define READ_ONLY 1u	  /* MOUNT_ATTR_RDONLY */
 
 /* As struct mount_attr, which <sys/mount.h> may define as well. */
@@ -33,7 +41,6 @@ struct attributes {
 	uint64_t set, clear, propagation, user_ns;
 };
 
-#define BIND	0x1000ul  /* MS_BIND */
 #define ALL	0x4000ul  /* MS_REC */
 #define PRIVATE 0x40000ul /* MS_PRIVATE */
 
@@ -105,8 +112,9 @@ struct failure {
 	unsigned int step;
 };
 
-enum { STEP_FD, STEP_READ_ONLY, STEP_EXEC };
-static const char *const steps[] = {"its socket", "a folder that is read only", "the program"};
+enum { STEP_FD, STEP_FOLDER, STEP_EXEC };
+static const char *const steps[] = {"its socket", "the folder among mounts of its own",
+				    "the program"};
 
 static bool write_file(const char *path, const char *text)
 {
@@ -135,14 +143,22 @@ static bool own_mounts(void)
 	return write_file("/proc/self/gid_map", map);
 }
 
-/* Lets this process, and what it starts, see @folder as it is, and not change it. */
-static bool make_read_only(const char *folder)
+/* Lets this process, and what it starts, see the folder at its place. It is the working directory
+ * meanwhile: a descriptor would stay one of the mounts that were there before. */
+static bool place_folder(const struct helper_program *p)
 {
 	const struct attributes attr = {.set = READ_ONLY};
+	int tree;
 
-	return own_mounts() && syscall(SYS_mount, "none", "/", NULL, ALL | PRIVATE, NULL) == 0 &&
-	       syscall(SYS_mount, folder, folder, NULL, BIND | ALL, NULL) == 0 &&
-	       syscall(SYS_mount_setattr, AT_FDCWD, folder, TREE, &attr, sizeof(attr)) == 0;
+	if (fchdir(p->folder) < 0 || !own_mounts() ||
+	    syscall(SYS_mount, "none", "/", NULL, ALL | PRIVATE, NULL) < 0)
+		return false;
+	tree = (int)syscall(SYS_open_tree, AT_FDCWD, ".", COPY | TREE | O_CLOEXEC);
+	return tree >= 0 &&
+	       (!p->readonly ||
+		syscall(SYS_mount_setattr, tree, "", EMPTY | TREE, &attr, sizeof(attr)) == 0) &&
+	       syscall(SYS_move_mount, tree, "", AT_FDCWD, p->place, FROM_FD) == 0 &&
+	       chdir("/") == 0;
 }
 
 static void close_from_to(unsigned int first, unsigned int last)
@@ -171,8 +187,8 @@ _Noreturn static void run(const struct helper_program *p, int messages, int tell
 	close_from_to(STDERR_FILENO + 1, ~0u);
 	if (fcntl(p->fd, F_SETFD, 0) < 0)
 		goto failed;
-	f.step = STEP_READ_ONLY;
-	if (p->readonly && !make_read_only(p->readonly))
+	f.step = STEP_FOLDER;
+	if (p->place && !place_folder(p))
 		goto failed;
 	f.step = STEP_EXEC;
 	execv(p->argv[0], (char *const *)(uintptr_t)p->argv);

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define HELPERS_MAX 16
+#define HELPERS_MAX 24 /* 16 folders, and 8 interfaces */
 
 struct helpers {
 	pid_t pids[HELPERS_MAX];
@@ -21,7 +21,9 @@ struct helpers {
 struct helper_program {
 	const char *const *argv; /* ends with NULL; argv[0] is a path */
 	int fd;			 /* that it keeps, under that number */
-	const char *readonly;	 /* a folder that it sees, but cannot change; NULL: none */
+	const char *place;	 /* where it finds @folder, in mounts of its own; NULL: no such */
+	int folder;
+	bool readonly; /* it cannot change that */
 };
 
 /* Stores the path of program @name, among @places or in the environment's PATH, in @path. False: it is

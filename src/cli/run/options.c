@@ -260,8 +260,9 @@ static const struct opt_def options[] = {
 	{.f = {.name = "hotplug", .type = OPT_CALL, .set = run_set_hotplug},
 	 .form = "on|off|DIR",
 	 .help = "Whether disks and network interfaces come and go while the guest runs, by the "
-		 "control socket. DIR: the folder at or below which images are that come; in the "
-		 "sandbox no other is opened. Needs a PCI bus and ACPI.",
+		 "control socket. DIR: the folder at or below which images are that come, and "
+		 "folders "
+		 "for the guest; in the sandbox there are no others. Needs a PCI bus and ACPI.",
 	 .def = "off"},
 	{.f = {.name = "track-dirty", .type = OPT_SWITCH, .offset = AT(track_dirty)},
 	 .form = "on|off",

@@ -15,6 +15,7 @@
 #include "cli/now.h"
 #include "cli/opts.h"
 #include "cli/printable.h"
+#include "cli/run/folders.h"
 #include "cli/run/loading.h"
 #include "cli/run/run.h"
 #include "cli/service.h"
@@ -240,6 +241,7 @@ static int close_in_and_run(struct catnap_vm *vm, const struct run_cfg *cfg,
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		return status;
 	}
+	io->closed_in = cfg->sandbox == CATNAP_SANDBOX_ON;
 	leftovers_end(&io->outputs.left);
 	for (uint32_t i = 0; i < cfg->n_vcpu_halt_poll; i++)
 		catnap_vm_set_halt_poll(vm, cfg->vcpu_halt_poll[i].vcpu,
@@ -289,8 +291,28 @@ static int make_and_run(const struct run_cfg *cfg, struct run_io *io,
 		leave(io, status);
 	run_api_close(io);
 	catnap_vm_destroy(&vm);
+	if (io->folders >= 0)
+		close(io->folders);
 	helpers_end(&io->helpers);
 	return status;
+}
+
+/* Starts the process that will start programs for folders that come, if somebody may ask for some
+ * and this one will not be able to. */
+static int start_folders(const struct run_cfg *cfg, struct run_io *io)
+{
+	int ret;
+
+	if (!run_starts(cfg) || !cfg->hotplug_dir || cfg->sandbox != CATNAP_SANDBOX_ON ||
+	    (!cfg->api_socket && cfg->api_fd < 0))
+		return CMD_OK;
+	ret = folders_begin(&io->helpers, cfg->hotplug_dir, &io->folders);
+	if (ret == 0)
+		return CMD_OK;
+	complain("catnap run: --hotplug: %s: the process that starts virtiofsd in the sandbox: "
+		 "%s\n",
+		 cfg->hotplug_dir, strerror(-ret));
+	return CMD_ERROR;
 }
 
 static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
@@ -303,6 +325,7 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 			    .working_set = OUTPUT_NONE,
 			    .price = {.fd = -1},
 			    .service = -1,
+			    .folders = -1,
 			    .keeper = keeper,
 			    .rescue = rescue,
 			    .snapshot = snapshot,
@@ -331,6 +354,8 @@ static int run_vm(const struct run_cfg *cfg, struct catnap_keeper *keeper,
 	io.helpers.messages = io.log.fd >= 0 ? io.log.fd : STDERR_FILENO;
 	if (status == CMD_OK)
 		status = open_files(cfg, &io);
+	if (status == CMD_OK)
+		status = start_folders(cfg, &io);
 	if (status == CMD_OK)
 		status = make_and_run(cfg, &io, inherited);
 	close_io(&io);

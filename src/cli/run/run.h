@@ -195,9 +195,11 @@ struct run_io {
 	struct run_port port; /* the serial port's other end */
 	struct run_port console;
 	struct helpers helpers;
-	struct run_api *api;		 /* NULL: there is no control socket */
-	bool snapshots;			 /* the control socket's clients may have some made */
-	bool images;			 /* and images opened */
+	bool closed_in;
+	int folders;	     /* who starts some of them in the sandbox, see folders.h; -1: nobody */
+	struct run_api *api; /* NULL: there is no control socket */
+	bool snapshots;	     /* the control socket's clients may have some made */
+	bool images;	     /* and images opened */
 	struct snapshot_files *snapshot; /* that is restored */
 	struct own_kernel *own;
 	struct price_file price;
@@ -272,6 +274,11 @@ int run_add_back_net(struct catnap_vm *vm, const struct run_net *net);
  * in @why. */
 int run_start_folder(const struct run_vhost *v, struct helpers *h, int *connection, char *why,
 		     size_t size);
+/* Starts it for the open @folder, which it finds at @place, in mounts of its own. */
+int run_place_folder(const struct run_vhost *v, int folder, const char *place, struct helpers *h,
+		     int *connection, char *why, size_t size);
+/* Writes why v->path could not be opened. Returns @error, which is negative. */
+int run_no_folder(const struct run_vhost *v, int error, char *why, size_t size);
 /* Adds a folder, or a device of another type. Returns a status, after a message. */
 int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Devices whose back end is another process: --fs, --vhost, and what --disk and --net have of it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cmd.h"
@@ -222,16 +222,27 @@ static int no_folder(const struct run_vhost *v, int ret, const char *what, char 
 	return ret;
 }
 
-/* Starts it with the folder @path; it serves *@connection. 0, or -errno with a sentence. */
-static int start_virtiofsd(const struct run_vhost *v, const char *path, struct helpers *h,
-			   int *connection, char *why, size_t size)
+int run_no_folder(const struct run_vhost *v, int error, char *why, size_t size)
+{
+	return no_folder(v, error,
+			 error == -ENOTDIR ? "is no folder: expected one" : strerror(-error), why,
+			 size);
+}
+
+/* Starts it with what it finds at @path: what is there, or, if @folder is not -1, that. It serves
+ * *@connection. 0, or -errno with a sentence. */
+static int start_virtiofsd(const struct run_vhost *v, const char *path, int folder,
+			   struct helpers *h, int *connection, char *why, size_t size)
 {
 	static const char *const places[] = {"/usr/libexec/virtiofsd", "/usr/lib/virtiofsd",
 					     "/usr/lib/qemu/virtiofsd", NULL};
 	char program[256], source[PATH_MAX + 16], cache[32], number[32];
 	const char *argv[] = {program, number,		 "-o", source, "-o", cache,
 			      "-o",    "log_level=warn", NULL};
-	struct helper_program p = {.argv = argv, .readonly = v->readonly ? path : NULL};
+	struct helper_program p = {.argv = argv,
+				   .place = folder >= 0 ? path : NULL,
+				   .folder = folder,
+				   .readonly = v->readonly};
 	const char *what = "a socket";
 	int ret;
 
@@ -260,22 +271,27 @@ int run_start_folder(const struct run_vhost *v, struct helpers *h, int *connecti
 		     size_t size)
 {
 	char *path = realpath(v->path, NULL);
-	struct stat st;
-	int ret;
+	int fd = path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1, ret;
 
-	if (!path || stat(path, &st) < 0)
-		ret = no_folder(v, -errno, strerror(errno), why, size);
+	if (fd < 0)
+		ret = run_no_folder(v, -errno, why, size);
 	else if (strpbrk(path, ",\\"))
 		ret = no_folder(v, -EINVAL,
 				"leads to a name with a comma or a backslash, which virtiofsd does "
 				"not take",
 				why, size);
-	else if (!S_ISDIR(st.st_mode))
-		ret = no_folder(v, -ENOTDIR, "is no folder: expected one", why, size);
 	else
-		ret = start_virtiofsd(v, path, h, connection, why, size);
+		ret = start_virtiofsd(v, path, v->readonly ? fd : -1, h, connection, why, size);
+	if (fd >= 0)
+		close(fd);
 	free(path);
 	return ret;
+}
+
+int run_place_folder(const struct run_vhost *v, int folder, const char *place, struct helpers *h,
+		     int *connection, char *why, size_t size)
+{
+	return start_virtiofsd(v, place, folder, h, connection, why, size);
 }
 
 int run_add_vhost(struct catnap_vm *vm, const struct run_vhost *v, struct run_io *io)
