@@ -248,6 +248,26 @@ class Hotplug(base.Case):
             self.kill(p)
 
     @unittest.skipUnless(VIRTIOFSD and os.geteuid() == 0, "no virtiofsd, or not root, as some need it")
+    def test_a_guest_uses_one_in_a_sandbox(self):
+        self.late()
+        made = os.path.join(self.dir, "late", "one", "made")
+        with open(os.path.join(self.dir, "late", "one", "hello"), "w", encoding="ascii") as f:
+            f.write("from the host\n")
+        for irqchip in ("user", "kernel"):
+            for readonly in ("off", "on"):
+                p = self.start("--hotplug", "late", "--irqchip", irqchip, "--cpus", "2", memory="16M,shared=on",
+                               cmdline=f"cpus=2 folder={1 + (readonly == 'on')}")
+                for _ in range(3):
+                    self.yes("fs", f"id=work,add=late/one,readonly={readonly}")
+                    self.assertEqual(p.stdout.readline(), b"used\n")
+                    self.yes("fs", "id=work,remove=on")
+                    if readonly == "off":
+                        with open(made, encoding="ascii") as f:
+                            self.assertEqual(f.read(), "from the guest\n")
+                        os.unlink(made)
+                self.kill(p)
+
+    @unittest.skipUnless(VIRTIOFSD and os.geteuid() == 0, "no virtiofsd, or not root, as some need it")
     def test_who_starts_them_is_small_and_ends(self):
         self.late()
         p = self.start("--hotplug", "late", memory="16M,shared=on")

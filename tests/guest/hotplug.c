@@ -5,11 +5,12 @@
  * lets go of what is to go, again and again. Meanwhile the other processors, if there are any, look
  * at all slots, and drive what they find there by accesses that change nothing.
  *
- * With fill=1 it has one buffer filled by a folder's back end, which is one of the tests'. With keep=N
+ * With fill=1 it has one buffer filled by a folder's back end, which is one of the tests'. With folder=1
+ * it reads and makes a file in a folder, and folder=2 says that none can be made. With keep=N
  * it does not hear the first N requests to let go, and with greedy=1 it lets go of what nobody has
  * asked for. With refuse=N it refuses the first N of them. It ends when the device has gone that has the marker of the end in its first block.
  */
-#include "lib/virtio.h"
+#include "lib/fuse.h"
 
 #define PIN    10
 #define VECTOR 0x40
@@ -34,6 +35,8 @@
 static volatile uint32_t interrupts;
 static uint32_t up, down, keep, refuse;
 static bool fills;
+static uint32_t folder;
+static uint32_t fuse_bar0;
 static volatile bool last; /* the device that is to be the last was there */
 static struct queue q;
 static volatile uint8_t page[4096] __attribute__((aligned(4096)));
@@ -72,7 +75,20 @@ static uint32_t assign(uint32_t slot)
 	return bar0;
 }
 
-static void begin(uint32_t bar0)
+static void set_queue(uint32_t bar0, struct queue *queue, uint16_t index)
+{
+	for (uint32_t i = 0; i < sizeof(*queue); i++)
+		((volatile uint8_t *)queue)[i] = 0;
+	put16(bar0 + 0x16, index);
+	put16(bar0 + 0x18, VQ_SIZE);
+	mmio_write(bar0, 0x20, (uint32_t)(uint64_t)queue->desc);
+	mmio_write(bar0, 0x28, (uint32_t)(uint64_t)&queue->avail);
+	mmio_write(bar0, 0x30, (uint32_t)(uint64_t)&queue->used);
+	put16(bar0 + 0x1c, 1);
+}
+
+/* Up to DRIVER_OK, with one queue, or two. */
+static void begin(uint32_t bar0, struct queue *more)
 {
 	put8(bar0 + STATUS, 0);
 	while (get8(bar0 + STATUS))
@@ -84,14 +100,9 @@ static void begin(uint32_t bar0)
 	mmio_write(bar0, 0x0c, 1);
 	put8(bar0 + STATUS, 11);
 	check(get8(bar0 + STATUS) == 11);
-	for (uint32_t i = 0; i < sizeof(q); i++)
-		((volatile uint8_t *)&q)[i] = 0;
-	put16(bar0 + 0x16, 0);
-	put16(bar0 + 0x18, VQ_SIZE);
-	mmio_write(bar0, 0x20, (uint32_t)(uint64_t)q.desc);
-	mmio_write(bar0, 0x28, (uint32_t)(uint64_t)&q.avail);
-	mmio_write(bar0, 0x30, (uint32_t)(uint64_t)&q.used);
-	put16(bar0 + 0x1c, 1);
+	set_queue(bar0, &q, 0);
+	if (more)
+		set_queue(bar0, more, 1);
 	put8(bar0 + STATUS, 15);
 	check(get8(bar0 + STATUS) == 15);
 }
@@ -127,11 +138,29 @@ static void fill(uint32_t bar0)
 	put_str("served\n");
 }
 
+static void kick_requests(void)
+{
+	put16(fuse_bar0 + DOORBELLS + 4, 1);
+}
+
+static void use_folder(uint32_t bar0)
+{
+	fuse_bar0 = bar0;
+	fuse_begin();
+	for (int i = 0; i < 100; i++)
+		read_hello();
+	make_file(folder == 2);
+	put_str("used\n");
+}
+
 static void came(uint32_t slot)
 {
 	uint32_t bar0 = assign(slot);
+	const bool uses = folder && get16(cfg_of(slot) + 2) == 0x105a;
 
-	begin(bar0);
+	begin(bar0, uses ? &requests : NULL);
+	if (uses)
+		use_folder(bar0);
 	if (fills && get16(cfg_of(slot) + 2) == 0x105a)
 		fill(bar0);
 	if (get16(cfg_of(slot) + 2) != 0x1042)
@@ -173,6 +202,7 @@ void test(void)
 	keep = (uint32_t)arg_number("keep", 0);
 	refuse = (uint32_t)arg_number("refuse", 0);
 	fills = arg_number("fill", 0);
+	folder = (uint32_t)arg_number("folder", 0);
 	apic_enable();
 	handlers[VECTOR] = on_interrupt;
 	for (uint32_t i = 1; i < cpus; i++)
