@@ -48,12 +48,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *text = (const char *)data, *other = memchr(text, 0, size);
 	size_t len = other ? (size_t)(other - text) : size;
 	size_t other_len = other ? size - len - 1 : 0;
-	bool wants;
 
 	other = other ? other + 1 : "";
 	switch (kind % 4) {
 	case 0:
-		boot_read_grub(&e, text, size, NULL, &wants);
+		boot_read_grub(&e, text, size, NULL);
 		break;
 	case 1:
 		boot_read_grubenv(&e, other, other_len);
@@ -62,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		boot_sort_bls(&files);
 		check(files.n == 2);
 		check_entries(&files);
-		boot_read_grub(&e, text, len, &files, &wants);
+		boot_read_grub(&e, text, len, &files);
 		break;
 	case 2:
 		boot_read_bls(&e, "x.conf", text, len);

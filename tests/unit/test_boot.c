@@ -12,12 +12,10 @@
 
 static void grub(struct boot_entries *e, const char *env, const char *text)
 {
-	bool wants;
-
 	*e = (struct boot_entries){.n = 0};
 	if (env)
 		boot_read_grubenv(e, env, strlen(env));
-	boot_read_grub(e, text, strlen(text), NULL, &wants);
+	boot_read_grub(e, text, strlen(text), NULL);
 	assert_false(e->no_memory);
 }
 
@@ -192,7 +190,6 @@ static void test_fedora(void **state)
 				  "menuentry 'Other' {\n linux /other\n}\n";
 	static const char saved[] = "saved_entry=abc-6.5.6-300.fc39.x86_64\n";
 	struct boot_entries e = {.n = 0}, files = {.n = 0};
-	bool wants;
 
 	bls(&files, "abc-0-rescue.conf", "title Rescue\nlinux /vmlinuz-0\n");
 	bls(&files, "abc-6.5.6-300.fc39.x86_64.conf",
@@ -205,8 +202,7 @@ static void test_fedora(void **state)
 	bls(&files, "uki.conf", "title Unified\nefi /EFI/Linux/a.efi\n");
 	boot_sort_bls(&files);
 	boot_read_grubenv(&e, saved, strlen(saved));
-	boot_read_grub(&e, cfg, strlen(cfg), &files, &wants);
-	assert_true(wants);
+	boot_read_grub(&e, cfg, strlen(cfg), &files);
 	assert_int_equal(e.n, 6);
 	is(boot_default(&e), "2", "Fedora Linux (6.5.6)", "/vmlinuz-6.5.6", "/initramfs-6.5.6.img",
 	   "root=UUID=77 ro rhgb quiet");

@@ -52,9 +52,9 @@ void boot_entries_free(struct boot_entries *e);
 void boot_read_grubenv(struct boot_entries *e, const char *text, size_t len);
 
 /* Takes the entries of a grub.cfg. Where that has the command blscfg, those of @bls come in its
- * place, which stay the caller's; *@wants_bls: it had the command. NULL: there are none. */
+ * place, which stay the caller's. NULL: there are none. */
 void boot_read_grub(struct boot_entries *e, const char *text, size_t len,
-		    const struct boot_entries *bls, bool *wants_bls);
+		    const struct boot_entries *bls);
 
 /* Takes the entry that is one file of /loader/entries, called @name. Then puts all of them in order,
  * the newest first, and numbers them. */

@@ -20,7 +20,7 @@ struct grub {
 	const struct boot_entries *bls;
 	const char *at, *end;
 	bool broken; /* it is no such script from here on */
-	bool status, grubenv, wants_bls;
+	bool status, grubenv;
 	unsigned int depth;
 
 	/* The words of the command that is read; each ends with a zero byte. */
@@ -338,7 +338,6 @@ static void add_bls(struct grub *g)
 {
 	const struct boot_entries *bls = g->bls;
 
-	g->wants_bls = true;
 	for (size_t i = 0; bls && i < bls->n && !g->e->too_many; i++) {
 		const struct boot_entry *b = &bls->entries[i];
 		char index[BOOT_MAX_INDEX + 16];
@@ -657,11 +656,10 @@ static void set_own(struct boot_entries *e)
 }
 
 void boot_read_grub(struct boot_entries *e, const char *text, size_t len,
-		    const struct boot_entries *bls, bool *wants_bls)
+		    const struct boot_entries *bls)
 {
 	struct grub *g = calloc(1, sizeof(*g));
 
-	*wants_bls = false;
 	if (!g) {
 		e->no_memory = true;
 		return;
@@ -677,7 +675,6 @@ void boot_read_grub(struct boot_entries *e, const char *text, size_t len,
 		;
 	if (*boot_get(e, "default"))
 		boot_choose(e, boot_get(e, "default"));
-	*wants_bls = g->wants_bls;
 	free(g);
 }
 

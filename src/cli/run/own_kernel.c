@@ -207,7 +207,6 @@ static int try_grub(struct search *s, const struct disk_volume *v, const char *b
 	struct boot_entries bls = {.n = 0};
 	char path[BOOT_MAX_VALUE];
 	int status = CMD_OK;
-	bool wants;
 
 	snprintf(path, sizeof(path), "%s/%s/grub.cfg", base, folder);
 	if (!read_text(s, v, path, &text, &status))
@@ -220,7 +219,7 @@ static int try_grub(struct search *s, const struct disk_volume *v, const char *b
 	if (status == CMD_OK && text.size && memmem(text.data, text.size, "blscfg", 6))
 		status = read_bls(s, v, base, &bls);
 	if (status == CMD_OK)
-		boot_read_grub(&s->entries, text.data ? text.data : "", text.size, &bls, &wants);
+		boot_read_grub(&s->entries, text.data ? text.data : "", text.size, &bls);
 	disk_bytes_free(&text);
 	boot_entries_free(&bls);
 	return status;
