@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A disk's own kernel: images with partitions, file systems and boot loaders' files as they are in use, started without
---kernel; images that are made to mislead; and a reader that has been taken over. test_own_kernel.py CATNAP IMAGES HOSTILE"""
+--kernel; images that are made to mislead; and a reader that has been taken over. test_own_kernel.py CATNAP IMAGES HOSTILE PROBE"""
 
 import json
 import os
@@ -15,8 +15,8 @@ import unittest
 
 from filtered import unsaid
 
-CATNAP, IMAGES, HOSTILE = (os.path.abspath(p) for p in sys.argv[1:4])
-del sys.argv[1:4]
+CATNAP, IMAGES, HOSTILE, PROBE = (os.path.abspath(p) for p in sys.argv[1:5])
+del sys.argv[1:5]
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 READER = shutil.which("grub-fstest")
@@ -355,6 +355,68 @@ class Starting(Case):
             f.truncate(128 * MIB)
         tool("mkfs.btrfs", "-q", "-r", top, self.disk)
         self.starts(cmdline="root=UUID=1234 ro quiet console=ttyS0", module=INITRD)
+
+
+# grub-mkconfig, with name spaces in which it sees another /boot, and settings, and what there is to know of its disk.
+MKCONFIG = """
+set -e
+mount --bind "$PROBE" "$(command -v grub-probe)"
+mount --bind "$SETTINGS" /etc/default
+mount -t tmpfs tmpfs /boot
+mkdir /boot/grub
+for version in 6.1.0-9 6.1.0-13; do
+    cp "$KERNEL" /boot/vmlinuz-$version
+    echo "of $version" >/boot/initrd.img-$version
+done
+exec grub-mkconfig
+"""
+
+
+@unittest.skipUnless(TOOLS and KVM, "no /dev/kvm, grub-fstest, sfdisk or mkfs.ext4")
+class Made(Case):
+    """What this machine's grub-mkconfig makes, as a distribution's update would."""
+
+    def configuration(self, settings):
+        if not shutil.which("grub-mkconfig") or not shutil.which("unshare"):
+            self.skipTest("no grub-mkconfig or unshare")
+        folder = self.tree({"grub": settings}, "settings")
+        env = {**os.environ, "PROBE": PROBE, "SETTINGS": folder, "KERNEL": os.path.join(IMAGES, "own.elf"), "LC_ALL": "C"}
+        p = subprocess.run(["unshare", "-rm", "sh", "-c", MKCONFIG], capture_output=True, text=True, check=False, env=env,
+                           stdin=subprocess.DEVNULL)
+        shutil.rmtree(folder)
+        if "unshare: " in p.stderr or "mount: " in p.stderr:
+            self.skipTest(p.stderr.strip())
+        self.assertEqual(p.returncode, 0, p.stderr)
+        return p.stdout
+
+    def boot(self, settings, environment=None):
+        """A disk whose /boot is a file system of its own, which has that menu."""
+        with open(os.path.join(IMAGES, "own.elf"), "rb") as f:
+            kernel = f.read()
+        more = {"grub/grubenv": ("# GRUB Environment Block\n" + environment).ljust(1024, "#")} if environment else {}
+        self.ext4({"grub/grub.cfg": self.configuration(settings), **more, "vmlinuz-6.1.0-9": kernel, "vmlinuz-6.1.0-13": kernel,
+                   "initrd.img-6.1.0-9": "of 6.1.0-9\n", "initrd.img-6.1.0-13": "of 6.1.0-13\n"})
+
+    def test_menu(self):
+        self.boot('GRUB_DISTRIBUTOR=Debian\nGRUB_CMDLINE_LINUX="console=ttyS0 a=\\\'b c\\\'"\nGRUB_CMDLINE_LINUX_DEFAULT=quiet\n')
+        p = self.catnap("--list-boot-entries")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        titles = [line for line in p.stdout.splitlines() if not line.startswith("   ")]
+        self.assertEqual([t[:8].strip() for t in titles], ["* 0", "1>0", "1>1", "1>2", "1>3"], p.stdout)
+        line = "root=/dev/vda ro console=ttyS0 a='b c'"
+        self.starts(cmdline=f"{line} quiet", module=b"of 6.1.0-13\n")
+        self.starts("--boot-entry", "1>2", cmdline=f"{line} quiet", module=b"of 6.1.0-9\n")
+        self.starts("--boot-entry", "1>3", cmdline="root=/dev/vda ro single console=ttyS0 a='b c'", module=b"of 6.1.0-9\n")
+        self.starts("--boot-entry", "Debian GNU/Linux, with Linux 6.1.0-9", cmdline=f"{line} quiet", module=b"of 6.1.0-9\n")
+
+    def test_saved(self):
+        """grub-set-default chose one, and grub-reboot another for one start only."""
+        self.boot("GRUB_DEFAULT=saved\nGRUB_CMDLINE_LINUX=x\n", "saved_entry=1>2\nnext_entry=1>1\n")
+        self.starts(cmdline="root=/dev/vda ro x console=ttyS0", module=b"of 6.1.0-9\n")
+
+    def test_no_submenu(self):
+        self.boot("GRUB_DEFAULT=2\nGRUB_DISABLE_SUBMENU=true\nGRUB_CMDLINE_LINUX=x\n")
+        self.starts(cmdline="root=/dev/vda ro x console=ttyS0", module=b"of 6.1.0-9\n")
 
 
 @unittest.skipUnless(ROOT and READER and shutil.which("unshare"), "not root, or no grub-fstest")
