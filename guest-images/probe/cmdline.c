@@ -32,6 +32,7 @@ static const struct {
 	{"ecam", offsetof(struct params, ecam)},
 	{"window", offsetof(struct params, window)},
 	{"blk_id", offsetof(struct params, blk_id)},
+	{"blk_write", offsetof(struct params, blk_write)},
 	{"drain", offsetof(struct params, drain)},
 	{"ivshmem", offsetof(struct params, ivshmem)},
 	{"disk", offsetof(struct params, disk)},

@@ -44,6 +44,7 @@ struct params {
 	uint64_t ecam;	    /* 0: configuration space by ports */
 	uint64_t window;    /* for BARs that nobody has placed */
 	uint64_t blk_id;    /* blk: ask for the disk's id, which takes no I/O */
+	uint64_t blk_write; /* blk: write */
 	uint64_t drain;	    /* echo: all packets that are there at each interrupt */
 	uint64_t ivshmem;   /* event: the event is a vector of this device */
 	uint64_t disk;	    /* compute: each event begins a read */

@@ -16,6 +16,7 @@ struct io_request {
 	uint32_t apic_id, vector;
 	int drain; /* echo: as many packets as there are */
 	int id;	   /* blk: ask for the id */
+	int write; /* blk: write, to a disk that may cache that until it is flushed */
 	/* Calls a loop; what it does there, it does by the other two: writes a doorbell and waits for
 	 * the interrupt, as io_shot in hot.S, or only writes it. */
 	void (*run)(void (*loop)(void *), void *arg);

@@ -591,6 +591,7 @@ static struct io_request io_request(void)
 		.apic_id = boot_apic_id,
 		.vector = PROBE_VECTOR_IO,
 		.id = params.blk_id != 0,
+		.write = params.blk_write != 0,
 		.drain = params.drain != 0,
 		.run = run_loop,
 		.shot = params.haltpoll ? polling_io_shot : io_shot,

@@ -29,7 +29,8 @@
  *
  * Workload blk reads 4 KiB from random places of the first virtio disk on PCI, one at a time. A
  * sample is the time from the doorbell to the interrupt's handler. With blk_id=1 it asks for the
- * disk's id instead, which takes no I/O: the guest's own share and the device's exits are left.
+ * disk's id instead, which takes no I/O: the guest's own share and the device's exits are left. With
+ * blk_write=1 it writes, and never flushes.
  *
  * Workload echo sends each packet from the first virtio network device back as it came, until stop
  * is found set after one. A sample is the guest's share: from the receive interrupt's handler to

@@ -64,6 +64,8 @@ check 'disk' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $c
 	-M microvm,pcie=on "$@"
 check 'disk, polling' 65 's [0-9]+' 20 "$pvh" "workload=blk samples=20 ecam=3758096384 $poll $clock" \
 	-M microvm,pcie=on "$@"
+check 'writes to a disk' 65 's [0-9]+' 20 "$pvh" \
+	"workload=blk blk_write=1 samples=20 ecam=3758096384 $clock" -M microvm,pcie=on "$@"
 check 'the id of a disk' 65 's [0-9]+' 5 "$pvh" "workload=blk blk_id=1 samples=5 $clock" \
 	-M q35,pit=off "$@"
 check 'no disk' 67 'probe: error no virtio disk on the PCI bus' 1 "$pvh" \

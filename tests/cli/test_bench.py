@@ -105,6 +105,69 @@ class Bench(unittest.TestCase):
         for d, names in before.items():
             self.assertFalse([n for n in set(os.listdir(d)) - names if n.startswith("catnap-bench")])
 
+    VHOST = ("vhost-user", "vhost-user-reconnect", "vhost-user-write", "vhost-user-write-reconnect")
+
+    @unittest.skipUnless(shutil.which("qemu-storage-daemon"), "qemu-storage-daemon is not installed")
+    def test_back_end(self):
+        """Disks that are served by another process: what it costs is known, and nothing of it is left."""
+        disks = [o for d in ("id", *self.VHOST) for o in ("--disk", d)]
+        before = set(os.listdir("/tmp"))
+        runs = self.runs("blk", *disks)
+        self.assertEqual([(r["disk"], r["mode"]) for r in runs], [(d, m) for d in ("id", *self.VHOST) for m in MODES])
+        for run in runs:
+            self.check(run)
+            self.assertEqual("net_p50_ns" in run, run["disk"] != "id")
+            self.assertEqual("back_end_cpu_ns_per_event" in run, run["disk"] != "id")
+            if run["disk"] != "id":
+                self.assertGreater(run["back_end_cpu_ns_per_event"], 0)
+                self.assertLess(run["back_end_cpu_ns_per_event"], run["cpu_ns_per_event"])
+        self.assertFalse([n for n in set(os.listdir("/tmp")) - before if n.startswith("catnap-bench")])
+        p = bench("blk", "--disk", "vhost-user", "--samples", "5", "--rounds", "1", "--mode", "user:off")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertRegex(p.stdout, r"\nwho pays +guest back end\nuser:off +[\d.]+ +[\d.]+\n")
+        self.assertIn("the guest's and its monitor's, and the back end's", " ".join(p.stdout.split()))
+
+    @unittest.skipUnless(shutil.which("qemu-storage-daemon"), "qemu-storage-daemon is not installed")
+    @unittest.skipUnless(shutil.which("qemu-system-x86_64"), "QEMU is not installed")
+    def test_back_end_of_a_peer(self):
+        """The peer has the same back end, but where that would not cache for us."""
+        runs = self.runs("blk", "--peer", "qemu", *[o for d in self.VHOST for o in ("--disk", d)], modes=("user:kernel",))
+        self.assertEqual([(r["disk"], r["mode"]) for r in runs],
+                         [(d, m) for d in self.VHOST for m in ("user:kernel", "qemu") if m != "qemu" or "reconnect" not in d])
+        for run in runs:
+            self.check(run)
+            self.assertGreater(run["back_end_cpu_ns_per_event"], 0)
+
+    def test_no_back_end(self):
+        """Without the program that is said once, and the other disks are measured."""
+        with tempfile.TemporaryDirectory() as empty:
+            p = bench("blk", "--disk", "id", "--disk", "vhost-user", "--disk", "vhost-user-reconnect", "--samples", "5", "--rounds", "2",
+                      "--mode", "user:off", "--json", "-", env={**os.environ, "PATH": empty})
+        self.assertEqual((p.returncode, p.stderr), (1, "catnap bench: blk: qemu-storage-daemon: No such file or directory\n"))
+        self.assertEqual([(r["disk"], r["failed"]) for r in json.loads(p.stdout)["runs"]],
+                         [("id", False), ("vhost-user", True), ("vhost-user-reconnect", True)])
+
+    @unittest.skipUnless(shutil.which("qemu-storage-daemon"), "qemu-storage-daemon is not installed")
+    def test_killed_with_a_back_end(self):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            before = set(os.listdir("/tmp"))
+            with subprocess.Popen([CATNAP, "bench", "blk", "--disk", "vhost-user", "--samples", "100000", "--rounds", "1", "--json", "-"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+                try:
+                    self.wait_for_disk(p, "/dev/shm")
+                    time.sleep(0.5)
+                    child = self.child_of(p.pid, b"qemu-storage-daemon")
+                    self.assertTrue(child)
+                    p.send_signal(number)
+                    self.assertEqual(p.wait(30), -number if number == signal.SIGKILL else 128 + number)
+                finally:
+                    p.kill()
+            until = time.monotonic() + 30
+            while not self.is_gone(child):
+                self.assertLess(time.monotonic(), until)
+                time.sleep(0.01)
+            self.assertFalse([n for n in set(os.listdir("/tmp")) - before if n.startswith("catnap-bench")], number)
+
     def interrupted(self, number, *args, wait):
         """The output of one that is sent a signal after wait(it), and its JSON and HTML."""
         with tempfile.TemporaryDirectory() as d:

@@ -152,7 +152,7 @@ COMMANDS = ("run", "bench", "ctl", "replay", "stat", "advise", "jail")
 # In the help they say so, or (run) are devices and policies.
 REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--halt-poll"), ("bench", "--mode"), ("bench", "--gap"), ("bench", "--peer"),
             ("bench", "--vcpus"), ("bench", "--rate"), ("bench", "--process"), ("replay", "--halt-poll"), ("jail", "--cgroup"), ("jail", "--resource-limit"),
-            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("run", "--numa"), ("bench", "--load"), ("bench", "--memory")}
+            ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("run", "--numa"), ("bench", "--load"), ("bench", "--disk"), ("bench", "--memory")}
 
 
 class Numbers(Case):
@@ -271,6 +271,7 @@ class BenchEffects(Case):
                ("--peer", "kvmtool", ("linux",)),
                ("--mode", "pm", tuple(w for w in ALL if w not in ("start", "memory"))),
                ("--load", "pipe", ("linux",)),
+               ("--disk", "vhost-user", ("blk",)),
                ("--kernel", "bzImage", ("linux",)),
                ("--initramfs", "initramfs", ("linux",)),
                ("--mode", "user:off/thread", ("blk", "echo", "compute", "linux")),

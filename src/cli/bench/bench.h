@@ -83,6 +83,7 @@ struct bench_cfg {
 	struct bench_process processes[BENCH_PROCESSES];
 	unsigned int n_processes;
 	const char *kernel, *initramfs; /* linux; NULL: those of the cache */
+	uint32_t disks;			/* blk: 1 << bench_blk_disk(); 0: the usual ones */
 	uint32_t loads;			/* linux: 1 << bench_linux_load(); 0: all */
 	bool exits;			/* linux: KVM's counters are read */
 	const char *json, *html;
@@ -141,6 +142,7 @@ struct bench_cell {
 	/* The knowledge of each vCPU's policy at the end of the last round; contexts 0: none. */
 	struct catnap_policy_stats learned[BENCH_VCPUS];
 	uint64_t cpu_ns, events, wall_ns; /* of the vCPU threads, over the events */
+	uint64_t back_ns;		  /* of cpu_ns, a back end's in another process */
 	uint64_t polled_ns;		  /* in all halts */
 	uint64_t vain_ns;		  /* of that, in halts that slept in the end */
 	uint64_t missed;		  /* neighbour: events that found the last one unhandled */
@@ -149,6 +151,7 @@ struct bench_cell {
 	struct bench_costs costs;
 	struct bench_exits exits;
 	bool has_cpu;	 /* the clocks told cpu_ns */
+	bool has_back;	 /* there is a back end */
 	bool has_polled; /* polled_ns and vain_ns are known: KVM does not always tell */
 	bool has_kicks;	 /* kicks and futex_wakes are counted */
 	bool failed;

@@ -28,6 +28,7 @@ static const struct effect {
 	{.option = "kernel", .bit = BENCH_OPT_LINUX},
 	{.option = "initramfs", .bit = BENCH_OPT_LINUX},
 	{.option = "load", .bit = BENCH_OPT_LINUX},
+	{.option = "disk", .bit = BENCH_OPT_DISK},
 	{.option = "exits", .bit = BENCH_OPT_LINUX},
 };
 

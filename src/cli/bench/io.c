@@ -27,6 +27,7 @@ static int start_here(struct bench_run *run, struct bench_io_guest *g,
 	bench_probe_config(run, &cfg, cmdline);
 	cfg.io = run->cell->mode->io;
 	cfg.transport = CATNAP_TRANSPORT_PCI;
+	cfg.memory_shared = dev->back != NULL;
 	if (catnap_vm_create(&cfg, &g->vm) < 0)
 		return bench_fail(run, "%s", catnap_vm_last_error(NULL));
 	ret = 0;
@@ -38,6 +39,15 @@ static int start_here(struct bench_run *run, struct bench_io_guest *g,
 		disk.direct = dev->direct;
 		disk.readonly = true;
 		ret = catnap_vm_add_disk(g->vm, &disk);
+	}
+	if (dev->back && ret == 0) {
+		struct catnap_vhost back;
+
+		catnap_vhost_init(&back);
+		back.type = 2; /* a disk */
+		back.socket = dev->back->socket;
+		back.no_reconnect = !dev->back->reconnect;
+		ret = catnap_vm_add_vhost(g->vm, &back);
 	}
 	if (dev->tap && ret == 0) {
 		struct catnap_net net;
@@ -104,6 +114,13 @@ static int start_there(struct bench_run *run, struct bench_io_guest *g,
 		ARG(drive);
 		ARG("-device");
 		ARG("virtio-blk-pci,drive=disk,iothread=io");
+	}
+	if (dev->back) {
+		snprintf(drive, sizeof(drive), "socket,id=back,path=%s", dev->back->socket);
+		ARG("-chardev");
+		ARG(drive);
+		ARG("-device");
+		ARG("vhost-user-blk-pci,chardev=back,num-queues=1");
 	}
 	if (dev->tap) {
 		snprintf(drive, sizeof(drive), "tap,id=net,ifname=%s,script=no,downscript=no",
@@ -179,8 +196,9 @@ int bench_io_start(struct bench_run *run, struct bench_io_guest *g,
 	int ret;
 
 	memset(g, 0, sizeof(*g));
-	/* All threads of the guest on one processor: the peer's inherit it. */
-	if (run->cfg->pin == BENCH_PIN_ONE && sched_getaffinity(0, sizeof(saved), &saved) == 0 &&
+	/* All threads of the guest on one processor: the peer's inherit it. A back end has another. */
+	if ((run->cfg->pin == BENCH_PIN_ONE || dev->back) &&
+	    sched_getaffinity(0, sizeof(saved), &saved) == 0 &&
 	    bench_processors(&vcpu, 1, &sender)) {
 		CPU_ZERO(&one);
 		CPU_SET((size_t)vcpu, &one);
@@ -192,6 +210,7 @@ int bench_io_start(struct bench_run *run, struct bench_io_guest *g,
 		tie_threads(&one);
 	if (pinned)
 		sched_setaffinity(0, sizeof(saved), &saved);
+	g->back = dev->back;
 	if (ret == 0)
 		g->shared = (volatile struct probe_shared *)(g->memory + PROBE_SHARED_GPA);
 	return ret;
@@ -240,9 +259,14 @@ int bench_io_end(struct bench_run *run, struct bench_io_guest *g, int ret)
 
 uint64_t bench_io_cpu_ns(const struct bench_io_guest *g)
 {
-	uint64_t ns = clock_ns(g->clock);
+	uint64_t ns = clock_ns(g->clock) + bench_io_back_ns(g);
 
 	return g->there ? ns : ns - clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t bench_io_back_ns(const struct bench_io_guest *g)
+{
+	return g->back ? clock_ns(g->back->clock) : 0;
 }
 
 static uint32_t load(const volatile uint32_t *word)

@@ -9,6 +9,7 @@
 
 #include <time.h>
 
+#include "cli/bench/back_end.h"
 #include "cli/bench/child.h"
 #include "cli/bench/learner.h"
 #include "probe.h"
@@ -24,14 +25,16 @@ struct bench_io_guest {
 	struct bench_costs costs; /* when the measuring began */
 	struct bench_child child; /* there */
 	bool there;
-	clockid_t clock; /* processor time of its process */
-	uint8_t *memory; /* the first megabytes of it */
+	const struct bench_back_end *back; /* NULL: none */
+	clockid_t clock;		   /* processor time of its process */
+	uint8_t *memory;		   /* the first megabytes of it */
 	volatile struct probe_shared *shared;
 };
 
 /* The devices that the guest is given. */
 struct bench_io_devices {
 	const char *disk, *tap;
+	const struct bench_back_end *back; /* of another disk; NULL: none */
 	bool direct;
 	uint32_t vcpus; /* of the peer; 0: one */
 	int doorbell;	/* of the peer: an ivshmem device's socket, see doorbell.h; 0: none */
@@ -55,7 +58,9 @@ const uint64_t *bench_io_samples(const struct bench_io_guest *g);
 void bench_io_begin(struct bench_io_guest *g);
 /* Returns the processor time of the guest and of all that serves it, in ns. */
 uint64_t bench_io_cpu_ns(const struct bench_io_guest *g);
-/* Adds that to the cell, for so many events. */
+/* Returns the part of it that is a back end's. */
+uint64_t bench_io_back_ns(const struct bench_io_guest *g);
+/* Adds that to the cell, for so many events; @back: of @cpu, the back end's. */
 void bench_io_account(struct bench_io_guest *g, struct bench_cell *c, uint64_t cpu, uint64_t wall,
 		      uint64_t events);
 

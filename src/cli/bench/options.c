@@ -138,19 +138,37 @@ static int set_process(struct opts *o, const struct opt_arg *arg, void *ptr)
 	return 0;
 }
 
+/* Writes the names that @name_of knows, "boot, pipe". Returns @buf. */
+static const char *all_names(const char *(*name_of)(int number), char *buf, size_t size)
+{
+	*buf = '\0';
+	for (int i = 0; name_of(i); i++)
+		append(buf, size, "%s%s", i ? ", " : "", name_of(i));
+	return buf;
+}
+
 static int set_load(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
-	struct bench_cfg *cfg = ptr;
 	const int load = bench_linux_load(arg->text);
-	char all[128] = "";
+	char all[128];
 
-	if (load >= 0) {
-		cfg->loads |= UINT32_C(1) << load;
-		return 0;
-	}
-	for (int i = 0; bench_linux_load_name(i); i++)
-		append(all, sizeof(all), "%s%s", i ? ", " : "", bench_linux_load_name(i));
-	return opt_fail(o, arg, "is not a load: expected %s", all);
+	if (load < 0)
+		return opt_fail(o, arg, "is not a load: expected %s",
+				all_names(bench_linux_load_name, all, sizeof(all)));
+	((struct bench_cfg *)ptr)->loads |= UINT32_C(1) << load;
+	return 0;
+}
+
+static int set_disk(struct opts *o, const struct opt_arg *arg, void *ptr)
+{
+	const int disk = bench_blk_disk(arg->text);
+	char all[128];
+
+	if (disk < 0)
+		return opt_fail(o, arg, "is not a disk: expected %s",
+				all_names(bench_blk_disk_name, all, sizeof(all)));
+	((struct bench_cfg *)ptr)->disks |= UINT32_C(1) << disk;
+	return 0;
 }
 
 static const struct opt_word pins[] = {
@@ -185,6 +203,7 @@ enum {
 	KERNEL,
 	INITRAMFS,
 	LOAD,
+	DISK,
 	EXITS,
 	JSON,
 	HTML,
@@ -280,6 +299,10 @@ static const struct opt_def options[] = {
 	[LOAD] = {.f = {.name = "load", .type = OPT_CALL, .set = set_load},
 		  .form = "NAME",
 		  .def = "all",
+		  .repeat = true},
+	[DISK] = {.f = {.name = "disk", .type = OPT_CALL, .set = set_disk},
+		  .form = "NAME",
+		  .def = "id, tmpfs, direct",
 		  .repeat = true},
 	[EXITS] = {.f = {.name = "exits", .type = OPT_FLAG, .offset = AT(exits)}},
 	[JSON] = {.f = {.name = "json", .type = OPT_STRING, .offset = AT(json)},
@@ -413,6 +436,12 @@ static void say_all(struct help *h)
 	    "given "
 	    "several times.",
 	    names(BENCH_OPT_LINUX, some, sizeof(some)));
+	say(h, DISK,
+	    "%s: one of %s. Those of vhost-user are served by qemu-storage-daemon, on a processor "
+	    "of "
+	    "its own; with reconnect it is told to cache nothing. May be given several times.",
+	    names(BENCH_OPT_DISK, some, sizeof(some)),
+	    all_names(bench_blk_disk_name, others, sizeof(others)));
 	say(h, EXITS,
 	    "%s: counts exits, injected interrupts, signals and context switches of an operation, "
 	    "by KVM's own counters.",

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/bench/back_end.h"
 #include "cli/bench/costs_columns.h"
 #include "cli/bench/polling.h"
 #include "cli/bench/workload.h"
@@ -311,6 +312,10 @@ static void about_columns(FILE *out, const struct bench_results *r)
 			for (; c->head; c++)
 				if (c->note && !said_before(c) && concerns(r, c->note))
 					wrap_line(out, 2, "%s", c->note);
+	if (bench_back_end_among(r->cells, r->n))
+		wrap_line(out, 2,
+			  "who pays: the parts of cpu, us: the guest's and its monitor's, "
+			  "and the back end's");
 	if (bench_polling_among(r->cells, r->n))
 		wrap_line(out, 2, "%s", bench_polling_note);
 	if (bench_costs_among(r->cells, r->n))
@@ -352,6 +357,7 @@ static void usual_table(const struct table *t, struct bench_cell *cells, size_t 
 		row(t, &cells[i]);
 	if (cells->workload->higher_is_better)
 		ratios(t, cells, n);
+	more(t, "who pays", bench_back_end_columns, bench_back_end_among, cells, n);
 	more(t, "guest", bench_polling_columns, bench_polling_among, cells, n);
 	more(t, "costs", bench_costs_columns, bench_costs_among, cells, n);
 }

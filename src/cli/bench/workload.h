@@ -84,6 +84,7 @@ enum bench_option {
 	BENCH_OPT_SIBLING = 1 << 15,
 	BENCH_OPT_RESTORE = 1 << 16, /* --clones, --memory */
 	BENCH_OPT_LINUX = 1 << 17,   /* --kernel, --initramfs, --load, --exits */
+	BENCH_OPT_DISK = 1 << 18,    /* --disk */
 	BENCH_OPT_GUEST = 1 << 12,   /* modes in which the guest polls */
 };
 
@@ -168,6 +169,9 @@ uint32_t bench_workloads_with(uint32_t options);
  * behind the last. */
 int bench_linux_load(const char *name);
 const char *bench_linux_load_name(int load);
+/* workload/blk.c: the same for a disk. */
+int bench_blk_disk(const char *name);
+const char *bench_blk_disk_name(int disk);
 /* Returns whether a load is measured that is asked at a rate. */
 bool bench_linux_asked(const struct bench_cfg *cfg);
 
@@ -218,6 +222,8 @@ bench_value_fn bench_value_max;
 /* Processor time of the vCPUs, in per cent of one processor, and for each event in ns. */
 bench_value_fn bench_value_cpu_percent;
 bench_value_fn bench_value_event_cpu;
+/* back_end.c: the part of the latter that is a back end's. */
+bench_value_fn bench_value_back_cpu;
 /* The part of it that was polled, in per cent of one processor. */
 bench_value_fn bench_value_polled_percent;
 /* Wakes that cost a system call. */
