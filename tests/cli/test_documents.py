@@ -43,11 +43,13 @@ LIMIT_S = 120
 #   files      what it names of the tree is there
 #   unit       the template of the unit that it names is there
 #   pages      run, or refused for want of huge pages
+#   network    run, or refused for want of a network
 INSTEAD = [
     (r"", "./quickstart", "help", "installs packages, builds and boots Linux: minutes"),
     (r"", "./test", "help", "is what runs this test"),
     (r"docs/(halt-polling-)?lab.md", "tests/lab/lab", "help", "boots emulated machines: minutes; has tests of its own"),
     (r"", "guest-images/debian/build", "help", "downloads Debian: minutes"),
+    (r"", "catnap run -k bzImage --net passt", "network", "here passt may find no interface that leads anywhere"),
     (r"", "guest-images/rootfs/build", "help", "downloads a kernel"),
     (r"", "scripts/results", "help", "measures for 20 minutes"),
     (r"docs/lab.md", "meson test", "list", "boots emulated machines"),
@@ -347,6 +349,12 @@ class Documents(unittest.TestCase):
         if status != 33:
             self.assertEqual(status, 1, err)
             self.assertRegex(err, r"^catnap run: memory: hugepages: this host has \d+ free pages")
+
+    def network(self, command):
+        status, _, err = self.finish(self.start(command))
+        if status != 33:
+            self.assertEqual(status, 1, err)
+            self.assertIn("catnap run: --net: passt: it has ended before it served the network\n", err)
 
     def tools(self, command):
         """Skips, and what follows in the block with it, where what others make is not installed."""

@@ -290,6 +290,20 @@ class Passt(Case):
         self.assertIn("answered", p.stdout)
 
     @unittest.skipUnless(shutil.which("passt"), "no passt")
+    def test_no_port(self):
+        """A port that is somebody else's already: the VM does not start without what was asked for."""
+        with socket.socket(socket.AF_INET6) as s:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            s.bind(("::", 0))
+            s.listen()
+            for forward in (f"tcp:{s.getsockname()[1]}:80", f"udp:{free_port()}+tcp:{s.getsockname()[1]}"):
+                p = self.run_catnap(f"passt,forward={forward}")
+                if "default route" in p.stderr or "external interface" in p.stderr:
+                    self.skipTest("passt finds no network here")
+                self.assertEqual(p.returncode, 1, p.stderr)
+                self.assertIn("catnap run: --net: passt: it has ended before it served the network\n", p.stderr)
+
+    @unittest.skipUnless(shutil.which("passt"), "no passt")
     def test_ends(self):
         """It ends with the VM, whatever becomes of that; and the port leads to it as long."""
         port = free_port()

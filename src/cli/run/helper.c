@@ -19,6 +19,7 @@
 #include "cli/run/helper.h"
 
 #define PATIENCE_MS 2000
+#define CLOSING_MS  5000
 
 /* Linux 5.2 and 5.12; C libraries may not have them. */
 #ifndef SYS_open_tree
@@ -247,10 +248,45 @@ int helper_start(struct helpers *h, const struct helper_program *p, const char *
 	return 0;
 }
 
+/* Returns how many filters of system calls a process has (Linux 5.9); -1: it is not told. */
+static int filters_of(pid_t pid)
+{
+	char path[32], line[128];
+	int n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && n < 0 && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Seccomp_filters: %d", &n) != 1)
+			n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static const struct timespec moment = {.tv_nsec = 1000000};
+
+bool helper_closed_in(const struct helpers *h)
+{
+	const pid_t pid = h->pids[h->n - 1];
+	const int before = filters_of(getpid());
+
+	for (unsigned int ms = 0; ms < CLOSING_MS; ms++) {
+		siginfo_t ended = {.si_pid = 0};
+
+		if (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+		    ended.si_pid)
+			return false;
+		if (before < 0 || filters_of(pid) > before)
+			return true;
+		nanosleep(&moment, NULL);
+	}
+	return true;
+}
+
 void helpers_end(struct helpers *h)
 {
-	const struct timespec moment = {.tv_nsec = 1000000};
-
 	for (unsigned int ms = 0; h->n && ms < PATIENCE_MS;) {
 		if (waitpid(h->pids[h->n - 1], NULL, WNOHANG) != 0) {
 			h->n--;

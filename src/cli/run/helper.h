@@ -37,6 +37,9 @@ int helper_socket(int *listener, int *connection);
 void helpers_reap(struct helpers *h);
 /* Starts it, while the process is not closed in. 0, or -errno, with what failed in *@what. */
 int helper_start(struct helpers *h, const struct helper_program *p, const char **what);
+/* Waits until the one that was started last has closed itself in (seccomp), which programs do once
+ * they have what they need, for some seconds at most. False: it has ended. */
+bool helper_closed_in(const struct helpers *h);
 /* Waits for those that were started, for a moment: their sockets are closed. */
 void helpers_end(struct helpers *h);
 

@@ -96,6 +96,12 @@ int run_start_passt(const struct run_net *net, struct run_io *io, int *connectio
 		complain("catnap run: --net: passt: %s: %s: %s\n", program, what, strerror(-ret));
 		return CMD_ERROR;
 	}
+	/* It looks for a network, and takes the ports, before it closes itself in. */
+	if (!helper_closed_in(&io->helpers)) {
+		complain("catnap run: --net: passt: it has ended before it served the network\n");
+		close(pair[0]);
+		return CMD_ERROR;
+	}
 	*connection = pair[0];
 	return CMD_OK;
 }
