@@ -303,6 +303,7 @@ class Hotplug(base.Case):
             {"fs_id": "first", "tag": "first", "path_on_host": "one", "is_read_only": False, "cache": "auto"}]}))
         for _ in range(3):
             self.yes("fs", "id=work,add=two,tag=second,readonly=on,cache=none")
+            self.no(["fs", "id=more,add=two,tag=first"], "tag: is another folder's")
             self.no(["fs", "id=work,add=one"], "there is one already")
             table = self.yes("fs").split("\n")
             self.assertEqual(table[2].split(), ["work", "second", "ro", "none", "two"])

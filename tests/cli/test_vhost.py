@@ -449,6 +449,8 @@ class Folder(Case):
             self.assertEqual((p.returncode, p.stderr.count("\n")), (2, 1), keys + p.stderr)
             self.assertIn("--fs: ", p.stderr)
             self.assertIn(word, p.stderr)
+        p = self.run_fs("path=a", "--fs", "tag=other,path=b", "--fs", "tag=files,path=b")
+        self.assertEqual((p.returncode, p.stderr), (2, 'catnap run: --fs: tag: "files" is another folder\'s: expected one of its own\n'))
 
 
 @unittest.skipUnless(KVM, "no /dev/kvm")

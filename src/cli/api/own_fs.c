@@ -38,6 +38,17 @@ static const struct body_field put_members[] = {
 
 #define WRONG "Folder config error: "
 
+/* Returns whether another folder has its tag: a guest mounts one of them, and knows not which. */
+static bool tag_is_taken(const struct fc_model *m, const struct fs_body *b)
+{
+	const char *tag = b->tag ? b->tag : b->id;
+
+	for (uint32_t i = 0; i < m->n_fss; i++)
+		if (strcmp(m->fss[i].id, b->id) != 0 && strcmp(m->fss[i].tag, tag) == 0)
+			return true;
+	return false;
+}
+
 /* Returns what is wrong with it; NULL: nothing. */
 static const char *fault_of(struct api *api, const struct fs_body *b)
 {
@@ -49,6 +60,8 @@ static const char *fault_of(struct api *api, const struct fs_body *b)
 		return "tag: the id is too long for one: expected a tag";
 	if (b->tag && !*b->tag)
 		return "tag: expected 1 to 36 bytes";
+	if (tag_is_taken(&api->model, b))
+		return "tag: is another folder's: expected one of its own";
 	if (b->path && !api->owner->start_folder)
 		return "path_on_host: no program is started for it here: expected socket";
 	if (api->vm && fc_fs_find(&api->model, b->id))

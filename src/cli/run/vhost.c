@@ -111,16 +111,32 @@ static int check_fs(struct opts *o, const struct run_vhost *v, uint64_t given)
 	return 0;
 }
 
+/* Checks that no folder before it has its tag: a guest mounts one of them, and knows not which. */
+static int check_tag(struct opts *o, const struct run_cfg *cfg, const char *tag)
+{
+	char shown[CATNAP_MAX_TAG * 4 + 1];
+
+	for (uint32_t i = 0; i + 1 < cfg->n_vhosts; i++)
+		if (cfg->vhosts[i].back.tag && strcmp(cfg->vhosts[i].back.tag, tag) == 0)
+			return opts_fail(o,
+					 "--fs: tag: \"%s\" is another folder's: expected one "
+					 "of its own",
+					 opt_printable(tag, shown, sizeof(shown)));
+	return 0;
+}
+
 int run_set_fs(struct opts *o, const struct opt_arg *arg, void *ptr)
 {
 	struct run_cfg *cfg = ptr;
 	uint64_t given = 0;
+	const struct run_vhost *v;
 
 	if (set(o, arg, run_fs_keys, VIRTIO_ID_FS, cfg, &given))
 		return -EINVAL;
-	if (check_place(o, arg, &cfg->vhosts[cfg->n_vhosts - 1], "path, socket and fd"))
+	v = &cfg->vhosts[cfg->n_vhosts - 1];
+	if (check_place(o, arg, v, "path, socket and fd") || check_fs(o, v, given))
 		return -EINVAL;
-	return check_fs(o, &cfg->vhosts[cfg->n_vhosts - 1], given);
+	return check_tag(o, cfg, v->back.tag);
 }
 
 int run_set_vhost(struct opts *o, const struct opt_arg *arg, void *ptr)
