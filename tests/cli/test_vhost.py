@@ -429,6 +429,24 @@ class Folder(Case):
         self.assertEqual(self.helpers(), [])
         self.assertFalse([n for n in set(os.listdir("/tmp")) - before if n.startswith("catnap-") and len(n) == 13])
 
+    @unittest.skipUnless(KVM and VIRTIOFSD and os.geteuid() == 0 and shutil.which("passt"), "no /dev/kvm, virtiofsd or passt, or not root")
+    def test_as_many_as_can_be(self):
+        """Each device that may have a program of its own has one, and none is left."""
+        more = [o for i in range(10) for o in ("--fs", f"tag=more{i},path={self.folder}")]
+        for folders, status in ((7, 124), (10, 1)):
+            p = subprocess.run([CATNAP, "run", os.path.join(IMAGES, "halt_off.elf"), "-m", "16M", "--rng", "off", "--timeout", "1s",
+                                *more[:2 * folders], *["--net", "passt"] * 8], capture_output=True, text=True, check=False,
+                               stdin=subprocess.DEVNULL, timeout=60)
+            if "default route" in p.stderr or "external interface" in p.stderr:
+                self.skipTest("passt finds no network here")
+            self.assertEqual(p.returncode, status, p.stdout + p.stderr)
+        self.assertIn("there are 16 devices, which is the most\n", p.stderr)
+        for _ in range(100):
+            if not self.helpers():
+                return
+            time.sleep(0.05)
+        self.fail(self.helpers())
+
     @unittest.skipUnless(KVM, "no /dev/kvm")
     def test_refused(self):
         for keys, word in ((f"path={self.folder}/none", "No such file"), (f"path={self.folder}/hello", "is no folder")):
