@@ -2,7 +2,8 @@
 /*
  * Programs that serve a device of the VM, and that `catnap run` starts by itself: each is a child with
  * one socket, its messages among ours, in a session of its own. It ends when its socket does, and at
- * the latest with this process.
+ * the latest with this process; but one that becomes another user (passt that root starts) ends with
+ * its socket only, for then the kernel forgets that it is to be killed.
  */
 #ifndef CLI_RUN_HELPER_H
 #define CLI_RUN_HELPER_H
