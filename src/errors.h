@@ -22,7 +22,8 @@ static inline bool error_is_set(const struct error *err)
 	return err->text[0] != '\0';
 }
 
-/* Says what went wrong. Text that does not fit is cut off. */
+/* Says what went wrong. Of text that does not fit, the middle is left out: the end of a sentence
+ * says what is wrong, behind a path however long. */
 void error_set(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Says what went wrong, and returns @ret. */
 int error_fail(struct error *err, int ret, const char *fmt, ...)

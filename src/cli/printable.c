@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/printable.h"
@@ -69,16 +70,26 @@ void printable_json(const char *text, FILE *out)
 
 void complain(const char *format, ...)
 {
-	char text[4096], shown_text[4096];
+	/* Each byte may become four. */
+	char *text = NULL, *line = NULL;
 	va_list args;
-	size_t len;
+	int len;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	len = vasprintf(&text, format, args);
 	va_end(args);
-	/* It is one line, whatever a name in it has. */
-	len = strlen(text);
-	if (len && text[len - 1] == '\n')
+	if (len > 0)
+		line = malloc(4 * (size_t)len + 6);
+	if (!line) {
+		fputs("catnap: out of memory\n", stderr);
+		if (len >= 0)
+			free(text);
+		return;
+	}
+	if (text[len - 1] == '\n')
 		text[len - 1] = '\0';
-	fprintf(stderr, "%s\n", printable(text, false, shown_text, sizeof(shown_text)));
+	printable(text, false, line, 4 * (size_t)len + 5);
+	fprintf(stderr, "%s\n", line);
+	free(line);
+	free(text);
 }

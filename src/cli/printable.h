@@ -14,8 +14,8 @@
 /* Copies @text to @buf, cut if it is too long for it. @lines: newlines and tabs stay. Returns
  * @buf. */
 char *printable(const char *text, bool lines, char *buf, size_t size);
-/* Prints a line on standard error, shown like that, before the VM runs: see log.h for
- * later. */
+/* Prints one line on standard error, shown like that and whole, before the VM runs: see log.h for
+ * later. A newline at the end of @format is that of the line. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Prints a JSON document as it came, but for control characters in it, which become \uNNNN. */
 void printable_json(const char *text, FILE *out);

@@ -22,6 +22,9 @@
 #define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
 #define DIR_FLAGS  (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
+/* A path that is longer than any can be leaves room for what is wrong with it. */
+#define SHOWN "%.1024s"
+
 #define TAG_BYTES   8
 #define OTHER_FILES 256 /* that a process may have open beside a snapshot's */
 #define MEMORY	    "memory-"
@@ -71,7 +74,7 @@ static int begin(struct being_made *m, char *why)
 {
 	m->fd = openat(m->dir, m->now, MAKE_FLAGS, 0600);
 	if (m->fd < 0)
-		return fail(why, -errno, "%s: %s", m->name,
+		return fail(why, -errno, SHOWN ": %s", m->name,
 			    errno == EEXIST ? "is the place of the other file as well"
 					    : strerror(errno));
 	/* Nobody takes it for one that a process has left. A file system may have no locks. */
@@ -313,7 +316,7 @@ static int open_dir(const char *dir, bool *made, char *why)
 		*made = fd < 0 && errno == ENOENT && mkdirat(AT_FDCWD, dir, 0700) == 0;
 	if (made && *made)
 		fd = open(dir, DIR_FLAGS);
-	return fd < 0 ? fail(why, -errno, "%s: %s", dir, strerror(errno)) : fd;
+	return fd < 0 ? fail(why, -errno, SHOWN ": %s", dir, strerror(errno)) : fd;
 }
 
 static int name_in_dir(struct making *m, int dir)
@@ -342,7 +345,7 @@ static int in_dir(const char *dir, int ret, char *why)
 		return 0;
 	memcpy(said, why, sizeof(said));
 	said[sizeof(said) - 1] = '\0';
-	return fail(why, ret, "%s: %s", dir, said);
+	return fail(why, ret, SHOWN ": %s", dir, said);
 }
 
 int snapshot_make(struct catnap_vm *vm, const char *dir, bool diff, char *why)
@@ -379,7 +382,7 @@ static int name_beside(struct being_made *m, const char *path, const char *tag, 
 {
 	*m = (struct being_made){.dir = AT_FDCWD, .fd = -1};
 	if (strlen(path) >= sizeof(m->name))
-		return fail(why, -ENAMETOOLONG, "%s: %s", path, strerror(ENAMETOOLONG));
+		return fail(why, -ENAMETOOLONG, SHOWN ": %s", path, strerror(ENAMETOOLONG));
 	snprintf(m->name, sizeof(m->name), "%s", path);
 	snprintf(m->now, sizeof(m->now), "%s" NEW "%s", path, tag);
 	return 0;
@@ -480,11 +483,11 @@ static int open_regular(int dir, const char *name, int flags, char *why)
 	struct stat st;
 
 	if (fd < 0)
-		return fail(why, -errno, "%s: %s", name, strerror(errno));
+		return fail(why, -errno, SHOWN ": %s", name, strerror(errno));
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		return fd;
 	close(fd);
-	return fail(why, -EINVAL, "%s: is no regular file", name);
+	return fail(why, -EINVAL, SHOWN ": is no regular file", name);
 }
 
 static int read_state(struct snapshot_files *s, int dir, const char *name, char *why)
@@ -495,7 +498,7 @@ static int read_state(struct snapshot_files *s, int dir, const char *name, char 
 		return fd;
 	ret = catnap_snapshot_open(fd, &s->snapshot);
 	close(fd);
-	return ret < 0 ? fail(why, ret, "%s: %s", name, catnap_vm_last_error(NULL)) : 0;
+	return ret < 0 ? fail(why, ret, SHOWN ": %s", name, catnap_vm_last_error(NULL)) : 0;
 }
 
 static void close_memories(struct snapshot_files *s)
@@ -618,7 +621,7 @@ int snapshot_open_files(struct snapshot_files *s, const char *state, const char 
 	if (n < 0)
 		return n;
 	if (n > 1)
-		return fail(why, -EINVAL, "%s: is a diff: expected one that was merged", state);
+		return fail(why, -EINVAL, SHOWN ": is a diff: expected one that was merged", state);
 	return open_memory(s, memory, 0, AT_FDCWD, why);
 }
 

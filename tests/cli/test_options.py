@@ -155,6 +155,43 @@ REPEATED = {("run", "--disk"), ("run", "--pmem"), ("run", "--net"), ("run", "--h
             ("jail", "--keep-fd"), ("run", "--fs"), ("run", "--vhost"), ("run", "--numa"), ("bench", "--load"), ("bench", "--disk"), ("bench", "--memory")}
 
 
+class Paths(Case):
+    """A path that nobody has: one line, whatever is in it and however long it is, and why at its end."""
+
+    FORMS = {"disk": "%s", "net": "stream=%s", "fs": "tag=a,path=%s", "vhost": "type=40,socket=%s", "vsock": "cid=3,socket=%s",
+             "serial": "file=%s", "console": "socket=%s"}
+
+    def values(self):
+        """(option, value with %s for the path)."""
+        for option, form in forms("run"):
+            name = option[2:]
+            if name in self.FORMS or re.search(r"PATH|DIR|FILE", form):
+                yield option, self.FORMS.get(name, "%s")
+
+    def line(self, option, value):
+        more = [] if option in ("--kernel", "--restore") else ["-k", os.path.join(GUESTS, "end.elf")]
+        p = catnap("run", "--timeout", "1s", option + "=" + value, *more)
+        self.assertIn(p.returncode, (1, 2), p.stderr)
+        self.assertEqual((p.stdout, p.stderr.count("\n"), p.stderr[-1:]), ("", 1, "\n"), p.stderr)
+        return p.stderr
+
+    @unittest.skipUnless(KVM, "needs /dev/kvm")
+    def test_several_lines(self):
+        with tempfile.TemporaryDirectory() as temp:
+            for option, value in self.values():
+                with self.subTest(option=option):
+                    said = self.line(option, value % (temp + "/none\nhere/a\rb"))
+                    self.assertIn("none\\x0ahere/a\\x0db", said)
+
+    @unittest.skipUnless(KVM, "needs /dev/kvm")
+    def test_long(self):
+        for letters in (60, 600, 5000):
+            for option, value in self.values():
+                with self.subTest(option=option, letters=letters):
+                    said = self.line(option, value % ("/none/" + "x" * letters))
+                    self.assertRegex(said, "(No such file or directory|File name too long|too long)(.*: expected .*)?\n$")
+
+
 class Numbers(Case):
     """Numbers and sizes are digits, all of them, and in range: anything else is refused by its option and key."""
 
