@@ -3,6 +3,7 @@
  * The help text of a command, out of its option table: two columns, within 80. Forms of values that
  * are too long for the left column stand on lines of their own.
  */
+#include <stdbool.h>
 #include <string.h>
 
 #include "cli/opts.h"
@@ -18,19 +19,23 @@ static void pad(FILE *out, int column, int to)
 
 const char *opt_form(const struct opt_def *d, char *buf, size_t size)
 {
+	bool either = false; /* the one before is one of several */
 	size_t used = 0;
 
 	if (!d->keys || d->form)
 		return d->form;
 	buf[0] = '\0';
-	for (const struct opt_field *k = d->keys; k->name; k++)
-		if (k->form && used < size)
-			used += (size_t)snprintf(buf + used, size - used,
-						 k->required || k->either ? "%s%s=%s" : "[%s%s=%s]",
-						 !used	     ? ""
-						 : k->either ? "|"
-							     : ",",
-						 k->name, k->form);
+	for (const struct opt_field *k = d->keys; k->name; k++) {
+		if (!k->form || used >= size)
+			continue;
+		used += (size_t)snprintf(buf + used, size - used,
+					 k->required || k->either ? "%s%s=%s" : "[%s%s=%s]",
+					 !used		       ? ""
+					 : either && k->either ? "|"
+							       : ",",
+					 k->name, k->form);
+		either = k->either;
+	}
 	return buf;
 }
 
