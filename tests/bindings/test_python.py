@@ -112,6 +112,19 @@ class Alone(unittest.TestCase):
             self.assertEqual(c.exception.errno, errno.EINVAL)
             self.assertIn(word.replace('vcpus', 'vCPUs').lower(), str(c.exception).lower())
 
+    def test_null_bytes(self):
+        """No text and no path goes on without what stands behind a zero."""
+        for name in ('cmdline', 'linux_cmdline', 'name', 'kernel', 'initramfs', 'cgroup'):
+            with self.subTest(name), self.assertRaisesRegex(ValueError, name + ': embedded null byte'):
+                catnap.VM(**{'kernel': HALTING, 'image_kind': FLAT, name: 'a\0b'})
+        with self.assertRaisesRegex(ValueError, 'tap: embedded null byte'):
+            catnap.NetPlace('a\0b')._fill(_abi.ffi.new('struct catnap_net *'), [])  # pylint: disable=protected-access
+
+    def test_callbacks_that_are_none(self):
+        for name in ('on_serial', 'on_log', 'on_thread_start'):
+            with self.subTest(name), self.assertRaisesRegex(TypeError, '5 cannot be called'):
+                catnap.VM(HALTING, image_kind=FLAT, **{name: 5})
+
     def test_types(self):
         """Each dataclass has the members of its structure, and no enumeration lacks a name."""
         ffi = _abi.ffi
@@ -535,6 +548,78 @@ class Machine(unittest.TestCase):
             self.assertTrue(seen.wait(30))
             until(lambda: vm.serial_input(b'x') == 1)
             self.assertEqual(vm.wait(30).code, 7)
+
+    def test_closed_while_others_use_it(self):
+        """Their calls come to their ends, a wait by that of the VM, and what they call then is an error."""
+        def use(vm, ends):
+            while True:
+                try:
+                    vm.stats(0), vm.device_stats(), vm.pause(), vm.resume(), vm.read_memory(0, 4096)  # pylint: disable=expression-not-assigned
+                except catnap.Error as e:
+                    # Another thread has let it go on before, or it has been ended.
+                    if e.errno not in (errno.EINVAL, errno.ECANCELED):
+                        ends.append(e.errno)
+                        return
+
+        def wait(vm, ends):
+            ends.append(vm.wait().reason)
+
+        for close in (lambda vm: vm.close(), lambda vm: asyncio.run(vm.close_async())):
+            for _ in range(10):
+                vm, used, waited = halting(), [], []
+                vm.start()
+                threads = [threading.Thread(target=use, args=(vm, used)) for _ in range(3)]
+                threads += [threading.Thread(target=wait, args=(vm, waited)) for _ in range(2)]
+                for t in threads:
+                    t.start()
+                time.sleep(random.uniform(0.005, 0.02))
+                close(vm)
+                for t in threads:
+                    t.join(30)
+                self.assertEqual(used, [errno.EBADF] * 3)
+                self.assertEqual(waited, [catnap.ExitReason.STOPPED] * 2)
+
+    def test_closed_by_a_handler_of_signals(self):
+        """It interrupts a call on the VM, by the same thread: that cannot be waited for."""
+        with halting() as vm:
+            vm.start()
+            before = signal.signal(signal.SIGUSR1, lambda *_: vm.close())
+            try:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+                with self.assertRaises(catnap.Error) as c:
+                    vm.wait(30)
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+            self.assertEqual(c.exception.errno, errno.EDEADLK)
+            self.assertEqual(vm.state, catnap.VmState.RUNNING)
+
+    def test_interrupted(self):
+        """Ctrl-C is heard by who waits."""
+        with halting() as vm:
+            vm.start()
+            for timeout in (None, 30, float('inf'), 1e300):
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+                with self.assertRaises(KeyboardInterrupt):
+                    vm.wait(timeout)
+            with self.assertRaises(ValueError):
+                vm.wait(float('nan'))
+
+    def test_forked_while_others_use_it(self):
+        """A child closes its copy, though threads were in calls that it does not have."""
+        vm = halting()
+        vm.start()
+        waiting = threading.Thread(target=vm.wait)
+        waiting.start()
+        time.sleep(0.1)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            vm.close()
+            os._exit(0 if vm.closed else 1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        self.assertEqual(vm.state, catnap.VmState.RUNNING)
+        vm.close()
+        waiting.join(30)
 
     def test_at_exit(self):
         """A program that forgets its VMs ends as if it had not."""

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import typing
-from typing import Any, List, Optional, Type, TypeVar
+from typing import Any, List, Optional, Type, TypeVar, Union
 
 from . import _types
 from ._abi import ffi
@@ -30,6 +30,14 @@ class Error(OSError):
 
 def text(pointer: Any) -> str:
     return str(ffi.string(pointer).decode('utf-8', 'replace'))
+
+
+def given(what: str, value: Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']) -> Any:
+    """A text or a path for the library, which takes a zero byte for its end."""
+    encoded = os.fsencode(value)
+    if b'\0' in encoded:
+        raise ValueError(f'{what}: embedded null byte')
+    return ffi.new('char[]', encoded)
 
 
 def check(value: int, vm: Optional[Any] = None) -> int:

@@ -7,7 +7,7 @@ import os
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from ._abi import ffi
-from ._library import Error, lib
+from ._library import Error, given, lib
 from ._types import MAX_NODES, Bias, CpuidRegister, DiskFormat, PolicyKind, Spin
 
 Path = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
@@ -181,7 +181,7 @@ class DiskPlace:
     def _fill(self, disk: Any, used: List[Any]) -> None:
         lib.catnap_disk_init_sized(disk, ffi.sizeof('struct catnap_disk'))
         if self.path is not None:
-            used.append(ffi.new('char[]', os.fsencode(self.path)))
+            used.append(given('path', self.path))
             disk.path = used[-1]
         if self.fd is not None:
             disk.fd = self.fd
@@ -204,13 +204,13 @@ class NetPlace:
     def _fill(self, net: Any, used: List[Any]) -> None:
         lib.catnap_net_init_sized(net, ffi.sizeof('struct catnap_net'))
         if self.tap is not None:
-            used.append(ffi.new('char[]', self.tap.encode()))
+            used.append(given('tap', self.tap))
             net.tap = used[-1]
         if self.fds is not None:
             used.append(ffi.new('int32_t[]', list(self.fds)))
             net.tap_fds, net.queues = used[-1], len(self.fds)
         if self.stream is not None:
-            used.append(ffi.new('char[]', os.fsencode(self.stream)))
+            used.append(given('stream', self.stream))
             net.stream = used[-1]
         if self.stream_fd is not None:
             net.stream_fd = self.stream_fd

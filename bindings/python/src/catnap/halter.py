@@ -20,6 +20,7 @@ Kick = Callable[[], None]
 FileLike = Union[int, Any]
 
 _NS = 1_000_000_000
+_LONGEST_S = 1 << 33  # is for ever, and so is infinity
 _USER_BITS = 0x00ffffff
 
 
@@ -149,7 +150,7 @@ class Halter:
         callback raises is raised here. TIMER: the time is over."""
         deadline = _types.NO_DEADLINE
         if timeout is not None:
-            deadline = min(time.monotonic_ns() + max(int(timeout * _NS), 0), _types.NO_DEADLINE - 1)
+            deadline = min(time.monotonic_ns() + max(int(min(timeout, _LONGEST_S) * _NS), 0), _types.NO_DEADLINE - 1)
         self._hear_signals()
         cause = ffi.new('int *')
         self._finish(lib.catnap_halter_halt(_open(self._halter), deadline, cause))

@@ -16,7 +16,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Type
 
 from . import _types
 from ._abi import ffi
-from ._library import Error, check_number, lib, text
+from ._library import Error, check_number, given, lib, text
 from ._types import SandboxMode
 from ._values import Path
 
@@ -44,7 +44,7 @@ def sandbox_available() -> SandboxMeans:
 
 
 def _strings(paths: Sequence[Path], used: List[Any]) -> Any:
-    each = [ffi.new('char[]', os.fsencode(p)) for p in paths]
+    each = [given('paths', p) for p in paths]
     used += each
     used.append(ffi.new('char *[]', each))
     return used[-1]
@@ -64,7 +64,7 @@ def enter_sandbox(mode: SandboxMode = SandboxMode.ON, *, chroot_dir: Optional[Pa
     used: List[Any] = []
     cfg.mode = mode
     if chroot_dir is not None:
-        used.append(ffi.new('char[]', os.fsencode(chroot_dir)))
+        used.append(given('chroot_dir', chroot_dir))
         cfg.chroot_dir = used[-1]
     if user is not None:
         cfg.change_user, (cfg.uid, cfg.gid) = 1, user
@@ -99,7 +99,7 @@ class Keeper:
 
     def add_socket(self, path: Path) -> None:
         """Has the Unix socket that is now at @path removed at the end, if it is still that one. Before any VM starts."""
-        check_number(lib.catnap_keeper_add_socket(self._handle(), os.fsencode(path)))
+        check_number(lib.catnap_keeper_add_socket(self._handle(), given('path', path)))
 
     def close(self) -> None:
         """Removes the sockets, and waits until the keeper is gone. Error (EBUSY): a VM has it still."""

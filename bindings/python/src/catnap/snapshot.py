@@ -8,7 +8,7 @@ import types
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from ._abi import ffi
-from ._library import Error, check, filled, lib
+from ._library import Error, check, filled, given, lib
 from ._types import (AfterGuest, ImageKind, Io, MemoryMode, MemoryPages, OnReset, SandboxMode, SnapshotDevice, SnapshotInfo,
                      SnapshotMemory)
 from ._values import DiskPlace, HaltPoll, NetPlace, Path
@@ -150,12 +150,12 @@ class Snapshot:
             how.nets, how.net_count = self._places('struct catnap_net', nets, NetPlace(), used)
             how.disk_size, how.net_size = ffi.sizeof('struct catnap_disk'), ffi.sizeof('struct catnap_net')
             if handler is not None:
-                used.append(ffi.new('char[]', os.fsencode(handler)))
+                used.append(given('handler', handler))
                 how.handler = used[-1]
             if vsock is not None:
                 place = ffi.new('struct catnap_vsock *')
                 lib.catnap_vsock_init_sized(place, ffi.sizeof('struct catnap_vsock'))
-                used += [place, ffi.new('char[]', os.fsencode(vsock))]
+                used += [place, given('vsock', vsock)]
                 place.path, how.vsock = used[-1], place
             if on_console is not None:
                 console = ffi.new('struct catnap_console *')

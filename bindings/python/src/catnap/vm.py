@@ -4,7 +4,10 @@ import asyncio
 import atexit
 import contextlib
 import errno
+import math
 import os
+import select
+import time
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, List, Optional, Sequence, Tuple, Type, Union
@@ -12,11 +15,12 @@ from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, List, Optional, 
 from . import _types
 from ._abi import ffi
 from ._config import Config
-from ._library import Error, check, convert, filled, lib, raise_first, text
+from ._library import Error, check, convert, filled, given, lib, raise_first, text
 from ._readable import eventfd, readable
 from ._types import (AfterGuest, BalloonStats, DeviceStats, DiskFormat, Event, Exit, HotplugStats, Hw, ImageKind, Io, IoStats, Irqchip,
                      LogLevel, MemoryPages, NetQueueStats, OnReset, PolicyContext, PolicyStats, PollLimitStats, SandboxMode,
                      SnapshotKind, Transport, VcpuStats, VmState)
+from ._uses import Inside, Uses
 from ._values import CpuidModifier, DiskPlace, HaltPoll, Limit, MsrModifier, NetPlace, Node, Path, VhostType, bits
 from ._written import Written
 from .sandbox import Keeper, SandboxAllow
@@ -29,7 +33,7 @@ Output = Callable[[bytes], None]
 Log = Callable[[LogLevel, str], None]
 ThreadStart = Callable[[Optional[int]], None]
 
-_NS = 1_000_000_000
+_LONGEST_MS = 1 << 30  # of poll(2), whose times are ints
 
 
 class _Leaving:
@@ -37,9 +41,12 @@ class _Leaving:
 
     waiting: List['_Leaving'] = []
 
-    def __init__(self, keep: List[Any]) -> None:
+    def __init__(self, keep: List[Any], done: int) -> None:
+        """@done: the eventfd that tells when it has been freed."""
         self.keep = keep
-        self.eventfd = eventfd()
+        self.eventfd = done
+        self.waiting.append(self)
+        self.look()
 
     @classmethod
     def look(cls) -> None:
@@ -63,14 +70,14 @@ def _close_all() -> None:
         vm._release()  # pylint: disable=protected-access
 
 
-def _path(path: Path) -> bytes:
-    return os.fsencode(path)
-
-
-def _timeout_ns(timeout: Optional[float]) -> int:
-    if timeout is None:
-        return _types.NO_DEADLINE
-    return min(max(int(timeout * _NS), 0), _types.NO_DEADLINE - 1)
+def _poll(what: select.poll, timeout: Optional[float]) -> None:
+    """Waits for @timeout seconds at most (None: for ever), so that a signal's handler runs, and may raise."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    if math.isnan(deadline):
+        raise ValueError('timeout: is not a number')
+    while not what.poll(max(min(math.ceil((deadline - time.monotonic()) * 1000), _LONGEST_MS), 0) if deadline < math.inf else None):
+        if time.monotonic() >= deadline:
+            return
 
 
 class VM:  # pylint: disable=too-many-public-methods
@@ -118,7 +125,7 @@ class VM:  # pylint: disable=too-many-public-methods
         cfg.nodes, cfg.node_count = self._array('struct catnap_node', nodes, used)
         for member, value in (('cmdline', cmdline), ('linux_cmdline', linux_cmdline)):
             if value is not None:
-                used.append(ffi.new('char[]', value.encode()))
+                used.append(given(member, value))
                 setattr(cfg, member, used[-1])
         cfg.vcpus, cfg.memory_size = vcpus, memory
         cfg.irqchip, cfg.hw, cfg.transport = irqchip, hw, transport
@@ -130,12 +137,12 @@ class VM:  # pylint: disable=too-many-public-methods
         self._made(vm[0])
 
     def _empty(self) -> None:
-        self._vm: Any = ffi.NULL
+        self._uses = Uses()
         self._keep: List[Any] = []
         self._raised: List[BaseException] = []
 
     def _made(self, vm: Any) -> None:
-        self._vm = vm
+        self._uses.vm = vm
         _all.add(self)
 
     # What a VM has whether it is new or was restored.
@@ -156,7 +163,7 @@ class VM:  # pylint: disable=too-many-public-methods
         if initramfs is not None:
             self._image(cfg, 'initramfs', initramfs, used)
         if name is not None:
-            used.append(ffi.new('char[]', name.encode()))
+            used.append(given('name', name))
             cfg.name = used[-1]
         cfg.image_kind, cfg.io, cfg.no_rings = image_kind, io, no_rings
         cfg.poll_after_guest, cfg.on_reset, cfg.sandbox = poll_after_guest, on_reset, sandbox
@@ -178,7 +185,7 @@ class VM:  # pylint: disable=too-many-public-methods
             setattr(cfg, what, used[-1])
             setattr(cfg, what + '_count', len(capabilities))
         if cgroup is not None:
-            used.append(ffi.new('char[]', _path(cgroup)))
+            used.append(given('cgroup', cgroup))
             cfg.cgroup = used[-1]
         if keeper is not None:
             self._keep.append(keeper._use(cfg))  # pylint: disable=protected-access
@@ -194,27 +201,35 @@ class VM:  # pylint: disable=too-many-public-methods
     # -- life ---------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends the VM, if it runs, and frees all of it; nothing, if that was done. Error (EDEADLK) by a callback of
+        """Ends the VM, if it runs, and frees all of it; nothing, if that was done. What other threads have begun comes
+        to its end first: wait() returns, and what they begin then is an Error (EBADF). Error (EDEADLK) by a callback of
         its own, (ETIMEDOUT) if a callback does not return: then it may be called again."""
-        if self._vm == ffi.NULL:
-            return
-        vm = ffi.new('struct catnap_vm **', self._vm)
-        check(lib.catnap_vm_destroy(vm), self._vm)
-        self._vm = ffi.NULL
-        self._keep = []
+        def destroy(handle: Any) -> None:
+            check(lib.catnap_vm_destroy(ffi.new('struct catnap_vm **', handle)), handle)
+            self._keep = []
+        if not self.closed:
+            self._uses.close(destroy)
 
     async def close_async(self) -> None:
         """The same without blocking the loop."""
-        if self._vm == ffi.NULL:
+        if self.closed:
             return
         done = eventfd()
+        keep: List[Any] = []
+
+        def destroy(handle: Any) -> None:
+            check(lib.catnap_vm_request_destroy(handle, done), handle)
+            keep.append(self._keep)
+            self._keep = []
         try:
-            check(lib.catnap_vm_request_destroy(self._vm, done), self._vm)
-            keep, self._keep, self._vm = self._keep, [], ffi.NULL
-            await readable(done)
-            del keep
+            await self._uses.close_async(destroy)
+            if keep:
+                await readable(done)
         finally:
-            os.close(done)
+            if keep:
+                _Leaving(keep, done)
+            else:
+                os.close(done)
 
     def _release(self) -> None:
         """For who has no one to tell of an error."""
@@ -223,13 +238,15 @@ class VM:  # pylint: disable=too-many-public-methods
         except Error as e:
             if e.errno not in (errno.EDEADLK, errno.ETIMEDOUT):
                 return
-            left = _Leaving(self._keep)
-            _Leaving.waiting.append(left)
-            if lib.catnap_vm_request_destroy(self._vm, left.eventfd) == 0:
-                self._vm = ffi.NULL
+            done = eventfd()
+            if lib.catnap_vm_request_destroy(self._uses.vm, done) == 0:
+                self._uses.vm = ffi.NULL
+                _Leaving(self._keep, done)
+            else:
+                os.close(done)
 
     def __del__(self) -> None:
-        if getattr(self, '_vm', ffi.NULL) != ffi.NULL:
+        if hasattr(self, '_uses') and not self.closed:
             self._release()
 
     def __enter__(self) -> 'VM':
@@ -249,9 +266,10 @@ class VM:  # pylint: disable=too-many-public-methods
     def start(self) -> None:
         """Starts it: one thread for each vCPU. Once."""
         self._raised.clear()
-        ret = lib.catnap_vm_start(self._handle())
-        raise_first(self._raised)
-        check(ret, self._vm)
+        with self._uses as vm:
+            ret = lib.catnap_vm_start(vm)
+            raise_first(self._raised)
+            check(ret, vm)
 
     def sandbox_thread(self, allow: SandboxAllow = SandboxAllow(0)) -> None:
         """Gives the calling thread its filter of system calls, after the start: calls on this VM, reading and writing
@@ -260,14 +278,18 @@ class VM:  # pylint: disable=too-many-public-methods
         self._call(lib.catnap_vm_sandbox_thread, allow)
 
     def wait(self, timeout: Optional[float] = None) -> Exit:
-        """Waits for its end, for @timeout seconds at most. Error (ETIMEDOUT): it goes on."""
+        """Waits for its end, for @timeout seconds at most. Error (ETIMEDOUT): it goes on. Ctrl-C ends the wait."""
         end = ffi.new('struct catnap_exit *')
         end.size = ffi.sizeof('struct catnap_exit')
-        check(lib.catnap_vm_wait(self._handle(), _timeout_ns(timeout), end), self._vm)
+        with self._uses as vm:
+            ended = select.poll()
+            ended.register(check(lib.catnap_vm_get_fd(vm), vm), select.POLLIN)
+            _poll(ended, timeout)
+            check(lib.catnap_vm_wait(vm, 0, end), vm)
         return convert(Exit, end)
 
     async def wait_async(self, timeout: Optional[float] = None) -> Exit:
-        await readable(check(lib.catnap_vm_get_fd(self._handle()), self._vm), timeout)
+        await readable(self.fileno(), timeout)
         return self.wait(0)
 
     def request_stop(self) -> None:
@@ -286,7 +308,8 @@ class VM:  # pylint: disable=too-many-public-methods
         self._call(lib.catnap_vm_pause)
 
     async def pause_async(self) -> None:
-        fd = check(lib.catnap_vm_get_paused_fd(self._handle()), self._vm)
+        """The same without blocking the loop. One that is cancelled pauses the VM all the same."""
+        fd = self._call(lib.catnap_vm_get_paused_fd)
         self._call(lib.catnap_vm_request_pause)
         await readable(fd)
         self._call(lib.catnap_vm_pause)
@@ -308,8 +331,8 @@ class VM:  # pylint: disable=too-many-public-methods
             request.kind = kind
             request.base = behind
             files.fill(request)
-            vm = self._handle()
-            files.check(lib.catnap_vm_snapshot(vm, request), vm)
+            with self._uses as vm:
+                files.check(lib.catnap_vm_snapshot(vm, request), vm)
 
     async def snapshot_async(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL,
                              base: 'Optional[Snapshot]' = None) -> None:
@@ -335,7 +358,7 @@ class VM:  # pylint: disable=too-many-public-methods
         """A disk on a raw image, before the start or, with hotplug, later. With @fd it is the VM's then."""
         disk, used = self._disk(path, fd, readonly, direct, lock, disk_format)
         if disk_id is not None:
-            used.append(ffi.new('char[]', disk_id.encode()))
+            used.append(given('disk_id', disk_id))
             disk.id = used[-1]
         disk.queues, disk.block_size = queues, block_size
         if limit is not None:
@@ -379,7 +402,7 @@ class VM:  # pylint: disable=too-many-public-methods
         """Persistent memory, which is a file, before the start. With @fd it is the VM's then."""
         pmem = ffi.new('struct catnap_pmem *')
         lib.catnap_pmem_init_sized(pmem, ffi.sizeof('struct catnap_pmem'))
-        used = ffi.new('char[]', _path(path)) if path is not None else ffi.NULL
+        used = ffi.NULL if path is None else given('path', path)
         pmem.path, pmem.readonly, pmem.no_lock, pmem.format = used, readonly, not lock, pmem_format
         if fd is not None:
             pmem.fd = fd
@@ -427,10 +450,10 @@ class VM:  # pylint: disable=too-many-public-methods
         lib.catnap_vhost_init_sized(vhost, ffi.sizeof('struct catnap_vhost'))
         used: List[Any] = []
         if socket is not None:
-            used.append(ffi.new('char[]', _path(socket)))
+            used.append(given('socket', socket))
             vhost.socket = used[-1]
         if tag is not None:
-            used.append(ffi.new('char[]', tag.encode()))
+            used.append(given('tag', tag))
             vhost.tag = used[-1]
         if fd is not None:
             vhost.fd = fd
@@ -449,7 +472,7 @@ class VM:  # pylint: disable=too-many-public-methods
         """Sockets between guest and host, before the start."""
         vsock = ffi.new('struct catnap_vsock *')
         lib.catnap_vsock_init_sized(vsock, ffi.sizeof('struct catnap_vsock'))
-        name = ffi.NULL if path is None else ffi.new('char[]', _path(path))
+        name = ffi.NULL if path is None else given('path', path)
         vsock.cid, vsock.path = cid, name
         if fd is not None:
             vsock.fd = fd
@@ -478,10 +501,12 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def serial_input(self, data: bytes) -> int:
         """Gives input to the serial port. Returns how much of it was taken."""
-        return int(lib.catnap_vm_serial_input(self._handle(), data, len(data)))
+        with self._uses as vm:
+            return int(lib.catnap_vm_serial_input(vm, data, len(data)))
 
     def console_input(self, data: bytes) -> int:
-        return int(lib.catnap_vm_console_input(self._handle(), data, len(data)))
+        with self._uses as vm:
+            return int(lib.catnap_vm_console_input(vm, data, len(data)))
 
     def console_resize(self, cols: int, rows: int) -> None:
         self._call(lib.catnap_vm_console_resize, cols, rows)
@@ -516,24 +541,27 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def read_memory(self, gpa: int, length: int) -> bytes:
         """A copy of guest memory, as it is at some moment of the call."""
-        return bytes(ffi.buffer(self._memory(gpa, length), length))
+        with self._uses:
+            return bytes(ffi.buffer(self._memory(gpa, length), length))
 
     def write_memory(self, gpa: int, data: bytes) -> None:
-        ffi.memmove(self._memory(gpa, len(data)), data, len(data))
+        with self._uses:
+            ffi.memmove(self._memory(gpa, len(data)), data, len(data))
 
     def next_event(self) -> Optional[Event]:
         """The oldest event that was not taken yet; None: there is none now."""
         event = ffi.new('struct catnap_event *')
         event.size = ffi.sizeof('struct catnap_event')
-        ret = lib.catnap_vm_next_event(self._handle(), event)
-        if ret == -errno.EAGAIN:
-            return None
-        check(ret, self._vm)
+        with self._uses as vm:
+            ret = lib.catnap_vm_next_event(vm, event)
+            if ret == -errno.EAGAIN:
+                return None
+            check(ret, vm)
         return convert(Event, event)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Each event, as it comes. The last one is ENDED."""
-        fd = check(lib.catnap_vm_get_event_fd(self._handle()), self._vm)
+        """Each event, as it comes. The last one is ENDED. An event is given once: let one task take them."""
+        fd = self._call(lib.catnap_vm_get_event_fd)
         while True:
             event = self.next_event()
             if event is None:
@@ -567,45 +595,45 @@ class VM:  # pylint: disable=too-many-public-methods
         self._call(lib.catnap_vm_learn_poll_limit)
 
     def poll_limit_stats(self) -> PollLimitStats:
-        vm = self._handle()
-        return filled(PollLimitStats, 'catnap_poll_limit_stats', lambda s: lib.catnap_vm_get_poll_limit_stats(vm, s), vm)
+        with self._uses as vm:
+            return filled(PollLimitStats, 'catnap_poll_limit_stats', lambda s: lib.catnap_vm_get_poll_limit_stats(vm, s), vm)
 
     def stats(self, vcpu: int = 0) -> VcpuStats:
-        vm = self._handle()
-        return filled(VcpuStats, 'catnap_vcpu_stats', lambda s: lib.catnap_vm_get_stats(vm, vcpu, s), vm)
+        with self._uses as vm:
+            return filled(VcpuStats, 'catnap_vcpu_stats', lambda s: lib.catnap_vm_get_stats(vm, vcpu, s), vm)
 
     def policy_stats(self, vcpu: int = 0) -> PolicyStats:
         """Returns what the halt polling of a vCPU has learned."""
-        vm = self._handle()
-        return filled(PolicyStats, 'catnap_policy_stats', lambda s: lib.catnap_vm_get_policy_stats(vm, vcpu, s), vm,
-                      context_size=ffi.sizeof('struct catnap_policy_context'))
+        with self._uses as vm:
+            return filled(PolicyStats, 'catnap_policy_stats', lambda s: lib.catnap_vm_get_policy_stats(vm, vcpu, s), vm,
+                          context_size=ffi.sizeof('struct catnap_policy_context'))
 
     def device_stats(self) -> Tuple[DeviceStats, ...]:
         """Of all virtio devices, in the order in which they were added."""
-        vm = self._handle()
         found: List[DeviceStats] = []
-        while True:
-            device = len(found)
-            try:
-                found.append(filled(DeviceStats, 'catnap_device_stats',
-                                    lambda s, n=device: lib.catnap_vm_get_device_stats(vm, n, s), vm,
-                                    net_queue_size=ffi.sizeof('struct catnap_net_queue_stats')))
-            except Error as e:
-                if e.errno == errno.ENOENT:
-                    return tuple(found)
-                raise
+        with self._uses as vm:
+            while True:
+                device = len(found)
+                try:
+                    found.append(filled(DeviceStats, 'catnap_device_stats',
+                                        lambda s, n=device: lib.catnap_vm_get_device_stats(vm, n, s), vm,
+                                        net_queue_size=ffi.sizeof('struct catnap_net_queue_stats')))
+                except Error as e:
+                    if e.errno == errno.ENOENT:
+                        return tuple(found)
+                    raise
 
     def io_stats(self) -> IoStats:
-        vm = self._handle()
-        return filled(IoStats, 'catnap_io_stats', lambda s: lib.catnap_vm_get_io_stats(vm, s), vm)
+        with self._uses as vm:
+            return filled(IoStats, 'catnap_io_stats', lambda s: lib.catnap_vm_get_io_stats(vm, s), vm)
 
     def hotplug_stats(self) -> HotplugStats:
-        vm = self._handle()
-        return filled(HotplugStats, 'catnap_hotplug_stats', lambda s: lib.catnap_vm_get_hotplug_stats(vm, s), vm)
+        with self._uses as vm:
+            return filled(HotplugStats, 'catnap_hotplug_stats', lambda s: lib.catnap_vm_get_hotplug_stats(vm, s), vm)
 
     def balloon_stats(self) -> BalloonStats:
-        vm = self._handle()
-        return filled(BalloonStats, 'catnap_balloon_stats', lambda s: lib.catnap_vm_get_balloon_stats(vm, s), vm)
+        with self._uses as vm:
+            return filled(BalloonStats, 'catnap_balloon_stats', lambda s: lib.catnap_vm_get_balloon_stats(vm, s), vm)
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -615,15 +643,16 @@ class VM:  # pylint: disable=too-many-public-methods
 
     @property
     def name(self) -> str:
-        return text(lib.catnap_vm_get_name(self._handle()))
+        with self._uses as vm:
+            return text(lib.catnap_vm_get_name(vm))
 
     @property
     def vcpus(self) -> int:
-        return int(lib.catnap_vm_get_vcpu_count(self._handle()))
+        return self._call(lib.catnap_vm_get_vcpu_count)
 
     @property
     def closed(self) -> bool:
-        return bool(self._vm == ffi.NULL)
+        return bool(self._uses.vm == ffi.NULL)
 
     def config(self) -> Config:
         """Returns what it was made with, as far as it keeps that. halt_poll() has the present values."""
@@ -669,38 +698,36 @@ class VM:  # pylint: disable=too-many-public-methods
         """Names and contents of the ACPI tables, as the guest would find them; the RSDP is the first."""
         name, data, length = ffi.new('const char **'), ffi.new('const void **'), ffi.new('size_t *')
         found: List[Tuple[str, bytes]] = []
-        while True:
-            ret = lib.catnap_vm_get_acpi_table(self._handle(), len(found), name, data, length)
-            if ret == -errno.ENOENT:
-                return found
-            check(ret, self._vm)
-            found.append((text(name[0]), bytes(ffi.buffer(data[0], length[0]))))
+        with self._uses as vm:
+            while True:
+                ret = lib.catnap_vm_get_acpi_table(vm, len(found), name, data, length)
+                if ret == -errno.ENOENT:
+                    return found
+                check(ret, vm)
+                found.append((text(name[0]), bytes(ffi.buffer(data[0], length[0]))))
 
     def device_tree(self) -> bytes:
         """The flattened device tree, as the guest would find it."""
         data, length = ffi.new('const void **'), ffi.new('size_t *')
-        self._call(lib.catnap_vm_get_device_tree, data, length)
-        return bytes(ffi.buffer(data[0], length[0]))
+        with self._uses:
+            self._call(lib.catnap_vm_get_device_tree, data, length)
+            return bytes(ffi.buffer(data[0], length[0]))
 
     def fileno(self) -> int:
         """A descriptor that is readable once it has ended, for select and such."""
         return self._call(lib.catnap_vm_get_fd)
 
     def __repr__(self) -> str:
-        if self._vm == ffi.NULL:
+        try:
+            return f'<catnap.VM {self.name or hex(id(self))} {self.state.name.lower()}>'
+        except Error:
             return '<catnap.VM closed>'
-        return f'<catnap.VM {self.name or hex(id(self))} {self.state.name.lower()}>'
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _handle(self) -> Any:
-        if self._vm == ffi.NULL:
-            raise Error(errno.EBADF, 'the VM is closed')
-        return self._vm
-
     def _call(self, function: Any, *args: Any) -> int:
-        vm = self._handle()
-        return check(function(vm, *args), vm)
+        with self._uses as vm:
+            return check(function(vm, *args), vm)
 
     def _memory(self, gpa: int, length: int) -> Any:
         pointer = ffi.new('void **')
@@ -714,7 +741,7 @@ class VM:  # pylint: disable=too-many-public-methods
             setattr(cfg, what + '_data', ffi.cast('void *', used[-1]))
             setattr(cfg, what + '_size', len(used[-1]))
         else:
-            used.append(ffi.new('char[]', _path(image)))
+            used.append(given(what, image))
             setattr(cfg, what + '_path', used[-1])
 
     @staticmethod
@@ -744,10 +771,12 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def _thread_start(self, start: ThreadStart) -> Any:
         raised = self._raised  # Not the VM, which it would keep from going.
+        inside = Inside(self._uses.callbacks, 'on_thread_start', start)
 
         def call(_: Any, vcpu: int) -> int:
             try:
-                start(None if vcpu == _types.IO_THREAD_VCPU else vcpu)
+                with inside:
+                    start(None if vcpu == _types.IO_THREAD_VCPU else vcpu)
                 return 0
             except BaseException as e:  # pylint: disable=broad-except
                 raised.append(e)
@@ -756,14 +785,20 @@ class VM:  # pylint: disable=too-many-public-methods
         return self._keep[-1]
 
     def _output(self, output: Output) -> Any:
+        inside = Inside(self._uses.callbacks, 'output', output)
+
         def call(_: Any, data: Any, length: int) -> None:
-            output(bytes(ffi.buffer(data, length)))
+            with inside:
+                output(bytes(ffi.buffer(data, length)))
         self._keep.append(ffi.callback('void(void *, const void *, size_t)', call))
         return self._keep[-1]
 
     def _log(self, log: Log) -> Any:
+        inside = Inside(self._uses.callbacks, 'on_log', log)
+
         def call(_: Any, level: int, message: Any) -> None:
-            log(LogLevel(level), text(message))
+            with inside:
+                log(LogLevel(level), text(message))
         self._keep.append(ffi.callback('void(void *, enum catnap_log_level, const char *)', call))
         return self._keep[-1]
 
