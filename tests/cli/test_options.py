@@ -191,6 +191,14 @@ class Paths(Case):
                     said = self.line(option, value % ("/none/" + "x" * letters))
                     self.assertRegex(said, "(No such file or directory|File name too long|too long)(.*: expected .*)?\n$")
 
+    def test_advise(self):
+        """Its folders, of which nothing is cut off: another one would be meant."""
+        for option in ("--tracefs", "--debugfs", "--parameters"):
+            with self.subTest(option=option):
+                self.refused("advise", "--duration", "1ms", option, "/" + "x" * 400, says=option + ": ")
+        p = catnap("advise", "--duration", "1ms", "--tracefs", "/none\nhere")
+        self.assertEqual((p.returncode, p.stdout, p.stderr.count("\n")), (1, "", 1), p.stderr)
+
 
 class Numbers(Case):
     """Numbers and sizes are digits, all of them, and in range: anything else is refused by its option and key."""

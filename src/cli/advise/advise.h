@@ -18,7 +18,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define ADVISE_ERROR 256
+#define ADVISE_FOLDER 400 /* bytes of the name of a folder of the kernel's, at most */
+#define ADVISE_ERROR  1024
 
 /* -- halts, trace.c --------------------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 #include "cli/now.h"
 #include "cli/opts.h"
 #include "cli/price_file.h"
+#include "cli/printable.h"
 #include "cli/sleep_price.h"
 
 #define TRACEFS	   "/sys/kernel/tracing"
@@ -92,15 +93,18 @@ static const struct opt_def options[] = {
 	{.f = {.name = "json", .type = OPT_FLAG, .offset = AT(json)},
 	 .letter = 'j',
 	 .help = "Prints it as a JSON document."},
-	{.f = {.name = "tracefs", .type = OPT_STRING, .offset = AT(tracefs)},
+	{.f = {.name = "tracefs", .type = OPT_STRING, .offset = AT(tracefs), .max = ADVISE_FOLDER},
 	 .form = "DIR",
 	 .help = "Where tracefs is mounted.",
 	 .def = TRACEFS},
-	{.f = {.name = "debugfs", .type = OPT_STRING, .offset = AT(debugfs)},
+	{.f = {.name = "debugfs", .type = OPT_STRING, .offset = AT(debugfs), .max = ADVISE_FOLDER},
 	 .form = "DIR",
 	 .help = "Where debugfs is mounted.",
 	 .def = DEBUGFS},
-	{.f = {.name = "parameters", .type = OPT_STRING, .offset = AT(parameters)},
+	{.f = {.name = "parameters",
+	       .type = OPT_STRING,
+	       .offset = AT(parameters),
+	       .max = ADVISE_FOLDER},
 	 .form = "DIR",
 	 .help = "Where module kvm's parameters are.",
 	 .def = PARAMETERS},
@@ -402,7 +406,7 @@ static int advise(struct advise *a)
 			advise_print_applied(stdout, &done);
 	}
 	if (ret < 0)
-		fprintf(stderr, "catnap advise: %s\n", error);
+		complain("catnap advise: %s\n", error);
 	return ret < 0 ? CMD_ERROR : CMD_OK;
 }
 

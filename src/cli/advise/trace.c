@@ -174,8 +174,8 @@ int advise_trace_open(struct advise_trace *t, const char *tracefs, char error[AD
 		ret = fail(error, errno, t->instance);
 		if (ret == -ENOENT)
 			snprintf(error, ADVISE_ERROR,
-				 "--tracefs: %.80s: no tracefs is mounted there: expected "
-				 "\"mount -t tracefs tracefs %.80s\" before",
+				 "--tracefs: %.400s: no tracefs is mounted there: expected "
+				 "\"mount -t tracefs tracefs %.400s\" before",
 				 tracefs, tracefs);
 		t->instance[0] = '\0';
 		return ret;
