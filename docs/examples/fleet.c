@@ -45,6 +45,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -486,19 +487,39 @@ static void print_metrics(const struct fleet *f, FILE *out)
 	fputs("# EOF\n", out);
 }
 
-static void write_metrics(const struct fleet *f)
+static bool write_metrics(const struct fleet *f)
 {
 	char beside[4096];
 	FILE *out;
 
-	if (!f->metrics ||
-	    snprintf(beside, sizeof(beside), "%s.new", f->metrics) >= (int)sizeof(beside))
-		return;
+	if (!f->metrics)
+		return true;
+	if (snprintf(beside, sizeof(beside), "%s.new", f->metrics) >= (int)sizeof(beside)) {
+		fprintf(stderr, "fleet: -o: %s\n", strerror(ENAMETOOLONG));
+		return false;
+	}
 	out = fopen(beside, "we");
 	if (out)
 		print_metrics(f, out);
-	if (!out || fclose(out) != 0 || rename(beside, f->metrics) < 0)
-		fprintf(stderr, "fleet: %s: %s\n", f->metrics, strerror(errno));
+	if (out && fclose(out) == 0 && rename(beside, f->metrics) == 0)
+		return true;
+	fprintf(stderr, "fleet: -o: %s: %s\n", f->metrics, strerror(errno));
+	if (out)
+		unlink(beside);
+	return false;
+}
+
+/* Writes them for the first time. What takes the place of a device or a FIFO would be no such thing
+ * any more. */
+static bool begin_metrics(const struct fleet *f)
+{
+	struct stat st;
+
+	if (f->metrics && lstat(f->metrics, &st) == 0 && !S_ISREG(st.st_mode)) {
+		fprintf(stderr, "fleet: -o: %s: is no regular file\n", f->metrics);
+		return false;
+	}
+	return write_metrics(f);
 }
 
 /* ---- the loop ---- */
@@ -516,7 +537,7 @@ static void dispatch(struct fleet *f, const struct epoll_event *ev)
 	case TICK:
 		if (read(f->tick, &n, sizeof(n)) == sizeof(n)) {
 			steer(f);
-			write_metrics(f);
+			(void)write_metrics(f);
 		}
 		break;
 	case SIGNALS:
@@ -638,6 +659,7 @@ static int run(struct fleet *f)
 	uint64_t kib = private_kib(), cpu, begin;
 	struct things after;
 	unsigned int i;
+	bool written = false;
 
 	f->looked_ns = now_ns(CLOCK_MONOTONIC);
 	for (i = 0; i < f->count; i++) {
@@ -660,13 +682,13 @@ static int run(struct fleet *f)
 		       begin ? 100.0 * (double)cpu / (double)begin : 0, (double)begin / 1e9);
 		printf("restarts %u, given up %u\n", f->restarts, f->given_up);
 		printf("polls   %u ns at most in the end\n", f->max_ns);
-		write_metrics(f);
+		written = write_metrics(f);
 	}
 	destroy_all(f);
 	after = things_left(&before);
 	printf("left    fds %d, threads %d, mappings %d\n", after.fds - before.fds,
 	       after.threads - before.threads, after.mappings - before.mappings);
-	return i == f->count ? 0 : 1;
+	return i == f->count && written ? 0 : 1;
 }
 
 static int watch(struct fleet *f, int fd, uint64_t what)
@@ -707,7 +729,7 @@ static bool open_all(struct fleet *f)
 		fprintf(stderr, "fleet: no memory\n");
 		return false;
 	}
-	return !f->folder || open_snapshot(f);
+	return begin_metrics(f) && (!f->folder || open_snapshot(f));
 }
 
 static void close_all(struct fleet *f)
@@ -723,14 +745,17 @@ static void close_all(struct fleet *f)
 			close(*fds[i]);
 }
 
-/* Returns whether @text is a number from @least to a million, and puts it into *value. */
-static bool number(const char *text, unsigned int least, unsigned int *value)
+/* Puts the value of @option, a number from @least to a million, into *value; says so if it is none. */
+static bool number(int option, unsigned int least, unsigned int *value)
 {
 	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+	unsigned long n = strtoul(optarg, &end, 10);
 
-	if (*text < '0' || *text > '9' || *end || n < least || n > 1000000)
+	if (*optarg < '0' || *optarg > '9' || *end || n < least || n > 1000000) {
+		fprintf(stderr, "fleet: -%c: \"%s\": expected a number from %u to 1000000\n",
+			option, optarg, least);
 		return false;
+	}
 	*value = (unsigned int)n;
 	return true;
 }
@@ -743,22 +768,22 @@ static bool parse(struct fleet *f, int argc, char **argv)
 	while (good && (option = getopt(argc, argv, "n:s:m:k:r:c:o:t:")) != -1) {
 		switch (option) {
 		case 'n':
-			good = number(optarg, 1, &f->count);
+			good = number(option, 1, &f->count);
 			break;
 		case 's':
-			good = number(optarg, 0, &f->seconds);
+			good = number(option, 0, &f->seconds);
 			break;
 		case 'm':
-			good = number(optarg, 1, &f->mib);
+			good = number(option, 1, &f->mib);
 			break;
 		case 'k':
-			good = number(optarg, 0, &f->kill);
+			good = number(option, 0, &f->kill);
 			break;
 		case 'r':
-			good = number(optarg, 0, &f->restart_limit);
+			good = number(option, 0, &f->restart_limit);
 			break;
 		case 'c':
-			good = number(optarg, 0, &f->percent);
+			good = number(option, 0, &f->percent);
 			break;
 		case 'o':
 			f->metrics = optarg;
@@ -770,7 +795,11 @@ static bool parse(struct fleet *f, int argc, char **argv)
 			good = false;
 		}
 	}
-	return good && optind == argc && f->kill <= f->count;
+	if (good && f->kill > f->count) {
+		fprintf(stderr, "fleet: -k: %u: there are %u VMs\n", f->kill, f->count);
+		return false;
+	}
+	return good && optind == argc;
 }
 
 int main(int argc, char **argv)

@@ -9,11 +9,14 @@ clones of the snapshot in FOLDER, which is made if there is none.
 """
 import argparse
 import asyncio
+import contextlib
+import errno
 import os
 import random
+import stat
 import sys
 import time
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 import catnap
 
@@ -120,6 +123,12 @@ class Fleet:
                     vm.set_halt_poll(catnap.HaltPoll(max_ns=max_ns))
             self.write_metrics()
 
+    def begin_metrics(self) -> None:
+        """Writes them for the first time. What takes the place of a device or a FIFO would be no such thing any more."""
+        if self.metrics and os.path.lexists(self.metrics) and not stat.S_ISREG(os.lstat(self.metrics).st_mode):
+            raise OSError(errno.EINVAL, 'is no regular file', self.metrics)
+        self.write_metrics()
+
     def write_metrics(self) -> None:
         if not self.metrics:
             return
@@ -127,9 +136,15 @@ class Fleet:
         lines += [f'fleet_vm_restarts_total{{vm="{m.name}"}} {m.restarts}' for m in self.members]
         lines.append('# TYPE fleet_halt_exits counter')
         lines += [f'fleet_halt_exits_total{{vm="{m.name}"}} {m.total_halts()}' for m in self.members]
-        with open(self.metrics + '.new', 'w', encoding='utf-8') as f:
-            f.write('\n'.join(lines + ['# EOF', '']))
-        os.replace(self.metrics + '.new', self.metrics)
+        beside = self.metrics + '.new'
+        try:
+            with open(beside, 'w', encoding='utf-8') as f:
+                f.write('\n'.join(lines + ['# EOF', '']))
+            os.replace(beside, self.metrics)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
 
     async def until_all_run(self) -> None:
         while len(self.running()) + self.given_up < len(self.members):
@@ -145,6 +160,7 @@ class Fleet:
 
 async def run(args: argparse.Namespace) -> None:
     fleet = Fleet(args.n, args.c, args.o)
+    fleet.begin_metrics()
     if args.t:
         await fleet.open_snapshot(args.t)
     tasks = [asyncio.create_task(m.run()) for m in fleet.members] + [asyncio.create_task(fleet.steer())]
@@ -167,15 +183,27 @@ async def run(args: argparse.Namespace) -> None:
     print('left', len(fleet.running()))
 
 
+def count(least: int) -> Callable[[str], int]:
+    """What an option's value is, for argparse."""
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= 1_000_000:
+            raise argparse.ArgumentTypeError(f'{text!r}: expected a number from {least} to 1000000')
+        return int(text)
+    return number
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for letter, default, what in (('n', 50, 'VMs'), ('k', 0, 'of them that die, at random'), ('c', 10, 'per cent that polls may lose')):
-        parser.add_argument('-' + letter, type=int, default=default, help=what)
-    parser.add_argument('-s', type=float, default=5, help='seconds')
+        parser.add_argument('-' + letter, type=count(1 if letter == 'n' else 0), default=default, help=what)
+    parser.add_argument('-s', type=count(0), default=5, help='seconds')
     parser.add_argument('-o', help='a file for the figures')
     parser.add_argument('-t', help='the folder of a snapshot that all are clones of')
+    args = parser.parse_args()
+    if args.k > args.n:
+        parser.error(f'argument -k: {args.k}: there are {args.n} VMs')
     try:
-        asyncio.run(run(parser.parse_args()))
+        asyncio.run(run(args))
     except OSError as e:
         sys.exit(f'fleet.py: {e}')
 

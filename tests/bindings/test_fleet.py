@@ -5,6 +5,7 @@ test_fleet.py FLEET [--package FOLDER --library FILE] [unittest options]"""
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,30 @@ class Fleet(unittest.TestCase):
         status, out, err = fleet('-n', '2', '-s', '0', '-t', '/nonexistent')
         self.assertEqual((status, out), (1, ''))
         self.assertIn('/nonexistent', err)
+
+    def test_wrong_options(self):
+        """Each is named, with what was wrong with it, and nothing is started."""
+        for option, values in (('-n', ('0', '-1', 'x', '', '1e3', '1000001')), ('-k', ('-1', 'x', '6')), ('-s', ('-1', 'x', 'nan')), ('-c', ('-5', 'x'))):
+            for value in values:
+                with self.subTest(option=option, value=value):
+                    args = [option, value] if option == '-n' else ['-n', '5', option, value]
+                    status, out, err = fleet(*args)
+                    self.assertEqual((status, out), (2, ''))
+                    self.assertRegex(err, rf'(fleet|error: argument|error: ).*{option}.*(expected|there are 5)')
+
+    def test_no_place_for_figures(self):
+        """What is no file is not replaced by one."""
+        with tempfile.TemporaryDirectory() as temp:
+            fifo, folder, link = (os.path.join(temp, n) for n in ('fifo', 'folder', 'link'))
+            os.mkfifo(fifo)
+            os.mkdir(folder)
+            os.symlink(fifo, link)
+            for path in (fifo, folder, link, os.path.join(temp, 'none', 'figures')):
+                status, out, err = fleet('-n', '2', '-s', '0', '-o', path)
+                self.assertEqual((status, out), (1, ''))
+                self.assertIn(path, err)
+            self.assertEqual(sorted(os.listdir(temp)), ['fifo', 'folder', 'link'])
+            self.assertTrue(stat.S_ISFIFO(os.lstat(fifo).st_mode))
 
     @unittest.skipIf(PYTHON, 'is of C')
     def test_given_up(self):
