@@ -130,6 +130,31 @@ class Traces(unittest.TestCase):
             self.assertIn(says, p.stderr)
             self.assertEqual(p.stderr.count("\n"), 1)
 
+    def test_a_signal_while_nothing_comes(self):
+        """From a pipe whose other end says nothing, from a FIFO that nobody writes to, and from one who writes for ever."""
+        with tempfile.TemporaryDirectory() as temp:
+            fifo = os.path.join(temp, "fifo")
+            os.mkfifo(fifo)
+            for args, stdin in (("-", None), (fifo, None), ("-", "yes '# nothing'")):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    with self.subTest(args=args, stdin=stdin, number=number):
+                        writer = stdin and subprocess.Popen(["sh", "-c", stdin], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                        p = subprocess.Popen([CATNAP, "advise", "--from", args], stdin=writer.stdout if writer else subprocess.PIPE,
+                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                        try:
+                            time.sleep(0.2)
+                            self.assertIsNone(p.poll())
+                            p.send_signal(number)
+                            self.assertEqual(p.wait(20), -number)
+                        finally:
+                            p.kill()
+                            p.wait()
+                            for f in (p.stdin, p.stdout, p.stderr, writer and writer.stdout):
+                                if f:
+                                    f.close()
+                            if writer:
+                                writer.wait()
+
     @unittest.skipUnless(os.access("/sys/module/kvm/parameters/halt_poll_ns", os.R_OK), "no module kvm")
     def test_no_tracefs(self):
         p = catnap("advise", "--tracefs", "/nowhere")

@@ -128,7 +128,7 @@ struct advise {
 	const struct advise_cfg *cfg;
 	struct advise_vms vms;
 	struct advise_found found;
-	int signals, number; /* signalfd, and what came */
+	int signals, number; /* signalfd, -1: they end the process; and what came */
 };
 
 /* Takes all that is there. -errno. */
@@ -440,7 +440,8 @@ int cmd_advise(int argc, char **argv)
 		a.found.most_ns = (uint32_t)cfg.bounds.most_ns;
 		a.vms.live = !cfg.from;
 		a.found.price_ns = price(&cfg);
-		ret = begin_signals(&a);
+		/* Who reads a file has nothing to put back: a signal ends that as it is. */
+		ret = cfg.from ? 0 : begin_signals(&a);
 		if (ret < 0)
 			fprintf(stderr, "catnap advise: signalfd: %s\n", strerror(-ret));
 		status = ret < 0 ? CMD_ERROR : advise(&a);
