@@ -789,16 +789,18 @@ class Full(base.Run):
                ["check"], ["check", "--json"], ["bench", "--help"], [*BENCH], [*BENCH, "--json", "-"], [*BENCH, "--html", "-"],
                ["replay", "trace"], ["replay", "--format", "json", "trace"], ["replay", "--generate", "tick", "--halts", "1000"],
                ["stat", "socket", "--once"], ["stat", "socket", "--json", "--count", "2", "--interval", "50ms"], ["ctl", "socket", "status"],
-               ["ctl", "socket", "metrics"])
+               ["ctl", "socket", "metrics"], ["snapshot", "info", "snap"], ["snapshot", "--json", "info", "snap"])
 
     def test_what_commands_print(self):
         # Beside a guest that runs, for those that ask one.
-        p = self.start(base.vmm(base.guest("end.elf"), "-m", "16M", "-c", "how=halt", "--serial", "null", "--api-socket", "socket"))
+        p = self.start(base.vmm(base.guest("end.elf"), "-m", "16M", "-c", "how=halt", "--serial", "null", "--api-socket", "socket",
+                                "--snapshots", self.dir))
         self.file("kernel", read(base.guest("end.elf")))
         self.file("trace", b"halt_ns\n" + b"1000\n" * 1000)
         while not os.path.exists(os.path.join(self.dir, "socket")):
             self.assertIsNone(p.poll())
             time.sleep(0.01)
+        subprocess.run([base.CATNAP, "ctl", "socket", "snapshot", "snap"], cwd=self.dir, env=base.ENV, timeout=60, check=True)
         with open("/dev/full", "wb") as full, open(os.path.join(self.dir, "small"), "wb") as small:
             for out, size, why in ((full, None, "No space left on device"), (small, 5, "File too large")):
                 limit = lambda size=size: size and resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
