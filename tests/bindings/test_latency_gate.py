@@ -57,12 +57,30 @@ class Gate(unittest.TestCase):
         self.assertIn('not measured', out)
 
     def test_wrong(self):
-        status, _, err = self.gate('--record', self.path('known'), '--mode', 'user:off', '--from', self.results('a', 8000))
-        self.assertEqual(status, 1)
-        self.assertIn('nothing of user:off', err)
-        status, _, err = self.gate('--record', self.path('known'), '--catnap', '/bin/false')
-        self.assertEqual(status, 1)
-        self.assertIn('/bin/false bench', err)
+        """What could not be compared is not worse: one line, and another status."""
+        good, known = self.results('a', 8000), self.path('known')
+        for name, text in (('empty', ''), ('list', '[]'), ('object', '{}'), ('other', '{"mode": "user:off", "ratios": {}}')):
+            with open(self.path(name), 'w', encoding='utf-8') as f:
+                f.write(text)
+        for args, word in ((('--record', known, '--mode', 'user:off', '--from', good), 'nothing of user:off'),
+                           (('--record', known, '--catnap', '/bin/false'), '/bin/false bench'),
+                           (('--record', known, '--catnap', '/nonexistent'), '/nonexistent: No such file'),
+                           (('--record', '/nonexistent/known', '--from', good), '/nonexistent/known: No such file'),
+                           (('--record', known, '--from', self.path('object')), 'has no runs'),
+                           (('--check', '/nonexistent', '--from', good), '/nonexistent: No such file'),
+                           (('--check', self.temp, '--from', good), 'directory'),
+                           (('--check', self.path('empty'), '--from', good), 'empty: '),
+                           (('--check', self.path('list'), '--from', good), 'has no mode and no ratios'),
+                           (('--check', self.path('other'), '--from', good), 'is of mode user:off')):
+            with self.subTest(args=args):
+                status, out, err = self.gate(*args)
+                self.assertEqual((status, out, err.count('\n')), (2, '', 1), err)
+                self.assertIn(word, err)
+        for args in (('--share', '-5'), ('--share', 'nan'), ('--tries', '0')):
+            status, _, err = self.gate('--record', known, '--from', good, *args)
+            self.assertEqual(status, 2)
+            self.assertIn(f'error: {args[0]} ', err)
+        self.assertFalse(os.path.exists(known))
 
     @unittest.skipUnless(os.access('/dev/kvm', os.R_OK | os.W_OK), 'no /dev/kvm')
     def test_measures(self):

@@ -93,8 +93,12 @@ class OneCommand(unittest.TestCase):
         for args, word in (((), b'no command'), (('--',), b'no command'), (('--file', 'x', '--', 'true'), b'--file x'),
                            (('--', 'no-such-program-here'), b'no such program')):
             status, _, err = self.run_it(*args)
-            self.assertIn(status, (1, 2))
+            self.assertIn(status, (125, 2))
             self.assertIn(word, err)
+        for args in (('--module', '/nonexistent'), ('--file', '/a=/nonexistent'), ('--catnap', '/nonexistent'), ('--init', '/nonexistent')):
+            with self.subTest(args=args):
+                status, out, err = self.run_it(*args, '--', 'true')
+                self.assertEqual((status, out, err), (125, b'', b'one-command: /nonexistent: No such file or directory\n'))
         self.assertFalse(os.path.exists(self.kept))
 
 
