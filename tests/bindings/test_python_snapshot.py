@@ -178,9 +178,13 @@ class Snapshots(Folder):
             vm.pause()
             vm.write_memory(FREE, b'state %d' % n)
             vm.snapshot(self.path(f'state{n}'), self.path(f'memory{n}'), kind=kind)
+            # One that is there might be one of those that a diff needs.
+            with self.assertRaises(FileExistsError):
+                vm.snapshot(self.path('other'), self.path('memory0'), kind=catnap.SnapshotKind.DIFF)
             vm.resume()
             self.answers(vm, said, b'after %d' % n)
         vm.close()
+        self.assertFalse(os.path.exists(self.path('other')))
         self.assertLess(os.stat(self.path('memory1')).st_blocks, os.stat(self.path('memory0')).st_size // 512)
         with catnap.Snapshot(self.path('state2')) as snapshot:
             kinds = catnap.SnapshotKind

@@ -28,7 +28,7 @@ class Written:
                 # Else the first might have its name, and the second get none.
                 if os.path.isdir(path):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(path))
-                self.fds.append(os.open(path + b'.new', os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+                self.fds.append(os.open(os.fsdecode(path) + '.new', os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
         except OSError:
             self._close()
             raise

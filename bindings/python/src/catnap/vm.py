@@ -324,7 +324,10 @@ class VM:  # pylint: disable=too-many-public-methods
         which is the VM's last snapshot, perhaps merged, or those that the VM has written itself.
         Error (ESTALE): @base is another snapshot.
 
-        Both files are durable, and get their names at the end: a call that fails leaves what was there."""
+        Both files are durable, and get their names at the end: a call that fails leaves what was there. Only a diff's
+        @memory may not be there yet: it could be one of those that it needs."""
+        if kind == SnapshotKind.DIFF and os.path.lexists(memory):
+            raise FileExistsError(errno.EEXIST, 'a diff needs a memory file of its own', os.fsdecode(memory))
         with Written(state, memory) as files, base.held() if base is not None else contextlib.nullcontext(ffi.NULL) as behind:
             request = ffi.new('struct catnap_snapshot_request *')
             lib.catnap_snapshot_request_init_sized(request, ffi.sizeof('struct catnap_snapshot_request'))
