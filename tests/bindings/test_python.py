@@ -579,6 +579,24 @@ class Machine(unittest.TestCase):
                 self.assertEqual(used, [errno.EBADF] * 3)
                 self.assertEqual(waited, [catnap.ExitReason.STOPPED] * 2)
 
+    def test_closed_while_a_callback_uses_it(self):
+        """That goes on as before: who closes it waits for it."""
+        closing, said, seen = threading.Event(), threading.Event(), []
+
+        def talk(data):
+            said.set()
+            closing.wait(30)
+            time.sleep(0.2)
+            seen.append(vm.stats().exits)
+
+        vm = catnap.VM(ECHO, image_kind=FLAT, memory=2 * MIB, on_serial=talk)
+        vm.start()
+        vm.serial_input(b'a')
+        self.assertTrue(said.wait(30))
+        closing.set()
+        vm.close()
+        self.assertEqual(len(seen), 1)
+
     def test_closed_by_a_handler_of_signals(self):
         """It interrupts a call on the VM, by the same thread: that cannot be waited for."""
         with halting() as vm:

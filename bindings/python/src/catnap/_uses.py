@@ -42,10 +42,12 @@ class Uses:
         self._changed = threading.Condition()
 
     def __enter__(self) -> Any:
+        me = threading.get_ident()
         with self._changed:
-            if self.vm == ffi.NULL or self._closing:
+            # What closes it waits for callbacks, too, in the library.
+            if self.vm == ffi.NULL or self._closing and me not in self.callbacks:
                 raise Error(errno.EBADF, 'the VM is closed')
-            self._threads.append(threading.get_ident())
+            self._threads.append(me)
             return self.vm
 
     def __exit__(self, *_: Any) -> None:
