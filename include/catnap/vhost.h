@@ -77,6 +77,7 @@ CATNAP_API void catnap_vhost_init_sized(struct catnap_vhost *vhost, size_t size)
  * Errors:
  *   -EINVAL        size, type, queues, tag, mac, mtu; neither or both of socket and fd; private
  *                  memory; started already, without hotplug
+ *   -EEXIST        another folder has the tag
  *   -ENOTSUP       the back end lacks something; it was to be taken back where nobody can
  *   -EPROTO        it does not speak the protocol
  *   -EPIPE         it has closed the socket

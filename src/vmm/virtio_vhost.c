@@ -153,7 +153,25 @@ static int plan_net(struct plan *p, const struct catnap_vhost *given, struct err
 	return 0;
 }
 
-static int plan_fs(struct plan *p, const struct catnap_vhost *given, struct error *err)
+/* Returns whether a folder of the VM has this tag. A guest mounts by that, and would find one. */
+static bool is_taken(struct catnap_vm *vm, const char tag[CATNAP_MAX_TAG])
+{
+	bool found = false;
+
+	for (uint32_t i = 0; i < VM_VIRTIO_MAX && !found; i++) {
+		struct vm_virtio *v = vm_get_device(vm, i);
+
+		if (!v)
+			continue;
+		found = v->dev->id == VIRTIO_ID_FS &&
+			memcmp(v->dev->config, tag, CATNAP_MAX_TAG) == 0;
+		vm_put(v);
+	}
+	return found;
+}
+
+static int plan_fs(struct plan *p, const struct catnap_vhost *given, struct catnap_vm *vm,
+		   struct error *err)
 {
 	const unsigned int most = VHOST_QUEUES_MAX - 1;
 	size_t len = given->tag ? strlen(given->tag) : 0;
@@ -166,6 +184,9 @@ static int plan_fs(struct plan *p, const struct catnap_vhost *given, struct erro
 	p->space.fs.queues = given->queues ? given->queues : 1;
 	p->cfg.queues = 1 + p->space.fs.queues; /* the first is for what is urgent */
 	memcpy(p->space.fs.tag, given->tag, len);
+	if (is_taken(vm, p->space.fs.tag))
+		return error_fail(err, -EEXIST, "fs: tag: \"%s\" is that of another folder",
+				  given->tag);
 	p->cfg.config = &p->space.fs;
 	return 0;
 }
@@ -187,7 +208,7 @@ static int plan_other(struct plan *p, const struct catnap_vhost *given, struct e
 	return 0;
 }
 
-static int make_plan(struct plan *p, const struct catnap_vhost *given, const struct catnap_vm *vm,
+static int make_plan(struct plan *p, const struct catnap_vhost *given, struct catnap_vm *vm,
 		     struct error *err)
 {
 	int ret;
@@ -212,7 +233,7 @@ static int make_plan(struct plan *p, const struct catnap_vhost *given, const str
 	else if (given->type == VIRTIO_ID_NET)
 		ret = plan_net(p, given, err);
 	else if (given->type == VIRTIO_ID_FS)
-		ret = plan_fs(p, given, err);
+		ret = plan_fs(p, given, vm, err);
 	else
 		ret = plan_other(p, given, err);
 	if (given->socket)

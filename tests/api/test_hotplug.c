@@ -635,6 +635,9 @@ static void folders_that_cannot_be_are_refused(void **state)
 	back_listen(&b, v.socket);
 	assert_int_equal(catnap_vm_add_vhost(f->vm, &v), 0);
 	hears(f, "served");
+	/* A guest mounts by the tag. */
+	assert_int_equal(catnap_vm_add_vhost(f->vm, &v), -EEXIST);
+	assert_non_null(strstr(catnap_vm_last_error(f->vm), "\"work\" is that of another folder"));
 	remove_folder_called(f, "fs /tmp/test_hotplug.");
 	back_end(&b);
 	unlink(v.socket);

@@ -221,7 +221,8 @@ int run_set_net(struct opts *o, const struct opt_arg *arg, void *ptr)
 	n.net.passt = n.net.tap && strcmp(n.net.tap, "passt") == 0;
 	others = !!n.net.tap + !!n.net.n_fds + !!n.net.stream;
 	if (!n.net.back && others != 1)
-		return opts_fail(o, "--net: %s: expected one of tap, fd, stream and vhost-user",
+		return opts_fail(o,
+				 "--net: %s: expected one of tap, fd, passt, stream and vhost-user",
 				 others ? "has several other ends" : "has no other end");
 	if (!n.net.passt && (n.net.tcp[0] || n.net.udp[0]))
 		return opts_fail(o, "--net: forward: has no effect without passt");
