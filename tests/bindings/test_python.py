@@ -622,6 +622,38 @@ class Machine(unittest.TestCase):
             with self.assertRaises(ValueError):
                 vm.wait(float('nan'))
 
+    def test_interrupted_at_any_step(self):
+        """A program that is told to end twice, in the midst of closing its VMs, ends so, and not by a fault."""
+        program = textwrap.dedent('''
+            import asyncio, catnap
+            async def one(vm):
+                async with vm:
+                    vm.start()
+                    await vm.wait_async()
+            async def main():
+                vms = [catnap.VM(bytearray(b'\\xfa\\xf4\\xeb\\xfd'), image_kind=catnap.ImageKind.FLAT, memory=2 << 20) for _ in range(20)]
+                tasks = [asyncio.create_task(one(vm)) for vm in vms]
+                await asyncio.sleep(0)
+                print('running', flush=True)
+                await asyncio.gather(*tasks)
+            asyncio.run(main())
+        ''')
+        for _ in range(12):
+            with subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  env=dict(os.environ, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE='1')) as p:
+                self.assertEqual(p.stdout.readline(), 'running\n')
+                time.sleep(0.1)
+                p.send_signal(signal.SIGINT)
+                time.sleep(random.choice((0, 0.0005, 0.002, 0.01, 0.03)))
+                p.send_signal(signal.SIGINT)
+                try:
+                    said = p.communicate(timeout=5)[1]
+                except subprocess.TimeoutExpired:
+                    # A step of a task's that is interrupted so is lost to asyncio, which waits for that task.
+                    p.kill()
+                    continue
+            self.assertEqual(p.returncode, -signal.SIGINT, said)
+
     def test_forked_while_others_use_it(self):
         """A child closes its copy, though threads were in calls that it does not have."""
         vm = halting()

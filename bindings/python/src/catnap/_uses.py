@@ -6,10 +6,10 @@ import errno
 import os
 import threading
 import weakref
-from typing import Any, Callable, List
+from typing import Any, Dict, List, Optional
 
 from ._abi import ffi
-from ._library import Error, lib
+from ._library import Error, check, lib
 
 
 class Inside:
@@ -28,73 +28,97 @@ class Inside:
 
 
 class Uses:
-    """A VM's handle, and who uses it: `with uses as vm:` around each call. A thread may do so several times at once."""
+    """A VM's handle, and who uses it.
+
+    KeyboardInterrupt comes between any two steps of the main thread. So what must not be lost is done by one call that is
+    not Python's: a thread is in a call while it has its own lock, and the library puts the handle here and takes it away.
+    """
 
     def __init__(self) -> None:
-        self.vm: Any = ffi.NULL
+        self.place = ffi.new('struct catnap_vm **')
         self.callbacks: List[int] = []  # the threads that are in one
         self._forget()
         _all.add(self)
 
     def _forget(self) -> None:
-        self._threads: List[int] = []
+        self._locks: Dict[int, Any] = {}
         self._closing = False
-        self._changed = threading.Condition()
+        self._guard = threading.Lock()
+        self._ending = threading.RLock()
 
-    def __enter__(self) -> Any:
+    @property
+    def gone(self) -> bool:
+        return bool(self.place[0] == ffi.NULL)
+
+    def mine(self) -> Any:
+        """What the calling thread has around each call: `with uses.mine():`, several times if need be."""
         me = threading.get_ident()
-        with self._changed:
-            # What closes it waits for callbacks, too, in the library.
-            if self.vm == ffi.NULL or self._closing and me not in self.callbacks:
-                raise Error(errno.EBADF, 'the VM is closed')
-            self._threads.append(me)
-            return self.vm
+        return self._locks.get(me) or self._locks.setdefault(me, threading.RLock())
 
-    def __exit__(self, *_: Any) -> None:
-        with self._changed:
-            self._threads.remove(threading.get_ident())
-            self._changed.notify_all()
-
-    def _lone(self) -> bool:
-        """Whether nobody else uses it. Who is in a callback waits for nobody: the library refuses what it may not do."""
-        return not self._threads or threading.get_ident() in self.callbacks
+    def handle(self) -> Any:
+        """For such a call."""
+        # What closes it waits for callbacks, too, in the library.
+        if self.gone or self._closing and threading.get_ident() not in self.callbacks:
+            raise Error(errno.EBADF, 'the VM is closed')
+        return self.place[0]
 
     def _begin(self) -> None:
         """Has new calls fail, and those that wait for the VM's end come back."""
-        with self._changed:
-            if threading.get_ident() in self._threads and not self._lone():
-                raise Error(errno.EDEADLK, 'destroy: not while the same thread is in another call on the VM')
-            self._closing = True
-            if not self._lone():
-                lib.catnap_vm_request_stop(self.vm)
+        if self.mine()._is_owned():
+            raise Error(errno.EDEADLK, 'destroy: not while the same thread is in another call on the VM')
+        with self._guard:
+            first, self._closing = not self._closing, True
+            if first and not self.gone:
+                lib.catnap_vm_request_stop(self.place[0])
 
-    def _end(self, destroy: Callable[[Any], None]) -> None:
-        if self.vm != ffi.NULL:
-            destroy(self.vm)
-            self.vm = ffi.NULL
-
-    def _wait(self) -> None:
-        with self._changed:
-            self._changed.wait_for(self._lone)
-
-    def close(self, destroy: Callable[[Any], None]) -> None:
-        """Calls @destroy with the handle, when nobody else uses it."""
-        self._begin()
+    def _end(self) -> None:
         try:
-            self._wait()
-            self._end(destroy)
+            with self._ending:
+                self._closing = True
+                for lock in list(self._locks.values()):
+                    with lock:
+                        pass  # That thread's call has come to its end.
+                if not self.gone:
+                    check(lib.catnap_vm_destroy(self.place), self.place[0])
         finally:
             self._closing = False
 
-    async def close_async(self, destroy: Callable[[Any], None]) -> None:
-        """The same without blocking the loop."""
+    def close(self) -> None:
+        """Destroys the VM when nobody else uses it."""
+        if threading.get_ident() in self.callbacks:
+            # Nobody is waited for: the library refuses.
+            check(lib.catnap_vm_destroy(self.place), self.place[0])
+            return
         self._begin()
-        try:
-            if not self._lone():
-                await asyncio.get_running_loop().run_in_executor(None, self._wait)
-            self._end(destroy)
-        finally:
-            self._closing = False
+        self._end()
+
+    async def close_async(self, keep: List[Any]) -> None:
+        """The same without blocking the loop. It goes on if the task is cancelled, and has @keep until it is done."""
+        loop = asyncio.get_running_loop()
+        done: 'asyncio.Future[None]' = loop.create_future()
+
+        def tell(failure: Optional[BaseException]) -> None:
+            if done.done():
+                return
+            if failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(failure)
+
+        def work(_: List[Any]) -> None:
+            failure: Optional[BaseException] = None
+            try:
+                self._end()
+            except BaseException as e:  # pylint: disable=broad-except
+                failure = e
+            try:
+                loop.call_soon_threadsafe(tell, failure)
+            except RuntimeError:
+                pass  # The loop has gone.
+        self._begin()
+        # Of its own: those of the loop may all wait for VMs.
+        threading.Thread(target=work, args=(keep,)).start()
+        await done
 
 
 _all: 'weakref.WeakSet[Uses]' = weakref.WeakSet()

@@ -171,11 +171,10 @@ class Snapshot:
                     how.working_set_fd = fds[-1]
                 used.append(ffi.new('int32_t[]', fds))
                 how.memory_fds, how.memory_count = used[-1], count
-                made = ffi.new('struct catnap_vm **')
-                check(lib.catnap_vm_restore(cfg, self._handle(), how, made))
+                check(lib.catnap_vm_restore(cfg, self._handle(), how, vm._uses.place))  # pylint: disable=protected-access
             finally:
                 _close(fds)
-        vm._made(made[0])  # pylint: disable=protected-access
+        vm._made()  # pylint: disable=protected-access
         return vm
 
     # -- inside, with the lock ----------------------------------------------------------------

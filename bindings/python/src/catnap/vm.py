@@ -132,17 +132,15 @@ class VM:  # pylint: disable=too-many-public-methods
         cfg.rng, cfg.realtime, cfg.guest_hlt, cfg.hotplug = rng, realtime, guest_hlt, hotplug
         if debug_exit_port is not None:
             cfg.debug_exit_port = debug_exit_port
-        vm = ffi.new('struct catnap_vm **')
-        check(lib.catnap_vm_create(cfg, vm))
-        self._made(vm[0])
+        check(lib.catnap_vm_create(cfg, self._uses.place))
+        self._made()
 
     def _empty(self) -> None:
         self._uses = Uses()
         self._keep: List[Any] = []
         self._raised: List[BaseException] = []
 
-    def _made(self, vm: Any) -> None:
-        self._uses.vm = vm
+    def _made(self) -> None:
         _all.add(self)
 
     # What a VM has whether it is new or was restored.
@@ -204,32 +202,14 @@ class VM:  # pylint: disable=too-many-public-methods
         """Ends the VM, if it runs, and frees all of it; nothing, if that was done. What other threads have begun comes
         to its end first: wait() returns, and what they begin then is an Error (EBADF). Error (EDEADLK) by a callback of
         its own, (ETIMEDOUT) if a callback does not return: then it may be called again."""
-        def destroy(handle: Any) -> None:
-            check(lib.catnap_vm_destroy(ffi.new('struct catnap_vm **', handle)), handle)
-            self._keep = []
-        if not self.closed:
-            self._uses.close(destroy)
+        self._uses.close()
+        self._keep = []
 
     async def close_async(self) -> None:
         """The same without blocking the loop."""
-        if self.closed:
-            return
-        done = eventfd()
-        keep: List[Any] = []
-
-        def destroy(handle: Any) -> None:
-            check(lib.catnap_vm_request_destroy(handle, done), handle)
-            keep.append(self._keep)
-            self._keep = []
-        try:
-            await self._uses.close_async(destroy)
-            if keep:
-                await readable(done)
-        finally:
-            if keep:
-                _Leaving(keep, done)
-            else:
-                os.close(done)
+        if not self.closed:
+            await self._uses.close_async(self._keep)
+        self._keep = []
 
     def _release(self) -> None:
         """For who has no one to tell of an error."""
@@ -238,9 +218,9 @@ class VM:  # pylint: disable=too-many-public-methods
         except Error as e:
             if e.errno not in (errno.EDEADLK, errno.ETIMEDOUT):
                 return
-            done = eventfd()
-            if lib.catnap_vm_request_destroy(self._uses.vm, done) == 0:
-                self._uses.vm = ffi.NULL
+            done, vm = eventfd(), self._uses.place[0]
+            self._uses.place[0] = ffi.NULL
+            if lib.catnap_vm_request_destroy(vm, done) == 0:
                 _Leaving(self._keep, done)
             else:
                 os.close(done)
@@ -266,7 +246,8 @@ class VM:  # pylint: disable=too-many-public-methods
     def start(self) -> None:
         """Starts it: one thread for each vCPU. Once."""
         self._raised.clear()
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             ret = lib.catnap_vm_start(vm)
             raise_first(self._raised)
             check(ret, vm)
@@ -281,7 +262,8 @@ class VM:  # pylint: disable=too-many-public-methods
         """Waits for its end, for @timeout seconds at most. Error (ETIMEDOUT): it goes on. Ctrl-C ends the wait."""
         end = ffi.new('struct catnap_exit *')
         end.size = ffi.sizeof('struct catnap_exit')
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             ended = select.poll()
             ended.register(check(lib.catnap_vm_get_fd(vm), vm), select.POLLIN)
             _poll(ended, timeout)
@@ -334,7 +316,8 @@ class VM:  # pylint: disable=too-many-public-methods
             request.kind = kind
             request.base = behind
             files.fill(request)
-            with self._uses as vm:
+            with self._uses.mine():
+                vm = self._uses.handle()
                 files.check(lib.catnap_vm_snapshot(vm, request), vm)
 
     async def snapshot_async(self, state: Path, memory: Path, *, kind: SnapshotKind = SnapshotKind.FULL,
@@ -504,11 +487,13 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def serial_input(self, data: bytes) -> int:
         """Gives input to the serial port. Returns how much of it was taken."""
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return int(lib.catnap_vm_serial_input(vm, data, len(data)))
 
     def console_input(self, data: bytes) -> int:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return int(lib.catnap_vm_console_input(vm, data, len(data)))
 
     def console_resize(self, cols: int, rows: int) -> None:
@@ -544,18 +529,19 @@ class VM:  # pylint: disable=too-many-public-methods
 
     def read_memory(self, gpa: int, length: int) -> bytes:
         """A copy of guest memory, as it is at some moment of the call."""
-        with self._uses:
+        with self._uses.mine():
             return bytes(ffi.buffer(self._memory(gpa, length), length))
 
     def write_memory(self, gpa: int, data: bytes) -> None:
-        with self._uses:
+        with self._uses.mine():
             ffi.memmove(self._memory(gpa, len(data)), data, len(data))
 
     def next_event(self) -> Optional[Event]:
         """The oldest event that was not taken yet; None: there is none now."""
         event = ffi.new('struct catnap_event *')
         event.size = ffi.sizeof('struct catnap_event')
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             ret = lib.catnap_vm_next_event(vm, event)
             if ret == -errno.EAGAIN:
                 return None
@@ -598,23 +584,27 @@ class VM:  # pylint: disable=too-many-public-methods
         self._call(lib.catnap_vm_learn_poll_limit)
 
     def poll_limit_stats(self) -> PollLimitStats:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return filled(PollLimitStats, 'catnap_poll_limit_stats', lambda s: lib.catnap_vm_get_poll_limit_stats(vm, s), vm)
 
     def stats(self, vcpu: int = 0) -> VcpuStats:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return filled(VcpuStats, 'catnap_vcpu_stats', lambda s: lib.catnap_vm_get_stats(vm, vcpu, s), vm)
 
     def policy_stats(self, vcpu: int = 0) -> PolicyStats:
         """Returns what the halt polling of a vCPU has learned."""
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return filled(PolicyStats, 'catnap_policy_stats', lambda s: lib.catnap_vm_get_policy_stats(vm, vcpu, s), vm,
                           context_size=ffi.sizeof('struct catnap_policy_context'))
 
     def device_stats(self) -> Tuple[DeviceStats, ...]:
         """Of all virtio devices, in the order in which they were added."""
         found: List[DeviceStats] = []
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             while True:
                 device = len(found)
                 try:
@@ -627,15 +617,18 @@ class VM:  # pylint: disable=too-many-public-methods
                     raise
 
     def io_stats(self) -> IoStats:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return filled(IoStats, 'catnap_io_stats', lambda s: lib.catnap_vm_get_io_stats(vm, s), vm)
 
     def hotplug_stats(self) -> HotplugStats:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return filled(HotplugStats, 'catnap_hotplug_stats', lambda s: lib.catnap_vm_get_hotplug_stats(vm, s), vm)
 
     def balloon_stats(self) -> BalloonStats:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return filled(BalloonStats, 'catnap_balloon_stats', lambda s: lib.catnap_vm_get_balloon_stats(vm, s), vm)
 
     # -- what it is ---------------------------------------------------------------------------
@@ -646,7 +639,8 @@ class VM:  # pylint: disable=too-many-public-methods
 
     @property
     def name(self) -> str:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return text(lib.catnap_vm_get_name(vm))
 
     @property
@@ -655,7 +649,7 @@ class VM:  # pylint: disable=too-many-public-methods
 
     @property
     def closed(self) -> bool:
-        return bool(self._uses.vm == ffi.NULL)
+        return self._uses.gone
 
     def config(self) -> Config:
         """Returns what it was made with, as far as it keeps that. halt_poll() has the present values."""
@@ -701,7 +695,8 @@ class VM:  # pylint: disable=too-many-public-methods
         """Names and contents of the ACPI tables, as the guest would find them; the RSDP is the first."""
         name, data, length = ffi.new('const char **'), ffi.new('const void **'), ffi.new('size_t *')
         found: List[Tuple[str, bytes]] = []
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             while True:
                 ret = lib.catnap_vm_get_acpi_table(vm, len(found), name, data, length)
                 if ret == -errno.ENOENT:
@@ -712,7 +707,7 @@ class VM:  # pylint: disable=too-many-public-methods
     def device_tree(self) -> bytes:
         """The flattened device tree, as the guest would find it."""
         data, length = ffi.new('const void **'), ffi.new('size_t *')
-        with self._uses:
+        with self._uses.mine():
             self._call(lib.catnap_vm_get_device_tree, data, length)
             return bytes(ffi.buffer(data[0], length[0]))
 
@@ -729,7 +724,8 @@ class VM:  # pylint: disable=too-many-public-methods
     # -- inside -------------------------------------------------------------------------------
 
     def _call(self, function: Any, *args: Any) -> int:
-        with self._uses as vm:
+        with self._uses.mine():
+            vm = self._uses.handle()
             return check(function(vm, *args), vm)
 
     def _memory(self, gpa: int, length: int) -> Any:
