@@ -691,10 +691,8 @@ static int merge(struct snapshot_files *s, char *why)
 	}
 	undo(&m.memory);
 	undo(&m.state);
-	if (ret == 0) {
+	if (ret == 0)
 		remove_old(s->dir, s->snapshot, m.memory.name);
-		remove_leftovers(s->dir);
-	}
 	return ret;
 }
 
@@ -711,6 +709,9 @@ int snapshot_merge(const char *dir, char *why)
 		ret = snapshot_open(&files, dir, why);
 		if (ret == 0 && files.count > 1)
 			ret = in_dir(dir, merge(&files, why), why);
+		/* Those of a merge that was killed, too, when only that was left to do. */
+		if (ret == 0)
+			remove_leftovers(fd);
 		snapshot_close(&files);
 	}
 	close(fd);
