@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -71,17 +72,28 @@ def need(*programs):
         raise Missing(f'{", ".join(gone)}: not installed (scripts/install-deps test)')
 
 
+def call(*cmd, limit, **more):
+    """(status, its output, its errors). It is ended with all that it has started where it takes too long, or this
+    script is ended."""
+    cmd = [str(c) for c in cmd]
+    with subprocess.Popen(cmd, stdin=subprocess.DEVNULL, text=True, start_new_session=True, **more) as p:
+        try:
+            out, err = p.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as e:
+            raise Failed(f'{cmd[0]}: not ended after {limit} s') from e
+        finally:
+            if p.poll() is None:
+                os.killpg(p.pid, signal.SIGKILL)
+    return p.returncode, out, err
+
+
 def run(*cmd, limit=600, **more):
     """Its output; Failed where it fails."""
-    try:
-        p = subprocess.run([str(c) for c in cmd], stdin=subprocess.DEVNULL, capture_output=True,
-                           text=True, timeout=limit, check=False, **more)
-    except subprocess.TimeoutExpired as e:
-        raise Failed(f'{cmd[0]}: not ended after {limit} s') from e
-    if p.returncode:
-        tail = '\n'.join((p.stdout + p.stderr).rstrip().splitlines()[-25:])
-        raise Failed(f'{" ".join(map(str, cmd))}: status {p.returncode}\n{tail}')
-    return p.stdout
+    status, out, err = call(*cmd, limit=limit, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+    if status:
+        tail = '\n'.join((out + err).rstrip().splitlines()[-25:])
+        raise Failed(f'{" ".join(map(str, cmd))}: status {status}\n{tail}')
+    return out
 
 
 def digest(*parts):
@@ -320,6 +332,7 @@ class Archive:
 def main(function):
     """Runs a script's main: 0, 1 failed, 77 something is missing."""
     name = Path(sys.argv[0]).name
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(function())
     except Missing as e:
