@@ -44,7 +44,7 @@ counted()
 load_commands()
 {
 	cat <<-'END'
-		stty -echo -tostop
+		stty -echo -tostop; PS1=
 		busybox mkfifo /tmp/a /tmp/b
 		cat >/tmp/pong <<'X'
 		exec 0<>$1 1<>$2
