@@ -31,7 +31,7 @@ static int make_socket(struct bench_run *run, struct bench_back_end *b)
 		return -1;
 	}
 	snprintf(b->socket, sizeof(b->socket), "%s/disk", b->folder);
-	strcpy(at.sun_path, b->socket);
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", b->socket);
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 1) == 0)
 		return fd;

@@ -79,14 +79,15 @@ int folders_ask(int *fd, const struct run_vhost *v, int *connection, char *why, 
 {
 	struct folders_ask ask = {.readonly = v->readonly, .cache = (uint32_t)v->cache};
 	struct folders_answer answer = {.error = 0};
+	const size_t len = strlen(v->path);
 	int ret;
 
 	*connection = -1;
-	if (strlen(v->path) >= sizeof(ask.path)) {
+	if (len >= sizeof(ask.path)) {
 		snprintf(why, size, "%s", strerror(ENAMETOOLONG));
 		return -ENAMETOOLONG;
 	}
-	strcpy(ask.path, v->path);
+	memcpy(ask.path, v->path, len + 1);
 	ret = *fd < 0 || send(*fd, &ask, sizeof(ask), MSG_NOSIGNAL) != (ssize_t)sizeof(ask)
 		      ? -EPIPE
 		      : take_answer(*fd, &answer, connection);
