@@ -2,7 +2,7 @@
 # title: disks, interfaces and folders come and go in a stock Debian kernel, by ACPI alone: found, mounted, loaded, let go of
 # needs: curl stock-6.12 virtiofsd
 # drives: ext4=16M
-# processors: 2
+# processors: 1
 # limit: 900
 # long: 9000
 # memory: 2048
