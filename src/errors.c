@@ -30,7 +30,8 @@ static void put_ends(struct error *err, const char *whole, size_t len)
 }
 
 /* Puts more behind the @used bytes of what was said. */
-static void put(struct error *err, size_t used, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void put(struct error *err, size_t used,
+						      const char *fmt, va_list ap)
 {
 	size_t room = sizeof(err->text) - used;
 	char *whole;
