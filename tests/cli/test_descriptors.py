@@ -28,6 +28,13 @@ def main_thread(pid):
         return int(f.read().split()[0]) / 1e9
 
 
+def used_in(pid, seconds):
+    """The main thread's processor time."""
+    begin = main_thread(pid)
+    time.sleep(seconds)
+    return main_thread(pid) - begin
+
+
 @unittest.skipUnless(os.access("/dev/kvm", os.R_OK | os.W_OK), "no /dev/kvm")
 class Descriptors(unittest.TestCase):
     def test_every_socket(self):
@@ -59,15 +66,15 @@ class Descriptors(unittest.TestCase):
         free = next(fd for fd in range(len(have) + 1) if fd not in have)
         self.assertGreater(free, 16)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, old[1]))
+        before = used_in(pid, SECONDS)
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(20)
             s.connect(path)
             s.sendall({"api": b"GET / HTTP/1.1\r\n\r\n", "serial": b"", "vsock": b"nonsense\n"}[name])
-            used = main_thread(pid)
-            time.sleep(SECONDS)
-            used = main_thread(pid) - used
-            self.assertLess(used, SECONDS / 50, "the main thread spins")
+            used = used_in(pid, SECONDS)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+            # Each signal to a vCPU's thread wakes whoever waits for a signalfd as well: that is the guest's, not the client's.
+            self.assertLess(used - before, SECONDS / 50, "the main thread spins")
             if name == "serial":
                 s.sendall(b"x")
                 end = time.monotonic() + 20
