@@ -151,6 +151,20 @@ unsigned int bench_peer_args(char **argv, unsigned int n)
 	return n;
 }
 
+unsigned int bench_peer_disk(char **argv, unsigned int n, char drive[BENCH_DRIVE], const char *path,
+			     bool direct)
+{
+	const char *const args[] = {"-object", "iothread,id=io",
+				    "-drive",  drive,
+				    "-device", "virtio-blk-pci,drive=disk,iothread=io"};
+
+	snprintf(drive, BENCH_DRIVE, "if=none,id=disk,format=raw,readonly=on,file=%s,%s", path,
+		 direct ? "cache=none,aio=io_uring" : "cache=writeback,aio=threads");
+	for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
+		argv[n++] = (char *)args[i];
+	return n;
+}
+
 void bench_command_init(struct bench_command *c, const struct bench_mode *mode, int image,
 			uint32_t vcpus)
 {

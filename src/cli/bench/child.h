@@ -18,6 +18,11 @@ int bench_image_file(void);
 /* Puts the peer's program and the arguments that all its runs share into @argv from @n. Returns how
  * many there are then. */
 unsigned int bench_peer_args(char **argv, unsigned int n);
+#define BENCH_DRIVE 512
+/* Puts QEMU's disk there, read-only, with an I/O thread of its own: the file @path, past the page cache
+ * if @direct. @drive is an argument's text, for as long as they are used. The same. */
+unsigned int bench_peer_disk(char **argv, unsigned int n, char drive[BENCH_DRIVE], const char *path,
+			     bool direct);
 int bench_spawn(struct bench_run *run, struct bench_child *c, char *const argv[]);
 /* The same, with the file @input as its standard input, not /dev/null. */
 int bench_spawn_with(struct bench_run *run, struct bench_child *c, char *const argv[],

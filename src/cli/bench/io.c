@@ -81,7 +81,7 @@ static int start_here(struct bench_run *run, struct bench_io_guest *g,
 static int start_there(struct bench_run *run, struct bench_io_guest *g,
 		       const struct bench_io_devices *dev, const char *cmdline)
 {
-	char memory[128], image[32], drive[512], smp[16], *argv[48] = {NULL};
+	char memory[128], image[32], drive[BENCH_DRIVE], smp[16], *argv[48] = {NULL};
 	int image_fd = bench_image_file(), memory_fd = memfd_create("guest", 0), ret = -1;
 	unsigned int n = bench_peer_args(argv, 0);
 	void *p = MAP_FAILED;
@@ -104,17 +104,8 @@ static int start_there(struct bench_run *run, struct bench_io_guest *g,
 	ARG(smp);
 	ARG("-m");
 	ARG("16M");
-	if (dev->disk) {
-		snprintf(drive, sizeof(drive), "if=none,id=disk,format=raw,readonly=on,file=%s,%s",
-			 dev->disk,
-			 dev->direct ? "cache=none,aio=io_uring" : "cache=writeback,aio=threads");
-		ARG("-object");
-		ARG("iothread,id=io");
-		ARG("-drive");
-		ARG(drive);
-		ARG("-device");
-		ARG("virtio-blk-pci,drive=disk,iothread=io");
-	}
+	if (dev->disk)
+		n = bench_peer_disk(argv, n, drive, dev->disk, dev->direct);
 	if (dev->back) {
 		snprintf(drive, sizeof(drive), "socket,id=back,path=%s", dev->back->socket);
 		ARG("-chardev");

@@ -27,7 +27,7 @@ static int start_qemu(struct bench_run *run, struct bench_linux_guest *g,
 		      const struct bench_linux_images *images,
 		      const struct bench_linux_devices *dev, const char *cmdline)
 {
-	char serial[64], smp[8], memory[16], drive[256], *argv[48] = {NULL};
+	char serial[64], smp[8], memory[16], drive[BENCH_DRIVE], *argv[48] = {NULL};
 	unsigned int n = 0;
 	int fd[2], ret;
 
@@ -64,17 +64,8 @@ static int start_qemu(struct bench_run *run, struct bench_linux_guest *g,
 	ARG(images->initramfs);
 	ARG("-append");
 	ARG(cmdline);
-	if (dev->disk) {
-		snprintf(drive, sizeof(drive), "if=none,id=disk,format=raw,readonly=on,file=%s,%s",
-			 dev->disk,
-			 dev->direct ? "cache=none,aio=io_uring" : "cache=writeback,aio=threads");
-		ARG("-object");
-		ARG("iothread,id=io");
-		ARG("-drive");
-		ARG(drive);
-		ARG("-device");
-		ARG("virtio-blk-pci,drive=disk,iothread=io");
-	}
+	if (dev->disk)
+		n = bench_peer_disk(argv, n, drive, dev->disk, dev->direct);
 	if (dev->tap) {
 		ARG("-netdev");
 		ARG("tap,id=net,ifname=" BENCH_TAP ",script=no,downscript=no");
