@@ -53,14 +53,16 @@ void advise_print(FILE *out, const struct advise_found *f)
 		"polls%", "KVM%", "saves%", "us", "polls%", "cost%");
 	for (size_t i = 0; i < f->vms->n; i++) {
 		const struct advise_vm *vm = &f->vms->v[i];
+		bool other;
 
 		if (!vm->halts)
 			continue;
 		halts += vm->halts;
 		snprintf(name, sizeof(name), "%d %.14s", (int)vm->pid, vm->name);
 		snprintf(kvm, sizeof(kvm), "%.2f", percent(f, advise_vm_polled(vm, &counted)));
-		others |= advise_another_rule(f, vm, &f->vm[i]);
-		fprintf(out, "%-21s%c", name, advise_another_rule(f, vm, &f->vm[i]) ? '*' : ' ');
+		other = advise_another_rule(f, vm, &f->vm[i]);
+		others |= other;
+		fprintf(out, "%-21s%c", name, other ? '*' : ' ');
 		figures(out, f, &f->vm[i], vm->halts, kvm);
 	}
 	if (!halts) {
